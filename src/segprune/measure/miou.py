@@ -1,0 +1,129 @@
+"""Confusion counts over a whole split, and the one definition of mIoU."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from segprune.errors import DataError
+
+
+class ConfusionMatrix:
+    """Pixel counts: rows are true classes, columns predicted ones; unscored pixels are in no cell.
+
+    Counts are int64 from the first pixel to the last: float32 stops counting at 2^24.
+    """
+
+    def __init__(self, *, num_classes: int, ignore_index: int) -> None:
+        self._num_classes = num_classes
+        self._ignore_index = ignore_index
+        self._counts = torch.zeros(num_classes, num_classes, dtype=torch.int64)
+
+    @property
+    def counts(self) -> Tensor:
+        """(K, K) int64 on CPU, a copy."""
+        return self._counts.clone()
+
+    def update(self, prediction: Tensor, label: Tensor) -> None:
+        """Count a batch of pixels, on the device where they are.
+
+        Args:
+            prediction: (N, H, W) integer, 0..K-1.
+            label: (N, H, W) integer, 0..K-1 or the ignore index.
+
+        Raises:
+            DataError: The shapes differ or are not (N, H, W), or a label is neither a class nor the ignore
+                index.
+            ValueError: A prediction at a scored pixel is not a class.
+        """
+        if label.ndim != 3 or prediction.shape != label.shape:
+            raise DataError(
+                f"prediction {tuple(prediction.shape)} and label {tuple(label.shape)} must have the same "
+                "shape (N, H, W); compare at the label's own size"
+            )
+        label = label.long()
+        scored = label != self._ignore_index
+        self._refuse_unknown(label, scored)
+        classes = self._num_classes
+        # Unscored pixels go to one cell behind the matrix, which is cheaper than selecting the others.
+        cell = torch.where(scored, label * classes + prediction, classes * classes)
+        outside = scored & ((prediction < 0) | (prediction >= classes))
+        if bool(outside.any()):
+            raise ValueError(f"prediction {int(prediction[outside][0])} is not a class 0..{classes - 1}")
+        counted = torch.bincount(cell.flatten(), minlength=classes * classes + 1)[:-1]
+        self._counts += counted.view(classes, classes).cpu()
+
+    def add(self, counts: Tensor) -> None:
+        """Add the counts of another part of the split.
+
+        Args:
+            counts: (K, K) int64.
+
+        Raises:
+            ValueError: The counts are of another shape or type.
+        """
+        if counts.shape != self._counts.shape or counts.dtype != torch.int64:
+            raise ValueError(
+                f"counts {tuple(counts.shape)} {counts.dtype} cannot be added to "
+                f"{tuple(self._counts.shape)} torch.int64"
+            )
+        self._counts += counts.cpu()
+
+    def _refuse_unknown(self, label: Tensor, scored: Tensor) -> None:
+        unknown = scored & ((label < 0) | (label >= self._num_classes))
+        if bool(unknown.any()):
+            raise DataError(
+                f"label {int(label[unknown][0])} is neither a class 0..{self._num_classes - 1} nor the "
+                f"ignore index {self._ignore_index}; correct the label files or the dataset's class mapping"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegScores:
+    """Scores of one confusion matrix, as fractions in [0, 1].
+
+    Attributes:
+        miou: Mean of ``iou`` over the classes that occur in the labels. A class that is only predicted costs
+            the others through their false negatives, and is not itself in the mean.
+        pixel_accuracy: Correct pixels by scored pixels.
+        mean_accuracy: Mean over the labelled classes of correct pixels by pixels of the class.
+        fw_iou: ``iou`` weighted by the classes' share of the scored pixels.
+        iou: K values; nan where no pixel is labelled with the class.
+        classes_scored: Number of classes that occur in the labels: what ``miou`` is a mean over.
+    """
+
+    miou: float
+    pixel_accuracy: float
+    mean_accuracy: float
+    fw_iou: float
+    iou: tuple[float, ...]
+    classes_scored: int
+
+
+def scores(counts: Tensor) -> SegScores:
+    """Scores of the counts of a whole split.
+
+    Args:
+        counts: (K, K) int64, rows true, columns predicted.
+
+    Raises:
+        DataError: No pixel is scored.
+    """
+    pixels = counts.cpu().numpy().astype(np.float64)  # exact up to 2^53 pixels in a cell
+    hits, labelled, predicted = np.diagonal(pixels), pixels.sum(axis=1), pixels.sum(axis=0)
+    total = labelled.sum()
+    if total == 0:
+        raise DataError("no pixel of the split is labelled with a class; check the labels and ignore_index")
+    present = labelled > 0
+    iou = np.full(len(pixels), np.nan)
+    iou[present] = (hits / np.where(present, labelled + predicted - hits, 1.0))[present]
+    accuracy = hits[present] / labelled[present]
+    return SegScores(
+        miou=float(iou[present].mean()),
+        pixel_accuracy=float(hits.sum() / total),
+        mean_accuracy=float(accuracy.mean()),
+        fw_iou=float((labelled[present] / total * iou[present]).sum()),
+        iou=tuple(iou.tolist()),
+        classes_scored=int(present.sum()),
+    )

@@ -1,0 +1,1 @@
+"""Optimiser, learning rate and epochs: shared by train and finetune."""

@@ -1,0 +1,117 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from segprune.errors import CheckpointError
+from segprune.report.row import Row, from_record, to_record
+
+DENSE = Row(
+    run="taylor-r0.3",
+    stage="dense",
+    dataset="streets",
+    split="val",
+    model="unet",
+    pruner=None,
+    budget=None,
+    scope=None,
+    ratio_asked=None,
+    ratio_reached=None,
+    seed=3,
+    size_h_px=96,
+    size_w_px=128,
+    params=485_000,
+    macs=712_345_678,
+    channels=640,
+    channels_dense=640,
+    params_kept=1.0,
+    macs_kept=1.0,
+    channels_kept=1.0,
+    miou_percent=54.7,
+    pixel_accuracy_percent=86.25,
+    mean_accuracy_percent=0.1 + 0.2,  # no short decimal: has to survive to the last bit
+    fw_iou_percent=77.5,
+    classes_scored=11,
+    miou_retention=1.0,
+    latency_ms_median=None,
+    latency_ms_iqr=None,
+    speedup=None,
+    device="cpu",
+    fingerprint="ab12",
+)
+CUT = replace(
+    DENSE,
+    stage="pruned",
+    pruner="taylor",
+    budget="channels",
+    scope="global",
+    ratio_asked=0.3,
+    ratio_reached=0.2984375,
+    latency_ms_median=12.5,
+    latency_ms_iqr=0.5,
+    speedup=1.5,
+)
+
+
+@pytest.mark.parametrize("row", [DENSE, CUT], ids=["dense", "cut"])
+def test_a_row_survives_a_line_of_json_bit_for_bit(row: Row) -> None:
+    line = json.dumps(to_record(row))
+    assert from_record(json.loads(line)) == row
+
+
+def test_a_record_is_flat_and_says_its_version() -> None:
+    record = to_record(CUT)
+    assert record["schema_version"] == 1
+    assert all(value is None or isinstance(value, str | int | float) for value in record.values())
+
+
+def test_a_whole_number_is_read_where_a_fraction_is_meant() -> None:
+    # JSON written by other programs drops ".0"
+    assert from_record(to_record(DENSE) | {"miou_percent": 54}).miou_percent == 54.0
+
+
+@pytest.mark.parametrize("version", [2, 0, "1", None])
+def test_another_version_is_refused(version: int | str | None) -> None:
+    with pytest.raises(CheckpointError, match=f"schema_version {version!r}, this program reads 1; run the"):
+        from_record(to_record(DENSE) | {"schema_version": version})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        pytest.param({"miou": 3.0}, "miou: Unexpected keyword argument", id="unknown"),
+        pytest.param({"params": 1.5}, r"params: Input should be a valid integer .*got 1.5", id="type"),
+        pytest.param({"seed": True}, "seed: Input should be a valid integer", id="bool"),
+        pytest.param({"stage": "cut"}, "stage: Input should be 'dense', .*got 'cut'", id="word"),
+        pytest.param(
+            {"channels_kept": 1.5}, "channels_kept: .* less than or equal to 1 .*got 1.5", id="range"
+        ),
+        pytest.param({"miou_percent": float("nan")}, "miou_percent: .*finite number", id="nan"),
+        pytest.param({"pruner": "taylor"}, "pruner is 'taylor' in stage dense", id="null rule"),
+    ],
+)
+def test_a_record_with_a_wrong_key_or_value_is_refused(changes: dict[str, float], message: str) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        from_record(to_record(DENSE) | changes)
+
+
+def test_a_record_with_a_missing_key_is_refused() -> None:
+    record = to_record(DENSE)
+    del record["macs"]
+    with pytest.raises(CheckpointError, match=r"macs: Field required .*run the experiment again"):
+        from_record(record)
+
+
+@pytest.mark.parametrize("field", ["pruner", "budget", "scope", "ratio_asked", "ratio_reached"])
+def test_what_describes_a_cut_is_null_for_the_dense_network_alone(field: str) -> None:
+    with pytest.raises(ValueError, match=f"{field} is None in stage pruned"):
+        replace(CUT, **{field: None})
+    with pytest.raises(ValueError, match=f"{field} is .* in stage dense"):
+        replace(DENSE, **{field: getattr(CUT, field)})
+
+
+def test_latency_comes_whole_or_not_at_all() -> None:
+    with pytest.raises(ValueError, match="latency_ms_iqr is None; median and iqr come together"):
+        replace(CUT, latency_ms_iqr=None)
+    with pytest.raises(ValueError, match=r"speedup is 1\.5 without a latency_ms_median"):
+        replace(CUT, latency_ms_iqr=None, latency_ms_median=None)

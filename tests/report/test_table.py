@@ -1,0 +1,205 @@
+import csv
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from segprune.report.row import Row, to_record
+from segprune.report.table import Cell, chain_table, per_class_table, sweep_table, write_csv
+
+DENSE = Row(
+    run="taylor-r0.3",
+    stage="dense",
+    dataset="streets",
+    split="val",
+    model="unet",
+    pruner=None,
+    budget=None,
+    scope=None,
+    ratio_asked=None,
+    ratio_reached=None,
+    seed=0,
+    size_h_px=96,
+    size_w_px=128,
+    params=2_000_000,
+    macs=1_500_000_000,
+    channels=640,
+    channels_dense=640,
+    params_kept=1.0,
+    macs_kept=1.0,
+    channels_kept=1.0,
+    miou_percent=54.716,
+    pixel_accuracy_percent=86.25,
+    mean_accuracy_percent=60.0,
+    fw_iou_percent=77.5,
+    classes_scored=11,
+    miou_retention=1.0,
+    latency_ms_median=25.0,
+    latency_ms_iqr=1.25,
+    speedup=1.0,
+    device="cpu",
+    fingerprint="ab12",
+)
+PRUNED = replace(
+    DENSE,
+    stage="pruned",
+    pruner="taylor",
+    budget="channels",
+    scope="global",
+    ratio_asked=0.3,
+    ratio_reached=0.2984375,
+    params=1_000_000,
+    macs=600_000_000,
+    params_kept=0.5,
+    macs_kept=0.4,
+    channels_kept=0.7015625,
+    miou_percent=11.0,
+    miou_retention=0.201,
+    latency_ms_median=None,
+    latency_ms_iqr=None,
+    speedup=None,
+)
+TUNED = replace(
+    PRUNED,
+    stage="finetuned",
+    miou_percent=49.0,
+    miou_retention=0.8957,
+    latency_ms_median=12.5,
+    latency_ms_iqr=0.5,
+    speedup=1.96,
+)
+
+
+def cell(
+    pruner: str,
+    ratio: float,
+    *,
+    status: Literal["done", "reused", "failed"] = "done",
+    rows: tuple[Row, ...] = (DENSE, PRUNED, TUNED),
+    seed: int = 0,
+) -> Cell:
+    return Cell(
+        dataset="streets",
+        model="unet",
+        pruner=pruner,
+        budget="channels",
+        ratio=ratio,
+        seed=seed,
+        status=status,
+        reason="BudgetError: floor reached" if status == "failed" else "",
+        rows=rows,
+    )
+
+
+def words(text: str) -> list[list[str]]:
+    return [line.split() for line in text.splitlines()]
+
+
+def test_chain_table_has_one_line_per_evaluation_with_the_numbers_in_their_units() -> None:
+    measured, cut, _, dense, pruned, tuned = words(chain_table([DENSE, PRUNED, TUNED]))
+    assert dense == ["dense", "54.72", "86.25", "1.500", "2.000", "25.0", "(1.2)", "x1.00"]
+    assert pruned == ["pruned", "11.00", "86.25", "0.600", "1.000", "-", "-"]
+    assert tuned == ["finetuned", "49.00", "86.25", "0.600", "1.000", "12.5", "(0.5)", "x1.96"]
+    assert " ".join(measured) == (
+        "data streets val | image 96x128 px | classes 11 | model unet | seed 0 | device cpu"
+    )
+    assert " ".join(cut) == "pruner taylor (global) | removed 0.300 of channels asked | reached 0.298"
+
+
+def test_a_chain_without_a_cut_has_no_line_on_it() -> None:
+    assert len(chain_table([DENSE]).splitlines()) == 3
+    assert "pruner" not in chain_table([DENSE])
+
+
+def test_columns_are_aligned_and_fit_a_console() -> None:
+    *_, titles, dense, tuned = chain_table([DENSE, TUNED]).splitlines()
+    assert len(titles) == len(dense) == len(tuned)  # the last column is flush right
+    whole = sweep_table([cell("activation_rank", 0.25, seed=seed) for seed in (0, 1)])
+    assert max(map(len, whole.splitlines())) <= 120
+
+
+def test_sweep_lines_are_sorted_by_pruner_and_then_ratio() -> None:
+    cells = [cell("taylor", 0.5), cell("fpgm", 0.3), cell("taylor", 0.3), cell("fpgm", 0.6)]
+    lines = words(sweep_table(cells))[3:]
+    assert [line[:2] for line in lines] == [
+        ["fpgm", "0.300"],
+        ["fpgm", "0.600"],
+        ["taylor", "0.300"],
+        ["taylor", "0.500"],
+    ]
+
+
+def test_a_sweep_line_holds_asked_reached_costs_and_the_three_mious() -> None:
+    *_, titles, line = words(sweep_table([cell("taylor", 0.3, status="reused")]))
+    assert dict(zip(titles, line, strict=True)) == {
+        "pruner": "taylor",
+        "asked": "0.300",
+        "reached": "0.298",
+        "MACs": "40.0",
+        "params": "50.0",
+        "dense": "54.72",
+        "pruned": "11.00",
+        "tuned": "49.00",
+        "kept": "0.896",
+        "ms": "12.5",
+        "speed-up": "x1.96",
+        "status": "reused",
+    }
+
+
+def test_without_finetuning_the_pruned_network_is_the_last_one() -> None:
+    raw = replace(PRUNED, stage="pruned_raw", miou_percent=5.0)
+    *_, titles, line = words(sweep_table([cell("taylor", 0.3, rows=(DENSE, raw, PRUNED))]))
+    found = dict(zip(titles, line, strict=True))
+    assert (found["pruned"], found["tuned"], found["kept"], found["ms"]) == ("11.00", "-", "0.201", "-")
+
+
+def test_a_failed_job_is_listed_with_its_reason_and_what_it_reached() -> None:
+    text = sweep_table([cell("taylor", 0.9, status="failed", rows=(DENSE,)), cell("fpgm", 0.3)])
+    assert text.splitlines()[-1] == "FAILED taylor 0.9 seed 0: BudgetError: floor reached"
+    line = next(line for line in words(text) if line[-1] == "FAILED")
+    assert line == ["taylor", "0.900", "-", "-", "-", "54.72", "-", "-", "-", "-", "-", "FAILED"]
+
+
+def test_a_sweep_in_which_all_failed_is_still_a_table() -> None:
+    text = sweep_table([cell("taylor", 0.9, status="failed", rows=())])
+    assert words(text)[-2] == ["taylor", "0.900", *["-"] * 9, "FAILED"]
+    assert text.endswith("BudgetError: floor reached")
+
+
+def test_only_what_differs_between_the_jobs_is_a_column() -> None:
+    assert "seed" not in words(sweep_table([cell("taylor", 0.3)]))[-2]
+    titles, first, second = words(sweep_table([cell("taylor", 0.3, seed=seed) for seed in (7, 5)]))[-3:]
+    assert titles[1] == "seed"
+    assert (first[1], second[1]) == ("5", "7")
+
+
+def test_csv_holds_every_digit_of_every_field_and_nothing_for_null(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    rows = [replace(DENSE, miou_percent=0.1 + 0.2), replace(TUNED, run="a, b")]
+    write_csv(rows, path)
+    with path.open(newline="", encoding="utf-8") as file:
+        records = list(csv.DictReader(file))
+    for row, record in zip(rows, records, strict=True):
+        assert record == {name: "" if value is None else str(value) for name, value in to_record(row).items()}
+    assert float(records[0]["miou_percent"]) == 0.1 + 0.2
+
+
+def test_a_csv_of_no_rows_still_has_its_header(tmp_path: Path) -> None:
+    write_csv([], tmp_path / "rows.csv")
+    (header,) = (tmp_path / "rows.csv").read_text().splitlines()
+    assert header.startswith("schema_version,run,stage,")
+
+
+def test_table_of_classes_is_in_percent_with_the_change_in_points() -> None:
+    table = per_class_table(["road", "pole"], {"dense": (0.5, math.nan), "pruned": (0.25, math.nan)})
+    assert list(table.columns) == ["dense", "pruned", "pruned change"]
+    assert table.loc["road"].tolist() == [50.0, 25.0, -25.0]
+    assert table.loc["pole"].isna().all()
+
+
+def test_table_of_classes_needs_one_value_per_class() -> None:
+    with pytest.raises(ValueError, match="Length of values"):
+        per_class_table(["road", "pole"], {"dense": (0.5,)})

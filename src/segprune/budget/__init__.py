@@ -1,0 +1,1 @@
+"""How many channels go, and from where."""

@@ -1,0 +1,102 @@
+"""The budget: what the ratio is a ratio of, and the plan that meets it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from segprune.budget.allocate import Allocation, reach
+from segprune.budget.simulate import CostSimulator, Unit
+from segprune.errors import BudgetError
+from segprune.graph.group import ChannelGroup, PrunePlan, Scores
+from segprune.pruner.contract import Scope
+
+
+@dataclass(frozen=True)
+class Reached:
+    """A plan and what it removes.
+
+    Attributes:
+        plan: Group name -> channels to remove.
+        scope: Where the scores were ranked.
+        asked: Fraction of the budget's unit to remove.
+        channels: Fraction of prunable channels removed.
+        macs: Fraction of MACs removed.
+        params: Fraction of parameters removed.
+    """
+
+    plan: PrunePlan
+    scope: Scope
+    asked: float
+    channels: float
+    macs: float
+    params: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """How much goes, measured in one unit and the same for every method.
+
+    Attributes:
+        of: What the ratio is a fraction of: prunable channels, MACs or parameters of the dense network.
+        scope: ``local``: every group loses the same fraction; ``global``: the lowest scores of all groups go;
+            ``paper``: as the criterion's paper does.
+        floor: Fraction of each group's channels that always stays.
+        round_to: Kept widths are multiples of this.
+        tolerance: Largest allowed distance between the asked and the reached fraction.
+    """
+
+    of: Unit
+    scope: Literal["paper", "local", "global"]
+    floor: Annotated[float, Field(ge=0, lt=1)]
+    round_to: Annotated[int, Field(ge=1)]
+    tolerance: Annotated[float, Field(ge=0, lt=1)]
+
+    def ranking(self, paper_scope: Scope) -> Scope:
+        """Where scores are ranked, given where the criterion's paper does it."""
+        return paper_scope if self.scope == "paper" else self.scope
+
+    def __call__(
+        self,
+        groups: Sequence[ChannelGroup],
+        scores: Scores,
+        *,
+        ratio: float,
+        paper_scope: Scope,
+        simulator: CostSimulator,
+    ) -> Reached:
+        """The plan that removes ``ratio`` of the unit.
+
+        Raises:
+            BudgetError: The ratio is out of reach, or no allowed cut comes within the tolerance.
+        """
+        scope = self.ranking(paper_scope)
+        plan: PrunePlan = {}
+        if ratio > 0:
+            allocation = Allocation(groups, scores, floor=self.floor, round_to=self.round_to)
+            plan = reach(
+                allocation,
+                is_local=scope == "local",
+                target=_target(self.of, simulator, ratio),
+                cost=lambda candidate: simulator.cost(candidate, self.of),
+            )
+        reached = {unit: _removed(simulator, plan, unit) for unit in ("channels", "macs", "params")}
+        if abs(reached[self.of] - ratio) > self.tolerance:
+            raise BudgetError(
+                f"ratio={ratio} of {self.of}: the closest allowed cut removes {reached[self.of]:.4f}, further "
+                f"away than budget.tolerance={self.tolerance}. Lower budget.round_to={self.round_to} or raise "
+                "budget.tolerance."
+            )
+        return Reached(plan=plan, scope=scope, asked=ratio, **reached)
+
+
+def _target(unit: Unit, simulator: CostSimulator, ratio: float) -> float:
+    """What should remain; whole channels, so that a channel budget is met exactly."""
+    remaining = (1 - ratio) * simulator.cost({}, unit)
+    return round(remaining) if unit == "channels" else remaining
+
+
+def _removed(simulator: CostSimulator, plan: PrunePlan, unit: str) -> float:
+    dense = simulator.cost({}, unit)  # type: ignore[arg-type]
+    return 1 - simulator.cost(plan, unit) / dense  # type: ignore[arg-type]

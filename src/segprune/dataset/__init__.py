@@ -1,0 +1,1 @@
+"""Segmentation data: what it is (contract), where it comes from, how it is augmented and batched."""

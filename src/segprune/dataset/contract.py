@@ -1,0 +1,67 @@
+"""What a dataset gives to the rest of the program."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+
+class Batch(NamedTuple):
+    """Images and labels, as one item (no N axis) or as a batch.
+
+    Attributes:
+        image: (N, 3, H, W) float32, RGB in [0, 1]. Networks normalise by themselves, with the mean and std
+            their weights were made for.
+        label: (N, H, W) int64, 0..K-1 or the dataset's ``ignore_index``. In the report and select roles its
+            H and W are the label's own, which may differ from the image's.
+    """
+
+    image: Tensor
+    label: Tensor
+
+
+class Items(Protocol):
+    """Random access to single items; a ``torch.utils.data.Dataset`` with a length."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Batch: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegData:
+    """One segmentation dataset with its roles.
+
+    Attributes:
+        name: Short name, for run names and reports.
+        classes: K names; label k means ``classes[k]``.
+        palette: K colours, RGB 0..255, for figures.
+        ignore_index: Label of pixels that are never scored; not in 0..K-1.
+        size_hw: (H, W) in px of the image in evaluation, and of MACs and latency.
+        fit: Training items, augmented. Its index is ``epoch * len(fit) + i``: the same index always gives
+            the same item, whatever the order, the worker or the restart.
+        calibration: The training images without augmentation, image and label at ``size_hw``. Scores and BN
+            re-estimation read it.
+        select: Chooses the best epoch; ``None``: the last epoch counts.
+        report: Read by the eval stage and by nothing else.
+        report_split: Name of the split behind ``report``, e.g. ``test``.
+        identity: Hex digest of everything that can change an item: file contents, sizes, options.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+    ignore_index: int
+    size_hw: tuple[int, int]
+    fit: Items
+    calibration: Items
+    select: Items | None
+    report: Items
+    report_split: str
+    identity: str
+
+
+def same_shape(items: Sequence[Batch]) -> bool:
+    """Whether the items can be stacked into one batch."""
+    return len({(item.image.shape, item.label.shape) for item in items}) <= 1

@@ -1,0 +1,1 @@
+"""Segmentation networks: one builder per architecture."""

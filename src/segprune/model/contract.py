@@ -1,0 +1,45 @@
+"""What a network gives to the rest of the program."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class SegmentationNet(nn.Module):
+    """A network from RGB images in [0, 1] to class logits; subclasses implement ``forward``.
+
+    Attributes:
+        training_only: Names of direct submodules that only training uses (auxiliary heads). They are cut with
+            the rest but are not counted in params and MACs and do not run in ``forward``.
+        mean: (1, 3, 1, 1) float, of the images the weights were made for.
+        std: (1, 3, 1, 1) float, likewise.
+    """
+
+    training_only: tuple[str, ...] = ()
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, *, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    def normalise(self, image: Tensor) -> Tensor:
+        """(N, 3, H, W) in [0, 1] -> (N, 3, H, W) with the mean and std of the weights."""
+        return (image - self.mean) / self.std
+
+    def forward(self, image: Tensor) -> Tensor:  # noqa: ARG002 - subclasses read it
+        """(N, 3, H, W) in [0, 1] -> logits (N, K, H, W); what is deployed, measured and counted."""
+        raise TypeError(f"{type(self).__name__} has no forward")
+
+    def all_logits(self, image: Tensor) -> tuple[Tensor, ...]:
+        """(N, 3, H, W) -> logits of every head, each (N, K, H, W), the main head first; what training runs."""
+        return (self(image),)
+
+    def traced_logits(self, image: Tensor) -> tuple[Tensor, ...]:
+        """As ``all_logits``, with every coupling between channels visible to autograd; what the graph traces."""
+        return self.all_logits(image)

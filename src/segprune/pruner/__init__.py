@@ -1,0 +1,1 @@
+"""Which channels matter: one criterion a file, each giving one score per channel."""

@@ -1,0 +1,62 @@
+import pytest
+import torch
+
+from segprune.budget.budget import Budget
+from segprune.budget.simulate import CostSimulator
+from segprune.errors import BudgetError
+from segprune.graph.cut import cut
+from segprune.graph.trace import trace
+from segprune.measure.cost import cost
+from segprune.model.contract import SegmentationNet
+from tests.toys import TOYS, Plain, toy
+
+
+def budget(**changes: object) -> Budget:
+    return Budget(
+        **{"of": "channels", "scope": "paper", "floor": 0.0, "round_to": 1, "tolerance": 0.05, **changes}
+    )
+
+
+@pytest.mark.parametrize("of", ["channels", "macs", "params"])
+@pytest.mark.parametrize("scope", ["local", "global"])
+@pytest.mark.parametrize("kind", TOYS)
+def test_what_is_reported_as_removed_is_what_the_cut_network_lost(
+    of: str, scope: str, kind: type[SegmentationNet]
+) -> None:
+    net = toy(kind)
+    groups, size_hw = trace(net), (32, 40)
+    scores = {group.name: torch.arange(float(group.size)) for group in groups}
+    reached = budget(of=of, scope=scope, tolerance=0.2)(
+        groups, scores, ratio=0.4, paper_scope="local", simulator=CostSimulator(net, groups, size_hw)
+    )
+    small = cut(net, reached.plan)
+    assert 1 - cost(small, size_hw).macs / cost(net, size_hw).macs == pytest.approx(reached.macs, abs=1e-12)
+    assert 1 - cost(small, size_hw).params / cost(net, size_hw).params == pytest.approx(
+        reached.params, abs=1e-12
+    )
+
+
+def test_ratio_zero_removes_nothing() -> None:
+    net = toy(Plain)
+    groups = trace(net)
+    scores = {group.name: torch.rand(group.size) for group in groups}
+    simulator = CostSimulator(net, groups, (32, 32))
+    reached = budget()(groups, scores, ratio=0.0, paper_scope="local", simulator=simulator)
+    assert (dict(reached.plan), reached.channels, reached.macs, reached.params) == ({}, 0.0, 0.0, 0.0)
+
+
+def test_the_papers_scope_is_used_unless_another_is_asked_for() -> None:
+    assert budget(scope="paper").ranking("global") == "global"
+    assert budget(scope="local").ranking("global") == "local"
+
+
+def test_a_cut_further_away_than_the_tolerance_is_refused() -> None:
+    net = toy(Plain)
+    groups = trace(net)
+    scores = {group.name: torch.rand(group.size) for group in groups}
+    simulator = CostSimulator(net, groups, (32, 32))
+    # kept widths may only be 4 or whole, so the reachable fractions are coarse
+    with pytest.raises(BudgetError, match=r"ratio=0\.1 of channels.*budget\.round_to=4"):
+        budget(tolerance=0.001, round_to=4)(
+            groups, scores, ratio=0.1, paper_scope="local", simulator=simulator
+        )

@@ -1,0 +1,116 @@
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+
+from segprune.errors import BudgetError, CheckpointError
+from segprune.graph.cut import cut, fit_shapes, mask_error
+from segprune.graph.group import PrunePlan
+from segprune.graph.trace import trace
+from segprune.model.contract import SegmentationNet
+from tests.toys import TOYS, Plain, Residual, toy
+
+
+def random_plan(net: SegmentationNet, fraction: float, seed: int = 0) -> PrunePlan:
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        group.name: tuple(sorted(torch.randperm(group.size, generator=generator)[:count].tolist()))
+        for group in trace(net)
+        if (count := min(int(fraction * group.size), group.size - 1))
+    }
+
+
+@pytest.mark.parametrize("kind", TOYS)
+@pytest.mark.parametrize("fraction", [0.3, 0.7])
+def test_a_cut_network_equals_the_masked_one(kind: type[SegmentationNet], fraction: float) -> None:
+    net = toy(kind)
+    plan = random_plan(net, fraction)
+    assert mask_error(net, cut(net, plan), trace(net), plan) < 1e-13
+
+
+def test_the_proof_sees_a_wrong_channel() -> None:
+    net = toy(Residual)
+    groups = trace(net)
+    wrong = cut(net, {"stem.0": (0, 1)})
+    assert mask_error(net, wrong, groups, {"stem.0": (0, 2)}) > 1e-3
+
+
+def test_the_proof_sees_a_wrong_index_map() -> None:
+    net = toy(Plain)
+    groups = tuple(
+        replace(group, members=tuple(replace(m, own=m.own.flip(0)) for m in group.members))
+        for group in trace(net)
+    )
+    assert mask_error(net, cut(net, {"first.0": (0,)}), groups, {"first.0": (0,)}) > 1e-3
+
+
+def test_an_empty_plan_changes_no_bit() -> None:
+    net = toy(Residual)
+    same = cut(net, {})
+    assert same is not net
+    assert all(
+        torch.equal(a, b) for a, b in zip(net.state_dict().values(), same.state_dict().values(), strict=True)
+    )
+
+
+def test_cutting_twice_equals_cutting_once() -> None:
+    net = toy(Plain)
+    once = cut(net, {"first.0": (0, 3), "second.0": (1,)})
+    twice = cut(cut(net, {"first.0": (0,)}), {"first.0": (2,), "second.0": (1,)})
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(once.state_dict().values(), twice.state_dict().values(), strict=True)
+    )
+
+
+def test_flags_and_precision_survive_and_the_original_is_untouched() -> None:
+    net = toy(Plain).double().train()
+    net.first[0].weight.requires_grad_(False)
+    net.second.eval()
+    before = copy.deepcopy(net.state_dict())
+    small = cut(net, {"first.0": (0,)})
+    assert not small.first[0].weight.requires_grad
+    assert small.head.weight.requires_grad
+    assert (small.training, small.second.training, small.first.training) == (True, False, True)
+    assert small.head.weight.dtype == torch.float64
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+
+
+def test_a_cut_network_trains_on() -> None:
+    net = toy(Residual)
+    small = cut(net, random_plan(net, 0.5)).train()
+    small(torch.rand(2, 3, 16, 16)).square().mean().backward()
+    assert all(parameter.grad is not None for parameter in small.parameters())
+
+
+def test_foreign_and_emptying_plans_are_refused() -> None:
+    net = toy(Plain)
+    with pytest.raises(BudgetError, match="'nowhere', which is not a traced layer of Plain"):
+        cut(net, {"nowhere": (0,)})
+    with pytest.raises(BudgetError, match=r"all 4 channels of 'bare'; keep at least one"):
+        cut(net, {"bare": (0, 1, 2, 3)})
+
+
+@pytest.mark.parametrize("kind", TOYS)
+def test_shapes_fitted_to_a_state_dict_give_the_cut_network_bit_for_bit(kind: type[SegmentationNet]) -> None:
+    net = toy(kind)
+    small = cut(net, random_plan(net, 0.5))
+    rebuilt = kind()
+    fit_shapes(rebuilt, small.state_dict())
+    rebuilt.load_state_dict(small.state_dict(), strict=True)
+    image = torch.rand(2, 3, 24, 24)
+    assert torch.equal(rebuilt.eval()(image), small.eval()(image))
+    groups = [(module.in_channels, module.out_channels, module.groups) for module in convolutions(rebuilt)]
+    assert groups == [
+        (module.in_channels, module.out_channels, module.groups) for module in convolutions(small)
+    ]
+
+
+def convolutions(net: SegmentationNet) -> list[torch.nn.Conv2d]:
+    return [m for m in net.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.ConvTranspose2d)]
+
+
+def test_a_foreign_state_dict_is_refused() -> None:
+    with pytest.raises(CheckpointError, match=r"holds no 'bare.weight'; it belongs to another architecture"):
+        fit_shapes(Plain(), {k: v for k, v in Plain().state_dict().items() if not k.startswith("bare")})

@@ -1,0 +1,87 @@
+import pytest
+import torch
+from torch import Tensor, nn
+
+from segprune.errors import ConfigError
+from segprune.graph.trace import trace
+from segprune.model.contract import SegmentationNet
+from tests.toys import TOYS, Concat, Depthwise, Plain, Residual, Upsampling, toy
+
+
+def sizes(net: SegmentationNet) -> dict[str, int]:
+    return {group.name: group.size for group in trace(net)}
+
+
+def test_groups_of_known_structures() -> None:
+    assert sizes(Plain()) == {"first.0": 6, "second.0": 5, "bare": 4}
+    assert sizes(Residual()) == {"stem.0": 6, "inner.0": 4}  # stem, outer and bare make one stream
+    assert sizes(Depthwise()) == {"expand.0": 8, "project.0": 5}
+    assert sizes(Concat()) == {"stem.0": 5, "near.0": 4, "far.0": 6, "pooled.0": 4, "project.0": 6}
+    assert sizes(Upsampling()) == {"fine.0": 4, "coarse.0": 6, "up.0": 5}
+
+
+def test_a_residual_stream_has_every_producer_and_consumer() -> None:
+    stream = next(group for group in trace(Residual()) if group.name == "stem.0")
+    roles = {(member.layer, member.axis) for member in stream.members}
+    assert roles == {
+        ("stem.0", "out"),
+        ("stem.1", "out"),
+        ("inner.0", "in"),
+        ("outer.0", "out"),
+        ("outer.1", "out"),
+        ("bare", "in"),
+        ("bare", "out"),
+        ("head", "in"),
+    }
+
+
+def test_a_reader_behind_a_concatenation_knows_where_the_channels_sit() -> None:
+    groups = {group.name: group for group in trace(Concat())}
+    places = {
+        name: next(m for m in groups[name].members if m.layer == "project.0").own.tolist()
+        for name in ("near.0", "far.0", "pooled.0")
+    }
+    assert places == {"near.0": [0, 1, 2, 3], "far.0": [4, 5, 6, 7, 8, 9], "pooled.0": [10, 11, 12, 13]}
+
+
+@pytest.mark.parametrize("kind", TOYS)
+def test_tracing_leaves_the_network_as_it_was(kind: type[SegmentationNet]) -> None:
+    net = toy(kind).train()
+    next(net.parameters()).requires_grad_(False)
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    flags = [parameter.requires_grad for parameter in net.parameters()]
+    rng = torch.get_rng_state()
+    trace(net)
+    assert [parameter.requires_grad for parameter in net.parameters()] == flags
+    assert all(module.training and not module._forward_hooks for module in net.modules())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), rng)
+
+
+def test_frozen_layers_are_in_the_groups() -> None:
+    net = Plain()
+    for parameter in net.parameters():
+        parameter.requires_grad_(False)
+    assert sizes(net) == sizes(Plain())
+
+
+class HiddenHead(Plain):
+    """Trains a head that its trace does not run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.extra = nn.Conv2d(4, 4, 1)
+
+    def all_logits(self, image: Tensor) -> tuple[Tensor, ...]:
+        logits = self(image)
+        return logits, self.extra(logits)
+
+    def traced_logits(self, image: Tensor) -> tuple[Tensor, ...]:
+        return (self(image),)
+
+
+def test_a_layer_that_runs_untraced_is_refused() -> None:
+    with pytest.raises(
+        ConfigError, match=r"HiddenHead runs layers that its traced_logits does not reach: extra"
+    ):
+        trace(HiddenHead())

@@ -13,8 +13,9 @@ class SegmentationNet(nn.Module):
     """A network from RGB images in [0, 1] to class logits; subclasses implement ``forward``.
 
     Attributes:
-        training_only: Names of direct submodules that only training uses (auxiliary heads). They are cut with
-            the rest but are not counted in params and MACs and do not run in ``forward``.
+        training_only: Names of direct submodules that only training uses (auxiliary heads). They read what a cut
+            leaves of their inputs, keep their own width, are not counted in params and MACs, and do not run in
+            ``forward``.
         mean: (1, 3, 1, 1) float, of the images the weights were made for.
         std: (1, 3, 1, 1) float, likewise.
     """

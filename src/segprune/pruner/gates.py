@@ -1,0 +1,156 @@
+"""Gates: where the channels of a group enter the network, and what the loss says about closing them there.
+
+A gate is a factor, now 1, on one channel of one layer's output. The derivative of the loss by a gate needs no
+gate in the network: it is the sum of parameter times gradient over the parameters the output is linear in.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from segprune.graph.group import ChannelGroup, Member
+from segprune.model.contract import SegmentationNet
+from segprune.pruner.gather import BatchNorm, filter_rows, is_depthwise, norms, producers
+
+Variant = Literal["gate", "gamma"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """One layer whose output carries channels of a group.
+
+    Attributes:
+        member: The layer's positions and the group channels there.
+        layer: A convolution, a linear layer or a batch norm.
+        is_passing: The layer passes on what another one made (a depthwise convolution, the norm behind it, a
+            norm behind a sum). What it reads is counted at its maker; of its own it adds a constant, and that
+            constant is all this gate closes. Removal is then counted exactly as long as the activations in
+            between are positively homogeneous, as ReLU is.
+    """
+
+    member: Member
+    layer: nn.Module
+    is_passing: bool
+
+    def parameters(self) -> list[nn.Parameter]:
+        """The parameters whose gradients the derivative is made of."""
+        return [
+            parameter
+            for name, parameter in self.layer.named_parameters(recurse=False)
+            if name == "bias" or not self.is_passing
+        ]
+
+    def derivative(self, gradient: Mapping[nn.Parameter, Tensor], variant: Variant) -> Tensor:
+        """Derivative of the loss by a gate at every position of the layer: (C_layer,) float64 CPU.
+
+        Args:
+            gradient: Of the loss, by each of ``parameters()``.
+            variant: ``gamma`` leaves out what a norm adds.
+        """
+        own = dict(self.layer.named_parameters(recurse=False))
+        weight, bias = own["weight"], own.get("bias")
+        if self.is_passing:
+            return _constant(self.layer) * _double(gradient[own["bias"]])
+        total = (filter_rows(self.layer, weight) * filter_rows(self.layer, gradient[weight])).sum(1)
+        if bias is None or (variant == "gamma" and isinstance(self.layer, BatchNorm)):
+            return total
+        return total + _double(bias) * _double(gradient[bias])
+
+
+def find_gates(
+    net: SegmentationNet, groups: Sequence[ChannelGroup], image: Tensor, variant: Variant
+) -> dict[str, tuple[Gate, ...]]:
+    """Group name -> its gates, one per layer that makes its channels or adds to them in passing.
+
+    A maker with a batch norm directly behind it has its gate behind the norm, where the paper puts it. A norm
+    without a scale or statistics of its own is no place for a gate. ``gamma`` ignores what norms add, so it
+    has no gates on passing layers.
+
+    Args:
+        net: In eval mode.
+        groups: Whose channels the gates are on.
+        image: (N, 3, H, W), run once to see which norm is behind which convolution.
+        variant: ``gamma`` leaves out what norms add.
+
+    Raises:
+        ConfigError: A channel that no convolution makes.
+    """
+    behind = _norms_behind(net, groups, image)
+    return {
+        group.name: _makers(net, group, behind) + (_passers(net, group, behind) if variant == "gate" else ())
+        for group in groups
+    }
+
+
+def _makers(net: SegmentationNet, group: ChannelGroup, behind: Mapping[str, str]) -> tuple[Gate, ...]:
+    norm_of = {member.layer: (member, layer) for member, layer in norms(net, group) if _takes_gate(layer)}
+    places = [norm_of.get(behind.get(made.layer, ""), (made, layer)) for made, layer in producers(net, group)]
+    # by name: makers that share one norm share its gate
+    gates = {member.layer: Gate(member=member, layer=layer, is_passing=False) for member, layer in places}
+    return tuple(gates.values())
+
+
+def _passers(net: SegmentationNet, group: ChannelGroup, behind: Mapping[str, str]) -> tuple[Gate, ...]:
+    at_maker = {behind.get(member.layer) for member, _ in producers(net, group)}
+    layers = [(member, net.get_submodule(member.layer)) for member in group.members if member.axis == "out"]
+    return tuple(
+        Gate(member=member, layer=layer, is_passing=True)
+        for member, layer in layers
+        if (is_depthwise(layer) and layer.bias is not None)
+        or (_takes_gate(layer) and member.layer not in at_maker)
+    )
+
+
+def _norms_behind(net: SegmentationNet, groups: Sequence[ChannelGroup], image: Tensor) -> dict[str, str]:
+    """Maker -> the one batch norm that reads the very tensor it gives."""
+    made: dict[int, tuple[str, Tensor]] = {}  # by id; the tensor is kept so that no other one takes its id
+    readers: dict[str, set[str]] = {}
+    with ExitStack() as hooks, torch.no_grad():
+        for group in groups:
+            for member, layer in producers(net, group):
+                hooks.enter_context(layer.register_forward_hook(partial(_remember, made, member.layer)))
+            for member, layer in norms(net, group):
+                note = partial(_note_maker, made, readers, member.layer)
+                hooks.enter_context(layer.register_forward_pre_hook(note))
+        net.all_logits(image)
+    return {maker: names.pop() for maker, names in readers.items() if len(names) == 1}
+
+
+def _remember(
+    made: dict[int, tuple[str, Tensor]], name: str, _layer: nn.Module, _inputs: object, output: Tensor
+) -> None:
+    made[id(output)] = (name, output)
+
+
+def _note_maker(
+    made: Mapping[int, tuple[str, Tensor]],
+    readers: dict[str, set[str]],
+    name: str,
+    _layer: nn.Module,
+    inputs: tuple[Tensor, ...],
+) -> None:
+    if id(inputs[0]) in made:
+        maker, _ = made[id(inputs[0])]
+        readers.setdefault(maker, set()).add(name)
+
+
+def _takes_gate(layer: nn.Module) -> bool:
+    return isinstance(layer, BatchNorm) and layer.affine and layer.track_running_stats
+
+
+def _constant(layer: nn.Module) -> Tensor:
+    """(C_layer,) float64 CPU: what the layer gives for an input of zeros."""
+    bias = _double(layer.get_parameter("bias"))
+    if not isinstance(layer, BatchNorm):
+        return bias
+    mean, variance = _double(layer.get_buffer("running_mean")), _double(layer.get_buffer("running_var"))
+    return bias - _double(layer.get_parameter("weight")) * mean / (variance + layer.eps).sqrt()
+
+
+def _double(values: Tensor) -> Tensor:
+    return values.detach().cpu().double()

@@ -1,0 +1,133 @@
+"""From what single layers hold to one value per channel of a group."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from segprune.errors import ConfigError, TrainingError
+from segprune.graph.group import ChannelGroup, Member, Scores
+from segprune.model.contract import SegmentationNet
+
+Conv = nn.modules.conv._ConvNd
+ConvTranspose = nn.modules.conv._ConvTransposeNd
+BatchNorm = nn.modules.batchnorm._BatchNorm
+
+
+def is_depthwise(layer: nn.Module) -> bool:
+    """Whether every output channel of the layer is made of one input channel.
+
+    Such a layer passes the channels of a group on; it makes none. No weight criterion counts its filters:
+    they say how a channel is blurred, and lie in series with the filters that make it, not beside them.
+    """
+    return isinstance(layer, Conv) and 1 < layer.groups == layer.in_channels
+
+
+def producers(net: SegmentationNet, group: ChannelGroup) -> list[tuple[Member, nn.Module]]:
+    """The convolutions and linear layers that make the channels of the group, depthwise ones left out.
+
+    Raises:
+        ConfigError: A channel of the group that no such layer makes.
+    """
+    made = torch.zeros(group.size, dtype=torch.bool)
+    found: list[tuple[Member, nn.Module]] = []
+    for member in group.members:
+        layer = net.get_submodule(member.layer)
+        if member.axis == "out" and isinstance(layer, Conv | nn.Linear) and not is_depthwise(layer):
+            found.append((member, layer))
+            made |= covered(member, group.size)
+    if not made.all():
+        raise ConfigError(
+            f"group {group.name}: channel {int((~made).nonzero()[0])} of {group.size} is made by no "
+            "convolution or linear layer, so no filter can be scored. Protect the group from pruning."
+        )
+    return found
+
+
+def norms(net: SegmentationNet, group: ChannelGroup) -> list[tuple[Member, nn.Module]]:
+    """The batch norms among the group's members."""
+    pairs = [(member, net.get_submodule(member.layer)) for member in group.members if member.axis == "out"]
+    return [(member, layer) for member, layer in pairs if isinstance(layer, BatchNorm)]
+
+
+def covered(member: Member, size: int) -> Tensor:
+    """(C,) bool: which channels of the group the member carries."""
+    mask = torch.zeros(size, dtype=torch.bool)
+    mask[member.root] = True
+    return mask
+
+
+def root_sum(values: Tensor, member: Member, size: int) -> Tensor:
+    """(M_layer,) values of a layer's own positions -> (C,) sums per channel of the group, else 0."""
+    return values.new_zeros(size).index_add_(0, member.root, values[member.own])
+
+
+def filter_rows(layer: nn.Module, weight: Tensor) -> Tensor:
+    """(C_out, D) float64 CPU: one row per filter of a weight, or of its gradient, laid out as the layer's.
+
+    A transposed convolution keeps its outputs in dim 1, per block of ``groups``.
+    """
+    rows = weight.detach().cpu().double()
+    if isinstance(layer, ConvTranspose):
+        # (C_in, C_out / groups, kh, kw) -> (groups, C_in / groups, C_out / groups, kh, kw)
+        blocks = rows.view(layer.groups, -1, *rows.shape[1:])
+        rows = blocks.transpose(1, 2).flatten(0, 1)  # (C_out, C_in / groups, kh, kw)
+    return rows.reshape(len(rows), -1)
+
+
+def root_filters(layer: nn.Module, member: Member, size: int) -> Tensor:
+    """(C, D) float64 CPU: everything a producer holds for each channel of the group; 0 where it has nothing.
+
+    A channel that sits at several positions of the layer has their filters one behind the other.
+    """
+    rows = filter_rows(layer, layer.get_parameter("weight"))[member.own]  # (M, D)
+    count = torch.bincount(member.root, minlength=size)
+    order = torch.argsort(member.root, stable=True)
+    first = count.cumsum(0) - count
+    nth = torch.empty_like(order)
+    # 0 for the first position of a channel, 1 for its second
+    nth[order] = torch.arange(len(order)) - first[member.root[order]]
+    joint = rows.new_zeros(size, int(count.max()), rows.shape[1])
+    joint[member.root, nth] = rows
+    return joint.flatten(1)
+
+
+def coupled_mean(values: Sequence[Tensor], masks: Sequence[Tensor]) -> Tensor:
+    """The mean of the scores of every layer that makes a channel, each layer counting alike.
+
+    Every layer's scores are divided by their mean before and the mean of these means is multiplied back
+    after, so that one layer alone keeps its raw values. A layer whose scores are all 0 adds 0.
+
+    Args:
+        values: Per layer (C,) float64, not negative, 0 where the layer does not carry the channel.
+        masks: Per layer (C,) bool, whether it does.
+
+    Source: none; the papers on filter norms leave open how to join the filters of a residual stream.
+    """
+    if len(values) == 1:
+        return values[0]
+    means = torch.stack([value[mask].mean() for value, mask in zip(values, masks, strict=True)])  # (L,)
+    relative = torch.stack(list(values)) / torch.where(means > 0, means, 1.0)[:, None]  # (L, C)
+    return relative.sum(0) / torch.stack(list(masks)).sum(0) * means.mean()
+
+
+def mean_one(score: Tensor) -> Tensor:
+    """(C,) not negative -> divided by its mean; all 0 stays 0."""
+    mean = score.mean()
+    return score / mean if mean > 0 else score
+
+
+def checked(scores: Scores) -> Scores:
+    """The scores, all of them finite.
+
+    Raises:
+        TrainingError: A score that is not finite.
+    """
+    for name, score in scores.items():
+        wrong = (~score.isfinite()).nonzero().flatten().tolist()
+        if wrong:
+            raise TrainingError(
+                f"group {name}: the score of channel {wrong[0]} is {float(score[wrong[0]])}; the weights "
+                "or gradients behind it are not finite. Train the network with a lower learning rate."
+            )
+    return scores

@@ -1,0 +1,48 @@
+"""L2 norm of the filters."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from segprune.graph.group import ChannelGroup, Scores
+from segprune.model.contract import SegmentationNet
+from segprune.pruner.contract import Calibration, Needs, Scope
+from segprune.pruner.gather import checked, coupled_mean, covered, mean_one, producers, root_filters
+
+
+@dataclass(frozen=True, kw_only=True)
+class L2:
+    """Euclidean norm of the filter that makes the channel; biases and norms do not count.
+
+    Attributes:
+        normalize: ``none``: raw norms, to rank within groups; ``mean``: divided by the group's mean, to rank
+            over all groups.
+
+    Source: SFP (soft filter pruning), arXiv:1808.06866, the norm with p = 2. Differs: a channel made by several
+        filters (a residual stream) gets their mean (``coupled_mean``), which is a choice made here.
+    """
+
+    normalize: Literal["none", "mean"]
+    name: ClassVar[str] = "l2"
+    needs: ClassVar[Needs] = "weights"
+    scope: ClassVar[Scope] = "local"
+
+    def __call__(
+        self, net: SegmentationNet, groups: Sequence[ChannelGroup], calibration: Calibration
+    ) -> Scores:
+        """Group name -> (C,) float64 on CPU.
+
+        Raises:
+            ConfigError: A channel that no convolution makes.
+            TrainingError: A weight that is not finite.
+        """
+        del calibration
+        scores = {}
+        for group in groups:
+            makers = producers(net, group)
+            score = coupled_mean(
+                [root_filters(layer, member, group.size).norm(dim=1) for member, layer in makers],
+                [covered(member, group.size) for member, _ in makers],
+            )
+            scores[group.name] = mean_one(score) if self.normalize == "mean" else score
+        return checked(scores)

@@ -1,0 +1,129 @@
+"""Checked facts about image and label files, kept between runs so that a file is examined once."""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from segprune.dataset.cache import locked, write_atomic
+from segprune.dataset.decode import read_image, read_label
+from segprune.errors import DataError
+
+log = logging.getLogger(__name__)
+
+
+class FileKey(NamedTuple):
+    """A file and the way it is read."""
+
+    kind: Literal["image", "label"]
+    path: Path
+
+
+class Fact(NamedTuple):
+    """What one look at a file told.
+
+    Attributes:
+        size_hw: (H, W) in px.
+        sha256: Hex digest of the file's bytes.
+        values: The label values that occur, rising; empty for an image.
+    """
+
+    size_hw: tuple[int, int]
+    sha256: str
+    values: tuple[int, ...]
+
+
+# name -> (bytes and modification time in ns when it was examined, what was found)
+_Known = dict[str, tuple[tuple[int, int], Fact]]
+
+
+def gather(keys: Sequence[FileKey], index: Path) -> Mapping[FileKey, Fact]:
+    """The facts of all files, from the index file where they are known, else by decoding the file completely.
+
+    A file with the same length and modification time as before counts as unchanged. What was examined is kept
+    even when other files turn out faulty, so the next start looks at those alone.
+
+    Raises:
+        DataError: A file is missing, damaged or of a wrong kind.
+        ConfigError: The index cannot be written.
+    """
+    stamps = {key: _stamp(key.path) for key in keys}
+    with locked(index):  # of several jobs that start at once, one examines and the others wait for it
+        known = _read(index)
+        unknown = [key for key, stamp in stamps.items() if known.get(_name(key), (None,))[0] != stamp]
+        faults = []
+        if unknown:
+            found = _examine_all(unknown)
+            known |= {
+                _name(key): (stamps[key], fact) for key, fact in found.items() if isinstance(fact, Fact)
+            }
+            write_atomic(index, lambda file: file.write(json.dumps(known).encode()))
+            faults = [str(fault) for fault in found.values() if isinstance(fault, DataError)]
+    refuse(faults)
+    return {key: known[_name(key)][1] for key in keys}
+
+
+def refuse(faults: Sequence[str]) -> None:
+    """Stop if there is any fault.
+
+    Raises:
+        DataError: With the first fault in full and the number of the others.
+    """
+    if faults:
+        others = f" (and {len(faults) - 1} more faulty files)" if len(faults) > 1 else ""
+        raise DataError(faults[0] + others)
+
+
+def _examine_all(keys: Sequence[FileKey]) -> Mapping[FileKey, Fact | DataError]:
+    log.info("checking %d files, once; the first is %s", len(keys), keys[0].path)
+    found = {}
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        for key, fact in zip(keys, pool.map(_examine, keys), strict=True):
+            found[key] = fact
+            if len(found) % 1000 == 0:
+                log.info("checked %d of %d files", len(found), len(keys))
+    return found
+
+
+def _examine(key: FileKey) -> Fact | DataError:
+    try:
+        pixels = read_image(key.path) if key.kind == "image" else read_label(key.path)
+    except DataError as fault:
+        return fault
+    values = np.unique(pixels).tolist() if key.kind == "label" else []
+    with key.path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    height, width = pixels.shape[:2]
+    return Fact((height, width), digest, tuple(values))
+
+
+def _read(index: Path) -> _Known:
+    if not index.exists():
+        return {}
+    try:
+        rows = json.loads(index.read_bytes())
+        return {
+            name: ((length, mtime_ns), Fact((height, width), sha256, tuple(values)))
+            for name, ((length, mtime_ns), ((height, width), sha256, values)) in rows.items()
+        }
+    except (ValueError, TypeError, AttributeError) as error:
+        log.warning("%s is damaged (%s): every file is checked again", index, error)
+        return {}
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error}); restore it, or remove its partner too") from error
+    return status.st_size, status.st_mtime_ns
+
+
+def _name(key: FileKey) -> str:
+    return f"{key.kind}:{key.path.absolute()}"

@@ -1,0 +1,81 @@
+"""Decoded pairs from files, kept in memory after the first look where they fit."""
+
+import mmap
+from collections.abc import Sequence
+
+import numpy as np
+
+from segprune.dataset.augment import Pixels
+from segprune.dataset.decode import read_image, read_label
+from segprune.dataset.pairing import Pair
+from segprune.errors import DataError
+
+_BYTES_PER_PIXEL = 4  # RGB and label
+
+
+def decoded_bytes(sizes_hw: Sequence[tuple[int, int]]) -> int:
+    """Memory that pairs of these sizes take, in bytes."""
+    return sum(height * width * _BYTES_PER_PIXEL for height, width in sizes_hw)
+
+
+class FileSource:
+    """Image (H, W, 3) uint8 and label (H, W) uint8 of each pair.
+
+    With ``is_kept`` each pair is decoded once. The memory is shared with forked loader workers, so more
+    workers do not take more of it; it is given out page by page as pairs are decoded. A copy of the object
+    that is sent to another process (spawned workers) decodes on every access.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        sizes_hw: Sequence[tuple[int, int]],
+        lookup: Sequence[int] | None,
+        *,
+        is_kept: bool,
+    ) -> None:
+        """Remember what to decode; nothing is read yet.
+
+        Args:
+            pairs: The N files.
+            sizes_hw: Their N sizes in px, as checked.
+            lookup: Label value of each stored value 0..255; ``None``: the stored value itself.
+            is_kept: Whether decoded pairs stay in memory.
+        """
+        self._pairs = tuple(pairs)
+        self._sizes_hw = tuple(sizes_hw)
+        self._lookup = None if lookup is None else np.array(lookup, np.uint8)
+        count = len(self._pairs)
+        ends = np.cumsum([count, *(decoded_bytes([size]) for size in self._sizes_hw)])
+        self._starts = tuple(int(end) for end in ends)
+        # The first N bytes say which pairs are there. Two workers that decode one pair write the same.
+        self._memory = np.frombuffer(mmap.mmap(-1, self._starts[-1]), np.uint8) if is_kept and count else None
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def __getitem__(self, index: int) -> tuple[Pixels, Pixels]:
+        if self._memory is None:
+            return self._decode(index)
+        height, width = self._sizes_hw[index]
+        place = self._memory[self._starts[index] : self._starts[index + 1]]
+        image = place[: 3 * height * width].reshape(height, width, 3)
+        label = place[3 * height * width :].reshape(height, width)
+        if not self._memory[index]:
+            image[:], label[:] = self._decode(index)
+            self._memory[index] = 1
+        return image, label
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_memory": None}
+
+    def _decode(self, index: int) -> tuple[Pixels, Pixels]:
+        pair = self._pairs[index]
+        image, label = read_image(pair.image), read_label(pair.label)
+        for path, pixels in ((pair.image, image), (pair.label, label)):
+            if pixels.shape[:2] != self._sizes_hw[index]:
+                height, width = self._sizes_hw[index]
+                raise DataError(
+                    f"{path} was {width}x{height} when it was checked and has changed since; start again"
+                )
+        return image, label if self._lookup is None else self._lookup[label]

@@ -1,0 +1,125 @@
+"""A user's own folders of images and label masks."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt, with_config
+from typing_extensions import TypedDict
+
+from segprune.dataset.augment import CropOptions, resized_crop
+from segprune.dataset.contract import SegData
+from segprune.dataset.labels import LabelSpace, made_palette
+from segprune.dataset.pairing import Pair, list_pairs, require_root
+from segprune.dataset.pairs import PairSet, Reading, pair_data
+from segprune.errors import ConfigError
+
+Byte = Annotated[int, Field(ge=0, le=255)]
+
+
+@with_config(ConfigDict(extra="forbid"))
+class RoleFolders(TypedDict):
+    """Where the files of one role are, relative to ``root``.
+
+    Attributes:
+        images: Folder of images.
+        masks: Folder of masks; may be the same one.
+    """
+
+    images: str
+    masks: str
+
+
+def folder(  # noqa: PLR0913 - one argument per key of the YAML
+    *,
+    root: Path,
+    fit: RoleFolders,
+    select: RoleFolders | None,
+    report: RoleFolders,
+    image_suffix: Annotated[str, Field(min_length=1)],
+    mask_suffix: Annotated[str, Field(min_length=1)],
+    classes: Annotated[tuple[str, ...], Field(min_length=2, max_length=255)],
+    palette: tuple[tuple[Byte, Byte, Byte], ...] | None,
+    ignore_index: Byte,
+    size_hw: tuple[PositiveInt, PositiveInt],
+    limit: PositiveInt | None,
+    augment: CropOptions,
+    seed: NonNegativeInt,
+    cache_dir: Path,
+    cache_mb: NonNegativeInt,
+) -> SegData:
+    """Pairs of files ``<name><image_suffix>`` and ``<name><mask_suffix>``, of any sizes, in subfolders too.
+
+    Args:
+        root: Folder that the others are in.
+        fit: Where the training files are.
+        select: Where the files are that choose the best epoch; ``None``: the last epoch counts.
+        report: Where the files are that the report is about.
+        image_suffix: How image names end, e.g. ``.jpg``.
+        mask_suffix: How mask names end, e.g. ``_mask.png``.
+        classes: K names; pixel value k of a mask is ``classes[k]``.
+        palette: K RGB colours for figures; ``None``: made.
+        ignore_index: Pixel value that is never scored.
+        size_hw: (H, W) in px of training crops, calibration and evaluation images.
+        limit: Only the first so many images of each role.
+        augment: Training augmentation.
+        seed: The run's seed.
+        cache_dir: Where checked facts about the files are kept.
+        cache_mb: Decoded images stay in memory if all take fewer MB than this.
+
+    Raises:
+        ConfigError: Two roles share their images, images and masks cannot be told apart, or classes, palette
+            and ignore_index contradict each other.
+        DataError: A folder or file is missing, damaged or does not fit its partner.
+    """
+    space = LabelSpace(
+        classes=classes, palette=palette or made_palette(len(classes)), ignore_index=ignore_index
+    )
+    roles = {"fit": fit, "report": report} | ({"select": select} if select else {})
+    _refuse_overlap(root, roles, (image_suffix, mask_suffix))
+    layout = "; ".join(
+        f"{role}: {where['images']}/*{image_suffix} with {where['masks']}/*{mask_suffix}"
+        for role, where in roles.items()
+    )
+    require_root(root, layout)
+
+    def files(where: RoleFolders) -> tuple[Pair, ...]:
+        suffixes = (image_suffix, mask_suffix)
+        return list_pairs(
+            root / where["images"], root / where["masks"], suffixes=suffixes, layout=layout, limit=limit
+        )
+
+    pairs = PairSet(
+        name="folder",
+        root=root,
+        space=space,
+        lookup=None,
+        fit=files(fit),
+        select=files(select) if select else None,
+        report=files(report),
+        report_split="report",
+    )
+    reading = Reading(
+        size_hw=size_hw,
+        augmentation=resized_crop(augment, size_hw),
+        seed=seed,
+        cache_dir=cache_dir,
+        cache_mb=cache_mb,
+    )
+    return pair_data(pairs, reading)
+
+
+def _refuse_overlap(root: Path, roles: dict[str, RoleFolders], suffixes: tuple[str, str]) -> None:
+    first_with: dict[Path, str] = {}
+    for role, where in roles.items():
+        images, masks = (root / where["images"]).resolve(), (root / where["masks"]).resolve()
+        other = first_with.setdefault(images, role)
+        if other != role:
+            raise ConfigError(
+                f"dataset.{role}.images and dataset.{other}.images are both {where['images']}: one image "
+                f"must not serve two roles; give dataset.{role} its own folder"
+            )
+        if images == masks and suffixes[0] == suffixes[1]:
+            raise ConfigError(
+                f"dataset.{role}: images and masks are both {where['images']}/*{suffixes[0]}; set "
+                "dataset.image_suffix and dataset.mask_suffix so that they can be told apart"
+            )

@@ -1,0 +1,115 @@
+"""The roles of a dataset as items: training, calibration and evaluation views of the same kind of source."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from segprune.dataset.augment import Augmentation, Pixels, as_batch_item, resize_image, resize_label
+from segprune.dataset.contract import Batch
+from segprune.seed import derive
+
+
+class Source(Protocol):
+    """Random access to decoded pairs: image (H, W, 3) uint8 RGB and label (H, W) uint8."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> tuple[Pixels, Pixels]: ...
+
+
+@dataclass(frozen=True)
+class ArraySource:
+    """Pairs of one size in memory.
+
+    Attributes:
+        images: (N, H, W, 3) uint8 RGB.
+        labels: (N, H, W) uint8.
+    """
+
+    images: Pixels
+    labels: Pixels
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Pixels, Pixels]:
+        return self.images[index], self.labels[index]
+
+
+@dataclass(frozen=True)
+class FitItems(Dataset[Batch]):
+    """Augmented training items; ``index = epoch * len + i`` fixes the item, whoever asks and in which order.
+
+    Attributes:
+        source: The N training pairs.
+        augmentation: What is drawn anew in every epoch.
+        seed: The run's seed, >= 0.
+    """
+
+    source: Source
+    augmentation: Augmentation
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Batch:
+        if index < 0:
+            raise IndexError(f"training item {index}: the index is epoch * {len(self)} + i, never negative")
+        epoch, i = divmod(index, len(self.source))
+        image, label = self.source[i]
+        return as_batch_item(*self.augmentation(image, label, derive(self.seed, "augment", epoch, i)))
+
+
+@dataclass(frozen=True)
+class CalibrationItems(Dataset[Batch]):
+    """Pairs without augmentation, image and label at ``size_hw``."""
+
+    source: Source
+    size_hw: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Batch:
+        image, label = self.source[_within(index, len(self))]
+        return as_batch_item(resize_image(image, self.size_hw), resize_label(label, self.size_hw))
+
+
+@dataclass(frozen=True)
+class EvaluationItems(Dataset[Batch]):
+    """Pairs without augmentation, image at ``size_hw`` and label at its own size."""
+
+    source: Source
+    size_hw: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Batch:
+        image, label = self.source[_within(index, len(self))]
+        return as_batch_item(resize_image(image, self.size_hw), label)
+
+
+def identity(**parts: object) -> str:
+    """Hex sha256 over named JSON values, independent of their order."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def pixels_sha256(*arrays: Pixels) -> str:
+    """Hex sha256 over shapes and contents of uint8 arrays."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(str(array.shape).encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _within(index: int, count: int) -> int:
+    if not 0 <= index < count:
+        raise IndexError(f"item {index} of {count}")
+    return index

@@ -1,0 +1,121 @@
+"""From items to batches: seeded training epochs, evaluation in order, a fixed calibration set."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from segprune.dataset.contract import Batch, Items, same_shape
+from segprune.errors import DataError
+from segprune.seed import derive
+
+
+class _EpochSampler(Sampler[list[int]]):
+    """Lists of ``epoch * n + i``, the i shuffled by (seed, epoch), the incomplete last list left out."""
+
+    def __init__(self, count: int, batch_size: int, seed: int) -> None:
+        self.epoch = 0
+        self._count, self._batch_size, self._seed = count, batch_size, seed
+
+    def __len__(self) -> int:
+        return self._count // self._batch_size
+
+    def __iter__(self) -> Iterator[list[int]]:
+        first = self.epoch * self._count
+        shuffle = np.random.default_rng(derive(self._seed, "order", self.epoch))
+        order = shuffle.permutation(self._count).tolist()
+        for step in range(len(self)):
+            yield [first + i for i in order[step * self._batch_size : (step + 1) * self._batch_size]]
+
+
+class FitLoader:
+    """Training batches; epoch e is always the same batches in the same order, with any number of workers."""
+
+    def __init__(self, items: Items, *, batch_size: int, seed: int, workers: int) -> None:
+        """Prepare the loader; worker processes start with the first epoch and stay.
+
+        Args:
+            items: Training items whose index is ``epoch * n + i``.
+            batch_size: N of every batch. The n modulo N images that the order puts last sit out an epoch, so
+                no batch is too small for batch statistics.
+            seed: The run's seed, >= 0.
+            workers: Processes that make items; 0: this one.
+
+        Raises:
+            DataError: There are fewer items than one batch.
+        """
+        if len(items) < batch_size:
+            raise DataError(
+                f"batch_size is {batch_size} but there are only {len(items)} training images; lower "
+                f"batch_size to at most {len(items)}, or raise dataset.limit or the number of images"
+            )
+        self._sampler = _EpochSampler(len(items), batch_size, seed)
+        self._loader: DataLoader[Batch] = DataLoader(
+            cast("Dataset[Batch]", items),
+            batch_sampler=self._sampler,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            collate_fn=_stack,
+            generator=_own_generator(),
+        )
+
+    def __len__(self) -> int:
+        """Steps per epoch."""
+        return len(self._sampler)
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """The batches of one epoch, counted from 0."""
+        self._sampler.epoch = number
+        yield from self._loader
+
+
+def batches(items: Items, *, batch_size: int, workers: int) -> Iterator[Batch]:
+    """Every item once, in order.
+
+    Consecutive items of equal image and label size share a batch of at most ``batch_size``; where sizes
+    change, a new batch begins.
+    """
+    loader: DataLoader[Batch] = DataLoader(
+        cast("Dataset[Batch]", items),
+        batch_size=None,
+        num_workers=workers,
+        collate_fn=_single,
+        generator=_own_generator(),
+    )
+    held: list[Batch] = []
+    for item in loader:
+        if len(held) == batch_size or (held and not same_shape([held[0], item])):
+            yield _stack(held)
+            held = []
+        held.append(item)
+    if held:
+        yield _stack(held)
+
+
+def calibration_batches(items: Items, *, count: int, batch_size: int, seed: int) -> list[Batch]:
+    """``count`` items drawn without replacement, all if there are fewer; fewer are always the first of more.
+
+    A last batch of one item is joined to the one before it: batch statistics need more than one image.
+    """
+    shuffle = np.random.default_rng(derive(seed, "calibration"))
+    drawn = shuffle.permutation(len(items))[:count].tolist()
+    parts = [drawn[start : start + batch_size] for start in range(0, len(drawn), batch_size)]
+    if len(parts) > 1 and len(parts[-1]) == 1:
+        parts[-2:] = [parts[-2] + parts[-1]]
+    return [_stack([items[index] for index in part]) for part in parts]
+
+
+def _own_generator() -> torch.Generator:
+    """A DataLoader draws a number at every start; from this, the global generator stays untouched."""
+    return torch.Generator().manual_seed(0)
+
+
+def _single(item: Any) -> Any:
+    return item
+
+
+def _stack(items: Sequence[Batch]) -> Batch:
+    """Items (3, H, W) and (H, W) -> batch (N, 3, H, W) and (N, H, W)."""
+    return Batch(torch.stack([item.image for item in items]), torch.stack([item.label for item in items]))

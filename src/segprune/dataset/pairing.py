@@ -1,0 +1,83 @@
+"""Finding image and label files that belong together."""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from segprune.dataset.facts import refuse
+from segprune.errors import DataError
+
+
+class Pair(NamedTuple):
+    """An image file and its label file.
+
+    Attributes:
+        name: What the two file names share, relative to the folder of the split, with ``/``.
+    """
+
+    name: str
+    image: Path
+    label: Path
+
+
+def require_root(root: Path, layout: str) -> None:
+    """Refuse a dataset root that is no folder.
+
+    Raises:
+        DataError: With the layout that is expected there.
+    """
+    if not root.is_dir():
+        raise DataError(
+            f"dataset.root={root} is not a folder. Expected: {layout}. Set dataset.root=/path/to/it"
+        )
+
+
+def list_pairs(
+    images: Path, labels: Path, *, suffixes: tuple[str, str], layout: str, limit: int | None
+) -> tuple[Pair, ...]:
+    """The pairs of two folders and their subfolders, in the order of their names.
+
+    Args:
+        images: Folder of images.
+        labels: Folder of labels; may be the same one.
+        suffixes: How names of images and of labels end; the rest is what the two of a pair share.
+        layout: What is expected, for the messages.
+        limit: Only so many, the first ones; ``None``: all.
+
+    Raises:
+        DataError: A folder is missing or holds no such file, or a file has no partner.
+    """
+    image_suffix, label_suffix = suffixes
+    is_shared = images == labels
+    image_files = _files(images, image_suffix, label_suffix if is_shared else None, layout)
+    label_files = _files(labels, label_suffix, image_suffix if is_shared else None, layout)
+    refuse(
+        [
+            f"{image_files[name]} has no label {labels / (name + label_suffix)}; add the label or remove "
+            "the image"
+            for name in sorted(image_files.keys() - label_files.keys())
+        ]
+        + [
+            f"{label_files[name]} has no image {images / (name + image_suffix)}; add the image or remove "
+            "the label"
+            for name in sorted(label_files.keys() - image_files.keys())
+        ]
+    )
+    return tuple(Pair(name, image_files[name], label_files[name]) for name in sorted(image_files))[:limit]
+
+
+def _files(folder: Path, suffix: str, other_suffix: str | None, layout: str) -> dict[str, Path]:
+    """Name without suffix -> file; ``other_suffix`` is that of the partners, if they share the folder."""
+    if not folder.is_dir():
+        raise DataError(f"{folder} is missing. Expected: {layout}. Set dataset.root=/path/to/it")
+    excluded = other_suffix if other_suffix and other_suffix.endswith(suffix) else None
+    found = {}
+    for place, _, names in os.walk(folder, followlinks=True):
+        for name in names:
+            is_hidden = name.startswith(".")  # macOS leaves ._name.png next to name.png
+            if name.endswith(suffix) and not is_hidden and not (excluded and name.endswith(excluded)):
+                path = Path(place, name)
+                found[path.relative_to(folder).as_posix().removesuffix(suffix)] = path
+    if not found:
+        raise DataError(f"{folder} holds no *{suffix}. Expected: {layout}. Set dataset.root=/path/to/it")
+    return found

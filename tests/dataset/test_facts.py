@@ -1,0 +1,90 @@
+import hashlib
+import os
+
+import numpy as np
+import pytest
+
+from segprune.dataset import facts
+from segprune.dataset.facts import FileKey, gather, refuse
+from segprune.errors import DataError
+from tests.dataset.trees import picture, save
+
+
+@pytest.fixture
+def examined(monkeypatch):
+    """Names of the files that were really opened."""
+    seen = []
+    for name in ("read_image", "read_label"):
+        read = getattr(facts, name)
+
+        def counted(path, read=read):
+            seen.append(path.name)
+            return read(path)
+
+        monkeypatch.setattr(facts, name, counted)
+    return seen
+
+
+def keys(root):
+    return [FileKey("image", root / "a.png"), FileKey("label", root / "b.png")]
+
+
+@pytest.fixture
+def files(tmp_path):
+    save(tmp_path / "a.png", picture(0, (6, 8)))
+    save(tmp_path / "b.png", np.array([[3, 0, 7], [7, 7, 0]], np.uint8))
+    return tmp_path
+
+
+def test_facts_are_size_content_and_label_values(files):
+    image, label = gather(keys(files), files / "cache" / "index.json").values()
+    assert image == ((6, 8), hashlib.sha256((files / "a.png").read_bytes()).hexdigest(), ())
+    assert label == ((2, 3), hashlib.sha256((files / "b.png").read_bytes()).hexdigest(), (0, 3, 7))
+
+
+def test_known_files_are_not_opened_again(files, examined):
+    first = gather(keys(files), files / "index.json")
+    assert sorted(examined) == ["a.png", "b.png"]
+    assert gather(keys(files), files / "index.json") == first
+    assert len(examined) == 2
+
+
+def test_only_a_changed_file_is_opened_again(files, examined):
+    gather(keys(files), files / "index.json")
+    status = (files / "a.png").stat()
+    os.utime(files / "a.png", ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    gather(keys(files), files / "index.json")
+    assert sorted(examined) == ["a.png", "a.png", "b.png"]
+
+
+def test_sound_files_stay_known_when_another_is_faulty(files, examined):
+    whole = (files / "a.png").read_bytes()
+    (files / "a.png").write_bytes(whole[:60])
+    with pytest.raises(DataError, match=r"a.png cannot be decoded"):
+        gather(keys(files), files / "index.json")
+    (files / "a.png").write_bytes(whole)
+    gather(keys(files), files / "index.json")
+    assert examined.count("b.png") == 1
+
+
+@pytest.mark.parametrize("damage", ["{", "[1]", '{"image:x": 3}', '{"image:x": [[1], []]}'])
+def test_damaged_index_is_made_again(files, caplog, damage):
+    index = files / "index.json"
+    first = gather(keys(files), index)
+    index.write_text(damage)
+    assert gather(keys(files), index) == first
+    assert "index.json is damaged" in caplog.text
+
+
+def test_missing_file_is_named(files):
+    (files / "b.png").unlink()
+    with pytest.raises(DataError, match=r"b.png cannot be read.*restore it"):
+        gather(keys(files), files / "index.json")
+
+
+def test_first_fault_is_told_in_full_with_the_number_of_the_others():
+    refuse([])
+    with pytest.raises(DataError, match=r"^one$"):
+        refuse(["one"])
+    with pytest.raises(DataError, match=r"^one \(and 2 more faulty files\)$"):
+        refuse(["one", "two", "three"])

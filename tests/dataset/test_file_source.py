@@ -1,0 +1,94 @@
+import multiprocessing
+import pickle
+
+import numpy as np
+import pytest
+
+from segprune.dataset import file_source
+from segprune.dataset.file_source import FileSource, decoded_bytes
+from segprune.dataset.pairing import Pair
+from segprune.errors import DataError
+from tests.dataset.trees import labels, picture, save
+
+SIZES = [(6, 8), (12, 16), (5, 3)]
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    return [
+        Pair(
+            str(k), save(tmp_path / f"{k}.png", picture(k, s)), save(tmp_path / f"{k}_l.png", labels(k, 5, s))
+        )
+        for k, s in enumerate(SIZES)
+    ]
+
+
+@pytest.fixture
+def decodes(monkeypatch):
+    seen = []
+
+    def counted(path):
+        seen.append(path.name)
+        return read(path)
+
+    read = file_source.read_image
+    monkeypatch.setattr(file_source, "read_image", counted)
+    return seen
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_pairs_are_what_the_files_hold_at_every_look(pairs, is_kept):
+    source = FileSource(pairs, SIZES, None, is_kept=is_kept)
+    for _ in range(2):
+        for k, size in enumerate(SIZES):
+            image, label = source[k]
+            assert np.array_equal(image, picture(k, size))
+            assert np.array_equal(label, labels(k, 5, size))
+    assert len(source) == 3
+
+
+def test_kept_pair_is_decoded_once_others_at_every_look(pairs, decodes):
+    kept, looked_up = (FileSource(pairs, SIZES, None, is_kept=is_kept) for is_kept in (True, False))
+    for _ in range(3):
+        kept[1]
+    assert decodes == ["1.png"]
+    for _ in range(3):
+        looked_up[1]
+    assert decodes == ["1.png"] * 4
+
+
+def test_what_a_forked_worker_decoded_is_there_for_its_parent(pairs, decodes):
+    source = FileSource(pairs, SIZES, None, is_kept=True)
+    worker = multiprocessing.get_context("fork").Process(target=source.__getitem__, args=(1,))
+    worker.start()
+    worker.join()
+    assert worker.exitcode == 0
+    assert np.array_equal(source[1][0], picture(1, SIZES[1]))
+    assert decodes == []  # nothing was decoded in this process
+
+
+def test_lookup_translates_labels(pairs):
+    source = FileSource(pairs, SIZES, [*range(1, 256), 0], is_kept=True)
+    assert np.array_equal(source[0][1], labels(0, 5, SIZES[0]) + 1)
+
+
+def test_pickled_copy_reads_the_same(pairs):
+    source = FileSource(pairs, SIZES, None, is_kept=True)
+    copy = pickle.loads(pickle.dumps(source))  # noqa: S301 - what spawned loader workers do
+    assert np.array_equal(copy[1][0], source[1][0])
+
+
+def test_file_that_changed_after_the_check_is_refused(pairs):
+    save(pairs[0].label, labels(0, 5, (7, 7)))
+    with pytest.raises(
+        DataError, match=r"0_l.png was 8x6 when it was checked and has changed since; start again"
+    ):
+        FileSource(pairs, SIZES, None, is_kept=True)[0]
+
+
+def test_no_pairs_is_an_empty_source():
+    assert len(FileSource([], [], None, is_kept=True)) == 0
+
+
+def test_four_bytes_per_pixel():
+    assert decoded_bytes([(2, 3), (10, 10)]) == 4 * (6 + 100)

@@ -1,0 +1,136 @@
+import numpy as np
+import pytest
+import torch
+
+from segprune.dataset.augment import resized_crop
+from segprune.dataset.contract import Batch
+from segprune.dataset.items import ArraySource, FitItems
+from segprune.dataset.loading import FitLoader, batches, calibration_batches
+from segprune.errors import DataError
+from tests.dataset.trees import labels, picture
+
+
+class Numbered:
+    """Item k is filled with k; sizes may differ."""
+
+    def __init__(self, sizes_hw):
+        self.sizes_hw = sizes_hw
+
+    def __len__(self):
+        return len(self.sizes_hw)
+
+    def __getitem__(self, index):
+        size = self.sizes_hw[index % len(self)]
+        return Batch(torch.full((3, *size), float(index)), torch.full(size, index))
+
+
+def numbers(batch):
+    return batch.label[:, 0, 0].tolist()
+
+
+def fit_items():
+    return FitItems(
+        ArraySource(np.stack([picture(k) for k in range(7)]), np.stack([labels(k, 5) for k in range(7)])),
+        resized_crop({"crop_area": (0.3, 1.0), "flip": 0.5, "jitter": 0.2}, (12, 16)),
+        0,
+    )
+
+
+def test_epoch_is_a_shuffle_whose_incomplete_batch_is_left_out():
+    loader = FitLoader(Numbered([(2, 2)] * 7), batch_size=3, seed=0, workers=0)
+    told = [numbers(batch) for batch in loader.epoch(2)]
+    flat = [number for batch in told for number in batch]
+    assert [len(batch) for batch in told] == [3, 3]
+    assert len(loader) == 2
+    assert len(set(flat)) == 6
+    assert set(flat) <= set(range(14, 21))  # epoch 2 of 7 items: 14..20
+    assert flat != sorted(flat)
+
+
+def test_epoch_depends_on_seed_and_number_only():
+    def order(seed, number, warm_up=0):
+        loader = FitLoader(Numbered([(2, 2)] * 20), batch_size=4, seed=seed, workers=0)
+        for earlier in range(warm_up):
+            next(iter(loader.epoch(earlier)))
+        return [[n % 20 for n in numbers(batch)] for batch in loader.epoch(number)]
+
+    assert order(0, 3) == order(0, 3, warm_up=3)
+    assert order(0, 3) != order(0, 4)
+    assert order(0, 3) != order(1, 3)
+
+
+def test_over_epochs_every_item_is_seen():
+    loader = FitLoader(Numbered([(2, 2)] * 7), batch_size=3, seed=0, workers=0)
+    assert {n % 7 for epoch in range(6) for batch in loader.epoch(epoch) for n in numbers(batch)} == set(
+        range(7)
+    )
+
+
+def test_workers_change_no_bit_of_training_and_persist_over_epochs():
+    here = FitLoader(fit_items(), batch_size=2, seed=4, workers=0)
+    there = FitLoader(fit_items(), batch_size=2, seed=4, workers=2)
+    for epoch in (0, 1, 5):
+        pairs = list(zip(here.epoch(epoch), there.epoch(epoch), strict=True))
+        assert len(pairs) == 3
+        assert all(torch.equal(a.image, b.image) and torch.equal(a.label, b.label) for a, b in pairs)
+
+
+def test_loading_leaves_the_global_generator_alone():
+    before = torch.get_rng_state()
+    list(FitLoader(fit_items(), batch_size=2, seed=4, workers=0).epoch(0))
+    list(batches(Numbered([(2, 2)]), batch_size=2, workers=0))
+    calibration_batches(Numbered([(2, 2)] * 3), count=2, batch_size=2, seed=0)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_set_smaller_than_a_batch_is_refused():
+    with pytest.raises(
+        DataError, match=r"batch_size is 8 but there are only 7 training images; lower batch_size"
+    ):
+        FitLoader(Numbered([(2, 2)] * 7), batch_size=8, seed=0, workers=0)
+    assert len(FitLoader(Numbered([(2, 2)] * 7), batch_size=7, seed=0, workers=0)) == 1
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_keep_the_order_and_break_where_sizes_change(workers):
+    a, b = (2, 2), (3, 2)
+    told = [
+        numbers(batch) for batch in batches(Numbered([a, a, a, b, a, b, b]), batch_size=2, workers=workers)
+    ]
+    assert told == [[0, 1], [2], [3], [4], [5, 6]]
+
+
+def test_batches_break_where_only_the_label_changes_size():
+    class OtherLabel(Numbered):
+        def __getitem__(self, index):
+            return super().__getitem__(index)._replace(label=torch.full((2 + index // 2, 2), index))
+
+    assert [numbers(batch) for batch in batches(OtherLabel([(2, 2)] * 4), batch_size=4, workers=0)] == [
+        [0, 1],
+        [2, 3],
+    ]
+
+
+def drawn(count, n=10, batch_size=3, seed=0):
+    return [
+        numbers(b)
+        for b in calibration_batches(Numbered([(2, 2)] * n), count=count, batch_size=batch_size, seed=seed)
+    ]
+
+
+def test_calibration_draws_without_replacement_and_joins_a_lone_last_image():
+    # 7 = 3 + 3 + 1 -> 3 + 4; 8 = 3 + 3 + 2; a single image has no batch to join
+    assert [len(part) for part in drawn(7)] == [3, 4]
+    assert [len(part) for part in drawn(8)] == [3, 3, 2]
+    assert [len(part) for part in drawn(1)] == [1]
+    assert len({n for part in drawn(7) for n in part}) == 7
+
+
+def test_calibration_takes_all_when_there_are_fewer_than_asked():
+    assert sorted(n for part in drawn(99) for n in part) == list(range(10))
+
+
+def test_calibration_depends_on_its_seed_and_fewer_are_the_first_of_more():
+    assert drawn(6) == drawn(6)
+    assert drawn(6) != drawn(6, seed=1)
+    assert drawn(3) == drawn(6)[:1]

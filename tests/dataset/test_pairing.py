@@ -1,0 +1,78 @@
+import pytest
+
+from segprune.dataset.pairing import list_pairs, require_root
+from segprune.errors import DataError
+
+
+def files(root, *names):
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+
+
+def listed(root, images="i", labels="l", suffixes=(".jpg", "_mask.png"), limit=None):
+    return list_pairs(root / images, root / labels, suffixes=suffixes, layout="LAYOUT", limit=limit)
+
+
+def test_pairs_share_their_name_and_come_in_its_order(tmp_path):
+    files(
+        tmp_path,
+        "i/b.jpg",
+        "i/sub dir/ä.jpg",
+        "i/a.jpg",
+        "l/a_mask.png",
+        "l/b_mask.png",
+        "l/sub dir/ä_mask.png",
+    )
+    files(tmp_path, "i/._a.jpg", "i/notes.txt", "l/a_colour.png")
+    pairs = listed(tmp_path)
+    assert [pair.name for pair in pairs] == ["a", "b", "sub dir/ä"]
+    assert pairs[2].image == tmp_path / "i/sub dir/ä.jpg"
+    assert pairs[2].label == tmp_path / "l/sub dir/ä_mask.png"
+    assert listed(tmp_path, limit=2) == pairs[:2]
+
+
+@pytest.mark.parametrize("suffixes", [(".png", "_mask.png"), ("_rgb.png", ".png")])
+def test_images_and_labels_may_share_a_folder(tmp_path, suffixes):
+    files(tmp_path, *(f"i/{name}{suffix}" for name in "ab" for suffix in suffixes))
+    pairs = listed(tmp_path, labels="i", suffixes=suffixes)
+    assert [(p.image.name, p.label.name) for p in pairs] == [
+        (f"{n}{suffixes[0]}", f"{n}{suffixes[1]}") for n in "ab"
+    ]
+
+
+def test_image_without_label_is_named(tmp_path):
+    files(tmp_path, "i/a.jpg", "i/b.jpg", "l/a_mask.png")
+    with pytest.raises(
+        DataError, match=r"i/b.jpg has no label .*l/b_mask.png; add the label or remove the image"
+    ):
+        listed(tmp_path)
+
+
+def test_label_without_image_is_named(tmp_path):
+    files(tmp_path, "i/a.jpg", "l/a_mask.png", "l/c_mask.png", "l/d_mask.png")
+    with pytest.raises(
+        DataError, match=r"l/c_mask.png has no image .*i/c.jpg; .*\(and 1 more faulty files\)"
+    ):
+        listed(tmp_path)
+
+
+def test_missing_folder_is_named_with_layout_and_key(tmp_path):
+    files(tmp_path, "i/a.jpg")
+    with pytest.raises(DataError, match=r"/l is missing. Expected: LAYOUT. Set dataset.root="):
+        listed(tmp_path)
+
+
+def test_folder_without_such_files_is_named(tmp_path):
+    files(tmp_path, "i/a.png", "l/a_mask.png")
+    with pytest.raises(DataError, match=r"/i holds no \*.jpg. Expected: LAYOUT. Set dataset.root="):
+        listed(tmp_path)
+
+
+def test_root_must_be_a_folder(tmp_path):
+    require_root(tmp_path, "LAYOUT")
+    with pytest.raises(
+        DataError, match=r"dataset.root=.*nowhere is not a folder. Expected: LAYOUT. Set dataset.root="
+    ):
+        require_root(tmp_path / "nowhere", "LAYOUT")

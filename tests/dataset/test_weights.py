@@ -1,0 +1,57 @@
+import pytest
+import torch
+
+from segprune.dataset.contract import Batch
+from segprune.dataset.weights import class_weights
+from segprune.errors import DataError
+
+
+def items(*labels):
+    return [Batch(torch.zeros(3, 1, 1), torch.tensor(label)) for label in labels]
+
+
+# Image 1: class 0 x 6, class 1 x 2, ignored x 2. Image 2: class 0 x 8. Class 2 never.
+TWO = items([[0] * 6 + [1] * 2 + [9] * 2], [[0] * 8])
+
+
+def weights(mode, data=TWO, classes=3):
+    return class_weights(data, num_classes=classes, ignore_index=9, mode=mode)
+
+
+def test_none_is_all_ones_and_reads_nothing():
+    assert weights("none", data=None).tolist() == [1, 1, 1]
+
+
+def test_sqrt_by_hand():
+    # f = 14/16, 2/16; sum of roots = (sqrt 14 + sqrt 2) / 4; w = 16 / (sqrt n (sqrt 14 + sqrt 2))
+    total = 14**0.5 + 2**0.5
+    expected = [16 / (14**0.5 * total), 16 / (2**0.5 * total)]
+    assert weights("sqrt").tolist() == pytest.approx([*expected, expected[1]])
+
+
+def test_sqrt_weighs_the_average_labelled_pixel_one():
+    fractions = torch.tensor([14 / 16, 2 / 16, 0])
+    assert (weights("sqrt") * fractions).sum().item() == pytest.approx(1)
+
+
+def test_median_frequency_by_hand():
+    # class 0 is in both images: 14 of 16 labelled pixels; class 1 in the first: 2 of 8; median 9/16
+    expected = [(9 / 16) / (7 / 8), (9 / 16) / (1 / 4)]
+    assert weights("median").tolist() == pytest.approx([*expected, expected[1]])
+
+
+@pytest.mark.parametrize("mode", ["sqrt", "median"])
+def test_equally_frequent_classes_weigh_one(mode):
+    assert weights(mode, items([[0, 1, 2, 9]])).tolist() == pytest.approx([1, 1, 1])
+
+
+@pytest.mark.parametrize("mode", ["sqrt", "median"])
+def test_class_without_pixels_weighs_as_much_as_the_rarest(mode):
+    found = weights(mode)
+    assert found.dtype == torch.float32
+    assert found[2] == found[1] > found[0]
+
+
+def test_labels_that_are_all_ignored_are_refused():
+    with pytest.raises(DataError, match=r"all 2 training labels hold only ignore_index 9"):
+        weights("sqrt", items([[9, 9]], [[9]]))

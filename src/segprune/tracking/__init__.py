@@ -1,0 +1,1 @@
+"""The experiment tracker: the only door to mlflow."""

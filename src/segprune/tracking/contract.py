@@ -1,0 +1,112 @@
+"""What a tracker gives to the rest of the program: runs that take numbers, texts and files."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Scalar = str | int | float | bool | None
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStart:
+    """How a run is opened.
+
+    Attributes:
+        name: Shown in the runs table, e.g. ``sirfp-r0.3``.
+        kind: ``job``, one chain; ``sweep``, the parent of the jobs of one multirun.
+        folder: The run's own output folder; what cannot be sent at once is kept below it.
+        tags: Free tags, e.g. ``{"fingerprint": ...}``.
+        note: Markdown, the run's description; the headline first, the rest is folded away.
+        color: ``#rrggbb`` of the run in tables and charts, see ``tracking.color``; ``None``: MLflow picks.
+        parent_run_id: The sweep this job belongs to.
+        run_id: Continue this run instead of creating one, e.g. after a restart.
+    """
+
+    name: str
+    kind: Literal["job", "sweep"]
+    folder: Path
+    tags: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
+    color: str | None = None
+    parent_run_id: str | None = None
+    run_id: str | None = None
+
+
+class Tracker(Protocol):
+    """One open run.
+
+    An outage never stops the caller: what could not be sent is kept on disk and sent again later. Only names
+    that the store would refuse, and files that are not there, raise ``TrackingError``.
+    """
+
+    @property
+    def run_id(self) -> str:
+        """The run's id; empty when nothing is tracked."""
+
+    @property
+    def url_hint(self) -> str:
+        """One line that tells how to see this run; empty when nothing is tracked."""
+
+    def params(self, values: Mapping[str, Scalar], /) -> None:
+        """Log what was configured; values are spelled as in YAML and cut after 6000 characters."""
+
+    def metrics(self, values: Mapping[str, float], /, *, step: int | None = None) -> None:
+        """Log numbers; buffered. NaN and infinity are sent as they are; no ``step`` means step 0."""
+
+    def file(self, path: Path, /, folder: str = "") -> None:
+        """Copy a file into the run's artifacts, below ``folder``. The caller may delete it afterwards."""
+
+    def text(self, content: str, /, name: str) -> None:
+        """Write a text artifact at the relative path ``name``, e.g. ``eval/metrics.json``."""
+
+    def figure(self, figure: "Figure", /, name: str) -> None:
+        """Draw a figure into the artifact ``name``; its suffix is the format, e.g. ``eval/confusion.png``."""
+
+    def tags(self, values: Mapping[str, str], /) -> None:
+        """Set or replace tags."""
+
+    def dataset(self, *, name: str, digest: str, split: str, profile: Mapping[str, Scalar]) -> None:
+        """Say which data was used and as what; it shows in the Dataset column.
+
+        Args:
+            name: The dataset's short name.
+            digest: Hex digest of its content; the first 8 digits are shown.
+            split: What it was used for, e.g. ``train``.
+            profile: Facts to show with it, e.g. the number of items and classes.
+        """
+
+    def close(self, status: Status, /) -> None:
+        """Send what is still buffered and end the run. A second call does nothing."""
+
+
+class Tracking(Protocol):
+    """Where runs are tracked."""
+
+    def open(self, start: RunStart, /) -> Tracker:
+        """Open a run.
+
+        Raises:
+            TrackingError: The store cannot be reached or refuses the caller.
+        """
+
+    def close_children(self, parent_run_id: str, /) -> int:
+        """End the sweep's children that still count as running as KILLED; call it when no job is alive.
+
+        Returns:
+            How many there were.
+        """
+
+    def discard(self, run_id: str, /) -> None:
+        """Delete a run that came to nothing, e.g. a sweep whose command was wrong; it stays restorable."""
+
+    def replay(self, folder: Path, /) -> int:
+        """Send what earlier runs kept in or below this output folder during an outage.
+
+        Returns:
+            How many records still wait.
+        """

@@ -1,0 +1,41 @@
+"""Tells an outage, which passes, from a refusal, which does not."""
+
+import sqlite3
+from typing import Any
+
+# A store that says one of these says it again next time.
+_REFUSALS = frozenset(
+    {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "BAD_REQUEST"}
+)
+# 4xx answers that wait for somebody: a log-in, a permission, time, a slower pace.
+_PASSING = frozenset({401, 403, 408, 429})
+
+
+def failures() -> tuple[type[Exception], ...]:
+    """What a call to the store may raise: its own errors, and those of sockets, disks and HTTP."""
+    from mlflow.exceptions import MlflowException
+
+    return (MlflowException, OSError)
+
+
+def opening_failures() -> tuple[type[Exception], ...]:
+    """What opening a database may raise beyond that: MLflow lets the errors of its libraries through."""
+    from alembic.util.exc import CommandError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return (*failures(), sqlite3.DatabaseError, SQLAlchemyError, CommandError)
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether sending the same again would fail again."""
+    if getattr(error, "error_code", None) in _REFUSALS or isinstance(error, FileNotFoundError):
+        return True
+    # Artifacts travel by plain HTTP: the error then carries the answer instead of a code.
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    return isinstance(status, int) and 400 <= status < 500 and status not in _PASSING
+
+
+def http_status(error: Any) -> int | None:
+    """The HTTP status behind an error of the store, if it has one."""
+    code = getattr(error, "get_http_status_code", None)
+    return int(code()) if code else None

@@ -1,0 +1,98 @@
+"""One MLflow run behind an outbox."""
+
+import logging
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from segprune.errors import TrackingError
+from segprune.tracking.contract import Scalar, Status
+from segprune.tracking.outbox import Outbox
+from segprune.tracking.record import DIGEST_CHARACTERS, Record, param_records, spell, tag_records
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True)
+class MlflowRun:
+    """An open run, see ``contract.Tracker``.
+
+    Attributes:
+        run_id: The run's id in the store.
+        url_hint: One line that tells how to see this run.
+        outbox: Takes the records.
+    """
+
+    run_id: str
+    url_hint: str
+    outbox: Outbox
+    _is_closed: bool = field(default=False, init=False)
+
+    def params(self, values: Mapping[str, Scalar], /) -> None:
+        """Log what was configured; a value that differs from an earlier one is refused by the store."""
+        self.outbox.put(*param_records(values))
+
+    def metrics(self, values: Mapping[str, float], /, *, step: int | None = None) -> None:
+        """Log numbers; buffered."""
+        self.outbox.metrics(values, 0 if step is None else step)
+
+    def file(self, path: Path, /, folder: str = "") -> None:
+        """Copy a file into the artifacts.
+
+        Raises:
+            TrackingError: There is no such file, or ``folder`` is not a relative path.
+        """
+        if not path.is_file():
+            raise TrackingError(f"{path} is not a file, so it cannot be an artifact; write it first")
+        _require_relative(folder)
+        self.outbox.put(Record(kind="artifact", content={"path": str(path.resolve()), "folder": folder}))
+
+    def text(self, content: str, /, name: str) -> None:
+        """Write a text artifact in UTF-8."""
+        _require_relative(name)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / Path(name).name
+            path.write_text(content, encoding="utf-8")
+            self.file(path, _parent(name))
+
+    def figure(self, figure: "Figure", /, name: str) -> None:
+        """Draw a figure into an artifact."""
+        _require_relative(name)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / Path(name).name
+            figure.savefig(path, bbox_inches="tight")
+            self.file(path, _parent(name))
+
+    def tags(self, values: Mapping[str, str], /) -> None:
+        """Set or replace tags."""
+        self.outbox.put(*tag_records(values))
+
+    def dataset(self, *, name: str, digest: str, split: str, profile: Mapping[str, Scalar]) -> None:
+        """Say which data was used and as what."""
+        spelled = {key: spell(value) for key, value in profile.items()}
+        content = {"name": name, "digest": digest[:DIGEST_CHARACTERS], "split": split, "profile": spelled}
+        self.outbox.put(Record(kind="dataset", content=content))
+
+    def close(self, status: Status, /) -> None:
+        """Send what is still buffered, even if the store was out a moment ago, and end the run."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self.outbox.finish(Record(kind="end", content={"status": status, "time_ms": int(time.time() * 1000)}))
+
+
+def _require_relative(name: str) -> None:
+    """Refuse a place outside the run's artifacts."""
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise TrackingError(f"artifact {name!r} is outside the run; give a relative path without '..'")
+
+
+def _parent(name: str) -> str:
+    folder = Path(name).parent.as_posix()
+    return "" if folder == "." else folder

@@ -1,0 +1,153 @@
+"""Opens the MLflow store: prepares a SQLite file once, or finds out quickly that a server is not there."""
+
+import http.client
+import logging
+import os
+import re
+import sqlite3
+import urllib.error
+import urllib.request
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from segprune.errors import ConfigError, TrackingError
+from segprune.tracking.failure import http_status, opening_failures
+from segprune.tracking.outbox import first_line
+
+LOG = logging.getLogger(__name__)
+
+SQLITE = "sqlite:///"
+PROBE_SECONDS = 4.0
+LOCK_SECONDS = 180.0  # creating a store takes 2 s of CPU; many jobs may start on a busy machine
+# Read by mlflow when it is imported or called; what the user has set stays.
+ENVIRONMENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "1"}
+# MLflow's own defaults retry for minutes, with a warning each time; the outbox tries again by itself.
+HTTP_ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
+}
+
+
+def sqlite_uri(root: Path) -> str:
+    """The default store below an output folder."""
+    return f"{SQLITE}{root.resolve() / 'mlflow.db'}"
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """The file behind a SQLite URI, absolute; ``None`` for any other store."""
+    return Path(uri.removeprefix(SQLITE)).resolve() if uri.startswith(SQLITE) else None
+
+
+def artifact_root(database: Path) -> Path:
+    """Where the runs of a SQLite store keep their files."""
+    return database.parent / "mlartifacts"
+
+
+def is_http(uri: str) -> bool:
+    """Whether the store is a server."""
+    return uri.startswith(("http://", "https://"))
+
+
+def shown(uri: str) -> str:
+    """The URI without user name and password."""
+    return re.sub(r"^(https?://)[^/]*@", r"\1", uri)
+
+
+def open_client(uri: str) -> Any:
+    """An ``MlflowClient`` for a store that answers.
+
+    Raises:
+        ConfigError: MLflow cannot use such a URI.
+        TrackingError: No server is there, or the SQLite file cannot be used.
+    """
+    path = sqlite_path(uri)
+    if (path is None and "://" not in uri) or uri.startswith("file:"):
+        raise ConfigError(
+            f"tracking.uri is {uri!r}: MLflow no longer tracks into folders; use http(s)://host:port, "
+            "sqlite:////absolute/path/mlflow.db, or null for a SQLite file below the outputs"
+        )
+    if path is not None:
+        return _sqlite_client(uri, path)
+    if is_http(uri):
+        _probe(uri)
+    try:
+        return _client(uri)
+    except opening_failures() as error:
+        raise store_error(error, uri) from error
+
+
+def store_error(error: Exception, uri: str) -> TrackingError:
+    """What to tell when the store at ``uri`` answers with an error."""
+    status = http_status(error)
+    if status in {401, 403} and is_http(uri):
+        return TrackingError(
+            f"the MLflow server at {shown(uri)} refuses the log-in (HTTP {status}: {first_line(error)}); set "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+        )
+    return TrackingError(f"the tracking store at {shown(uri)} fails: {first_line(error)}; {_way_on()}")
+
+
+def _client(uri: str) -> Any:
+    for name, value in (ENVIRONMENT | (HTTP_ENVIRONMENT if is_http(uri) else {})).items():
+        os.environ.setdefault(name, value)
+    import mlflow
+
+    # Both URIs are given, so that nothing is taken from, or written to, process-wide settings.
+    return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def _probe(uri: str) -> None:
+    """Ask the server for a sign of life; any HTTP answer is one."""
+    try:
+        with closing(urllib.request.urlopen(f"{shown(uri).rstrip('/')}/health", timeout=PROBE_SECONDS)):
+            return
+    except urllib.error.HTTPError as answer:
+        answer.close()
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise TrackingError(
+            f"no MLflow server answers at {shown(uri)} ({first_line(error)}); {_way_on()}"
+        ) from error
+
+
+def _way_on() -> str:
+    return (
+        "start it (`make ui` serves the local store), unset MLFLOW_TRACKING_URI and tracking.uri to use the "
+        "local SQLite store, or run with tracking=silent"
+    )
+
+
+def _sqlite_client(uri: str, path: Path) -> Any:
+    """A client makes the tables; one process at a time, for two at once break each other."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{path}.lock", timeout=LOCK_SECONDS):
+            _write_ahead(path)
+            return _client(uri)
+    except Timeout as error:
+        raise TrackingError(
+            f"{path}.lock is held by another process for more than {LOCK_SECONDS:.0f} s; end that process"
+        ) from error
+    except opening_failures() as error:
+        raise TrackingError(
+            f"the tracking store {path} cannot be used: {first_line(error)}; {_mend(path, error)}"
+        ) from error
+
+
+def _mend(path: Path, error: Exception) -> str:
+    if "schema" in str(error):
+        return f"it was made by another version of MLflow: `mlflow db upgrade {SQLITE}{path}` after a backup"
+    return "move it away or give another tracking.root"
+
+
+def _write_ahead(path: Path) -> None:
+    """Let readers and a writer work at once; the mode stays with the file.
+
+    A network disk may not offer it: then SQLite keeps its default mode, which is slower but right.
+    """
+    with closing(sqlite3.connect(path, timeout=20)) as connection:
+        (mode,) = connection.execute("pragma journal_mode=WAL").fetchone()
+    if mode != "wal":
+        LOG.info("%s stays in journal mode %s", path, mode)

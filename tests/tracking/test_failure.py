@@ -1,0 +1,53 @@
+import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos import databricks_pb2 as codes
+from requests import HTTPError, Response
+
+from segprune.tracking.failure import failures, http_status, is_refusal, opening_failures
+
+
+def answered(status):
+    response = Response()
+    response.status_code = status
+    return HTTPError("no", response=response)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MlflowException("changed", codes.INVALID_PARAMETER_VALUE),
+        MlflowException("deleted", codes.RESOURCE_DOES_NOT_EXIST),
+        answered(413),
+        FileNotFoundError("gone"),
+    ],
+)
+def test_what_will_fail_again_is_a_refusal(error):
+    assert is_refusal(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MlflowException("out", codes.TEMPORARILY_UNAVAILABLE),
+        MlflowException("log in", codes.UNAUTHENTICATED),
+        ConnectionRefusedError("out"),
+        OSError("disk full"),
+        answered(401),
+        answered(503),
+    ],
+)
+def test_what_may_pass_is_not(error):
+    assert not is_refusal(error)
+    assert isinstance(error, failures())
+
+
+def test_the_status_of_an_error_is_read_where_there_is_one():
+    assert http_status(MlflowException("log in", codes.UNAUTHENTICATED)) == 401
+    assert http_status(OSError("out")) is None
+
+
+def test_opening_a_database_meets_the_errors_of_its_libraries_too():
+    from sqlalchemy.exc import OperationalError
+
+    assert issubclass(OperationalError, opening_failures())
+    assert set(failures()) < set(opening_failures())

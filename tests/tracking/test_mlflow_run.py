@@ -1,0 +1,105 @@
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import pytest
+
+from segprune.errors import TrackingError
+from segprune.tracking.mlflow_run import MlflowRun
+
+
+class Recorder:
+    """An outbox that remembers, and reads artifacts while they exist."""
+
+    def __init__(self):
+        self.records = []
+        self.points = []
+        self.files = {}
+
+    def put(self, *records):
+        self.records += records
+        for record in records:
+            if record.kind == "artifact":
+                with open(record.content["path"], "rb") as file:
+                    name = record.content["path"].rsplit("/", 1)[-1]
+                    self.files[f"{record.content['folder']}|{name}"] = file.read()
+
+    def metrics(self, values, step):
+        self.points.append((values, step))
+
+    def finish(self, record):
+        self.records.append(record)
+
+
+@pytest.fixture
+def outbox():
+    return Recorder()
+
+
+@pytest.fixture
+def run(outbox):
+    return MlflowRun(run_id="r1", url_hint="", outbox=outbox)
+
+
+def test_metrics_without_a_step_belong_to_step_zero(run, outbox):
+    run.metrics({"a": 1.0})
+    run.metrics({"a": 2.0}, step=3)
+    assert outbox.points == [({"a": 1.0}, 0), ({"a": 2.0}, 3)]
+
+
+def test_texts_and_figures_become_files_at_their_names(run, outbox):
+    figure = plt.figure()
+    run.text("größe", "eval/metrics.json")
+    run.text("top", "note.md")
+    run.figure(figure, "eval/deep/c.png")
+    run.figure(figure, "c.svg")
+    plt.close(figure)
+    assert outbox.files["eval|metrics.json"].decode() == "größe"
+    assert outbox.files["|note.md"] == b"top"
+    assert outbox.files["eval/deep|c.png"].startswith(b"\x89PNG")
+    assert b"<svg" in outbox.files["|c.svg"]
+
+
+def test_files_keep_their_names(run, outbox, tmp_path):
+    (tmp_path / "x.bin").write_bytes(b"1")
+    run.file(tmp_path / "x.bin", "checkpoints")
+    assert outbox.files == {"checkpoints|x.bin": b"1"}
+
+
+def test_a_missing_file_is_told(run, tmp_path):
+    with pytest.raises(TrackingError, match=r"no.bin is not a file, .*write it first"):
+        run.file(tmp_path / "no.bin")
+
+
+@pytest.mark.parametrize("name", ["/etc/x", "../x", "a/../../x"])
+def test_a_place_outside_the_run_is_refused(run, name, tmp_path):
+    (tmp_path / "x").write_text("")
+    for log in (
+        lambda: run.text("", name),
+        lambda: run.file(tmp_path / "x", name),
+        lambda: run.figure(None, name),
+    ):
+        with pytest.raises(TrackingError, match=f"'{name}' is outside the run"):
+            log()
+
+
+def test_datasets_have_a_short_digest_and_spelled_facts(run, outbox):
+    run.dataset(
+        name="streets", digest="0123456789abcdef", split="train", profile={"select": None, "classes": 11}
+    )
+    (record,) = outbox.records
+    assert record.content["digest"] == "01234567"
+    assert record.content["profile"] == {"select": "null", "classes": "11"}
+
+
+def test_closing_twice_ends_once(run, outbox):
+    run.close("FAILED")
+    run.close("FINISHED")
+    assert [record.content["status"] for record in outbox.records] == ["FAILED"]
+
+
+def test_params_and_tags_with_bad_names_are_refused(run):
+    with pytest.raises(TrackingError, match="'a%' cannot name"):
+        run.params({"a%": 1})
+    with pytest.raises(TrackingError, match="'a%' cannot name"):
+        run.tags({"a%": "1"})

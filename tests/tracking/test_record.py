@@ -1,0 +1,57 @@
+import pytest
+
+from segprune.errors import TrackingError
+from segprune.tracking.record import (
+    checked_name,
+    clipped,
+    metric_records,
+    param_records,
+    portions,
+    spell,
+    tag_records,
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(None, "null"), (True, "true"), (0.3, "0.3"), (7, "7"), ("a", "a")]
+)
+def test_values_are_spelled_as_in_yaml(value, text):
+    assert spell(value) == text
+
+
+@pytest.mark.parametrize("name", ["eval/miou", "pruner.name", "a-b_c d:e", "mlflow.note.content"])
+def test_names_of_the_schema_are_taken(name):
+    assert checked_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["iou_%", "", "a//b", "/a", "../a", ".", "a/", "é\n", "x" * 251])
+def test_names_that_the_store_would_refuse_are_refused(name):
+    with pytest.raises(TrackingError, match="cannot name a param, metric or tag; use letters"):
+        checked_name(name)
+
+
+def test_the_refusal_quotes_the_name_and_tells_the_way_out():
+    with pytest.raises(TrackingError, match=r"'iou_%' cannot name .*_percent"):
+        param_records({"iou_%": 1})
+
+
+def test_long_values_are_cut_to_the_limit_and_marked():
+    assert clipped("x" * 10, 10) == "x" * 10
+    assert clipped("x" * 11, 10) == "x" * 7 + "..."
+    (record,) = param_records({"a": "x" * 9000})
+    assert len(record.content["a"]) == 6000
+    (record,) = tag_records({"a": "x" * 9000})
+    assert len(record.content["a"]) == 8000
+
+
+def test_requests_stay_within_the_limits_of_the_store_and_keep_the_order():
+    params = param_records({f"p{i}": i for i in range(250)})
+    assert [len(record.content) for record in params] == [100, 100, 50]
+    points = [(f"m{i}", float(i), 0, i) for i in range(2001)]
+    metrics = metric_records(points)
+    assert [len(record.content["points"]) for record in metrics] == [1000, 1000, 1]
+    assert [point for record in metrics for point in record.content["points"]] == points
+
+
+def test_nothing_makes_no_record():
+    assert param_records({}) == tag_records({}) == metric_records([]) == list(portions([], 5)) == []

@@ -65,6 +65,26 @@ def test_frozen_layers_are_in_the_groups() -> None:
     assert sizes(net) == sizes(Plain())
 
 
+class ReadsTwice(Plain):
+    """Reads the same channels twice, through a concatenation with themselves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Conv2d(8, 4, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.bare(torch.relu(self.second(torch.relu(self.first(self.normalise(image))))))
+        logits: Tensor = self.head(torch.cat([x, x], 1))
+        return logits
+
+
+def test_a_layer_that_reads_channels_twice_knows_both_places() -> None:
+    group = next(group for group in trace(ReadsTwice()) if group.name == "bare")
+    reader = next(member for member in group.members if member.layer == "head")
+    places = dict(zip(reader.own.tolist(), reader.root.tolist(), strict=True))
+    assert places == {own: own % 4 for own in range(8)}
+
+
 class HiddenHead(Plain):
     """Trains a head that its trace does not run."""
 

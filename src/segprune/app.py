@@ -1,0 +1,233 @@
+"""One run from its configuration to its table; the page to read first."""
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from segprune import checkpoint
+from segprune.chain import run_chain
+from segprune.compose import Job, Settings, component, job_of_this_process, settings_of
+from segprune.dataset.contract import SegData
+from segprune.errors import ConfigError
+from segprune.fit import Hardware
+from segprune.model.contract import SegmentationNet
+from segprune.report.row import Row, to_record
+from segprune.report.table import chain_table
+from segprune.seed import seeded
+from segprune.stage.contract import Context, NetState, Stage, Trail
+from segprune.stage.eval import Eval, RowFacts
+from segprune.stage.fit import Fit
+from segprune.stage.prune import Prune
+from segprune.store import Store, fingerprint
+from segprune.tracking.color import color
+from segprune.tracking.contract import RunStart, Scalar, Status, Tracker
+
+log = logging.getLogger(__name__)
+UNTRACKED = ("tracking", "paths", "store", "extensions", "threads", "workers")
+"""Where a run is kept and how fast it goes does not describe it."""
+
+
+def run_job(cfg: DictConfig, parent_run_id: str | None) -> dict[str, Any]:
+    """Run one chain and return its summary: name, seconds, whether all was reused, and rows.
+
+    Args:
+        cfg: The composed configuration.
+        parent_run_id: The tracked sweep this run belongs to; None for a single run.
+
+    Raises:
+        SegpruneError: Anything that is the user's to mend, before work starts wherever it can be known then.
+    """
+    started = time.perf_counter()
+    job = job_of_this_process()
+    settings, values = settings_of(cfg)
+    name = run_name(settings, job)
+    stages = stages_of(settings, job, name)
+    build = network_builder(settings)
+    hardware = hardware_of(settings)
+    tracking = component(settings.tracking, "tracking", extensions=settings.extensions)()
+    data = component(settings.dataset, "dataset", extensions=settings.extensions)()
+    store = Store(root=settings.store.root, reuse=settings.store.reuse)
+    tracker = tracking.open(_start(settings, job, name, parent_run_id))
+    status: Status = "FAILED"
+    try:
+        _describe(tracker, values, job, data)
+        ctx = Context(
+            data=data,
+            build=lambda: build(len(data.classes)),
+            about={
+                "model": settings.model,
+                "model_files": _digests(settings.model),
+                "classes": list(data.classes),
+                "dataset": data.name,
+            },
+            seed=settings.seed,
+            hardware=hardware,
+            store=store,
+            tracker=tracker,
+        )
+        trail = run_chain(stages, ctx, _start_of_trail(settings, ctx))
+        rows = _rows(stages, ctx, trail)
+        status = "FINISHED"
+    except (KeyboardInterrupt, SystemExit):
+        status = "KILLED"
+        raise
+    finally:
+        tracker.close(status)
+    seconds = round(time.perf_counter() - started, 1)
+    (job.folder / "rows.jsonl").write_text("".join(json.dumps(to_record(row)) + "\n" for row in rows))
+    if rows:
+        log.info("\n%s", chain_table(rows))
+    log.info("%s: done in %.0f s; log and rows in %s", name, seconds, job.folder)
+    if tracker.url_hint:
+        log.info("%s", tracker.url_hint)
+    return {
+        "name": name,
+        "seconds": seconds,
+        "was_reused": not store.computed,
+        "rows": [to_record(row) for row in rows],
+    }
+
+
+def run_name(settings: Settings, job: Job) -> str:
+    """``<pruner>-r<ratio>-s<seed>``, or ``dense-s<seed>`` for a chain that does not prune."""
+    if "prune" not in settings.stages:
+        return f"dense-s{settings.seed}"
+    return f"{job.choices['pruner']}-r{settings.ratio:g}-s{settings.seed}"
+
+
+def stages_of(settings: Settings, job: Job, name: str) -> list[Stage]:
+    """The configured stages, every argument checked."""
+
+    def part(key: str, *runtime: str) -> Callable[..., Any]:
+        return component(getattr(settings, key), key, extensions=settings.extensions, runtime=runtime)
+
+    train, pruner, budget = part("train")(), part("pruner")(), part("budget")()
+    facts = RowFacts(
+        run=name,
+        model=job.choices["model"],
+        pruner=job.choices["pruner"],
+        budget=budget.of,
+        scope=budget.ranking(pruner.scope),
+        ratio=settings.ratio,
+    )
+    stages: dict[str, Stage] = {
+        "train": Fit(word="train", makes="dense", schedule=train),
+        "prune": Prune(
+            pruner=pruner,
+            budget=budget,
+            ratio=settings.ratio,
+            calibration=part("calibration")(),
+            aux_weight=train.aux_weight,
+        ),
+        "finetune": Fit(word="finetune", makes="finetuned", schedule=part("finetune")()),
+        "eval": part("eval", "facts", "word")(facts=facts),
+    }
+    return [stages[word] for word in settings.stages]
+
+
+def network_builder(settings: Settings) -> Callable[[int], SegmentationNet]:
+    """Number of classes -> the dense network with its seeded initial weights."""
+    make = component(settings.model, "model", extensions=settings.extensions, runtime=("num_classes",))
+
+    def build(num_classes: int) -> SegmentationNet:
+        with seeded(settings.seed, "model"):
+            net: SegmentationNet = make(num_classes=num_classes)
+        return net
+
+    return build
+
+
+def hardware_of(settings: Settings) -> Hardware:
+    """The device, with torch's threads set.
+
+    Raises:
+        ConfigError: The device does not exist here.
+    """
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    wanted = settings.device
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(wanted)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"device is {settings.device!r}, which cannot be used here: {reason}. Allowed are auto, cpu, and cuda "
+            "or cuda:<n> on a machine with such a GPU and a CUDA build of torch."
+        ) from error
+    return Hardware(device=device, workers=settings.workers)
+
+
+def _start(settings: Settings, job: Job, name: str, parent_run_id: str | None) -> RunStart:
+    return RunStart(
+        name=name,
+        kind="job",
+        folder=job.folder,
+        tags={"output_dir": str(job.folder), "hydra.overrides": " ".join(job.overrides)},
+        color=color(job.choices["pruner"], settings.ratio),
+        parent_run_id=parent_run_id,
+    )
+
+
+def _describe(tracker: Tracker, values: Mapping[str, Any], job: Job, data: SegData) -> None:
+    described = {key: value for key, value in values.items() if key not in UNTRACKED}
+    tracker.params(_flat(described) | {f"{group}.name": choice for group, choice in _named(job).items()})
+    tracker.text(OmegaConf.to_yaml(OmegaConf.create(dict(values))), "config/config.yaml")
+    tracker.text("\n".join(job.overrides), "config/overrides.txt")
+    profile: dict[str, Scalar] = {"classes": len(data.classes), "size_hw": "x".join(map(str, data.size_hw))}
+    tracker.dataset(
+        name=data.name, digest=data.identity, split="train", profile={**profile, "items": len(data.fit)}
+    )
+    tracker.dataset(
+        name=data.name,
+        digest=data.identity,
+        split=data.report_split,
+        profile={**profile, "items": len(data.report)},
+    )
+
+
+def _digests(node: Mapping[str, Any]) -> dict[str, str]:
+    """SHA-256 of every file that a value of the node names, such as pretrained weights."""
+    files = {
+        key: Path(value) for key, value in node.items() if isinstance(value, str) and Path(value).is_file()
+    }
+    return {key: hashlib.sha256(path.read_bytes()).hexdigest() for key, path in files.items()}
+
+
+def _named(job: Job) -> dict[str, str]:
+    groups = ("dataset", "model", "train", "pruner", "budget", "finetune", "eval")
+    return {group: job.choices[group] for group in groups}
+
+
+def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:
+    """Nested mappings as dotted names; lists as text."""
+    flat: dict[str, Scalar] = {}
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = str(value) if isinstance(value, list) else value
+    return flat
+
+
+def _start_of_trail(settings: Settings, ctx: Context) -> Trail:
+    """Nothing, or the network of the checkpoint the chain starts from."""
+    if settings.checkpoint is None:
+        return ()
+    net, plans, about = checkpoint.read(settings.checkpoint, ctx.build)
+    key = fingerprint("checkpoint", {"weights": about["weights_sha256"], "about": ctx.about})
+    ctx.tracker.tags({"checkpoint": str(settings.checkpoint)})
+    return (NetState(name="dense", net=net.to(ctx.hardware.device).eval(), plans=plans, fingerprint=key),)
+
+
+def _rows(stages: list[Stage], ctx: Context, trail: Trail) -> tuple[Row, ...]:
+    return next((stage.rows(ctx, trail) for stage in stages if isinstance(stage, Eval)), ())

@@ -1,0 +1,209 @@
+"""From the composed configuration to checked objects; the only reader of Hydra's and OmegaConf's types.
+
+A YAML of a config group names a callable (``_target_``) and gives its arguments. The callable's signature is
+the schema: an unknown, missing or mistyped key is refused with its full name before any work starts.
+"""
+
+import difflib
+import importlib
+import inspect
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
+
+from segprune.errors import ConfigError
+
+StageWord = Literal["train", "prune", "finetune", "eval"]
+Node = dict[str, Any]
+
+
+def _rounded(value: object) -> object:
+    """Without the noise of ``range(0.2,0.6,0.1)``, whose third value is 0.30000000000000004."""
+    return round(value, 6) if isinstance(value, float) else value
+
+
+class StoreSettings(BaseModel):
+    """Where finished stages are kept and whether they are used again."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    root: Path
+    reuse: bool
+
+
+class Settings(BaseModel):
+    """The root of the configuration: what is not an argument of a group's callable."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    dataset: Node
+    model: Node
+    train: Node
+    pruner: Node
+    budget: Node
+    finetune: Node
+    eval: Node
+    tracking: Node
+    calibration: Node
+    ratio: Annotated[float, BeforeValidator(_rounded), Field(ge=0, lt=1)]
+    seed: Annotated[int, Field(ge=0)]
+    stages: Annotated[list[StageWord], Field(min_length=1)]
+    checkpoint: Path | None
+    device: str
+    threads: Annotated[int, Field(ge=1)] | None
+    workers: Annotated[int, Field(ge=0)]
+    store: StoreSettings
+    paths: Node
+    extensions: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What Hydra knows about this run.
+
+    Attributes:
+        choices: Config group -> chosen option, e.g. ``{"pruner": "sirfp"}``.
+        folder: The run's output folder.
+        is_multirun: Whether it is one job of a sweep.
+        overrides: What was typed on the command line for it.
+    """
+
+    choices: Mapping[str, str]
+    folder: Path
+    is_multirun: bool
+    overrides: Sequence[str]
+
+
+def job_of_this_process() -> Job:
+    """The job Hydra is running."""
+    config = HydraConfig.get()
+    return Job(
+        choices={name: str(choice) for name, choice in config.runtime.choices.items() if "/" not in name},
+        folder=Path(config.runtime.output_dir),
+        is_multirun=str(config.mode).endswith("MULTIRUN"),
+        overrides=list(config.overrides.task),
+    )
+
+
+def settings_of(cfg: DictConfig) -> tuple[Settings, Node]:
+    """The checked root and the whole configuration as plain values.
+
+    Raises:
+        ConfigError: A mandatory value is missing, an interpolation leads nowhere, or a root key is wrong.
+    """
+    try:
+        plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        key = error.full_key
+        raise ConfigError(f"{key} is missing; give {key}=... on the command line.") from error
+    except OmegaConfBaseException as error:
+        reason = str(error.msg or error).splitlines()[0]
+        raise ConfigError(f"{error.full_key or 'the configuration'}: {reason}.") from error
+    if not isinstance(plain, dict):
+        raise ConfigError("the configuration is not a mapping of keys to values")
+    values: Node = {str(key): value for key, value in plain.items() if key not in ("experiment", "sweep")}
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, "", list(Settings.model_fields))) from error
+    _refuse_impossible_chain(settings)
+    return settings, values
+
+
+def component(
+    node: Node, key: str, *, extensions: Sequence[str] = (), runtime: Sequence[str] = ()
+) -> Callable[..., Any]:
+    """The callable that a group's YAML names, with its arguments checked and bound.
+
+    Args:
+        node: The group's keys and values.
+        key: Where it stands in the configuration, for messages.
+        extensions: Packages besides segprune whose callables may be named.
+        runtime: Arguments that are given when it is called, not in YAML.
+
+    Raises:
+        ConfigError: The target is foreign or missing, or an argument is unknown, missing or out of range.
+    """
+    target = node.get("_target_")
+    function = _import(target, key, ("segprune", *extensions))
+    hints = typing.get_type_hints(
+        function.__init__ if inspect.isclass(function) else function, include_extras=True
+    )
+    names = [name for name in inspect.signature(function).parameters if name not in runtime]
+    fields: dict[str, Any] = {name: (hints[name], ...) for name in names}
+    schema = create_model(
+        "Arguments",
+        __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=True, protected_namespaces=()),
+        **fields,
+    )
+    given = {name: value for name, value in node.items() if name != "_target_"}
+    try:
+        checked = schema.model_validate(given)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, f"{key}.", names)) from error
+    arguments = {name: getattr(checked, name) for name in names}
+
+    def call(**late: object) -> Any:
+        return function(**arguments, **late)
+
+    return call
+
+
+def _import(target: object, key: str, packages: Sequence[str]) -> Callable[..., Any]:
+    if not isinstance(target, str) or target.split(".")[0] not in packages:
+        raise ConfigError(
+            f"{key}._target_ is {target!r}; it must be a dotted path into {' or '.join(packages)}. To use your own "
+            "package, name it in extensions=[...]."
+        )
+    module, _, name = target.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{key}._target_ is {target!r}, which cannot be imported: {error}") from error
+    if not callable(found):
+        raise ConfigError(f"{key}._target_ is {target!r}, which is not callable")
+    return typing.cast(Callable[..., Any], found)
+
+
+def _refuse_impossible_chain(settings: Settings) -> None:
+    order = list(typing.get_args(StageWord))
+    words = settings.stages
+    if words != sorted(set(words), key=order.index):
+        raise ConfigError(
+            f"stages is {words}; each stage may stand once, in the order {', '.join(order)}. Leave out what you do "
+            "not need."
+        )
+    if "train" not in words and settings.checkpoint is None:
+        raise ConfigError(
+            f"stages is {words}, without train, so there is no network to start from. Add train, or give "
+            "checkpoint=<folder of a checkpoint>."
+        )
+    if "train" in words and settings.checkpoint is not None:
+        raise ConfigError(
+            f"checkpoint is {settings.checkpoint}, but stages is {words} and starts with training a new network. "
+            "Leave train out of stages, or checkpoint out of the command."
+        )
+
+
+def _explain(error: ValidationError, prefix: str, known: Sequence[str]) -> str:
+    """One sentence per wrong key: key, value, rule, remedy."""
+    lines = []
+    for problem in error.errors():
+        name = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+            hint = f" Did you mean {prefix}{close[0]}?" if close else ""
+            lines.append(f"{prefix}{name} is not a key; there are {', '.join(known)}.{hint}")
+        elif problem["type"] == "missing":
+            lines.append(f"{prefix}{name} is missing; give {prefix}{name}=... on the command line.")
+        else:
+            rule = problem["msg"][0].lower() + problem["msg"][1:]
+            lines.append(f"{prefix}{name} is {problem['input']!r}: {rule}.")
+    return "\n".join(lines)

@@ -1,0 +1,106 @@
+"""What a stage is given and what it hands on."""
+
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, is_dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+from segprune import checkpoint
+from segprune.dataset.contract import SegData
+from segprune.fit import Hardware
+from segprune.graph.group import PrunePlan
+from segprune.model.contract import SegmentationNet
+from segprune.store import Entry, Store
+from segprune.tracking.contract import Tracker
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetState:
+    """A network at one point of the chain.
+
+    Attributes:
+        name: ``dense``, ``pruned_raw``, ``pruned`` or ``finetuned``.
+        net: The network; nobody changes it in place.
+        plans: Every cut since the dense network, in order.
+        fingerprint: Hash of everything that made it.
+    """
+
+    name: str
+    net: SegmentationNet
+    plans: tuple[PrunePlan, ...]
+    fingerprint: str
+
+
+Trail = tuple[NetState, ...]
+"""Every network the chain has made so far, in order; the last one goes into the next stage."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What a run is given.
+
+    Attributes:
+        data: The dataset.
+        build: Makes the dense network with its seeded initial weights.
+        about: What ``build`` and ``data`` are, as plain values: goes into fingerprints and checkpoints.
+        seed: The run's seed.
+        hardware: Where it runs.
+        store: Finished results.
+        tracker: The run's tracker.
+    """
+
+    data: SegData
+    build: Callable[[], SegmentationNet]
+    about: Mapping[str, Any]
+    seed: int
+    hardware: Hardware
+    store: Store
+    tracker: Tracker
+
+
+class Stage(Protocol):
+    """One link of the chain."""
+
+    @property
+    def word(self) -> str:
+        """Its name in the ``stages`` list of the configuration."""
+
+    def __call__(self, ctx: Context, trail: Trail) -> Trail:
+        """The trail, longer by the networks this stage made."""
+
+
+def identity(part: object) -> dict[str, Any]:
+    """A configured object as plain values: its class and its fields."""
+    if not is_dataclass(part) or isinstance(part, type):
+        raise TypeError(f"{part!r} is not a dataclass object")
+    return {"class": f"{type(part).__module__}.{type(part).__qualname__}", **asdict(part)}
+
+
+def write_state(
+    folder: Path, ctx: Context, net: SegmentationNet, plans: tuple[PrunePlan, ...], key: str
+) -> None:
+    """Write a network as a checkpoint that says where it comes from."""
+    about = {
+        **ctx.about,
+        "seed": ctx.seed,
+        "fingerprint": key,
+        "run_id": ctx.tracker.run_id,
+        "versions": {name: version(name) for name in ("torch", "torchvision", "torch-pruning", "segprune")},
+        "python": platform.python_version(),
+    }
+    checkpoint.write(folder, net, plans=plans, about=about)
+
+
+def read_state(entry: Entry, ctx: Context, name: str, key: str) -> NetState:
+    """The network of a store entry, ready to run on the device."""
+    net, plans, _ = checkpoint.read(entry.folder, ctx.build)
+    return NetState(name=name, net=net.to(ctx.hardware.device).eval(), plans=plans, fingerprint=key)
+
+
+def note_source(entry: Entry, ctx: Context, word: str) -> None:
+    """Tell the tracker whether a stage was computed or reused, and from which run."""
+    status = "reused" if entry.was_reused else "computed"
+    source = checkpoint.describe(entry.folder).get("run_id", "") if entry.was_reused else ctx.tracker.run_id
+    ctx.tracker.tags({f"stage.{word}": status, f"stage.{word}.source_run": source or "untracked"})

@@ -1,0 +1,100 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from segprune.measure.cost import cost
+from segprune.measure.miou import scores
+from segprune.measure.quality import evaluate
+from segprune.stage.contract import NetState, Trail
+from segprune.stage.eval import Eval, RowFacts
+from tests.stage.test_prune import dense
+from tests.stage.test_prune import stage as prune_stage
+from tests.tiny import tiny_context
+
+
+def stage(**changes: object) -> Eval:
+    facts = RowFacts(run="l1-r0.5-s0", model="toy", pruner="l1", budget="channels", scope="local", ratio=0.5)
+    values: dict[str, object] = {
+        "batch_size": 4,
+        "latency_batch_size": 1,
+        "latency_rounds": 3,
+        "latency_warmup": 0,
+        "overlay_images": 2,
+        "facts": facts,
+    }
+    return Eval(**{**values, **changes})
+
+
+def test_rows_say_what_the_networks_are_worth_and_cost(tmp_path: Path) -> None:
+    ctx = tiny_context(tmp_path)
+    trail = prune_stage()(ctx, dense())
+    assert stage()(ctx, trail) == trail
+    rows = {row.stage: row for row in stage().rows(ctx, trail)}
+    assert list(rows) == ["dense", "pruned_raw", "pruned"]
+    for state in trail:
+        counts = evaluate(
+            state.net,
+            ctx.data.report,
+            num_classes=4,
+            ignore_index=255,
+            batch_size=1,
+            workers=0,
+            device=torch.device("cpu"),
+        )
+        row, expected = rows[state.name], scores(counts)
+        assert row.miou_percent == pytest.approx(100 * expected.miou)
+        assert row.pixel_accuracy_percent == pytest.approx(100 * expected.pixel_accuracy)
+        assert (row.params, row.macs) == (cost(state.net, (16, 16)).params, cost(state.net, (16, 16)).macs)
+        assert row.miou_retention == pytest.approx(row.miou_percent / rows["dense"].miou_percent)
+    assert (rows["pruned"].channels, rows["pruned"].channels_dense, rows["pruned"].channels_kept) == (
+        5,
+        10,
+        0.5,
+    )
+    assert (rows["dense"].speedup, rows["dense"].pruner, rows["pruned"].pruner) == (1.0, None, "l1")
+    # the two cut networks have the same widths, so they share one measurement
+    assert rows["pruned"].latency_ms_median == rows["pruned_raw"].latency_ms_median
+
+
+def test_an_evaluation_done_before_is_read_back(tmp_path: Path) -> None:
+    ctx = tiny_context(tmp_path)
+    stage()(ctx, dense())
+    again = tiny_context(tmp_path)
+    stage()(again, dense())
+    assert again.store.computed == []
+    assert stage().rows(ctx, dense()) == stage().rows(again, dense())
+
+
+def test_the_same_network_is_scored_once_for_all_runs_that_share_it(tmp_path: Path) -> None:
+    ctx = tiny_context(tmp_path)
+    stage()(ctx, dense())
+    trail = prune_stage()(ctx, dense())
+    ctx.store.computed.clear()
+    stage()(ctx, trail)
+    assert [name.split("/")[0] for name in ctx.store.computed] == ["quality", "quality", "eval"]
+
+
+def test_the_name_of_the_run_measures_nothing_anew(tmp_path: Path) -> None:
+    ctx = tiny_context(tmp_path)
+    trail: Trail = dense()
+    renamed = RowFacts(run="other", model="toy", pruner="l1", budget="channels", scope="local", ratio=0.5)
+    assert stage().key(ctx, trail) == stage(facts=renamed).key(ctx, trail)
+    assert stage().key(ctx, trail) != stage(latency_rounds=4).key(ctx, trail)
+    other = (NetState(name="dense", net=trail[0].net, plans=(), fingerprint="another"),)
+    assert stage().key(ctx, trail) != stage().key(ctx, other)
+
+
+def test_tables_and_figure_are_written(tmp_path: Path) -> None:
+    ctx = tiny_context(tmp_path)
+    trail = prune_stage()(ctx, dense())
+    stage()(ctx, trail)
+    (folder,) = (tmp_path / "store" / "eval").glob("*/rows.json")
+    assert len(json.loads(folder.read_text())) == 3
+    per_class = (folder.parent / "per_class.csv").read_text().splitlines()
+    assert per_class[0].startswith("class,dense,pruned_raw,pruned")
+    assert [line.split(",")[0] for line in per_class[1:]] == ["none", "red", "green", "blue"]
+    assert (folder.parent / "predictions.png").read_bytes().startswith(b"\x89PNG")
+    stage(overlay_images=0)(ctx, dense())
+    assert sum(1 for _ in (tmp_path / "store" / "eval").glob("*/predictions.png")) == 1

@@ -1,0 +1,146 @@
+"""The command line as a person meets it: every test starts ``run.py`` in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+TINY = [
+    "dataset.counts={fit: 8, select: 4, report: 4}",
+    "dataset.size_hw=[32,32]",
+    "model.width=4",
+    "model.max_width=8",
+    "train.epochs=2",
+    "finetune.epochs=2",
+    "calibration={images: 4, batch_size: 4}",
+    "eval.latency_rounds=2",
+    "eval.latency_warmup=0",
+    "budget.tolerance=0.05",
+]
+
+
+def run(outputs: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "SEGPRUNE_OUTPUTS": str(outputs), "OMP_NUM_THREADS": "1"}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    command = [sys.executable, str(ROOT / "run.py"), *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, env=environment, cwd=ROOT, timeout=300, check=False
+    )
+
+
+@pytest.mark.parametrize("flags", [["--cfg", "job"], ["--help"], ["--info", "defaults-tree"]])
+def test_looking_at_the_configuration_imports_nothing_heavy(tmp_path: Path, flags: list[str]) -> None:
+    heavy = ["torch", "torchvision", "mlflow", "albumentations", "pandas", "matplotlib"]
+    code = (
+        "import runpy, sys\n"
+        f"sys.argv = ['run.py', *{flags!r}]\n"
+        "try:\n    runpy.run_path('run.py', run_name='__main__')\n"
+        "except SystemExit as stop:\n    assert not stop.code\n"
+        f"print('HEAVY', [name for name in {heavy!r} if name in sys.modules])\n"
+    )
+    environment = {**os.environ, "SEGPRUNE_OUTPUTS": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=ROOT,
+        timeout=60,
+        check=True,
+    )
+    assert "HEAVY []" in done.stdout
+    assert "pruner" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["finetune.epoch=3"],
+            "'finetune.epoch' is not a key of this configuration. Did you mean 'finetune.epochs'?",
+        ),
+        (["pruner=tailor"], "Could not find 'pruner/tailor'"),
+        (["ratio=0.2,0.3"], "add --multirun"),
+        (["ratio=1.5"], "ratio is 1.5: input should be less than 1."),
+        (["+pruner.foo=1"], "pruner.foo is not a key; there are variant."),
+        (["dataset=camvid"], "dataset.root is missing; give dataset.root=... on the command line."),
+        (["dataset=camvid", "dataset.root=/no/such/place"], "dataset.root"),
+        (["device=cuda:99"], "device is 'cuda:99', which cannot be used here"),
+        (["stages=[prune]", "checkpoint=/no/such/place"], "is not a checkpoint"),
+    ],
+)
+def test_a_mistake_is_one_paragraph_and_exit_code_one(
+    tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    done = run(tmp_path, *arguments, "tracking=silent")
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.slow
+def test_a_run_ends_in_a_table_and_the_same_run_again_in_the_same_rows(tmp_path: Path) -> None:
+    first = run(tmp_path, *TINY)
+    assert first.returncode == 0, first.stderr
+    for word in ("dense", "pruned_raw", "pruned", "finetuned", "mIoU %", "make ui"):
+        assert word in first.stdout
+    again = run(tmp_path, *TINY)
+    assert again.returncode == 0
+    one, two = (path.read_text() for path in sorted(tmp_path.glob("runs/*/*/rows.jsonl")))
+    assert one == two
+    other = tmp_path / "other"
+    assert run(other, *TINY, "tracking=silent").returncode == 0
+    (fresh,) = (path.read_text() for path in other.glob("runs/*/*/rows.jsonl"))
+    timed = {"latency_ms_median", "latency_ms_iqr", "speedup"}
+    for a, b in zip(one.splitlines(), fresh.splitlines(), strict=True):
+        left, right = json.loads(a), json.loads(b)
+        assert {k: v for k, v in left.items() if k not in timed} == {
+            k: v for k, v in right.items() if k not in timed
+        }
+
+
+@pytest.mark.slow
+def test_a_sweep_shares_its_dense_network_and_survives_a_failing_job(tmp_path: Path) -> None:
+    done = run(tmp_path, "-m", "pruner=l1,taylor", "ratio=0.3,0.995", *TINY)
+    assert done.returncode == 3, done.stderr
+    assert len(list((tmp_path / "store" / "train").glob("*/net.json"))) == 1
+    statuses = [
+        json.loads(path.read_text())["status"] for path in sorted(tmp_path.glob("sweeps/*/*/*/status.json"))
+    ]
+    assert sorted(statuses) == ["done", "done", "failed", "failed"]
+    assert "FAILED l1 0.995 seed 0: the budget asks to remove 99.5%" in done.stdout
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    (experiment,) = [e for e in client.search_experiments() if e.name == "segprune-streets"]
+    runs = client.search_runs([experiment.experiment_id])
+    (parent,) = [r for r in runs if r.data.tags["kind"] == "sweep"]
+    jobs = [r for r in runs if r.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    assert sorted(job.info.status for job in jobs) == ["FAILED", "FAILED", "FINISHED", "FINISHED"]
+    for job in jobs:
+        if job.info.status == "FINISHED":
+            assert {"eval/miou", "baseline/miou", "prune/miou", "eval/macs_kept"} <= job.data.metrics.keys()
+            assert [m.step for m in client.get_metric_history(job.info.run_id, "train/loss")] == [1, 2]
+            assert job.data.params["ratio"] == "0.3"
+    assert parent.data.metrics["sweep/failed"] == 2
+    assert {"sweep_report.txt", "rows.csv"} <= {
+        file.path for file in client.list_artifacts(parent.info.run_id)
+    }
+
+
+@pytest.mark.slow
+def test_a_chain_can_start_from_a_checkpoint(tmp_path: Path) -> None:
+    assert run(tmp_path, *TINY, "tracking=silent", "stages=[train,eval]").returncode == 0
+    (checkpoint,) = (path.parent for path in (tmp_path / "store" / "train").glob("*/net.json"))
+    stages = ["stages=[prune,finetune,eval]", f"checkpoint={checkpoint}", "tracking=silent"]
+    done = run(tmp_path, *TINY, *stages)
+    assert done.returncode == 0, done.stderr
+    assert "finetuned" in done.stdout
+    refused = run(tmp_path, *TINY, "model.width=6", *stages)
+    assert refused.returncode == 1
+    assert "Choose the model and dataset that the checkpoint was made with" in refused.stderr

@@ -1,0 +1,69 @@
+"""Every YAML on disk composes, and names a callable that takes exactly its keys."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from segprune.compose import component
+
+CONF = Path(__file__).parent.parent / "conf"
+GROUPS = {
+    "dataset": (),
+    "model": ("num_classes",),
+    "train": (),
+    "finetune": (),
+    "pruner": (),
+    "budget": (),
+    "eval": ("facts", "word"),
+    "tracking": (),
+}
+OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
+PRESETS = [
+    (group, path.stem) for group in ("experiment", "sweep") for path in sorted((CONF / group).glob("*.yaml"))
+]
+
+
+@pytest.fixture(autouse=True)
+def composer() -> Iterator[None]:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield
+    HydraConfig.instance().cfg = None
+
+
+def composed(*overrides: str) -> DictConfig:
+    cfg = compose("config", list(overrides), return_hydra_config=True)
+    HydraConfig.instance().set_config(cfg)
+    return cfg
+
+
+def test_every_yaml_is_tried() -> None:
+    tried = {CONF / group / f"{name}.yaml" for group, name in [*OPTIONS, *PRESETS]}
+    others = {CONF / "config.yaml", *(CONF / "hydra").rglob("*.yaml")}
+    assert set(CONF.rglob("*.yaml")) == tried | others
+
+
+@pytest.mark.parametrize(("group", "name"), OPTIONS)
+def test_every_option_fits_its_callable(group: str, name: str) -> None:
+    needed = {"dataset": ["dataset.root=somewhere"] if name != "streets" else []}.get(group, [])
+    if name == "folder":
+        roles = [f"dataset.{role}={{images: a, masks: b}}" for role in ("fit", "report")]
+        needed = [*needed, "dataset.classes=[a,b]", *roles]
+    cfg = composed(f"{group}={name}", *needed)
+    node = OmegaConf.to_container(cfg[group], resolve=True)
+    assert isinstance(node, dict)
+    component(node, group, runtime=GROUPS[group])
+
+
+@pytest.mark.parametrize(("group", "name"), PRESETS)
+def test_every_preset_composes(group: str, name: str) -> None:
+    cfg = composed(f"{group}={name}")
+    assert cfg.ratio == 0.3
+
+
+@pytest.mark.parametrize(("group", "name"), OPTIONS)
+def test_every_yaml_says_in_its_first_line_what_it_is(group: str, name: str) -> None:
+    assert (CONF / group / f"{name}.yaml").read_text().startswith("# ")

@@ -4,7 +4,8 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,58 @@ from segprune.stage.fit import Fit
 from segprune.stage.prune import Prune
 from segprune.store import Store, fingerprint
 from segprune.tracking.color import color
-from segprune.tracking.contract import RunStart, Scalar, Status, Tracker
+from segprune.tracking.contract import RunStart, Scalar, Status, Tracker, Tracking
 
 log = logging.getLogger(__name__)
+NAMED = ("dataset", "model", "train", "pruner", "budget", "finetune", "eval")
 UNTRACKED = ("tracking", "paths", "store", "extensions", "threads", "workers")
 """Where a run is kept and how fast it goes does not describe it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A run whose every argument was checked; nothing has been read, built or tracked yet.
+
+    Attributes:
+        name: Shown in the runs table.
+        job: What Hydra knows about it.
+        settings: The checked root of its configuration.
+        values: The whole configuration as plain values.
+        stages: In order.
+        build: Number of classes -> dense network.
+        load_data: Reads and checks the dataset.
+        tracking: Where it is tracked.
+    """
+
+    name: str
+    job: Job
+    settings: Settings
+    values: Mapping[str, Any]
+    stages: Sequence[Stage]
+    build: Callable[[int], SegmentationNet]
+    load_data: Callable[[], SegData]
+    tracking: Tracking
+
+
+def checked(cfg: DictConfig) -> Run:
+    """The run of a composed configuration.
+
+    Raises:
+        ConfigError: A key is unknown, missing or out of its range.
+    """
+    job = job_of_this_process()
+    settings, values = settings_of(cfg)
+    name = run_name(settings, job)
+    return Run(
+        name=name,
+        job=job,
+        settings=settings,
+        values=values,
+        stages=stages_of(settings, job, name),
+        build=network_builder(settings),
+        load_data=component(settings.dataset, "dataset", extensions=settings.extensions),
+        tracking=component(settings.tracking, "tracking", extensions=settings.extensions)(),
+    )
 
 
 def run_job(cfg: DictConfig, parent_run_id: str | None) -> dict[str, Any]:
@@ -45,54 +93,30 @@ def run_job(cfg: DictConfig, parent_run_id: str | None) -> dict[str, Any]:
         SegpruneError: Anything that is the user's to mend, before work starts wherever it can be known then.
     """
     started = time.perf_counter()
-    job = job_of_this_process()
-    settings, values = settings_of(cfg)
-    name = run_name(settings, job)
-    stages = stages_of(settings, job, name)
-    build = network_builder(settings)
-    hardware = hardware_of(settings)
-    tracking = component(settings.tracking, "tracking", extensions=settings.extensions)()
-    data = component(settings.dataset, "dataset", extensions=settings.extensions)()
-    store = Store(root=settings.store.root, reuse=settings.store.reuse)
-    tracker = tracking.open(_start(settings, job, name, parent_run_id))
+    run = checked(cfg)
+    hardware, data = hardware_of(run.settings), run.load_data()
+    store = Store(root=run.settings.store.root, reuse=run.settings.store.reuse)
+    tracker = run.tracking.open(_start(run, parent_run_id))
     status: Status = "FAILED"
     try:
-        _describe(tracker, values, job, data)
-        ctx = Context(
-            data=data,
-            build=lambda: build(len(data.classes)),
-            about={
-                "model": settings.model,
-                "model_files": _digests(settings.model),
-                "classes": list(data.classes),
-                "dataset": data.name,
-            },
-            seed=settings.seed,
-            hardware=hardware,
-            store=store,
-            tracker=tracker,
-        )
-        trail = run_chain(stages, ctx, _start_of_trail(settings, ctx))
-        rows = _rows(stages, ctx, trail)
+        _describe(tracker, run, data)
+        ctx = _context(run, data, hardware, store, tracker)
+        trail = run_chain(run.stages, ctx, _start_of_trail(run.settings, ctx))
+        rows = _rows(run.stages, ctx, trail)
         status = "FINISHED"
     except (KeyboardInterrupt, SystemExit):
         status = "KILLED"
         raise
     finally:
         tracker.close(status)
-    seconds = round(time.perf_counter() - started, 1)
-    (job.folder / "rows.jsonl").write_text("".join(json.dumps(to_record(row)) + "\n" for row in rows))
+    records, seconds = [to_record(row) for row in rows], round(time.perf_counter() - started, 1)
+    (run.job.folder / "rows.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     if rows:
         log.info("\n%s", chain_table(rows))
-    log.info("%s: done in %.0f s; log and rows in %s", name, seconds, job.folder)
+    log.info("%s: done in %.0f s; log and rows in %s", run.name, seconds, run.job.folder)
     if tracker.url_hint:
         log.info("%s", tracker.url_hint)
-    return {
-        "name": name,
-        "seconds": seconds,
-        "was_reused": not store.computed,
-        "rows": [to_record(row) for row in rows],
-    }
+    return {"name": run.name, "seconds": seconds, "was_reused": not store.computed, "rows": records}
 
 
 def run_name(settings: Settings, job: Job) -> str:
@@ -167,45 +191,45 @@ def hardware_of(settings: Settings) -> Hardware:
     return Hardware(device=device, workers=settings.workers)
 
 
-def _start(settings: Settings, job: Job, name: str, parent_run_id: str | None) -> RunStart:
+def _start(run: Run, parent_run_id: str | None) -> RunStart:
     return RunStart(
-        name=name,
+        name=run.name,
         kind="job",
-        folder=job.folder,
-        tags={"output_dir": str(job.folder), "hydra.overrides": " ".join(job.overrides)},
-        color=color(job.choices["pruner"], settings.ratio),
+        folder=run.job.folder,
+        tags={"output_dir": str(run.job.folder), "hydra.overrides": " ".join(run.job.overrides)},
+        color=color(run.job.choices["pruner"], run.settings.ratio),
         parent_run_id=parent_run_id,
     )
 
 
-def _describe(tracker: Tracker, values: Mapping[str, Any], job: Job, data: SegData) -> None:
-    described = {key: value for key, value in values.items() if key not in UNTRACKED}
-    tracker.params(_flat(described) | {f"{group}.name": choice for group, choice in _named(job).items()})
-    tracker.text(OmegaConf.to_yaml(OmegaConf.create(dict(values))), "config/config.yaml")
-    tracker.text("\n".join(job.overrides), "config/overrides.txt")
-    profile: dict[str, Scalar] = {"classes": len(data.classes), "size_hw": "x".join(map(str, data.size_hw))}
-    tracker.dataset(
-        name=data.name, digest=data.identity, split="train", profile={**profile, "items": len(data.fit)}
-    )
-    tracker.dataset(
-        name=data.name,
-        digest=data.identity,
-        split=data.report_split,
-        profile={**profile, "items": len(data.report)},
-    )
-
-
-def _digests(node: Mapping[str, Any]) -> dict[str, str]:
-    """SHA-256 of every file that a value of the node names, such as pretrained weights."""
-    files = {
-        key: Path(value) for key, value in node.items() if isinstance(value, str) and Path(value).is_file()
+def _context(run: Run, data: SegData, hardware: Hardware, store: Store, tracker: Tracker) -> Context:
+    about = {
+        "model": run.settings.model,
+        "model_files": _digests(run.settings.model),
+        "classes": list(data.classes),
+        "dataset": data.name,
     }
-    return {key: hashlib.sha256(path.read_bytes()).hexdigest() for key, path in files.items()}
+    return Context(
+        data=data,
+        build=lambda: run.build(len(data.classes)),
+        about=about,
+        seed=run.settings.seed,
+        hardware=hardware,
+        store=store,
+        tracker=tracker,
+    )
 
 
-def _named(job: Job) -> dict[str, str]:
-    groups = ("dataset", "model", "train", "pruner", "budget", "finetune", "eval")
-    return {group: job.choices[group] for group in groups}
+def _describe(tracker: Tracker, run: Run, data: SegData) -> None:
+    described = {key: value for key, value in run.values.items() if key not in UNTRACKED}
+    names = {f"{group}.name": run.job.choices[group] for group in NAMED}
+    tracker.params(_flat(described) | names)
+    tracker.text(OmegaConf.to_yaml(OmegaConf.create(dict(run.values))), "config/config.yaml")
+    tracker.text("\n".join(run.job.overrides), "config/overrides.txt")
+    size = "x".join(map(str, data.size_hw))
+    for split, items in (("train", data.fit), (data.report_split, data.report)):
+        profile: dict[str, Scalar] = {"items": len(items), "classes": len(data.classes), "size_hw": size}
+        tracker.dataset(name=data.name, digest=data.identity, split=split, profile=profile)
 
 
 def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:
@@ -219,6 +243,14 @@ def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:
     return flat
 
 
+def _digests(node: Mapping[str, Any]) -> dict[str, str]:
+    """SHA-256 of every file that a value of the node names, such as pretrained weights."""
+    files = {
+        key: Path(value) for key, value in node.items() if isinstance(value, str) and Path(value).is_file()
+    }
+    return {key: hashlib.sha256(path.read_bytes()).hexdigest() for key, path in files.items()}
+
+
 def _start_of_trail(settings: Settings, ctx: Context) -> Trail:
     """Nothing, or the network of the checkpoint the chain starts from."""
     if settings.checkpoint is None:
@@ -229,5 +261,5 @@ def _start_of_trail(settings: Settings, ctx: Context) -> Trail:
     return (NetState(name="dense", net=net.to(ctx.hardware.device).eval(), plans=plans, fingerprint=key),)
 
 
-def _rows(stages: list[Stage], ctx: Context, trail: Trail) -> tuple[Row, ...]:
+def _rows(stages: Sequence[Stage], ctx: Context, trail: Trail) -> tuple[Row, ...]:
     return next((stage.rows(ctx, trail) for stage in stages if isinstance(stage, Eval)), ())

@@ -52,7 +52,7 @@ def guarded(main: Callable[[], None]) -> int:
     except KeyboardInterrupt:
         code = _complain("interrupted", 128 + signal.SIGINT)
     except SystemExit as stop:
-        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        code = _complain(stop.code, 1) if isinstance(stop.code, str) else stop.code or 0
     except (HydraException, OmegaConfBaseException) as error:
         code = _complain(_with_suggestion(str(error)), 1)
     except SegpruneError as error:

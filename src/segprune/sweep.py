@@ -13,11 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
-from segprune.errors import SegpruneError
+from segprune.errors import ConfigError, SegpruneError
 
 if TYPE_CHECKING:
     from segprune.report.table import Cell
@@ -38,11 +41,43 @@ class SweepCallback(Callback):
         """Open the parent and name it to the jobs, wherever they run, through the environment."""
         HydraConfig.instance().set_config(config)
         try:
+            refuse_mistakes(config)
             _opened.append(_Sweep(config))
         except SegpruneError as error:
             # Hydra turns exceptions of callbacks into warnings, but not this one
-            raise SystemExit(f"\nsegprune: {error}") from error
+            raise SystemExit(str(error)) from error
         os.environ[PARENT_VARIABLE] = _opened[0].tracker.run_id
+
+
+def refuse_mistakes(config: DictConfig) -> None:
+    """Check the configuration of every cell of the grid before any work starts.
+
+    Other sweepers than Hydra's own choose their cells while they run; theirs are checked job by job.
+
+    Raises:
+        ConfigError: A cell cannot run; says which one.
+    """
+    if not str(config.hydra.sweeper._target_).endswith("BasicSweeper"):
+        return
+    from segprune.app import checked
+
+    loader = GlobalHydra.instance().config_loader()
+    params = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
+    parser = OverridesParser.create(config_loader=loader)
+    overrides = parser.parse_overrides([*params, *config.hydra.overrides.task])
+    for batch in BasicSweeper.split_arguments(overrides, max_batch_size=None):
+        for cell in batch:
+            job = loader.load_sweep_config(config, cell)
+            with open_dict(job.hydra.runtime):
+                job.hydra.runtime.output_dir = str(config.hydra.sweep.dir)
+            HydraConfig.instance().set_config(job)
+            try:
+                checked(OmegaConf.masked_copy(job, [str(key) for key in job if key != "hydra"]))
+            except ConfigError as error:
+                raise ConfigError(
+                    f"the job {' '.join(cell)} cannot run, so none was started.\n{error}"
+                ) from error
+    HydraConfig.instance().set_config(config)
 
 
 class JobRecord:

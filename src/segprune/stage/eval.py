@@ -1,7 +1,7 @@
 """Eval: what every network of the trail is worth and what it costs."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, cast
@@ -94,8 +94,13 @@ class Eval:
 
     def _make(self, folder: Path, ctx: Context, trail: Trail) -> None:
         quality = {state.name: scores(self._counts(ctx, state)) for state in trail}
-        latency = dict(zip((state.name for state in trail), self._latency(ctx, trail), strict=True))
-        costs = {state.name: cost(state.net, ctx.data.size_hw) for state in trail}
+        # networks of the same widths cost the same: each shape is counted once, and timed once, in turns
+        shapes = {state.name: tuple(p.shape for p in state.net.parameters()) for state in trail}
+        distinct = {shapes[state.name]: state.net for state in trail}
+        times = dict(zip(distinct, self._latency(ctx, list(distinct.values())), strict=True))
+        counted = {shape: cost(net, ctx.data.size_hw) for shape, net in distinct.items()}
+        latency = {name: times[shape] for name, shape in shapes.items()}
+        costs = {name: counted[shape] for name, shape in shapes.items()}
         channels = sum(group.size for group in trace(trail[0].net))
         rows = [
             self._row(ctx, state, trail[0], channels, quality=quality, latency=latency, costs=costs)
@@ -126,14 +131,9 @@ class Eval:
         entry = ctx.store.get("quality", key, make)
         return torch.tensor(json.loads((entry.folder / COUNTS).read_text()), dtype=torch.int64)
 
-    def _latency(self, ctx: Context, trail: Trail) -> list[Latency]:
-        """One per network; networks of the same widths share one measurement, interleaved with the others."""
-        widths = [tuple(parameter.shape for parameter in state.net.parameters()) for state in trail]
-        distinct: dict[object, nn.Module] = {}
-        for width, state in zip(widths, trail, strict=True):
-            distinct.setdefault(width, state.net)
-        measured = interleaved(
-            list(distinct.values()),
+    def _latency(self, ctx: Context, nets: Sequence[nn.Module]) -> tuple[Latency, ...]:
+        return interleaved(
+            nets,
             size_hw=ctx.data.size_hw,
             batch_size=self.latency_batch_size,
             rounds=self.latency_rounds,
@@ -141,8 +141,6 @@ class Eval:
             device=ctx.hardware.device,
             seed=derive(ctx.seed, "latency"),
         )
-        by_width = dict(zip(distinct, measured, strict=True))
-        return [by_width[width] for width in widths]
 
     def _row(
         self,

@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+PORT ?= 5000
 
 .PHONY: help run sweep ui test check format bench clean
 
@@ -20,8 +21,8 @@ run: $(VENV)/.installed ## train, prune, finetune, evaluate on the embedded data
 sweep: $(VENV)/.installed ## the 3 x 3 grid: three methods at three ratios
 	$(BIN)/python run.py -m pruner=taylor,fpgm,sirfp ratio=0.2,0.3,0.5 $(ARGS)
 
-ui: $(VENV)/.installed ## open the MLflow UI on what has been logged (loopback only)
-	$(BIN)/python -m segprune.tracking.ui --outputs outputs $(ARGS)
+ui: $(VENV)/.installed ## open the MLflow UI on what has been logged (this machine only; PORT=5001 for another port)
+	$(BIN)/python -m segprune.tracking.ui --outputs outputs --port $(PORT) $(ARGS)
 
 test: $(VENV)/.installed ## all tests
 	$(BIN)/python -m pytest $(ARGS)

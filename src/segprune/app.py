@@ -32,6 +32,13 @@ from segprune.tracking.contract import RunStart, Scalar, Status, Tracker, Tracki
 
 log = logging.getLogger(__name__)
 NAMED = ("dataset", "model", "train", "pruner", "budget", "finetune", "eval")
+STAGE_KEYS = {
+    "train": ("train",),
+    "prune": ("pruner", "budget", "ratio", "calibration"),
+    "finetune": ("finetune",),
+    "eval": ("eval",),
+}
+"""What a run without the stage does not have, so that nobody reads a ratio beside a dense network."""
 UNTRACKED = ("tracking", "paths", "store", "extensions", "threads", "workers")
 """Where a run is kept and how fast it goes does not describe it."""
 
@@ -197,9 +204,15 @@ def _start(run: Run, parent_run_id: str | None) -> RunStart:
         kind="job",
         folder=run.job.folder,
         tags={"output_dir": str(run.job.folder), "hydra.overrides": " ".join(run.job.overrides)},
-        color=color(run.job.choices["pruner"], run.settings.ratio),
+        color=_color(run),
         parent_run_id=parent_run_id,
     )
+
+
+def _color(run: Run) -> str:
+    if "prune" not in run.settings.stages:
+        return color("dense", 0.0)
+    return color(run.job.choices["pruner"], run.settings.ratio)
 
 
 def _context(run: Run, data: SegData, hardware: Hardware, store: Store, tracker: Tracker) -> Context:
@@ -221,8 +234,9 @@ def _context(run: Run, data: SegData, hardware: Hardware, store: Store, tracker:
 
 
 def _describe(tracker: Tracker, run: Run, data: SegData) -> None:
-    described = {key: value for key, value in run.values.items() if key not in UNTRACKED}
-    names = {f"{group}.name": run.job.choices[group] for group in NAMED}
+    unused = {key for stage, keys in STAGE_KEYS.items() if stage not in run.settings.stages for key in keys}
+    described = {key: value for key, value in run.values.items() if key not in {*UNTRACKED, *unused}}
+    names = {f"{group}.name": run.job.choices[group] for group in NAMED if group not in unused}
     tracker.params(_flat(described) | names)
     tracker.text(OmegaConf.to_yaml(OmegaConf.create(dict(run.values))), "config/config.yaml")
     tracker.text("\n".join(run.job.overrides), "config/overrides.txt")

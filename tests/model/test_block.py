@@ -24,7 +24,7 @@ def test_block_counts_one_bias_per_channel():
     ids=["conv", "transposed"],
 )
 def test_initialised_layer_followed_by_relu_keeps_the_second_moment(layer):
-    # He et al.: with x = relu(symmetric y), E[x^2] = Var[y] / 2, and weights of variance 2 / fan_in
+    # arXiv:1502.01852: with x = relu(symmetric y), E[x^2] = Var[y] / 2, and weights of variance 2 / fan_in
     # restore it
     torch.manual_seed(0)
     initialise(layer)

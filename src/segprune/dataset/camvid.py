@@ -50,7 +50,7 @@ def camvid(  # noqa: PLR0913 - one argument per key of the YAML
         ConfigError: ``select`` is the reported split.
         DataError: A folder or file is missing, damaged or does not fit its partner.
 
-    Source: Brostow et al. 2009; split and labels of SegNet, arXiv:1511.00561.
+    Source: CamVid, 2009; split and labels of SegNet, arXiv:1511.00561.
     """
     if select == report_split:
         raise ConfigError(

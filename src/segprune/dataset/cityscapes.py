@@ -70,7 +70,7 @@ def cityscapes(  # noqa: PLR0913 - one argument per key of the YAML
         ConfigError: ``select_fraction`` leaves no image to train on.
         DataError: A folder or file is missing, damaged or does not fit its partner.
 
-    Source: Cordts et al. 2016, arXiv:1604.01685.
+    Source: Cityscapes, arXiv:1604.01685.
     """
     require_root(root, _LAYOUT)
     label_suffix = _TRAIN_IDS if _has_train_ids(root) else _LABEL_IDS

@@ -61,7 +61,7 @@ def made_palette(count: int) -> tuple[Colour, ...]:
     return tuple(colour(index) for index in range(1, count + 1))
 
 
-# Source: the 11 classes and colours used with CamVid since Brostow et al. 2009; order of the SegNet labels.
+# Source: the 11 classes and colours used with CamVid since its publication in 2009; order of the SegNet labels.
 CAMVID = LabelSpace(
     classes=(
         "sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian",
@@ -74,7 +74,7 @@ CAMVID = LabelSpace(
     ignore_index=11,
 )  # fmt: skip
 
-# Source: Cordts et al. 2016, arXiv:1604.01685; train ids and colours of the dataset's own scripts.
+# Source: Cityscapes, arXiv:1604.01685; train ids and colours of the dataset's own scripts.
 CITYSCAPES = LabelSpace(
     classes=(
         "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign",

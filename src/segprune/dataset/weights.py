@@ -18,7 +18,7 @@ def class_weights(
     - ``sqrt``: ``w = f^-0.5 / sum(f^0.5)`` with f the fraction of labelled pixels, so that the mean weight
       of a labelled pixel, ``sum(w f)``, is 1.
     - ``median``: ``w = median(q) / q`` with q the class's fraction of the labelled pixels of those images in
-      which it occurs, and the median over the classes that occur. Source: Eigen & Fergus 2015,
+      which it occurs, and the median over the classes that occur. Source: multi-scale depth and labels,
       arXiv:1411.4734.
 
     A class without any pixel gets the largest weight of the others: augmented crops may still show pixels of

@@ -18,7 +18,7 @@ def initialise(module: nn.Module) -> None:
 
     Norms keep PyTorch's own start, scale 1 and shift 0.
 
-    Source: He et al. 2015, arXiv:1502.01852, section 2.2, forward case. Differs: a transposed convolution
+    Source: arXiv:1502.01852, section 2.2, forward case. Differs: a transposed convolution
     whose kernel equals its stride adds up its input channels once per pixel, so that is its fan.
     """
     for layer in module.modules():

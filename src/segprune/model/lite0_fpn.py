@@ -76,7 +76,7 @@ def lite0_fpn(*, width: PositiveInt, weights: Weights, num_classes: PositiveInt)
         num_classes: K.
 
     Source: encoder of Tan and Le 2019, arXiv:1905.11946, in the Lite variant (ReLU6, no squeeze and
-    excitation); pyramid of Lin et al. 2016, arXiv:1612.03144. Differs: levels have batch norm and are joined
+    excitation); feature pyramid networks, arXiv:1612.03144. Differs: levels have batch norm and are joined
     for one prediction.
 
     Raises:

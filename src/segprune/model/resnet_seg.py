@@ -50,7 +50,7 @@ def resnet50_seg(
         weights: Of the encoder: ``none``, ``imagenet`` or the path of a torchvision ResNet-50 state dict.
         num_classes: K.
 
-    Source: encoder of He et al. 2015, arXiv:1512.03385, dilated as in Yu et al. 2017, arXiv:1705.09914.
+    Source: encoder: ResNet, arXiv:1512.03385, dilated as in dilated residual networks, arXiv:1705.09914.
     """
     return _resnet_seg(
         resnet50(weights=None, replace_stride_with_dilation=DILATED_STAGES[output_stride]),

@@ -92,7 +92,7 @@ def simple_segnet(
         convs_per_level: Convolutions of each level, on either side.
         num_classes: K.
 
-    Source: Badrinarayanan et al. 2015, arXiv:1511.00561. Differs: width and depth are free, the original
+    Source: SegNet, arXiv:1511.00561. Differs: width and depth are free, the original
     being VGG-16's, and a 1x1 classifier follows the last decoder convolution.
     """
     widths = level_widths(width=width, max_width=max_width, depth=depth)

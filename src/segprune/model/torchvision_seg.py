@@ -51,7 +51,7 @@ def deeplabv3_resnet50(*, aux: bool, weights: Weights, num_classes: PositiveInt)
         weights: Of the backbone: ``none``, ``imagenet`` or the path of a torchvision ResNet-50 state dict.
         num_classes: K.
 
-    Source: Chen et al. 2017, arXiv:1706.05587.
+    Source: DeepLabv3, arXiv:1706.05587.
     """
     net = segmentation.deeplabv3_resnet50(
         weights=None, weights_backbone=None, num_classes=num_classes, aux_loss=aux
@@ -70,7 +70,7 @@ def deeplabv3_resnet101(*, aux: bool, weights: Weights, num_classes: PositiveInt
 def fcn_resnet50(*, aux: bool, weights: Weights, num_classes: PositiveInt) -> TorchvisionSeg:
     """FCN head on a dilated ResNet-50, output stride 8; arguments as ``deeplabv3_resnet50``.
 
-    Source: Long et al. 2015, arXiv:1411.4038. Differs, as torchvision does: a dilated ResNet, no skips.
+    Source: FCN, arXiv:1411.4038. Differs, as torchvision does: a dilated ResNet, no skips.
     """
     net = segmentation.fcn_resnet50(
         weights=None, weights_backbone=None, num_classes=num_classes, aux_loss=aux

@@ -68,7 +68,7 @@ def unet(
         upsample: ``bilinear``: interpolation; ``transposed``: a learned 2x2 transposed convolution.
         num_classes: K.
 
-    Source: Ronneberger et al. 2015, arXiv:1505.04597. Differs: padded convolutions, so that the logits have
+    Source: U-Net, arXiv:1505.04597. Differs: padded convolutions, so that the logits have
     the image's size; batch norm; any image size, a decoder feature being resized to its skip.
     """
     return UNet(

@@ -5,12 +5,16 @@ from torch import Tensor, nn
 from segprune.errors import ConfigError, TrainingError
 from segprune.graph.group import ChannelGroup, Member
 from segprune.pruner.gather import (
+    carried,
     checked,
     coupled_mean,
     filter_rows,
     is_depthwise,
+    map_layers,
     mean_one,
     norms,
+    of_running,
+    position_mean,
     producers,
     root_filters,
     root_sum,
@@ -101,6 +105,43 @@ def test_a_channel_that_nothing_makes_is_named():
     group = ChannelGroup(name="0", size=3, members=(member([0, 1], [0, 2]),))
     with pytest.raises(ConfigError, match=r"group 0: channel 1 of 3 is made by no.*Protect"):
         producers(network_of(conv_of([[1.0], [1.0]])), group)
+
+
+def test_feature_maps_are_taken_behind_the_norms():
+    net = network_of(conv_of([[1.0], [1.0]]), nn.BatchNorm2d(2))
+    assert [found.layer for found, _ in map_layers(net, whole(2, "0", "1"))] == ["1"]
+    assert [found.layer for found, _ in map_layers(net, whole(2, "0"))] == ["0"]
+
+
+def test_where_a_norm_does_not_carry_every_channel_feature_maps_are_taken_behind_the_makers():
+    net = network_of(conv_of([[1.0], [1.0]]), nn.BatchNorm2d(1))
+    index = torch.arange(1)
+    half = Member(layer="1", axis="out", own=index, root=index)
+    group = ChannelGroup(name="0", size=2, members=(*whole(2, "0").members, half))
+    assert [found.layer for found, _ in map_layers(net, group)] == ["0"]
+
+
+def test_a_layer_that_never_ran_is_left_out_if_another_one_did():
+    group = whole(2, "0", "1")
+    assert of_running(group, group.members, {"1": "maps"}) == [(group.members[1], "maps")]
+
+
+@pytest.mark.parametrize("found", [{}, {"2": "maps"}])
+def test_a_group_of_which_no_layer_ran_is_refused(found):
+    group = whole(2, "0", "1")
+    with pytest.raises(ConfigError, match=r"group 0: none of its layers 0, 1 runs in all_logits.*Protect"):
+        of_running(group, group.members, found)
+
+
+def test_members_carry_together_what_one_of_them_carries():
+    assert carried([member([0], [3]), member([5, 1], [0, 3])], 4).tolist() == [True, False, False, True]
+    assert carried([], 2).tolist() == [False, False]
+
+
+def test_every_position_of_a_channel_counts_alike_in_the_mean():
+    # channel 0: 1, 2 and 6; channel 1: 4
+    values = [(member([0, 1, 2], [0, 1, 0]), double(1, 4, 2)), (member([3], [0]), double(9, 9, 9, 6))]
+    assert position_mean(values, 2).tolist() == [3, 4]
 
 
 def test_depthwise_means_one_input_channel_per_filter():

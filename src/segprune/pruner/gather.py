@@ -1,6 +1,7 @@
 """From what single layers hold to one value per channel of a group."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from segprune.model.contract import SegmentationNet
 Conv = nn.modules.conv._ConvNd
 ConvTranspose = nn.modules.conv._ConvTransposeNd
 BatchNorm = nn.modules.batchnorm._BatchNorm
+Found = TypeVar("Found")
 
 
 def is_depthwise(layer: nn.Module) -> bool:
@@ -29,13 +31,13 @@ def producers(net: SegmentationNet, group: ChannelGroup) -> list[tuple[Member, n
     Raises:
         ConfigError: A channel of the group that no such layer makes.
     """
-    made = torch.zeros(group.size, dtype=torch.bool)
-    found: list[tuple[Member, nn.Module]] = []
-    for member in group.members:
-        layer = net.get_submodule(member.layer)
-        if member.axis == "out" and isinstance(layer, Conv | nn.Linear) and not is_depthwise(layer):
-            found.append((member, layer))
-            made |= covered(member, group.size)
+    pairs = [(member, net.get_submodule(member.layer)) for member in group.members if member.axis == "out"]
+    found: list[tuple[Member, nn.Module]] = [
+        (member, layer)
+        for member, layer in pairs
+        if isinstance(layer, Conv | nn.Linear) and not is_depthwise(layer)
+    ]
+    made = carried([member for member, _ in found], group.size)
     if not made.all():
         raise ConfigError(
             f"group {group.name}: channel {int((~made).nonzero()[0])} of {group.size} is made by no "
@@ -50,6 +52,48 @@ def norms(net: SegmentationNet, group: ChannelGroup) -> list[tuple[Member, nn.Mo
     return [(member, layer) for member, layer in pairs if isinstance(layer, BatchNorm)]
 
 
+def map_layers(net: SegmentationNet, group: ChannelGroup) -> list[tuple[Member, nn.Module]]:
+    """The layers whose outputs are the group's feature maps, before any activation.
+
+    Its batch norms; where they do not carry every channel, the layers that make the channels.
+
+    Raises:
+        ConfigError: A channel of the group that neither a norm carries nor a convolution makes.
+    """
+    found = norms(net, group)
+    return found if carried([member for member, _ in found], group.size).all() else producers(net, group)
+
+
+def of_running(
+    group: ChannelGroup, members: Sequence[Member], found: Mapping[str, Found]
+) -> list[tuple[Member, Found]]:
+    """What was found at the members; those whose layer never ran are left out.
+
+    Args:
+        group: Whose members they are.
+        members: The layers of ``map_layers``.
+        found: Name of a layer that ran -> what it gave.
+
+    Raises:
+        ConfigError: A channel that no layer which ran carries.
+    """
+    ran = [(member, found[member.layer]) for member in members if member.layer in found]
+    if not carried([member for member, _ in ran], group.size).all():
+        raise ConfigError(
+            f"group {group.name}: none of its layers {', '.join(member.layer for member in members)} runs in "
+            "all_logits, so it has no feature maps. Protect the group from pruning."
+        )
+    return ran
+
+
+def carried(members: Sequence[Member], size: int) -> Tensor:
+    """(C,) bool: which channels of the group at least one of the members carries."""
+    mask = torch.zeros(size, dtype=torch.bool)
+    for member in members:
+        mask |= covered(member, size)
+    return mask
+
+
 def covered(member: Member, size: int) -> Tensor:
     """(C,) bool: which channels of the group the member carries."""
     mask = torch.zeros(size, dtype=torch.bool)
@@ -60,6 +104,18 @@ def covered(member: Member, size: int) -> Tensor:
 def root_sum(values: Tensor, member: Member, size: int) -> Tensor:
     """(M_layer,) values of a layer's own positions -> (C,) sums per channel of the group, else 0."""
     return values.new_zeros(size).index_add_(0, member.root, values[member.own])
+
+
+def position_mean(values: Sequence[tuple[Member, Tensor]], size: int) -> Tensor:
+    """Per layer the values of its own positions -> (C,) float64 means over all positions that carry a channel.
+
+    Args:
+        values: Layers that together carry every channel, each with (M_layer,) float64 values.
+        size: C.
+    """
+    total = torch.stack([root_sum(value, member, size) for member, value in values]).sum(0)
+    count = torch.stack([torch.bincount(member.root, minlength=size) for member, _ in values]).sum(0)
+    return total / count
 
 
 def filter_rows(layer: nn.Module, weight: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from segprune.graph.group import ChannelGroup, Member, Scores
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.clique import clique_scores
 from segprune.pruner.contract import Calibration, Needs, Scope
-from segprune.pruner.gather import checked, norms, producers, root_sum
+from segprune.pruner.gather import checked, map_layers, of_running, root_sum
 from segprune.pruner.maps import MapStatistics, Similarity, map_statistics
 from segprune.pruner.scoring_mode import scoring_mode
 
@@ -68,7 +68,7 @@ class Sirfp:
             raise ConfigError(
                 "calibration holds 0 batches; sirfp needs images. Raise the number of calibration images."
             )
-        places = {group.name: norms(net, group) or producers(net, group) for group in groups}
+        places = {group.name: map_layers(net, group) for group in groups}
         layers = {member.layer: layer for pairs in places.values() for member, layer in pairs}
         with scoring_mode(net, calibration.device, trainable=()):
             maps = map_statistics(
@@ -138,12 +138,7 @@ def _usable(
     group: ChannelGroup, members: Sequence[Member], maps: Mapping[str, MapStatistics]
 ) -> list[tuple[Member, MapStatistics]]:
     """The members that ran, those with maps of more than one pixel if there are any."""
-    ran = [(member, maps[member.layer]) for member in members if member.layer in maps]
-    if not ran:
-        raise ConfigError(
-            f"group {group.name}: none of its layers {', '.join(member.layer for member in members)} runs in "
-            "all_logits, so it has no feature maps. Protect the group from pruning."
-        )
+    ran = of_running(group, members, maps)
     for member, found in ran:
         if not found.similarity.isfinite().all():
             raise TrainingError(

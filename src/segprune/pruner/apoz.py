@@ -1,0 +1,88 @@
+"""Channels that the activation sets to zero almost everywhere."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from segprune.dataset.contract import Batch
+from segprune.errors import ConfigError, TrainingError
+from segprune.graph.group import ChannelGroup, Scores
+from segprune.model.contract import SegmentationNet
+from segprune.pruner.contract import Calibration, Needs, Scope
+from segprune.pruner.gather import checked, map_layers, of_running, position_mean
+from segprune.pruner.scoring_mode import scoring_mode
+
+
+@dataclass(frozen=True, kw_only=True)
+class Apoz:
+    """One minus the average percentage of zeros: the fraction of pixels where a ReLU lets the channel through.
+
+    A pixel counts as zero where the output of the batch norm, or of the layer that makes the channel where there
+    is no norm, is not above 0. That is what ReLU and ReLU6 directly behind it give. It only stands in for the
+    activation where the norm is summed with others first (a residual stream), and says little of a channel
+    that no ReLU ever meets (a linear bottleneck).
+
+    Source: Network Trimming, arXiv:1607.03250, the score alone. Differs: the budget decides how many channels
+        go, in the paper one standard deviation from the mean does, in several rounds of pruning and training; a
+        channel with several norms has the mean of theirs, which is a choice made here.
+    """
+
+    name: ClassVar[str] = "apoz"
+    needs: ClassVar[Needs] = "feature maps"
+    scope: ClassVar[Scope] = "local"
+
+    def __call__(
+        self, net: SegmentationNet, groups: Sequence[ChannelGroup], calibration: Calibration
+    ) -> Scores:
+        """Group name -> (C,) float64 on CPU, in [0, 1].
+
+        Raises:
+            ConfigError: No calibration batch, a group whose layers never run or that nothing makes.
+            TrainingError: A feature map that is not finite.
+        """
+        if not calibration.batches:
+            raise ConfigError(
+                "calibration holds 0 batches; apoz needs images. Raise the number of calibration images."
+            )
+        places = {group.name: map_layers(net, group) for group in groups}
+        layers = {member.layer: layer for pairs in places.values() for member, layer in pairs}
+        with scoring_mode(net, calibration.device, trainable=()):
+            active = _active_fractions(net, layers, calibration.batches)
+        return checked(
+            {
+                group.name: position_mean(
+                    of_running(group, [member for member, _ in places[group.name]], active), group.size
+                )
+                for group in groups
+            }
+        )
+
+
+def _active_fractions(
+    net: SegmentationNet, layers: dict[str, nn.Module], batches: Sequence[Batch]
+) -> dict[str, Tensor]:
+    """Layer that runs -> (C_layer,) float64 CPU, fraction of pixels above 0, mean over the images."""
+    rows: dict[str, list[Tensor]] = {}
+    with ExitStack() as hooks:
+        for name, layer in layers.items():
+            hooks.enter_context(layer.register_forward_hook(partial(_note, rows, name)))
+        for batch in batches:
+            net.all_logits(batch.image)
+    return {name: torch.cat(found).mean(0) for name, found in rows.items()}
+
+
+def _note(
+    rows: dict[str, list[Tensor]], name: str, _layer: nn.Module, _inputs: object, output: Tensor
+) -> None:
+    """Count at once: an activation in place would change the maps."""
+    if not output.isfinite().all():
+        raise TrainingError(
+            f"layer {name}: its feature maps are not finite. Train the network with a lower learning rate."
+        )
+    above = (output > 0).sum(dim=(2, 3))  # (N, C)
+    rows.setdefault(name, []).append(above.cpu().double() / output.shape[2:].numel())

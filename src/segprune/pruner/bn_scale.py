@@ -1,0 +1,58 @@
+"""Size of the batch norms' scales."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from segprune.errors import ConfigError
+from segprune.graph.group import ChannelGroup, Member, Scores
+from segprune.model.contract import SegmentationNet
+from segprune.pruner.contract import Calibration, Needs, Scope
+from segprune.pruner.gather import carried, checked, norms, position_mean
+
+
+@dataclass(frozen=True, kw_only=True)
+class BnScale:
+    """Mean absolute scale of the batch norms that carry the channel, raw.
+
+    A norm behind a depthwise convolution counts as one of the channel's norms.
+
+    Source: Network Slimming, arXiv:1708.06519, the ranking alone. Differs: training has no L1 penalty on the
+        scales, so nothing has driven them towards 0 and this is a weak form of the method; a channel with
+        several norms (a residual stream) gets their mean, where the paper cuts no such channel.
+    """
+
+    name: ClassVar[str] = "bn_scale"
+    needs: ClassVar[Needs] = "weights"
+    scope: ClassVar[Scope] = "global"
+
+    def __call__(
+        self, net: SegmentationNet, groups: Sequence[ChannelGroup], calibration: Calibration
+    ) -> Scores:
+        """Group name -> (C,) float64 on CPU, not negative.
+
+        Raises:
+            ConfigError: A channel without a batch norm, or only with norms that have no scale.
+            TrainingError: A scale that is not finite.
+        """
+        del calibration
+        scaled = {group.name: _scaled_norms(net, group) for group in groups}
+        bare = [g.name for g in groups if not carried([m for m, _ in scaled[g.name]], g.size).all()]
+        if bare:
+            raise ConfigError(
+                f"pruner bn_scale: channels of {len(bare)} of {len(groups)} groups have no batch norm with a "
+                f"scale: {', '.join(bare)}. No other number is comparable with a scale, so take another "
+                "criterion for this network, e.g. pruner=taylor."
+            )
+        return checked({group.name: position_mean(scaled[group.name], group.size) for group in groups})
+
+
+def _scaled_norms(net: SegmentationNet, group: ChannelGroup) -> list[tuple[Member, Tensor]]:
+    """The norms of the group that have a scale, each with its (C_layer,) absolute scales."""
+    return [(member, _sizes(layer)) for member, layer in norms(net, group) if layer.affine]
+
+
+def _sizes(norm: nn.Module) -> Tensor:
+    return norm.get_parameter("weight").detach().cpu().double().abs()

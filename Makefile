@@ -22,7 +22,7 @@ sweep: $(VENV)/.installed ## the 3 x 3 grid: three methods at three ratios
 	$(BIN)/python run.py -m pruner=taylor,fpgm,sirfp ratio=0.2,0.3,0.5 $(ARGS)
 
 ui: $(VENV)/.installed ## open the MLflow UI on what has been logged (this machine only; PORT=5001 for another port)
-	$(BIN)/python -m segprune.tracking.ui --outputs outputs --port $(PORT) $(ARGS)
+	$(BIN)/python -m segprune.tracking.ui --outputs $${SEGPRUNE_OUTPUTS:-outputs} --port $(PORT) $(ARGS)
 
 test: $(VENV)/.installed ## all tests
 	$(BIN)/python -m pytest $(ARGS)

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "segprune"
 ORDER = [
-    "errors", "seed", "dataset", "model", "schedule", "loss", "measure", "fit", "graph", "pruner", "budget",
+    "errors", "stop", "seed", "dataset", "model", "schedule", "loss", "measure", "fit", "graph", "pruner", "budget",
     "checkpoint", "store", "tracking", "report", "stage", "chain", "compose", "app", "sweep", "cli", "bench",
 ]  # fmt: skip
 DOORS = {

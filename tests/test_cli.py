@@ -113,7 +113,7 @@ def test_a_sweep_shares_its_dense_network_and_survives_a_failing_job(tmp_path: P
         json.loads(path.read_text())["status"] for path in sorted(tmp_path.glob("sweeps/*/*/*/status.json"))
     ]
     assert sorted(statuses) == ["done", "done", "failed", "failed"]
-    assert "FAILED l1 0.995 seed 0: the budget asks to remove 99.5%" in done.stdout
+    assert "FAILED l1 0.995 seed 0: ratio=0.995 of channels cannot be removed" in done.stdout
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
@@ -127,6 +127,8 @@ def test_a_sweep_shares_its_dense_network_and_survives_a_failing_job(tmp_path: P
             assert {"eval/miou", "baseline/miou", "prune/miou", "eval/macs_kept"} <= job.data.metrics.keys()
             assert [m.step for m in client.get_metric_history(job.info.run_id, "train/loss")] == [1, 2]
             assert job.data.params["ratio"] == "0.3"
+            saved = {file.path for file in client.list_artifacts(job.info.run_id, "checkpoint")}
+            assert saved == {"checkpoint/net.json", "checkpoint/weights.safetensors"}
     assert parent.data.metrics["sweep/failed"] == 2
     assert {"sweep_report.txt", "rows.csv"} <= {
         file.path for file in client.list_artifacts(parent.info.run_id)
@@ -143,4 +145,11 @@ def test_a_chain_can_start_from_a_checkpoint(tmp_path: Path) -> None:
     assert "finetuned" in done.stdout
     refused = run(tmp_path, *TINY, "model.width=6", *stages)
     assert refused.returncode == 1
-    assert "Choose the model and dataset that the checkpoint was made with" in refused.stderr
+    assert "model.width is 6, the checkpoint was made with 4" in refused.stderr
+    (cut,) = (path.parent for path in (tmp_path / "store" / "prune").glob("*/net.json"))
+    again = run(tmp_path, *TINY, "stages=[prune,eval]", f"checkpoint={cut}", "tracking=silent")
+    assert again.returncode == 0, again.stderr
+    rows = [json.loads(line) for line in max(tmp_path.glob("runs/*/*/rows.jsonl")).read_text().splitlines()]
+    assert [row["stage"] for row in rows] == ["start", "pruned_raw", "pruned"]
+    assert rows[0]["channels_kept"] == 1.0
+    assert rows[2]["ratio_reached"] == pytest.approx(0.3, abs=0.05)

@@ -23,6 +23,7 @@ def config(**changes: Any) -> Any:
         "store": {"root": "outputs/store", "reuse": True},
         "paths": {},
         "extensions": [],
+        "log_checkpoint": True,
     }
     return OmegaConf.create({**values, **changes})
 
@@ -104,6 +105,8 @@ def test_runtime_arguments_are_given_late_and_not_in_yaml() -> None:
         ({"_target_": "segprune.pruner.fpgm.Median"}, r"which cannot be imported"),
         ({"_target_": "segprune.pruner.nowhere.X"}, r"which cannot be imported"),
         ({"_target_": "segprune.store.SCHEMA"}, r"which is not callable"),
+        ({"_target_": "segprune"}, r"pruner\._target_ is 'segprune'; it must be a dotted path"),
+        ({"_target_": "segprune.errors.ConfigError"}, r"not callable with named arguments"),
     ],
 )
 def test_a_wrong_component_is_refused_with_its_full_key(changes: dict[str, Any], message: str) -> None:
@@ -126,3 +129,13 @@ def test_own_packages_may_be_named_as_extensions() -> None:
     with pytest.raises(ConfigError, match=r"To use your own package, name it in extensions"):
         component(node, "model")
     assert component(node, "model", extensions=["tests"])().training
+
+
+def untyped(norm_mix, normalize):  # type: ignore[no-untyped-def]
+    return norm_mix, normalize
+
+
+def test_an_argument_without_a_type_is_refused() -> None:
+    node = {**FPGM, "_target_": "tests.test_compose.untyped"}
+    with pytest.raises(ConfigError, match=r"whose arguments norm_mix, normalize have no type"):
+        component(node, "pruner", extensions=["tests"])

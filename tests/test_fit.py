@@ -144,3 +144,39 @@ class Explodes(Plain):
 def test_a_loss_that_is_not_finite_stops_and_says_where(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"loss is nan at epoch 1, step 1 of 2.*Lower the learning rate"):
         run(tmp_path, net=Explodes())
+
+
+def test_resumed_training_reports_its_first_epochs_too(tmp_path: Path) -> None:
+    def stop(epoch: Epoch) -> None:
+        if epoch.epoch == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, schedule=tiny_schedule(epochs=3), on_epoch=stop)
+    seen: list[int] = []
+    run(tmp_path, schedule=tiny_schedule(epochs=3), on_epoch=lambda epoch: seen.append(epoch.epoch))
+    assert seen == [0, 1, 2]
+
+
+@pytest.mark.parametrize("damage", [b"", b"not a file of torch", b"PK\x03\x04"])
+def test_damaged_progress_starts_the_training_again(
+    tmp_path: Path, damage: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole, _ = run(tmp_path / "whole")
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "progress.pt").write_bytes(damage)
+    again, _ = run(tmp_path / "damaged")
+    assert equal(whole, again)
+    assert "is damaged" in caplog.text
+
+
+def test_an_incomplete_window_averages_the_batches_it_has(tmp_path: Path) -> None:
+    # one batch an epoch: accumulating up to four of them is then the same as not accumulating
+    data = tiny_data(select=None)
+    one, many = (
+        tiny_schedule(batch_size=8, optimizer="sgd"),
+        tiny_schedule(batch_size=8, optimizer="sgd", accumulate=4),
+    )
+    plain, _ = run(tmp_path / "a", data=data, schedule=one)
+    windowed, _ = run(tmp_path / "b", data=data, schedule=many)
+    assert equal(plain, windowed)

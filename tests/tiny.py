@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from segprune.dataset.contract import Batch, SegData
+from segprune.dataset.contract import Batch, Identity, SegData
 from segprune.fit import Hardware
 from segprune.model.contract import SegmentationNet
 from segprune.schedule.schedule import Schedule
@@ -49,7 +49,7 @@ def tiny_data(**changes: object) -> SegData:
         "select": Items(4, seed=1),
         "report": Items(6, seed=2, label_size=32),
         "report_split": "test",
-        "identity": "quadrants-v1",
+        "identity": Identity(fit="f", calibration="c", select="s", report="r"),
     }
     return SegData(**{**values, **changes})
 

@@ -14,15 +14,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from segprune import checkpoint
 from segprune.chain import run_chain
-from segprune.compose import Job, Settings, component, job_of_this_process, settings_of
+from segprune.compose import Job, Settings, component, job_of_this_process, settings_of, target
 from segprune.dataset.contract import SegData
-from segprune.errors import ConfigError
+from segprune.errors import CheckpointError, ConfigError
 from segprune.fit import Hardware
 from segprune.model.contract import SegmentationNet
 from segprune.report.row import Row, to_record
 from segprune.report.table import chain_table
 from segprune.seed import seeded
-from segprune.stage.contract import Context, NetState, Stage, Trail
+from segprune.stage.contract import Context, NetState, Stage, Trail, source_digest
 from segprune.stage.eval import Eval, RowFacts
 from segprune.stage.fit import Fit
 from segprune.stage.prune import Prune
@@ -39,7 +39,7 @@ STAGE_KEYS = {
     "eval": ("eval",),
 }
 """What a run without the stage does not have, so that nobody reads a ratio beside a dense network."""
-UNTRACKED = ("tracking", "paths", "store", "extensions", "threads", "workers")
+UNTRACKED = ("tracking", "paths", "store", "extensions", "threads", "workers", "log_checkpoint")
 """Where a run is kept and how fast it goes does not describe it."""
 
 
@@ -54,6 +54,7 @@ class Run:
         values: The whole configuration as plain values.
         stages: In order.
         build: Number of classes -> dense network.
+        model_source: Digest of the code that builds it.
         load_data: Reads and checks the dataset.
         tracking: Where it is tracked.
     """
@@ -64,6 +65,7 @@ class Run:
     values: Mapping[str, Any]
     stages: Sequence[Stage]
     build: Callable[[int], SegmentationNet]
+    model_source: str
     load_data: Callable[[], SegData]
     tracking: Tracking
 
@@ -73,9 +75,11 @@ def checked(cfg: DictConfig) -> Run:
 
     Raises:
         ConfigError: A key is unknown, missing or out of its range.
+        CheckpointError: The checkpoint to start from is none, or of another model.
     """
     job = job_of_this_process()
     settings, values = settings_of(cfg)
+    _refuse_foreign_checkpoint(settings)
     name = run_name(settings, job)
     return Run(
         name=name,
@@ -84,6 +88,7 @@ def checked(cfg: DictConfig) -> Run:
         values=values,
         stages=stages_of(settings, job, name),
         build=network_builder(settings),
+        model_source=source_digest(target(settings.model, "model", settings.extensions)),
         load_data=component(settings.dataset, "dataset", extensions=settings.extensions),
         tracking=component(settings.tracking, "tracking", extensions=settings.extensions)(),
     )
@@ -108,7 +113,11 @@ def run_job(cfg: DictConfig, parent_run_id: str | None) -> dict[str, Any]:
     try:
         _describe(tracker, run, data)
         ctx = _context(run, data, hardware, store, tracker)
-        trail = run_chain(run.stages, ctx, _start_of_trail(run.settings, ctx))
+        start = _start_of_trail(run.settings, ctx)
+        if not start:
+            _refuse_unreachable(run.stages, ctx)
+        trail = run_chain(run.stages, ctx, start)
+        _keep(tracker, trail, with_weights=run.settings.log_checkpoint)
         rows = _rows(run.stages, ctx, trail)
         status = "FINISHED"
     except (KeyboardInterrupt, SystemExit):
@@ -188,6 +197,8 @@ def hardware_of(settings: Settings) -> Hardware:
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(wanted)
+        if device.type not in ("cpu", "cuda"):
+            raise RuntimeError(f"segprune does not run on {device.type}")
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
@@ -219,6 +230,7 @@ def _context(run: Run, data: SegData, hardware: Hardware, store: Store, tracker:
     about = {
         "model": run.settings.model,
         "model_files": _digests(run.settings.model),
+        "model_source": run.model_source,
         "classes": list(data.classes),
         "dataset": data.name,
     }
@@ -238,12 +250,14 @@ def _describe(tracker: Tracker, run: Run, data: SegData) -> None:
     described = {key: value for key, value in run.values.items() if key not in {*UNTRACKED, *unused}}
     names = {f"{group}.name": run.job.choices[group] for group in NAMED if group not in unused}
     tracker.params(_flat(described) | names)
-    tracker.text(OmegaConf.to_yaml(OmegaConf.create(dict(run.values))), "config/config.yaml")
+    whole = {key: value for key, value in run.values.items() if key != "tracking"}  # it may hold a password
+    tracker.text(OmegaConf.to_yaml(OmegaConf.create(whole)), "config/config.yaml")
     tracker.text("\n".join(run.job.overrides), "config/overrides.txt")
     size = "x".join(map(str, data.size_hw))
-    for split, items in (("train", data.fit), (data.report_split, data.report)):
+    splits = (("train", data.fit, data.identity.fit), (data.report_split, data.report, data.identity.report))
+    for split, items, digest in splits:
         profile: dict[str, Scalar] = {"items": len(items), "classes": len(data.classes), "size_hw": size}
-        tracker.dataset(name=data.name, digest=data.identity, split=split, profile=profile)
+        tracker.dataset(name=data.name, digest=digest, split=split, profile=profile)
 
 
 def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:
@@ -266,13 +280,60 @@ def _digests(node: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _start_of_trail(settings: Settings, ctx: Context) -> Trail:
-    """Nothing, or the network of the checkpoint the chain starts from."""
-    if settings.checkpoint is None:
+    """Nothing, or the network of the checkpoint the chain starts from.
+
+    Raises:
+        CheckpointError: It is damaged, or was made for other classes.
+    """
+    folder = settings.checkpoint
+    if folder is None:
         return ()
-    net, plans, about = checkpoint.read(settings.checkpoint, ctx.build)
+    classes = checkpoint.describe(folder).get("classes")
+    if classes != ctx.about["classes"]:
+        raise CheckpointError(
+            f"{folder} was made for the classes {classes}, the dataset has {ctx.about['classes']}. Choose the "
+            "dataset that the checkpoint was made with."
+        )
+    net, plans, about = checkpoint.read(folder, ctx.build)
     key = fingerprint("checkpoint", {"weights": about["weights_sha256"], "about": ctx.about})
-    ctx.tracker.tags({"checkpoint": str(settings.checkpoint)})
-    return (NetState(name="dense", net=net.to(ctx.hardware.device).eval(), plans=plans, fingerprint=key),)
+    ctx.tracker.tags({"checkpoint": str(folder)})
+    name, net = "start" if plans else "dense", net.to(ctx.hardware.device).eval()
+    return (NetState(name=name, net=net, plans=plans, fingerprint=key, folder=folder),)
+
+
+def _refuse_foreign_checkpoint(settings: Settings) -> None:
+    """Compare a checkpoint with the configured model before anything is loaded.
+
+    Raises:
+        CheckpointError: It is no checkpoint, or of another model.
+    """
+    if settings.checkpoint is None:
+        return
+    made = checkpoint.describe(settings.checkpoint).get("model", {})
+    wrong = [
+        f"model.{key} is {settings.model.get(key)!r}, the checkpoint was made with {made.get(key)!r}"
+        for key in sorted({*settings.model, *made} - {"weights"})
+        if settings.model.get(key) != made.get(key)
+    ]
+    if wrong:
+        raise CheckpointError(
+            f"{settings.checkpoint} holds another network: {'; '.join(wrong)}. Give the model it was made with."
+        )
+
+
+def _refuse_unreachable(stages: Sequence[Stage], ctx: Context) -> None:
+    for stage in stages:
+        if isinstance(stage, Prune):
+            stage.refuse_unreachable(ctx)
+
+
+def _keep(tracker: Tracker, trail: Trail, *, with_weights: bool) -> None:
+    """Say which networks the run is about, and log the last one's checkpoint."""
+    tracker.tags({"baseline": trail[0].fingerprint, "fingerprint": trail[-1].fingerprint})
+    folder = trail[-1].folder
+    if with_weights and folder is not None:
+        for name in (checkpoint.DESCRIPTION, checkpoint.WEIGHTS):
+            tracker.file(folder / name, "checkpoint")
 
 
 def _rows(stages: Sequence[Stage], ctx: Context, trail: Trail) -> tuple[Row, ...]:

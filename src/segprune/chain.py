@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Sequence
 
+from segprune import stop
 from segprune.stage.contract import Context, Stage, Trail
 
 log = logging.getLogger(__name__)
@@ -12,6 +13,7 @@ log = logging.getLogger(__name__)
 def run_chain(stages: Sequence[Stage], ctx: Context, trail: Trail) -> Trail:
     """Run the stages in order; logs each one's wall time as ``time/<stage>_s``."""
     for stage in stages:
+        stop.if_asked()
         log.info("[%s]", stage.word)
         ctx.tracker.tags({"stage": stage.word})
         started = time.perf_counter()

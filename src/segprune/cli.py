@@ -12,13 +12,14 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from segprune import stop
 from segprune.errors import SegpruneError
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,10 @@ class ConsoleHandler(logging.StreamHandler[Any]):
         """Write one line above the bars, if there are any."""
         from tqdm import tqdm
 
-        tqdm.write(self.format(record), file=sys.stdout)
+        try:
+            tqdm.write(self.format(record), file=sys.stdout)
+        except OSError:  # nobody reads any more, as behind `| head`; the log file has the line
+            self.handleError(record)
 
 
 def guarded(main: Callable[[], None]) -> int:
@@ -44,15 +48,17 @@ def guarded(main: Callable[[], None]) -> int:
     # Spinning threads waste the core that another process could use; only works before torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on instead of printing them and exiting
-    signal.signal(signal.SIGTERM, _terminate)
+    stop.install()
     code = 1
     try:
         main()
         code = 0
     except KeyboardInterrupt:
-        code = _complain("interrupted", 128 + signal.SIGINT)
-    except SystemExit as stop:
-        code = _complain(stop.code, 1) if isinstance(stop.code, str) else stop.code or 0
+        code = _complain("interrupted; the same command goes on from here", 128 + signal.SIGINT)
+    except SystemExit as ended:
+        code = _complain(ended.code, 1) if isinstance(ended.code, str) else ended.code or 0
+        if code == 128 + signal.SIGTERM:
+            _complain("terminated; the same command goes on from here", code)
     except (HydraException, OmegaConfBaseException) as error:
         code = _complain(_with_suggestion(str(error)), 1)
     except SegpruneError as error:
@@ -90,10 +96,6 @@ def _complain(message: str, code: int) -> int:
     sys.stdout.flush()
     sys.stderr.write(f"\nsegprune: {message}\n")
     return code
-
-
-def _terminate(*_: object) -> NoReturn:
-    raise SystemExit(128 + signal.SIGTERM)
 
 
 def _with_suggestion(message: str) -> str:

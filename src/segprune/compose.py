@@ -1,4 +1,4 @@
-"""From the composed configuration to checked objects; the only reader of Hydra's and OmegaConf's types.
+"""From the composed configuration to checked objects.
 
 A YAML of a config group names a callable (``_target_``) and gives its arguments. The callable's signature is
 the schema: an unknown, missing or mistyped key is refused with its full name before any work starts.
@@ -62,6 +62,7 @@ class Settings(BaseModel):
     store: StoreSettings
     paths: Node
     extensions: list[str]
+    log_checkpoint: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,12 +132,17 @@ def component(
     Raises:
         ConfigError: The target is foreign or missing, or an argument is unknown, missing or out of range.
     """
-    target = node.get("_target_")
-    function = _import(target, key, ("segprune", *extensions))
+    function = target(node, key, extensions)
     hints = typing.get_type_hints(
         function.__init__ if inspect.isclass(function) else function, include_extras=True
     )
     names = [name for name in inspect.signature(function).parameters if name not in runtime]
+    untyped = [name for name in names if name not in hints]
+    if untyped:
+        raise ConfigError(
+            f"{key}._target_ is {node['_target_']!r}, whose arguments {', '.join(untyped)} have no type. Annotate "
+            "every argument: its type is the rule that values are checked against."
+        )
     fields: dict[str, Any] = {name: (hints[name], ...) for name in names}
     schema = create_model(
         "Arguments",
@@ -156,19 +162,28 @@ def component(
     return call
 
 
-def _import(target: object, key: str, packages: Sequence[str]) -> Callable[..., Any]:
-    if not isinstance(target, str) or target.split(".")[0] not in packages:
+def target(node: Node, key: str, extensions: Sequence[str]) -> Callable[..., Any]:
+    """The callable that a group's ``_target_`` names.
+
+    Raises:
+        ConfigError: It is outside of segprune and the extensions, or cannot be imported or called.
+    """
+    path, packages = node.get("_target_"), ("segprune", *extensions)
+    if not isinstance(path, str) or path.count(".") == 0 or path.split(".")[0] not in packages:
         raise ConfigError(
-            f"{key}._target_ is {target!r}; it must be a dotted path into {' or '.join(packages)}. To use your own "
+            f"{key}._target_ is {path!r}; it must be a dotted path into {' or '.join(packages)}. To use your own "
             "package, name it in extensions=[...]."
         )
-    module, _, name = target.rpartition(".")
+    module, _, name = path.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)
+        inspect.signature(found)
     except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{key}._target_ is {target!r}, which cannot be imported: {error}") from error
-    if not callable(found):
-        raise ConfigError(f"{key}._target_ is {target!r}, which is not callable")
+        raise ConfigError(f"{key}._target_ is {path!r}, which cannot be imported: {error}") from error
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{key}._target_ is {path!r}, which is not callable with named arguments"
+        ) from error
     return typing.cast(Callable[..., Any], found)
 
 

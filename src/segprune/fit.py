@@ -4,6 +4,7 @@ import copy
 import logging
 import math
 import os
+import pickle
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from segprune import stop
 from segprune.dataset.contract import Batch, SegData
 from segprune.dataset.loading import FitLoader
 from segprune.dataset.weights import class_weights
@@ -72,8 +74,9 @@ def fit(
 
     With ``schedule.keep`` = ``best`` and a select split, the epoch with the highest select mIoU counts (the
     first of equals), else the last. After every epoch the whole state goes to ``folder``; a call that finds it
-    there continues after that epoch, to the same result, since every epoch's order, augmentation and dropout
-    depend on (seed, epoch) alone.
+    there reports the epochs done and continues after them, to the same result, since every epoch's order,
+    augmentation and dropout depend on (seed, epoch) alone. The caller removes ``PROGRESS`` from the folder once
+    the result is safe.
 
     Raises:
         TrainingError: The loss is not finite; says at which epoch and step.
@@ -84,8 +87,10 @@ def fit(
     loader = FitLoader(data.fit, batch_size=schedule.batch_size, seed=seed, workers=hardware.workers)
     step = _Step(net, data, schedule, hardware.device, len(loader))
     state = _Progress(folder / PROGRESS, net, step)
+    for done in state.curve:
+        on_epoch(done)
     for epoch in range(state.next_epoch, schedule.epochs):
-        with seeded(seed, "epoch", epoch):
+        with seeded(seed, "epoch", epoch, device=hardware.device):
             batches = tqdm(
                 loader.epoch(epoch),
                 f"epoch {epoch + 1}/{schedule.epochs}",
@@ -99,7 +104,6 @@ def fit(
         log.info("%s", _line(done, schedule.epochs))
         on_epoch(done)
     net.load_state_dict(state.kept)
-    (folder / PROGRESS).unlink()
     return net.eval(), tuple(state.curve)
 
 
@@ -131,10 +135,12 @@ class _Step:
         total, accumulate = 0.0, self.schedule.accumulate
         updates = math.ceil(self.steps / accumulate)
         for index, batch in enumerate(batches):
+            stop.if_asked()
             self.lr = learning_rate(self.schedule, epoch * updates + index // accumulate, updates)
             for group in self.optimizer.param_groups:
                 group["lr"] = self.lr
-            loss = self._backward(batch)
+            window = min(accumulate, self.steps - index // accumulate * accumulate)
+            loss = self._backward(batch, window)
             if not math.isfinite(loss):
                 raise TrainingError(
                     f"the training loss is {loss} at epoch {epoch + 1}, step {index + 1} of {self.steps} "
@@ -145,12 +151,13 @@ class _Step:
                 self._update()
         return total / self.steps
 
-    def _backward(self, batch: Batch) -> float:
+    def _backward(self, batch: Batch, window: int) -> float:
+        """Add the gradients of one of the ``window`` batches that share an update; gives its loss."""
         image = batch.image.to(self.device, memory_format=torch.channels_last, non_blocking=True)
         label = batch.label.to(self.device, non_blocking=True)
         with torch.autocast(self.device.type, dtype=self.amp, enabled=self.amp is not None):
             loss: Tensor = self.loss(self.net.all_logits(image), label)
-        torch.autograd.backward(self.scaler.scale(loss / self.schedule.accumulate))
+        torch.autograd.backward(self.scaler.scale(loss / window))
         return float(loss.detach())
 
     def _update(self) -> None:
@@ -163,19 +170,32 @@ class _Step:
 
 
 class _Progress:
-    """The state after the last finished epoch, on disk."""
+    """The state after the last finished epoch, on disk; torch's format, read with ``weights_only``."""
 
     def __init__(self, path: Path, net: SegmentationNet, step: _Step) -> None:
         self.path, self.net, self.step = path, net, step
         self.curve: list[Epoch] = []
         self.kept: dict[str, Tensor] = {}
-        if path.exists():
-            saved = torch.load(path, map_location=step.device, weights_only=True)
+        saved = self._read()
+        if saved is not None:
             net.load_state_dict(saved["net"])
             step.optimizer.load_state_dict(saved["optimizer"])
             step.scaler.load_state_dict(saved["scaler"])
             self.curve, self.kept = [Epoch(**epoch) for epoch in saved["curve"]], saved["kept"]
             log.info("continuing after epoch %d", self.next_epoch)
+
+    def _read(self) -> dict[str, Any] | None:
+        """What was saved; None when there is nothing, or nothing readable, so that training starts anew."""
+        if not self.path.exists():
+            return None
+        try:
+            saved: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+            log.warning(
+                "%s is damaged (%s); this training starts again", self.path, str(error).split("\n")[0]
+            )
+            return None
+        return saved
 
     @property
     def next_epoch(self) -> int:

@@ -2,15 +2,18 @@
 
 import hashlib
 import json
+import logging
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
+log = logging.getLogger(__name__)
 SCHEMA = 1
 """Raised whenever code changes what a stage computes from the same inputs."""
 
@@ -57,7 +60,7 @@ class Store:
         folder = self.root / stage / key
         folder.parent.mkdir(parents=True, exist_ok=True)
         name = f"{stage}/{key}"
-        with FileLock(folder.with_suffix(".lock")):
+        with self._lock(folder):
             if folder.exists() and (self.reuse or name in self.computed):
                 return Entry(folder, was_reused=True)
             unfinished = folder.with_suffix(".partial")
@@ -70,3 +73,17 @@ class Store:
             os.replace(unfinished, folder)
             self.computed.append(name)
             return Entry(folder, was_reused=False)
+
+    @contextmanager
+    def _lock(self, folder: Path) -> Iterator[None]:
+        """One process at a time; says when it waits for another."""
+        lock = FileLock(folder.with_suffix(".lock"))
+        try:
+            lock.acquire(timeout=1)
+        except Timeout:
+            log.info("waiting for another job that makes %s/%s", folder.parent.name, folder.name)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()

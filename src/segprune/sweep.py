@@ -43,9 +43,12 @@ class SweepCallback(Callback):
         try:
             refuse_mistakes(config)
             _opened.append(_Sweep(config))
+        # Hydra turns exceptions of callbacks into warnings and goes on, but not these
         except SegpruneError as error:
-            # Hydra turns exceptions of callbacks into warnings, but not this one
             raise SystemExit(str(error)) from error
+        except Exception as error:
+            log.exception("the sweep cannot start")
+            raise SystemExit(f"{type(error).__name__}: {error}") from error
         os.environ[PARENT_VARIABLE] = _opened[0].tracker.run_id
 
 
@@ -73,7 +76,7 @@ def refuse_mistakes(config: DictConfig) -> None:
             HydraConfig.instance().set_config(job)
             try:
                 checked(OmegaConf.masked_copy(job, [str(key) for key in job if key != "hydra"]))
-            except ConfigError as error:
+            except SegpruneError as error:
                 raise ConfigError(
                     f"the job {' '.join(cell)} cannot run, so none was started.\n{error}"
                 ) from error

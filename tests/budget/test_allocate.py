@@ -2,7 +2,6 @@ import pytest
 import torch
 
 from segprune.budget.allocate import Allocation, reach
-from segprune.errors import BudgetError
 from segprune.graph.group import ChannelGroup
 
 
@@ -84,8 +83,8 @@ def test_a_channel_count_is_met_exactly(is_local: bool) -> None:
         assert channels_left(sizes)(plan) == target
 
 
-def test_an_impossible_budget_says_how_far_one_can_go() -> None:
+def test_beyond_the_deepest_cut_the_deepest_is_given() -> None:
     sizes = {"a": 10}
-    allocation = Allocation(groups_of(**sizes), {"a": torch.rand(10)}, floor=0.5, round_to=1)
-    with pytest.raises(BudgetError, match=r"asks to remove 80\.0%.*at most 50\.0% can go.*budget\.floor"):
-        reach(allocation, is_local=True, target=2, cost=channels_left(sizes))
+    allocation = Allocation(groups_of(**sizes), {"a": torch.arange(10.0)}, floor=0.5, round_to=1)
+    plan = reach(allocation, is_local=True, target=2, cost=channels_left(sizes))
+    assert plan == {"a": (0, 1, 2, 3, 4)}

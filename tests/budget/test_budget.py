@@ -60,3 +60,13 @@ def test_a_cut_further_away_than_the_tolerance_is_refused() -> None:
         budget(tolerance=0.001, round_to=4)(
             groups, scores, ratio=0.1, paper_scope="local", simulator=simulator
         )
+
+
+def test_an_impossible_budget_says_how_far_one_can_go() -> None:
+    net = toy(Plain)
+    groups = trace(net)  # widths 6, 5 and 4: with a floor of one half, 3, 3 and 2 stay, so 7 of 15 can go
+    simulator = CostSimulator(net, groups, (32, 32))
+    message = r"ratio=0\.9 of channels cannot be removed: with budget\.floor=0\.5 .* at most 0\.4667 can go"
+    with pytest.raises(BudgetError, match=message):
+        budget(floor=0.5).refuse_unreachable(groups, 0.9, simulator)
+    budget(floor=0.5).refuse_unreachable(groups, 0.46, simulator)

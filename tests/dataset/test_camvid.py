@@ -3,7 +3,7 @@ import pytest
 
 from segprune.dataset.camvid import camvid
 from segprune.errors import ConfigError, DataError
-from tests.dataset.trees import OFF, camvid_tree, labels
+from tests.dataset.trees import ALL, OFF, camvid_tree, labels, touched
 
 
 @pytest.fixture
@@ -45,6 +45,22 @@ def test_limit_takes_the_first_images_of_every_split(make):
     data = make(limit=2)
     assert [len(role) for role in (data.fit, data.select, data.report)] == [2, 2, 2]
     assert np.array_equal(data.select[1].label.numpy(), labels(101, 12))
+
+
+@pytest.mark.parametrize(
+    ("changes", "roles"),
+    [
+        ({"report_split": "val"}, {"report"}),
+        ({"select": "val"}, {"select"}),
+        ({"limit": 1}, ALL - {"select"}),
+        ({"size_hw": (8, 6)}, ALL - {"select"}),
+        ({"augment": {**OFF, "jitter": 0.1}}, {"fit"}),
+        ({"seed": 1}, {"fit"}),
+        ({"cache_mb": 0}, set()),
+    ],
+)
+def test_each_option_touches_the_identity_of_its_roles_only(make, changes, roles):
+    assert touched(make(select=None).identity, make(**({"select": None} | changes)).identity) == roles
 
 
 def test_missing_split_folder_is_named_with_the_layout(make):

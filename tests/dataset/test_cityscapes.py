@@ -3,7 +3,7 @@ import pytest
 
 from segprune.dataset.cityscapes import cityscapes
 from segprune.errors import ConfigError, DataError
-from tests.dataset.trees import picture, save
+from tests.dataset.trees import ALL, picture, save, touched
 
 ALL_IDS = np.array([*range(34), 255] + [0] * 13, np.uint8).reshape(6, 8)
 # The published table, id -> train id; every other id is ignored.
@@ -85,6 +85,24 @@ def test_training_crops_have_their_own_size(make):
     assert data.fit[0].image.shape == (3, 4, 4)
     assert data.calibration[0].label.shape == (3, 4)
     assert data.report[0].image.shape == (3, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "roles"),
+    [
+        ({"select_fraction": 0.4}, ALL - {"report"}),
+        ({"select_fraction": 0.0}, ALL - {"report"}),
+        ({"select_seed": 1}, ALL - {"report"}),
+        ({"limit": 5}, ALL - {"report"}),  # val has two images
+        ({"size_hw": (6, 8)}, ALL - {"fit"}),
+        ({"crop_hw": (4, 8)}, {"fit"}),
+        ({"augment": {"scale": None, "flip": 0.5, "jitter": 0.0}}, {"fit"}),
+        ({"seed": 1}, {"fit"}),
+        ({"cache_mb": 0}, set()),
+    ],
+)
+def test_each_option_touches_the_identity_of_its_roles_only(make, changes, roles):
+    assert touched(make().identity, make(**changes).identity) == roles
 
 
 def test_fraction_that_leaves_nothing_to_train_on_is_refused(make):

@@ -67,6 +67,28 @@ def test_what_a_forked_worker_decoded_is_there_for_its_parent(pairs, decodes):
     assert decodes == []  # nothing was decoded in this process
 
 
+@pytest.mark.parametrize("is_kept", [True, False])
+@pytest.mark.parametrize("lookup", [None, [*range(1, 256), 0]])
+def test_label_alone_is_that_of_the_pair_and_decodes_no_image(pairs, decodes, is_kept, lookup):
+    source = FileSource(pairs, SIZES, lookup, is_kept=is_kept)
+    alone = [source.label(k) for k in range(3)]
+    assert decodes == []
+    assert all(np.array_equal(alone[k], source[k][1]) for k in range(3))
+
+
+def test_label_of_a_kept_pair_comes_from_memory(pairs):
+    source = FileSource(pairs, SIZES, None, is_kept=True)
+    source[1]
+    pairs[1].label.unlink()
+    assert np.array_equal(source.label(1), labels(1, 5, SIZES[1]))
+
+
+def test_label_that_changed_after_the_check_is_refused(pairs):
+    save(pairs[0].label, labels(0, 5, (7, 7)))
+    with pytest.raises(DataError, match=r"0_l.png was 8x6 when it was checked and has changed since"):
+        FileSource(pairs, SIZES, None, is_kept=True).label(0)
+
+
 def test_lookup_translates_labels(pairs):
     source = FileSource(pairs, SIZES, [*range(1, 256), 0], is_kept=True)
     assert np.array_equal(source[0][1], labels(0, 5, SIZES[0]) + 1)

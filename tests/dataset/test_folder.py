@@ -3,7 +3,7 @@ import pytest
 
 from segprune.dataset.folder import folder
 from segprune.errors import ConfigError, DataError
-from tests.dataset.trees import OFF, labels, picture, save
+from tests.dataset.trees import ALL, OFF, labels, picture, save, touched
 
 SIZES = [(12, 16), (10, 10), (10, 10)]
 
@@ -15,6 +15,9 @@ def make(tmp_path):
         for k, size in enumerate(SIZES):
             save(root / role / "img" / f"{k}.png", picture(k, size))
             save(root / role / "msk" / f"{k}_m.png", labels(k, 3, size))
+
+    save(root / "other" / "img" / "0.png", picture(9))
+    save(root / "other" / "msk" / "0_m.png", labels(9, 3))
 
     def build(**changes):
         arguments = {
@@ -35,6 +38,30 @@ def test_roles_come_from_their_folders_with_labels_at_their_own_size(make):
     assert [tuple(item.label.shape) for item in data.report] == SIZES
     assert {tuple(item.image.shape) for item in data.report} == {(3, 6, 8)}
     assert np.array_equal(data.report[1].label.numpy(), labels(1, 3, SIZES[1]))
+
+
+OTHER = {"images": "other/img", "masks": "other/msk"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "roles"),
+    [
+        ({"fit": OTHER}, {"fit", "calibration"}),
+        ({"select": OTHER}, {"select"}),
+        ({"select": None}, {"select"}),
+        ({"report": OTHER}, {"report"}),
+        ({"limit": 2}, ALL),
+        ({"classes": ("x", "y", "w")}, ALL),
+        ({"ignore_index": 254}, ALL),
+        ({"palette": ((1, 2, 3), (4, 5, 6), (7, 8, 9))}, set()),
+        ({"size_hw": (8, 6)}, ALL),
+        ({"augment": {**OFF, "flip": 0.1}}, {"fit"}),
+        ({"seed": 1}, {"fit"}),
+        ({"cache_mb": 0}, set()),
+    ],
+)
+def test_each_option_touches_the_identity_of_its_roles_only(make, changes, roles):
+    assert touched(make().identity, make(**changes).identity) == roles
 
 
 def test_palette_is_made_or_given(make):

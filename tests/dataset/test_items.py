@@ -3,15 +3,8 @@ import pytest
 import torch
 
 from segprune.dataset.augment import resized_crop
-from segprune.dataset.contract import same_shape
-from segprune.dataset.items import (
-    ArraySource,
-    CalibrationItems,
-    EvaluationItems,
-    FitItems,
-    identity,
-    pixels_sha256,
-)
+from segprune.dataset.contract import LabelReader, same_shape
+from segprune.dataset.items import ArraySource, CalibrationItems, EvaluationItems, FitItems
 from tests.dataset.trees import labels, picture
 
 AUGMENT = {"crop_area": (0.3, 1.0), "flip": 0.5, "jitter": 0.2}
@@ -70,12 +63,20 @@ def test_index_outside_ends_iteration(view, index):
     assert len(list(view(source(), (6, 8)))) == 5
 
 
-def test_identity_ignores_the_order_of_its_parts_and_nothing_else():
-    assert identity(a=1, b=[2, 3]) == identity(b=[2, 3], a=1)
-    assert len({identity(a=1), identity(a=2), identity(b=1), identity(a=[1])}) == 4
+def test_label_read_alone_is_the_items_label():
+    items = CalibrationItems(source(), (7, 9))
+    for index in range(5):
+        alone = items.label(index)
+        assert alone.dtype == torch.int64
+        assert torch.equal(alone, items[index].label)
 
 
-def test_pixel_digest_sees_values_and_shape():
-    flat = np.arange(6, dtype=np.uint8)
-    assert pixels_sha256(flat) == pixels_sha256(flat.copy())
-    assert len({pixels_sha256(flat), pixels_sha256(flat.reshape(2, 3)), pixels_sha256(flat[::-1])}) == 3
+def test_calibration_labels_can_be_read_alone_and_training_labels_cannot():
+    assert isinstance(CalibrationItems(source(), (6, 8)), LabelReader)
+    assert not isinstance(FitItems(source(), resized_crop(AUGMENT, (12, 16)), 0), LabelReader)
+
+
+@pytest.mark.parametrize("index", [-1, 5])
+def test_label_outside_is_refused(index):
+    with pytest.raises(IndexError, match=f"item {index} of 5"):
+        CalibrationItems(source(), (6, 8)).label(index)

@@ -1,7 +1,10 @@
+import signal
+
 import numpy as np
 import pytest
 import torch
 
+from segprune.dataset import loading
 from segprune.dataset.augment import resized_crop
 from segprune.dataset.contract import Batch
 from segprune.dataset.items import ArraySource, FitItems
@@ -73,6 +76,55 @@ def test_workers_change_no_bit_of_training_and_persist_over_epochs():
         pairs = list(zip(here.epoch(epoch), there.epoch(epoch), strict=True))
         assert len(pairs) == 3
         assert all(torch.equal(a.image, b.image) and torch.equal(a.label, b.label) for a, b in pairs)
+
+
+class Signals(Numbered):
+    """Label [SIGTERM handler, SIGINT handler] of the process that makes the item."""
+
+    def __getitem__(self, index):
+        handlers = [int(signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGINT)]
+        return Batch(torch.zeros(3, 1, 2), torch.tensor([handlers]))
+
+
+def test_workers_leave_signals_to_the_parent():
+    before = signal.signal(signal.SIGTERM, lambda *_: None)  # inherited, it would keep a worker alive
+    try:
+        told = [
+            *FitLoader(Signals([(1, 2)] * 2), batch_size=2, seed=0, workers=1).epoch(0),
+            *batches(Signals([(1, 2)] * 2), batch_size=2, workers=1),
+        ]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    expected = [[[int(signal.SIG_DFL), int(signal.SIG_IGN)]]] * 2
+    assert [batch.label.tolist() for batch in told] == [expected, expected]
+
+
+@pytest.mark.parametrize("has_gpu", [True, False])
+def test_batches_are_page_locked_where_there_is_a_gpu(monkeypatch, has_gpu):
+    asked = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+    monkeypatch.setattr(
+        torch.Tensor, "pin_memory", lambda tensor: asked.append(tuple(tensor.shape)) or tensor
+    )
+    told = list(batches(Numbered([(2, 2)] * 3), batch_size=2, workers=0))
+    assert [numbers(batch) for batch in told] == [[0, 1], [2]]
+    stacked = [(2, 3, 2, 2), (2, 2, 2), (1, 3, 2, 2), (1, 2, 2)]  # whole batches, image and label
+    assert asked == (stacked if has_gpu else [])
+
+
+@pytest.mark.parametrize("has_gpu", [True, False])
+def test_training_loader_pins_where_there_is_a_gpu(monkeypatch, has_gpu):
+    asked = []
+
+    class Recorded(loading.DataLoader):
+        def __init__(self, *args, pin_memory, **options):
+            asked.append(pin_memory)
+            super().__init__(*args, **options)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+    monkeypatch.setattr(loading, "DataLoader", Recorded)
+    FitLoader(Numbered([(2, 2)] * 2), batch_size=2, seed=0, workers=0)
+    assert asked == [has_gpu]
 
 
 def test_loading_leaves_the_global_generator_alone():

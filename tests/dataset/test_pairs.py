@@ -9,7 +9,7 @@ from segprune.dataset.labels import CAMVID
 from segprune.dataset.pairing import Pair
 from segprune.dataset.pairs import PairSet, Reading, pair_data
 from segprune.errors import DataError
-from tests.dataset.trees import OFF, labels, picture, save
+from tests.dataset.trees import ALL, OFF, labels, picture, save, touched
 
 
 @pytest.fixture
@@ -102,16 +102,30 @@ def test_identity_is_the_same_in_another_place_and_after_a_restart(pairs, readin
     assert pair_data(there, reading).identity == here
 
 
-def test_identity_sees_contents_roles_sizes_augmentation_and_seed(pairs, reading):
-    seen = {pair_data(pairs, reading).identity}
-    seen.add(pair_data(changed(pairs, select=None), reading).identity)
-    seen.add(pair_data(pairs, changed(reading, size_hw=(12, 16))).identity)
-    seen.add(pair_data(pairs, changed(reading, seed=1)).identity)
-    flipped = resized_crop({**OFF, "flip": 0.5}, (6, 8))
-    seen.add(pair_data(pairs, changed(reading, augmentation=flipped)).identity)
-    save(pairs.fit[0].image, picture(99))
-    seen.add(pair_data(pairs, reading).identity)
-    assert len(seen) == 6
+@pytest.mark.parametrize(
+    ("role", "touches"),
+    [("fit", {"fit", "calibration"}), ("select", {"select"}), ("report", {"report"})],
+)
+@pytest.mark.parametrize("kind", ["image", "label"])
+def test_changed_file_touches_the_identity_of_its_role_only(pairs, reading, role, touches, kind):
+    before = pair_data(pairs, reading).identity
+    path = getattr(getattr(pairs, role)[0], kind)
+    save(path, picture(99) if kind == "image" else labels(99, 12))
+    assert touched(before, pair_data(pairs, reading).identity) == touches
+
+
+def test_options_touch_the_identities_of_the_items_they_change(pairs, reading):
+    before = pair_data(pairs, reading).identity
+
+    def touches(pairs=pairs, **changes):
+        return touched(before, pair_data(pairs, changed(reading, **changes)).identity)
+
+    assert touches(pairs=changed(pairs, select=None)) == {"select"}
+    assert touches(pairs=changed(pairs, report_split="another name")) == set()
+    assert touches(pairs=changed(pairs, lookup=tuple(range(256)))) == ALL
+    assert touches(size_hw=(12, 16)) == ALL - {"fit"}  # the training crop's size is the augmentation's
+    assert touches(augmentation=resized_crop({**OFF, "flip": 0.5}, (6, 8))) == {"fit"}
+    assert touches(seed=1) == {"fit"}
 
 
 def test_identity_does_not_depend_on_the_cache(pairs, reading, tmp_path):

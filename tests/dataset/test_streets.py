@@ -6,7 +6,7 @@ from segprune.dataset import streets as module
 from segprune.dataset.streets import streets
 from segprune.dataset.streets_scene import scene
 from segprune.errors import ConfigError
-from tests.dataset.trees import OFF
+from tests.dataset.trees import ALL, OFF, touched
 
 
 @pytest.fixture
@@ -61,18 +61,28 @@ def test_fewer_images_are_the_first_of_more(make):
     assert torch.equal(images(few.calibration), images(more.calibration)[:2])
 
 
-def test_identity_sees_everything_that_changes_an_item(make):
-    seen = {
-        make().identity,
-        make(seed=1).identity,
-        make(data_seed=1).identity,
-        make(size_hw=(48, 32)).identity,
-    }
-    seen |= {
-        make(augment={**OFF, "flip": 0.5}).identity,
-        make(counts={"fit": 4, "select": 0, "report": 3}).identity,
-    }
-    assert len(seen) == 6
+def counts(**changes):
+    return {"counts": {"fit": 4, "select": 2, "report": 3} | changes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "roles"),
+    [
+        ({"seed": 1}, {"fit"}),
+        ({"augment": {**OFF, "flip": 0.5}}, {"fit"}),
+        ({"data_seed": 1}, ALL),
+        ({"size_hw": (48, 32)}, ALL),
+        (counts(fit=3), {"fit", "calibration"}),
+        (counts(select=0), {"select"}),
+        (counts(report=2), {"report"}),
+    ],
+)
+def test_each_option_touches_the_identity_of_its_roles_only(make, changes, roles):
+    assert touched(make().identity, make(**changes).identity) == roles
+
+
+def test_identity_does_not_depend_on_the_cache_folder(make, tmp_path):
+    assert make(cache_dir=tmp_path / "other").identity == make().identity
 
 
 def test_new_generator_version_leaves_the_old_cache_unread(make, monkeypatch):

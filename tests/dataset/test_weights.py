@@ -41,6 +41,21 @@ def test_median_frequency_by_hand():
 
 
 @pytest.mark.parametrize("mode", ["sqrt", "median"])
+def test_labels_that_can_be_read_alone_give_the_same_bits_without_an_image(mode):
+    class LabelsOnly:
+        def __len__(self):
+            return len(TWO)
+
+        def __getitem__(self, index):
+            raise AssertionError(f"item {index} was read with its image")
+
+        def label(self, index):
+            return TWO[index].label
+
+    assert torch.equal(weights(mode, LabelsOnly()), weights(mode))
+
+
+@pytest.mark.parametrize("mode", ["sqrt", "median"])
 def test_equally_frequent_classes_weigh_one(mode):
     assert weights(mode, items([[0, 1, 2, 9]])).tolist() == pytest.approx([1, 1, 1])
 

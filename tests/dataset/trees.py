@@ -1,12 +1,16 @@
 """Tiny image/label trees on disk for tests, and pipelines that change nothing."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from segprune.dataset.contract import Identity
+
+ALL = {"fit", "calibration", "select", "report"}
 OFF: Mapping[str, Any] = {"crop_area": None, "flip": 0.0, "jitter": 0.0}
 
 
@@ -24,6 +28,12 @@ def save(path: Path, pixels: np.ndarray) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path)
     return path
+
+
+def touched(before: Identity, after: Identity) -> set[str]:
+    """The roles whose digests differ."""
+    old, new = asdict(before), asdict(after)
+    return {role for role in old if old[role] != new[role]}
 
 
 def camvid_tree(root: Path, counts: Mapping[str, int]) -> Path:

@@ -87,7 +87,11 @@ def test_another_version_is_refused(version: int | str | None) -> None:
             {"channels_kept": 1.5}, "channels_kept: .* less than or equal to 1 .*got 1.5", id="range"
         ),
         pytest.param({"miou_percent": float("nan")}, "miou_percent: .*finite number", id="nan"),
-        pytest.param({"pruner": "taylor"}, "pruner is 'taylor' in stage dense", id="null rule"),
+        pytest.param(
+            {"pruner": "taylor"},
+            r"'pruner': 'taylor', 'budget': None.* must be null together",
+            id="null rule",
+        ),
     ],
 )
 def test_a_record_with_a_wrong_key_or_value_is_refused(changes: dict[str, float], message: str) -> None:
@@ -103,11 +107,15 @@ def test_a_record_with_a_missing_key_is_refused() -> None:
 
 
 @pytest.mark.parametrize("field", ["pruner", "budget", "scope", "ratio_asked", "ratio_reached"])
-def test_what_describes_a_cut_is_null_for_the_dense_network_alone(field: str) -> None:
-    with pytest.raises(ValueError, match=f"{field} is None in stage pruned"):
+def test_what_describes_a_cut_is_there_whole_or_not_at_all(field: str) -> None:
+    with pytest.raises(ValueError, match=f"'{field}': None.* must be null together"):
         replace(CUT, **{field: None})
-    with pytest.raises(ValueError, match=f"{field} is .* in stage dense"):
+    with pytest.raises(ValueError, match=f"'{field}': {getattr(CUT, field)!r}.* must be null together"):
         replace(DENSE, **{field: getattr(CUT, field)})
+
+
+def test_a_finetuned_network_that_was_not_cut_is_a_control_without_a_ratio() -> None:
+    assert replace(DENSE, stage="finetuned").pruner is None
 
 
 def test_latency_comes_whole_or_not_at_all() -> None:

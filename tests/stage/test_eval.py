@@ -98,3 +98,31 @@ def test_tables_and_figure_are_written(tmp_path: Path) -> None:
     assert (folder.parent / "predictions.png").read_bytes().startswith(b"\x89PNG")
     stage(overlay_images=0)(ctx, dense())
     assert sum(1 for _ in (tmp_path / "store" / "eval").glob("*/predictions.png")) == 1
+
+
+def test_a_finetuned_dense_network_is_not_called_pruned(tmp_path: Path) -> None:
+    ctx = tiny_context(tmp_path)
+    (state,) = dense()
+    trail = (state, NetState(name="finetuned", net=state.net, plans=(), fingerprint="more training"))
+    stage()(ctx, trail)
+    row = stage().rows(ctx, trail)[1]
+    assert (row.stage, row.pruner, row.ratio_asked, row.channels_kept) == ("finetuned", None, None, 1.0)
+
+
+def test_a_chain_from_a_cut_network_counts_its_own_cuts_only(tmp_path: Path) -> None:
+    ctx = tiny_context(tmp_path)
+    cut_once = prune_stage()(ctx, dense())[-1]
+    begin = NetState(name="start", net=cut_once.net, plans=cut_once.plans, fingerprint=cut_once.fingerprint)
+    trail = prune_stage(ratio=0.4)(ctx, (begin,))
+    stage()(ctx, trail)
+    first, _, last = stage().rows(ctx, trail)
+    assert (first.stage, first.channels, first.channels_kept, first.pruner) == ("start", 5, 1.0, None)
+    assert (last.channels, last.channels_dense, last.ratio_reached) == (3, 5, pytest.approx(0.4))
+
+
+def test_a_latency_of_another_machine_is_not_reused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ctx, trail = tiny_context(tmp_path), dense()
+    here = stage().key(ctx, trail)
+    assert stage(batch_size=1).key(ctx, trail) == here  # does not change a result
+    monkeypatch.setattr("platform.node", lambda: "elsewhere")
+    assert stage().key(ctx, trail) != here

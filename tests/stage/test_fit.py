@@ -1,9 +1,11 @@
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 
 from segprune.stage.fit import Fit
-from tests.tiny import tiny_context, tiny_schedule
+from tests.tiny import tiny_context, tiny_data, tiny_schedule
 
 
 def stage(word: str = "train", makes: str = "dense", **schedule: object) -> Fit:
@@ -50,6 +52,28 @@ def test_what_can_change_the_result_changes_the_fingerprint(tmp_path: Path) -> N
         stage(lr=0.02)(tiny_context(tmp_path), ())[0].fingerprint,
     ]
     assert len(set(keys)) == len(keys)
+
+
+@pytest.mark.parametrize(
+    ("role", "schedule", "matters"),
+    [
+        ("fit", {}, True),
+        ("calibration", {"class_weights": "sqrt"}, True),
+        ("calibration", {"class_weights": "none"}, False),
+        ("select", {"keep": "best"}, True),
+        ("select", {"keep": "last"}, False),
+        ("report", {}, False),
+    ],
+)
+def test_other_data_trains_again_only_where_it_matters(
+    tmp_path: Path, role: str, schedule: dict[str, str], matters: bool
+) -> None:
+    data = tiny_data()
+    other = tiny_data(identity=replace(data.identity, **{role: "changed"}))
+    keys = [
+        stage(**schedule)(tiny_context(tmp_path, data=which), ())[0].fingerprint for which in (data, other)
+    ]
+    assert (keys[0] != keys[1]) is matters
 
 
 def test_finetuning_for_no_epochs_adds_nothing(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from segprune.errors import BudgetError
 from segprune.graph.group import ChannelGroup, PrunePlan, Scores
 
 Counts = Mapping[str, int]
@@ -86,15 +85,9 @@ def reach(
         target: Cost to reach, in the unit of ``cost``.
         cost: Plan -> what remains; must not grow with a deeper cut.
 
-    Raises:
-        BudgetError: Even the deepest allowed cut costs more than the target.
+    Returns:
+        The deepest allowed cut when even that costs more than the target.
     """
-    dense, least = cost({}), cost(allocation.plan(allocation.deepest))
-    if least > target:
-        raise BudgetError(
-            f"the budget asks to remove {1 - target / dense:.1%}, but with the floor of each group at most "
-            f"{1 - least / dense:.1%} can go. Ask for less, or lower budget.floor or budget.round_to."
-        )
 
     def counts_at(depth: int) -> Counts:
         return allocation.local(depth / steps) if is_local else allocation.lowest(depth)

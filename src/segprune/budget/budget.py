@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+import torch
 from pydantic import Field
 
 from segprune.budget.allocate import Allocation, reach
@@ -57,6 +58,23 @@ class Budget:
         """Where scores are ranked, given where the criterion's paper does it."""
         return paper_scope if self.scope == "paper" else self.scope
 
+    def refuse_unreachable(
+        self, groups: Sequence[ChannelGroup], ratio: float, simulator: CostSimulator
+    ) -> None:
+        """Check that the deepest allowed cut removes at least the ratio; scores do not matter for that.
+
+        Raises:
+            BudgetError: It removes less; says how much.
+        """
+        any_scores = {group.name: torch.zeros(group.size) for group in groups}
+        allocation = Allocation(groups, any_scores, floor=self.floor, round_to=self.round_to)
+        most = _removed(simulator, allocation.plan(allocation.deepest), self.of)
+        if most < ratio - self.tolerance:
+            raise BudgetError(
+                f"ratio={ratio} of {self.of} cannot be removed: with budget.floor={self.floor} and "
+                f"budget.round_to={self.round_to} at most {most:.4f} can go. Ask for less, or lower one of the two."
+            )
+
     def __call__(
         self,
         groups: Sequence[ChannelGroup],
@@ -74,6 +92,7 @@ class Budget:
         scope = self.ranking(paper_scope)
         plan: PrunePlan = {}
         if ratio > 0:
+            self.refuse_unreachable(groups, ratio, simulator)
             allocation = Allocation(groups, scores, floor=self.floor, round_to=self.round_to)
             plan = reach(
                 allocation,

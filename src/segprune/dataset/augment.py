@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, PositiveFloat, with_config
+from torch import Tensor
 from typing_extensions import TypedDict
 
 from segprune.dataset.contract import Batch
@@ -155,7 +156,12 @@ def resize_label(label: Pixels, size_hw: tuple[int, int]) -> Pixels:
 def as_batch_item(image: Pixels, label: Pixels) -> Batch:
     """(H, W, 3) and (H, W) uint8 -> image (3, H, W) float32 in [0, 1] and label (H, W) int64."""
     planes = image.transpose(2, 0, 1).astype(np.float32, order="C")
-    return Batch(torch.from_numpy(planes).div_(255), torch.from_numpy(label.astype(np.int64)))
+    return Batch(torch.from_numpy(planes).div_(255), as_label(label))
+
+
+def as_label(label: Pixels) -> Tensor:
+    """(H, W) uint8 -> (H, W) int64."""
+    return torch.from_numpy(label.astype(np.int64))
 
 
 def _flip_and_jitter(flip: float, jitter: float) -> list[Any]:

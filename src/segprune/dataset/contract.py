@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -29,6 +29,35 @@ class Items(Protocol):
     def __getitem__(self, index: int, /) -> Batch: ...
 
 
+@runtime_checkable
+class LabelReader(Protocol):
+    """Items that can give a label without reading its image; ``isinstance`` tells which items can."""
+
+    def label(self, index: int, /) -> Tensor:
+        """(H, W) int64, bit for bit the label of the item with this index."""
+        ...
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Hex digests, one per role, of everything that can change an item of the role or what its label means.
+
+    What does not change the items of a role does not change its digest: where files and caches are, how much
+    stays in memory, and what is chosen for the other roles.
+
+    Attributes:
+        fit: Contents of the training files, label space, augmentation with its size, seed.
+        calibration: Contents of the training files, label space, ``size_hw``.
+        select: As calibration, of the files that choose the epoch; ``None``: there are none.
+        report: As calibration, of the files that are reported.
+    """
+
+    fit: str
+    calibration: str
+    select: str | None
+    report: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class SegData:
     """One segmentation dataset with its roles.
@@ -46,7 +75,7 @@ class SegData:
         select: Chooses the best epoch; ``None``: the last epoch counts.
         report: Read by the eval stage and by nothing else.
         report_split: Name of the split behind ``report``, e.g. ``test``.
-        identity: Hex digest of everything that can change an item: file contents, sizes, options.
+        identity: What the items of each role depend on, as digests.
     """
 
     name: str
@@ -59,7 +88,7 @@ class SegData:
     select: Items | None
     report: Items
     report_split: str
-    identity: str
+    identity: Identity
 
 
 def same_shape(items: Sequence[Batch]) -> bool:

@@ -2,6 +2,7 @@
 
 import mmap
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -56,26 +57,42 @@ class FileSource:
 
     def __getitem__(self, index: int) -> tuple[Pixels, Pixels]:
         if self._memory is None:
-            return self._decode(index)
-        height, width = self._sizes_hw[index]
-        place = self._memory[self._starts[index] : self._starts[index + 1]]
-        image = place[: 3 * height * width].reshape(height, width, 3)
-        label = place[3 * height * width :].reshape(height, width)
+            return self._decode_image(index), self._decode_label(index)
+        image, label = self._kept(self._memory, index)
         if not self._memory[index]:
-            image[:], label[:] = self._decode(index)
+            image[:], label[:] = self._decode_image(index), self._decode_label(index)
             self._memory[index] = 1
         return image, label
+
+    def label(self, index: int) -> Pixels:
+        """(H, W) uint8; from memory if the pair is there, else from the label file alone, which is not kept."""
+        if self._memory is not None and self._memory[index]:
+            return self._kept(self._memory, index)[1]
+        return self._decode_label(index)
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_memory": None}
 
-    def _decode(self, index: int) -> tuple[Pixels, Pixels]:
-        pair = self._pairs[index]
-        image, label = read_image(pair.image), read_label(pair.label)
-        for path, pixels in ((pair.image, image), (pair.label, label)):
-            if pixels.shape[:2] != self._sizes_hw[index]:
-                height, width = self._sizes_hw[index]
-                raise DataError(
-                    f"{path} was {width}x{height} when it was checked and has changed since; start again"
-                )
-        return image, label if self._lookup is None else self._lookup[label]
+    def _kept(self, memory: Pixels, index: int) -> tuple[Pixels, Pixels]:
+        """Where image and label of a pair are in memory."""
+        height, width = self._sizes_hw[index]
+        place = memory[self._starts[index] : self._starts[index + 1]]
+        image, label = place[: 3 * height * width], place[3 * height * width :]
+        return image.reshape(height, width, 3), label.reshape(height, width)
+
+    def _decode_image(self, index: int) -> Pixels:
+        path = self._pairs[index].image
+        return self._of_checked_size(index, path, read_image(path))
+
+    def _decode_label(self, index: int) -> Pixels:
+        path = self._pairs[index].label
+        label = self._of_checked_size(index, path, read_label(path))
+        return label if self._lookup is None else self._lookup[label]
+
+    def _of_checked_size(self, index: int, path: Path, pixels: Pixels) -> Pixels:
+        if pixels.shape[:2] != self._sizes_hw[index]:
+            height, width = self._sizes_hw[index]
+            raise DataError(
+                f"{path} was {width}x{height} when it was checked and has changed since; start again"
+            )
+        return pixels

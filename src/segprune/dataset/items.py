@@ -1,14 +1,19 @@
 """The roles of a dataset as items: training, calibration and evaluation views of the same kind of source."""
 
-import hashlib
-import json
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
+from torch import Tensor
 from torch.utils.data import Dataset
 
-from segprune.dataset.augment import Augmentation, Pixels, as_batch_item, resize_image, resize_label
+from segprune.dataset.augment import (
+    Augmentation,
+    Pixels,
+    as_batch_item,
+    as_label,
+    resize_image,
+    resize_label,
+)
 from segprune.dataset.contract import Batch
 from segprune.seed import derive
 
@@ -19,6 +24,10 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> tuple[Pixels, Pixels]: ...
+
+    def label(self, index: int, /) -> Pixels:
+        """The label alone, without the work that its image takes."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,10 @@ class ArraySource:
 
     def __getitem__(self, index: int) -> tuple[Pixels, Pixels]:
         return self.images[index], self.labels[index]
+
+    def label(self, index: int) -> Pixels:
+        """(H, W) uint8, the pair's label."""
+        return self[index][1]
 
 
 @dataclass(frozen=True)
@@ -67,7 +80,7 @@ class FitItems(Dataset[Batch]):
 
 @dataclass(frozen=True)
 class CalibrationItems(Dataset[Batch]):
-    """Pairs without augmentation, image and label at ``size_hw``."""
+    """Pairs without augmentation, image and label at ``size_hw``; labels can be read alone."""
 
     source: Source
     size_hw: tuple[int, int]
@@ -78,6 +91,10 @@ class CalibrationItems(Dataset[Batch]):
     def __getitem__(self, index: int) -> Batch:
         image, label = self.source[_within(index, len(self))]
         return as_batch_item(resize_image(image, self.size_hw), resize_label(label, self.size_hw))
+
+    def label(self, index: int) -> Tensor:
+        """(H, W) int64, the item's label."""
+        return as_label(resize_label(self.source.label(_within(index, len(self))), self.size_hw))
 
 
 @dataclass(frozen=True)
@@ -93,20 +110,6 @@ class EvaluationItems(Dataset[Batch]):
     def __getitem__(self, index: int) -> Batch:
         image, label = self.source[_within(index, len(self))]
         return as_batch_item(resize_image(image, self.size_hw), label)
-
-
-def identity(**parts: object) -> str:
-    """Hex sha256 over named JSON values, independent of their order."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def pixels_sha256(*arrays: Pixels) -> str:
-    """Hex sha256 over shapes and contents of uint8 arrays."""
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(str(array.shape).encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
 
 
 def _within(index: int, count: int) -> int:

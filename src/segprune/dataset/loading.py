@@ -1,5 +1,6 @@
 """From items to batches: seeded training epochs, evaluation in order, a fixed calibration set."""
 
+import signal
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
@@ -58,6 +59,8 @@ class FitLoader:
             num_workers=workers,
             persistent_workers=workers > 0,
             collate_fn=_stack,
+            pin_memory=torch.cuda.is_available(),
+            worker_init_fn=_leave_signals_to_parent,
             generator=_own_generator(),
         )
 
@@ -82,16 +85,17 @@ def batches(items: Items, *, batch_size: int, workers: int) -> Iterator[Batch]:
         batch_size=None,
         num_workers=workers,
         collate_fn=_single,
+        worker_init_fn=_leave_signals_to_parent,
         generator=_own_generator(),
     )
     held: list[Batch] = []
     for item in loader:
         if len(held) == batch_size or (held and not same_shape([held[0], item])):
-            yield _stack(held)
+            yield _pinned(_stack(held))
             held = []
         held.append(item)
     if held:
-        yield _stack(held)
+        yield _pinned(_stack(held))
 
 
 def calibration_batches(items: Items, *, count: int, batch_size: int, seed: int) -> list[Batch]:
@@ -110,6 +114,25 @@ def calibration_batches(items: Items, *, count: int, batch_size: int, seed: int)
 def _own_generator() -> torch.Generator:
     """A DataLoader draws a number at every start; from this, the global generator stays untouched."""
     return torch.Generator().manual_seed(0)
+
+
+def _leave_signals_to_parent(worker: int) -> None:  # noqa: ARG001 - the loader passes its number
+    """Ctrl-C reaches the whole process group, but only the parent can end a run in order.
+
+    A worker goes when the parent ends it, and runs no handler that it inherited.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _pinned(batch: Batch) -> Batch:
+    """The batch in page-locked memory where there is a GPU, so that its copy can overlap with computing.
+
+    The loader's own pinning would be lost here: items are stacked after it.
+    """
+    if not torch.cuda.is_available():
+        return batch
+    return Batch(batch.image.pin_memory(), batch.label.pin_memory())
 
 
 def _single(item: Any) -> Any:

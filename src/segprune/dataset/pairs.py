@@ -10,7 +10,8 @@ from segprune.dataset.augment import Augmentation
 from segprune.dataset.contract import SegData
 from segprune.dataset.facts import Fact, FileKey, gather, refuse
 from segprune.dataset.file_source import FileSource, decoded_bytes
-from segprune.dataset.items import CalibrationItems, EvaluationItems, FitItems, identity
+from segprune.dataset.identity import identify
+from segprune.dataset.items import CalibrationItems, EvaluationItems, FitItems
 from segprune.dataset.labels import LabelSpace
 from segprune.dataset.pairing import Pair
 
@@ -79,21 +80,19 @@ def pair_data(pairs: PairSet, reading: Reading) -> SegData:
         select=EvaluationItems(select, reading.size_hw) if pairs.select else None,
         report=EvaluationItems(report, reading.size_hw),
         report_split=pairs.report_split,
-        identity=identity(
-            name=pairs.name,
-            classes=pairs.space.classes,
-            ignore_index=pairs.space.ignore_index,
+        identity=identify(
+            {name: _contents(role, facts) for name, role in roles.items()},
+            space=pairs.space,
             lookup=pairs.lookup,
-            files={name: _contents(role, facts) for name, role in roles.items()},
+            augmentation=reading.augmentation,
             size_hw=reading.size_hw,
-            augmentation=reading.augmentation.options,
             seed=reading.seed,
         ),
     )
 
 
-def _contents(role: Sequence[Pair], facts: Mapping[Pair, tuple[Fact, Fact]]) -> list[tuple[str, str, str]]:
-    return [(pair.name, facts[pair][0].sha256, facts[pair][1].sha256) for pair in role]
+def _contents(role: Sequence[Pair], facts: Mapping[Pair, tuple[Fact, Fact]]) -> list[tuple[str, str]]:
+    return [(facts[pair][0].sha256, facts[pair][1].sha256) for pair in role]
 
 
 def _checked(pairs: PairSet, every: Sequence[Pair], cache_dir: Path) -> Mapping[Pair, tuple[Fact, Fact]]:

@@ -15,14 +15,8 @@ from typing_extensions import TypedDict
 from segprune.dataset.augment import CropOptions, resized_crop
 from segprune.dataset.cache import locked, write_atomic
 from segprune.dataset.contract import SegData
-from segprune.dataset.items import (
-    ArraySource,
-    CalibrationItems,
-    EvaluationItems,
-    FitItems,
-    identity,
-    pixels_sha256,
-)
+from segprune.dataset.identity import identify, pixels_sha256
+from segprune.dataset.items import ArraySource, CalibrationItems, EvaluationItems, FitItems
 from segprune.dataset.labels import CAMVID
 from segprune.dataset.streets_scene import Split, scene
 
@@ -78,15 +72,19 @@ def streets(
         select=EvaluationItems(select, size_hw) if select else None,
         report=EvaluationItems(report, size_hw),
         report_split="test",
-        identity=identity(
-            name="streets",
-            pixels=[
-                pixels_sha256(role.images, role.labels) if role else None for role in (fit, select, report)
-            ],
-            augmentation=augmentation.options,
+        identity=identify(
+            {"fit": _contents(fit), "select": _contents(select), "report": _contents(report)},
+            space=CAMVID,
+            lookup=None,
+            augmentation=augmentation,
+            size_hw=size_hw,
             seed=seed,
         ),
     )
+
+
+def _contents(role: ArraySource | None) -> list[str]:
+    return [pixels_sha256(role.images, role.labels)] if role else []
 
 
 def _drawn(

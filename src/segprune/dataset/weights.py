@@ -1,11 +1,13 @@
 """Class weights for the loss, from how often each class occurs in the training labels."""
 
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
-from segprune.dataset.contract import Items
+from segprune.dataset.contract import Items, LabelReader
 from segprune.errors import DataError
 
 
@@ -25,7 +27,7 @@ def class_weights(
     it that resizing dropped, and a weight of 0 would make a batch of them 0/0.
 
     Args:
-        items: Training items without augmentation.
+        items: Training items without augmentation; no image is read if they are a ``LabelReader``.
         num_classes: K.
         ignore_index: Label that is left out.
         mode: Which rule.
@@ -35,8 +37,9 @@ def class_weights(
     """
     if mode == "none":
         return torch.ones(num_classes)
-    # (N, K) int64, pixels of each class in each image
-    counts = torch.stack([_counts(items[i].label, num_classes, ignore_index) for i in range(len(items))])
+    # (N, K) int64, pixels of each class in each image; disable=None: a bar on a terminal, nothing in a log file
+    labels = tqdm(_labels(items), "class weights", len(items), unit="label", leave=False, disable=None)
+    counts = torch.stack([_counts(label, num_classes, ignore_index) for label in labels])
     pixels = counts.sum(0)  # (K,) int64
     occurs = pixels > 0
     if not occurs.any():
@@ -54,6 +57,12 @@ def class_weights(
         weights = fraction[occurs].quantile(0.5) / fraction
     weights[~occurs] = weights[occurs].max()
     return weights.float()
+
+
+def _labels(items: Items) -> Iterator[Tensor]:
+    """Each item's (H, W) int64 label."""
+    for index in range(len(items)):
+        yield items.label(index) if isinstance(items, LabelReader) else items[index].label
 
 
 def _counts(label: Tensor, num_classes: int, ignore_index: int) -> Tensor:

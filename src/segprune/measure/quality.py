@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from segprune import stop
 from segprune.dataset.contract import Items
 from segprune.dataset.loading import batches
 from segprune.measure.eval_mode import eval_mode
@@ -24,8 +25,9 @@ def evaluate(
 ) -> Tensor:
     """Count every scored pixel of the items, each at its label's own size.
 
-    Single scale, no flip, float32. Logits are upsampled bilinearly (``align_corners=False``) before the
-    argmax. The network is in evaluation mode meanwhile; its flags are restored.
+    Single scale, no flip, float32, which convolutions on NVIDIA GPUs compute in TF32 by torch's default. Logits
+    are upsampled bilinearly (``align_corners=False``) before the argmax. The network is in evaluation mode
+    meanwhile; its flags are restored.
 
     Args:
         net: On ``device``.
@@ -47,6 +49,7 @@ def evaluate(
     with eval_mode(net), torch.inference_mode(), torch.autocast(device.type, enabled=False):
         # disable=None: a bar on a terminal, nothing in a log file
         for image, label in tqdm(loader, desc="evaluate", unit="batch", leave=False, disable=None):
+            stop.if_asked()
             logits = net(image.to(device, non_blocking=True))  # (N, K, H', W')
             target = label.to(device, non_blocking=True)  # (N, h, w)
             for one, truth in zip(logits.float(), target, strict=True):

@@ -20,9 +20,12 @@ from segprune.errors import CheckpointError
 SCHEMA_VERSION = 1
 """Raised when a field is added, removed or changes its meaning."""
 
-Stage = Literal["dense", "pruned_raw", "pruned", "finetuned"]
+Stage = Literal["dense", "start", "pruned_raw", "pruned", "finetuned"]
 Value = str | int | float | None
 Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+CUT_FIELDS = ("pruner", "budget", "scope", "ratio_asked", "ratio_reached")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +34,13 @@ class Row:
 
     Attributes:
         run: Name of the run.
-        stage: What was evaluated: the ``dense`` network, the cut one with the dense BN statistics
+        stage: What was evaluated: the ``dense`` network (``start``: a checkpoint that is cut already, which then
+            stands for the dense one in the fractions below), the cut one with the dense BN statistics
             (``pruned_raw``) or with statistics estimated anew (``pruned``), or the ``finetuned`` one.
         dataset: Name of the dataset.
         split: Name of the split that was scored.
         model: Name of the architecture.
-        pruner: The criterion; this and the next four are ``None`` for the dense network and for no other.
+        pruner: The criterion; this and the next four are ``None`` for a network that the run did not cut.
         budget: What the ratio is a ratio of.
         scope: ``local`` or ``global`` ranking.
         ratio_asked: Fraction to remove, of the budget's unit.
@@ -102,10 +106,9 @@ class Row:
     fingerprint: str
 
     def __post_init__(self) -> None:
-        for field in ("pruner", "budget", "scope", "ratio_asked", "ratio_reached"):
-            value = getattr(self, field)
-            if (value is None) != (self.stage == "dense"):
-                raise ValueError(f"{field} is {value!r} in stage {self.stage}; it is null for dense alone")
+        cut = {field: getattr(self, field) for field in CUT_FIELDS}
+        if len({value is None for value in cut.values()}) > 1:
+            raise ValueError(f"{cut} must be null together, for a network that this run did not cut")
         if (self.latency_ms_median is None) != (self.latency_ms_iqr is None):
             raise ValueError(f"latency_ms_iqr is {self.latency_ms_iqr!r}; median and iqr come together")
         if self.speedup is not None and self.latency_ms_median is None:

@@ -1,5 +1,7 @@
 """What a stage is given and what it hands on."""
 
+import hashlib
+import inspect
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
@@ -9,6 +11,7 @@ from typing import Any, Protocol
 
 from segprune import checkpoint
 from segprune.dataset.contract import SegData
+from segprune.errors import ConfigError
 from segprune.fit import Hardware
 from segprune.graph.group import PrunePlan
 from segprune.model.contract import SegmentationNet
@@ -21,16 +24,18 @@ class NetState:
     """A network at one point of the chain.
 
     Attributes:
-        name: ``dense``, ``pruned_raw``, ``pruned`` or ``finetuned``.
+        name: ``dense``, ``pruned_raw``, ``pruned`` or ``finetuned``; ``start`` for a cut checkpoint.
         net: The network; nobody changes it in place.
         plans: Every cut since the dense network, in order.
         fingerprint: Hash of everything that made it.
+        folder: Where its checkpoint is; None for a network without one of its own.
     """
 
     name: str
     net: SegmentationNet
     plans: tuple[PrunePlan, ...]
     fingerprint: str
+    folder: Path | None = None
 
 
 Trail = tuple[NetState, ...]
@@ -72,10 +77,23 @@ class Stage(Protocol):
 
 
 def identity(part: object) -> dict[str, Any]:
-    """A configured object as plain values: its class and its fields."""
+    """A configured object as plain values: its class, the source file of that class, and its fields.
+
+    Raises:
+        ConfigError: It is not a dataclass object, so what it is cannot be told.
+    """
+    kind = type(part)
     if not is_dataclass(part) or isinstance(part, type):
-        raise TypeError(f"{part!r} is not a dataclass object")
-    return {"class": f"{type(part).__module__}.{type(part).__qualname__}", **asdict(part)}
+        raise ConfigError(
+            f"{kind.__module__}.{kind.__qualname__} must be a dataclass, so that its results are found"
+        )
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    return {"class": name, "source": source_digest(kind), **asdict(part)}
+
+
+def source_digest(thing: type | Callable[..., Any]) -> str:
+    """SHA-256 of the source file that defines a class or function: its results change when its code does."""
+    return hashlib.sha256(Path(inspect.getfile(thing)).read_bytes()).hexdigest()
 
 
 def write_state(
@@ -96,7 +114,8 @@ def write_state(
 def read_state(entry: Entry, ctx: Context, name: str, key: str) -> NetState:
     """The network of a store entry, ready to run on the device."""
     net, plans, _ = checkpoint.read(entry.folder, ctx.build)
-    return NetState(name=name, net=net.to(ctx.hardware.device).eval(), plans=plans, fingerprint=key)
+    net = net.to(ctx.hardware.device).eval()
+    return NetState(name=name, net=net, plans=plans, fingerprint=key, folder=entry.folder)
 
 
 def note_source(entry: Entry, ctx: Context, word: str) -> None:

@@ -1,6 +1,7 @@
 """Eval: what every network of the trail is worth and what it costs."""
 
 import json
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from segprune.budget.simulate import Unit
 from segprune.graph.trace import trace
-from segprune.measure.cost import Cost, cost
+from segprune.measure.cost import MACS_RULE, Cost, cost
 from segprune.measure.eval_mode import eval_mode
 from segprune.measure.latency import Latency, interleaved, speedup
 from segprune.measure.miou import SegScores, scores
@@ -77,14 +78,20 @@ class Eval:
         for name in (ROWS, PER_CLASS, OVERLAY):
             if (entry.folder / name).exists():
                 ctx.tracker.file(entry.folder / name, self.word)
+        ctx.tracker.tags({"macs_rule": MACS_RULE})
         ctx.tracker.metrics(_metrics(self.rows(ctx, trail)))
         return trail
 
     def key(self, ctx: Context, trail: Trail) -> str:
         """Fingerprint of the evaluation of this trail."""
-        measured = {name: value for name, value in identity(self).items() if name != "facts"}
-        inputs = {"data": ctx.data.identity, "eval": measured, "device": str(ctx.hardware.device)}
-        return fingerprint(self.word, {**inputs, "trail": [state.fingerprint for state in trail]})
+        measured = {k: v for k, v in identity(self).items() if k not in ("facts", "batch_size")}
+        inputs = {
+            "data": ctx.data.identity.report,
+            "eval": measured,
+            "machine": _machine(ctx.hardware.device),
+            "trail": [state.fingerprint for state in trail],
+        }
+        return fingerprint(self.word, inputs)
 
     def rows(self, ctx: Context, trail: Trail) -> tuple[Row, ...]:
         """The rows of a finished evaluation, one per network of the trail."""
@@ -103,7 +110,11 @@ class Eval:
         costs = {name: counted[shape] for name, shape in shapes.items()}
         channels = sum(group.size for group in trace(trail[0].net))
         rows = [
-            self._row(ctx, state, trail[0], channels, quality=quality, latency=latency, costs=costs)
+            from_record(
+                to_record(
+                    self._row(ctx, state, trail[0], channels, quality=quality, latency=latency, costs=costs)
+                )
+            )
             for state in trail
         ]
         (folder / ROWS).write_text(json.dumps([to_record(row) for row in rows], indent=1), encoding="utf-8")
@@ -127,7 +138,7 @@ class Eval:
             )
             (folder / COUNTS).write_text(json.dumps(counts.tolist()), encoding="utf-8")
 
-        key = fingerprint("quality", {"data": ctx.data.identity, "net": state.fingerprint})
+        key = fingerprint("quality", {"data": ctx.data.identity.report, "net": state.fingerprint})
         entry = ctx.store.get("quality", key, make)
         return torch.tensor(json.loads((entry.folder / COUNTS).read_text()), dtype=torch.int64)
 
@@ -154,8 +165,9 @@ class Eval:
         costs: Mapping[str, Cost],
     ) -> Row:
         mine, base = quality[state.name], quality[dense.name]
-        kept = channels - sum(len(removed) for plan in state.plans for removed in plan.values())
-        is_cut = state is not dense
+        cuts = state.plans[len(dense.plans) :]  # those of this run
+        kept = channels - sum(len(removed) for plan in cuts for removed in plan.values())
+        is_cut = bool(cuts)
         here, there = costs[state.name], costs[dense.name]
         fractions = {
             "channels": kept / channels,
@@ -216,6 +228,17 @@ class Eval:
             ignore_index=ctx.data.ignore_index,
             classes=ctx.data.classes,
         ).savefig(path, dpi=100)
+
+
+def _machine(device: torch.device) -> dict[str, str]:
+    """What a latency depends on besides the networks."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return {
+        "device": str(device),
+        "name": name,
+        "host": platform.node(),
+        "threads": str(torch.get_num_threads()),
+    }
 
 
 def _metrics(rows: tuple[Row, ...]) -> dict[str, float]:

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from segprune.fit import Epoch, fit
-from segprune.schedule.schedule import Schedule
+from segprune.fit import PROGRESS, Epoch, fit
+from segprune.schedule.schedule import Schedule, autocast_dtype
 from segprune.seed import derive
 from segprune.stage.contract import Context, Trail, identity, note_source, read_state, write_state
 from segprune.store import fingerprint
@@ -37,7 +37,13 @@ class Fit:
             self.word,
             {
                 "about": ctx.about,
-                "data": ctx.data.identity,
+                "data": ctx.data.identity.fit,
+                "weighted_by": None
+                if self.schedule.class_weights == "none"
+                else ctx.data.identity.calibration,
+                "select": ctx.data.identity.select if self.schedule.keep == "best" else None,
+                "device": ctx.hardware.device.type,
+                "autocast": str(autocast_dtype(self.schedule, ctx.hardware.device)),
                 "schedule": identity(self.schedule),
                 "seed": ctx.seed,
                 "from": before.fingerprint if before else None,
@@ -56,6 +62,7 @@ class Fit:
             )
             (folder / CURVE).write_text(json.dumps([asdict(epoch) for epoch in curve]), encoding="utf-8")
             write_state(folder, ctx, net, before.plans if before else (), key)
+            (folder / PROGRESS).unlink(missing_ok=True)
 
         entry = ctx.store.get(self.word, key, make)
         note_source(entry, ctx, self.word)

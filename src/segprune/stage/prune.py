@@ -81,7 +81,8 @@ class Prune:
         key = fingerprint(
             self.word,
             {
-                "data": ctx.data.identity,
+                "data": ctx.data.identity.calibration,
+                "size_hw": ctx.data.size_hw,
                 "seed": ctx.seed,
                 "from": before.fingerprint,
                 "pruner": identity(self.pruner),
@@ -101,6 +102,16 @@ class Prune:
         raw.load_state_dict({**raw.state_dict(), **buffers})
         raw_state = NetState(name="pruned_raw", net=raw, plans=pruned.plans, fingerprint=f"{key}-raw")
         return (*trail, raw_state, pruned)
+
+    def refuse_unreachable(self, ctx: Context) -> None:
+        """Check that the dense network can be cut that far at all, before it is trained.
+
+        Raises:
+            BudgetError: It cannot.
+        """
+        net = ctx.build().to(ctx.hardware.device)
+        groups = trace(net)
+        self.budget.refuse_unreachable(groups, self.ratio, CostSimulator(net, groups, ctx.data.size_hw))
 
     def _make(self, folder: Path, ctx: Context, before: NetState, key: str) -> None:
         net, groups = before.net, trace(before.net)

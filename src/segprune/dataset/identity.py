@@ -1,0 +1,60 @@
+"""Digests that tell whether the items of a role are still the same."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from segprune.dataset.augment import Augmentation, Pixels
+from segprune.dataset.contract import Identity
+from segprune.dataset.labels import LabelSpace
+
+
+def identify(
+    contents: Mapping[str, Sequence[object]],
+    *,
+    space: LabelSpace,
+    lookup: Sequence[int] | None,
+    augmentation: Augmentation,
+    size_hw: tuple[int, int],
+    seed: int,
+) -> Identity:
+    """The digests of a dataset's roles.
+
+    Args:
+        contents: Roles ``fit``, ``select`` and ``report`` -> digests of their pairs, in the order of the items;
+            an empty ``select``: there is none.
+        space: What the labels mean. Its palette is for figures and does not count.
+        lookup: Label value of each stored value 0..255; ``None``: the stored value itself.
+        augmentation: Of the training items, at the size of the pipeline.
+        size_hw: (H, W) in px of the other items.
+        seed: The run's seed.
+    """
+    meaning = {"classes": space.classes, "ignore_index": space.ignore_index, "lookup": lookup}
+
+    def evaluation(role: str) -> str:
+        return digest(view="evaluation", contents=contents[role], size_hw=size_hw, **meaning)
+
+    return Identity(
+        fit=digest(
+            view="fit", contents=contents["fit"], augmentation=augmentation.options, seed=seed, **meaning
+        ),
+        calibration=digest(view="calibration", contents=contents["fit"], size_hw=size_hw, **meaning),
+        select=evaluation("select") if contents["select"] else None,
+        report=evaluation("report"),
+    )
+
+
+def digest(**parts: object) -> str:
+    """Hex sha256 over named JSON values, independent of their order."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def pixels_sha256(*arrays: Pixels) -> str:
+    """Hex sha256 over shapes and contents of uint8 arrays."""
+    sha256 = hashlib.sha256()
+    for array in arrays:
+        sha256.update(str(array.shape).encode())
+        sha256.update(np.ascontiguousarray(array).data)
+    return sha256.hexdigest()

@@ -87,7 +87,16 @@ def test_a_mistake_is_one_paragraph_and_exit_code_one(
 def test_a_run_ends_in_a_table_and_the_same_run_again_in_the_same_rows(tmp_path: Path) -> None:
     first = run(tmp_path, *TINY)
     assert first.returncode == 0, first.stderr
-    for word in ("dense", "pruned_raw", "pruned", "finetuned", "mIoU %", "make ui"):
+    shown = (
+        "dense",
+        "pruned_raw",
+        "pruned",
+        "finetuned",
+        "mIoU %",
+        "segprune.tracking.ui",
+        "/#/experiments/",
+    )
+    for word in shown:
         assert word in first.stdout
     again = run(tmp_path, *TINY)
     assert again.returncode == 0

@@ -203,3 +203,10 @@ def test_table_of_classes_is_in_percent_with_the_change_in_points() -> None:
 def test_table_of_classes_needs_one_value_per_class() -> None:
     with pytest.raises(ValueError, match="Length of values"):
         per_class_table(["road", "pole"], {"dense": (0.5,)})
+
+
+def test_a_control_that_was_not_cut_and_a_cut_start_have_their_tables() -> None:
+    control = replace(DENSE, stage="finetuned")
+    assert "pruner" not in chain_table([DENSE, control])
+    start = replace(DENSE, stage="start")
+    assert f"{start.miou_percent:.2f}" in chain_table([start])

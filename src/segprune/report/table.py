@@ -127,7 +127,7 @@ def _outcome(cell: Cell) -> list[str]:
     last = by_stage.get("finetuned", pruned)
     miou = [
         _number(row.miou_percent if row else None, "{:.2f}")
-        for row in (by_stage.get("dense"), pruned, by_stage.get("finetuned"))
+        for row in (by_stage.get("dense", by_stage.get("start")), pruned, by_stage.get("finetuned"))
     ]
     status = "FAILED" if cell.status == "failed" else cell.status
     if last is None:
@@ -159,7 +159,7 @@ def _header(rows: Sequence[Row]) -> list[str]:
 
 
 def _cut_line(rows: Sequence[Row]) -> list[str]:
-    cut = [row for row in rows if row.stage != "dense"]
+    cut = [row for row in rows if row.pruner is not None]
     described = {
         "pruner": [f"{row.pruner} ({row.scope})" for row in cut],
         "removed": [f"{row.ratio_asked:.3f} of {row.budget} asked" for row in cut],

@@ -260,7 +260,7 @@ def _metrics(rows: tuple[Row, ...]) -> dict[str, float]:
         "eval/miou_retention": None if last.miou_retention is None else 100 * last.miou_retention,
         "eval/latency_ms": last.latency_ms_median,
         "eval/speedup": last.speedup,
-        "baseline/miou": by_stage["dense"].miou_percent if "dense" in by_stage else None,
+        "baseline/miou": rows[0].miou_percent,
         "prune/miou_raw": by_stage["pruned_raw"].miou_percent if "pruned_raw" in by_stage else None,
         "prune/miou": by_stage["pruned"].miou_percent if "pruned" in by_stage else None,
     }

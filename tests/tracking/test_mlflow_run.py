@@ -60,6 +60,16 @@ def test_texts_and_figures_become_files_at_their_names(run, outbox):
     assert b"<svg" in outbox.files["|c.svg"]
 
 
+def test_texts_lose_passwords_and_files_stay_as_they_are(run, outbox, tmp_path):
+    line = "uri: http://me:secret@host"
+    (tmp_path / "x.yaml").write_text(line)
+    run.text(line, "config.yaml")
+    run.file(tmp_path / "x.yaml")
+    run.dataset(name=line, digest="0", split="train", profile={"root": line})
+    assert outbox.files == {"|config.yaml": b"uri: http://***@host", "|x.yaml": line.encode()}
+    assert "secret" not in str(outbox.records[-1].content)
+
+
 def test_files_keep_their_names(run, outbox, tmp_path):
     (tmp_path / "x.bin").write_bytes(b"1")
     run.file(tmp_path / "x.bin", "checkpoints")

@@ -5,7 +5,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
 from segprune.errors import TrackingError
-from segprune.tracking.outbox import Outbox, first_line
+from segprune.tracking.outbox import Outbox
 from segprune.tracking.record import Record
 from segprune.tracking.spool import Spool
 
@@ -191,8 +191,3 @@ def test_a_full_disk_does_not_stop_the_run(world, caplog, monkeypatch):
     world.error = MlflowException("changed", INVALID_PARAMETER_VALUE)
     assert outbox.flush(is_last=True) == 0
     assert "Could not keep what was refused: no space left" in caplog.text
-
-
-def test_errors_are_told_in_one_short_line():
-    assert first_line(OSError("a\nb")) == "a"
-    assert len(first_line(OSError("x" * 1000))) == 300

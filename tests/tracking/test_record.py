@@ -55,3 +55,11 @@ def test_requests_stay_within_the_limits_of_the_store_and_keep_the_order():
 
 def test_nothing_makes_no_record():
     assert param_records({}) == tag_records({}) == metric_records([]) == list(portions([], 5)) == []
+
+
+def test_passwords_are_taken_out_before_a_cut_could_hide_where_they_end():
+    url = "http://me:secret@host"
+    (param,) = param_records({"a": "x" * 5990 + url})  # cut inside the password if it were still there
+    (tag,) = tag_records({"a": "x" * 7990 + url, "b": url})
+    assert param.content["a"] == "x" * 5990 + "http://..."  # 6000 characters
+    assert tag.content == {"a": "x" * 7990 + "http://...", "b": "http://***@host"}

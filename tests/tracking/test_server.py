@@ -1,8 +1,12 @@
 """The tracker against a real ``mlflow server`` that is really killed."""
 
+import shutil
+
 import pytest
 
 from segprune.tracking.contract import RunStart
+from segprune.tracking.replay import main
+from segprune.tracking.search import runs_where
 from segprune.tracking.store import open_client, sqlite_uri
 from tests.tracking.sample_job import assert_the_job_is_there, log_a_job
 
@@ -62,5 +66,42 @@ def test_a_server_that_comes_back_during_the_run_gets_what_it_missed(make, serve
     server.start()
     run.close("FINISHED")
     stored = open_client(server.uri).get_run(run.run_id)
+    assert (stored.info.status, stored.data.params) == ("FINISHED", {"ratio": "0.3"})
+    assert not (tmp_path / "tracking_spool").exists()
+
+
+def test_a_job_that_begins_while_the_server_is_dead_arrives_whole_and_once(
+    make, server, tmp_path, monkeypatch, caplog
+):
+    tracking = make(uri=server.uri)
+    sweep = tracking.open(RunStart(name="sweep 01-02", kind="sweep", folder=tmp_path / "sweep"))
+    server.kill()
+    job = log_a_job(tracking, tmp_path / "job", sweep.run_id)
+    assert job.run_id == ""
+    assert len([record for record in caplog.records if "the run goes on" in record.message]) == 1
+    assert tracking.close_children(sweep.run_id) == 0
+    server.start()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+    saved = shutil.copytree(tmp_path / "job", tmp_path / "saved")
+    assert main([str(tmp_path / "job")]) == 0
+    assert main([str(saved)]) == 0  # as if the answer to all that had been lost
+    again = open_client(server.uri)
+    experiment = again.get_experiment_by_name(tracking.experiment)
+    runs = again.search_runs([experiment.experiment_id], "tags.kind = 'job'")
+    assert len(runs) == 1
+    assert_the_job_is_there(again, runs[0].info.run_id, sweep.run_id)
+    assert not (tmp_path / "job/tracking_spool").exists()
+
+
+def test_a_server_that_comes_back_during_a_job_gets_it_without_a_replay(make, server, tmp_path):
+    tracking = make(uri=server.uri)
+    sweep = tracking.open(RunStart(name="sweep", kind="sweep", folder=tmp_path / "sweep"))
+    server.kill()
+    job = tracking.open(RunStart(name="x", kind="job", folder=tmp_path, parent_run_id=sweep.run_id))
+    server.start()
+    job.params({"ratio": 0.3})
+    job.close("FINISHED")
+    client = open_client(server.uri)
+    (stored,) = runs_where(client, f"tags.`mlflow.parentRunId` = '{sweep.run_id}'", is_deleted_too=False)
     assert (stored.info.status, stored.data.params) == ("FINISHED", {"ratio": "0.3"})
     assert not (tmp_path / "tracking_spool").exists()

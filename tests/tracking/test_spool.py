@@ -78,7 +78,7 @@ def test_clearing_leaves_no_trace_but_other_runs(tmp_path):
 
 
 def test_what_is_refused_is_put_aside_with_its_reason(tmp_path):
-    spool_in(tmp_path).refuse(Record(kind="params", content={"a": "1"}), "changed")
+    spool_in(tmp_path).refuse(Record(kind="params", content={"a": "1"}), "changed at http://me:pw@host")
     (line,) = (tmp_path / "tracking_spool/r1.refused.jsonl").read_text().splitlines()
-    assert json.loads(line) == {"reason": "changed", "kind": "params", "a": "1"}
+    assert json.loads(line) == {"reason": "changed at http://***@host", "kind": "params", "a": "1"}
     assert spools(tmp_path) == []

@@ -7,10 +7,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 from filelock import FileLock
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, PERMISSION_DENIED
 
 from segprune.errors import ConfigError, TrackingError
 from segprune.tracking import store
+from segprune.tracking.failure import UnreachableError
 from segprune.tracking.store import artifact_root, open_client, shown, sqlite_path, sqlite_uri, store_error
 from tests.tracking.conftest import free_port, python
 
@@ -102,15 +103,16 @@ def test_any_answer_is_a_sign_of_life(answering):
     assert open_client(answering) is not None
 
 
+@pytest.mark.parametrize("parent", [None, "a-sweep"])
 @pytest.mark.parametrize("answering", [(401, b"who are you"), (403, b"not you")], indirect=True)
-def test_a_refused_log_in_names_the_variables_to_set(answering, make):
+def test_a_refused_log_in_names_the_variables_to_set(answering, make, parent):
     from segprune.tracking.contract import RunStart
 
     tracking = make(uri=answering)
     with pytest.raises(
         TrackingError, match=r"HTTP 40[13].*MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
     ):
-        tracking.open(RunStart(name="x", kind="job", folder=tracking.root))
+        tracking.open(RunStart(name="x", kind="job", folder=tracking.root, parent_run_id=parent))
 
 
 def test_a_local_store_has_no_log_in():
@@ -160,3 +162,27 @@ def test_what_the_user_has_set_for_mlflow_stays(monkeypatch, root):
     assert os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] == "1"
     assert "MLFLOW_HTTP_REQUEST_TIMEOUT" not in os.environ  # for servers only
     assert "MLFLOW_TRACKING_URI" not in os.environ
+
+
+def test_what_may_pass_is_told_from_what_will_not():
+    assert isinstance(store_error(MlflowException("out"), "http://host"), UnreachableError)
+    for error in (MlflowException("no", PERMISSION_DENIED), MlflowException("no", INVALID_PARAMETER_VALUE)):
+        assert not isinstance(store_error(error, "http://host"), UnreachableError)
+
+
+@pytest.mark.slow
+def test_making_the_tables_is_no_news_and_warnings_are(tmp_path):
+    code = (
+        "import logging\n"
+        "logging.basicConfig(level=logging.INFO)\n"
+        "from pathlib import Path\n"
+        "from segprune.tracking.store import open_client, sqlite_uri\n"
+        f"open_client(sqlite_uri(Path({str(tmp_path)!r}))).search_experiments()\n"
+        "logging.getLogger('mlflow.store.db.utils').info('still heard')\n"
+    )
+    process = python(code)
+    said = process.communicate(timeout=120)[0]
+    assert process.returncode == 0, said
+    assert "database tables" not in said
+    assert "alembic" not in said
+    assert "still heard" in said

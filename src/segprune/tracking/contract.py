@@ -46,11 +46,11 @@ class Tracker(Protocol):
 
     @property
     def run_id(self) -> str:
-        """The run's id; empty when nothing is tracked."""
+        """The run's id; empty when nothing is tracked, or the store was out when the run began."""
 
     @property
     def url_hint(self) -> str:
-        """One line that tells how to see this run; empty when nothing is tracked."""
+        """One line that tells how to see this run; empty when ``run_id`` was unknown at the start."""
 
     def params(self, values: Mapping[str, Scalar], /) -> None:
         """Log what was configured; values are spelled as in YAML and cut after 6000 characters."""
@@ -90,19 +90,27 @@ class Tracking(Protocol):
     def open(self, start: RunStart, /) -> Tracker:
         """Open a run.
 
+        A job of a sweep, whose parent was opened in this store, is never lost: while the store is out the run
+        and all that it logs are kept in its folder for ``replay``.
+
         Raises:
-            TrackingError: The store cannot be reached or refuses the caller.
+            TrackingError: The store cannot be reached (only without ``parent_run_id``) or refuses the caller.
         """
 
     def close_children(self, parent_run_id: str, /) -> int:
         """End the sweep's children that still count as running as KILLED; call it when no job is alive.
 
+        A failure of the store is logged, never raised.
+
         Returns:
-            How many there were.
+            How many there were; 0 if the store failed.
         """
 
     def discard(self, run_id: str, /) -> None:
-        """Delete a run that came to nothing, e.g. a sweep whose command was wrong; it stays restorable."""
+        """Delete a run that came to nothing, e.g. a sweep whose command was wrong; it stays restorable.
+
+        A failure of the store is logged, never raised.
+        """
 
     def replay(self, folder: Path, /) -> int:
         """Send what earlier runs kept in or below this output folder during an outage.

@@ -3,6 +3,9 @@
 import sqlite3
 from typing import Any
 
+from segprune.errors import SegpruneError, TrackingError
+from segprune.tracking.secrets import redacted
+
 # A store that says one of these says it again next time.
 _REFUSALS = frozenset(
     {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "BAD_REQUEST"}
@@ -11,11 +14,20 @@ _REFUSALS = frozenset(
 _PASSING = frozenset({401, 403, 408, 429})
 
 
+class UnreachableError(TrackingError):
+    """The store does not answer now; it may do so later."""
+
+
 def failures() -> tuple[type[Exception], ...]:
     """What a call to the store may raise: its own errors, and those of sockets, disks and HTTP."""
     from mlflow.exceptions import MlflowException
 
     return (MlflowException, OSError)
+
+
+def all_failures() -> tuple[type[Exception], ...]:
+    """What opening the store and then calling it may raise: those, and what this room makes of them."""
+    return (*failures(), SegpruneError)
 
 
 def opening_failures() -> tuple[type[Exception], ...]:
@@ -39,3 +51,8 @@ def http_status(error: Any) -> int | None:
     """The HTTP status behind an error of the store, if it has one."""
     code = getattr(error, "get_http_status_code", None)
     return int(code()) if code else None
+
+
+def first_line(error: Exception) -> str:
+    """The beginning of an error's text, without passwords; servers answer with whole pages."""
+    return redacted(str(error)).strip().split("\n", maxsplit=1)[0][:300]

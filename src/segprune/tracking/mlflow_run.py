@@ -12,6 +12,7 @@ from segprune.errors import TrackingError
 from segprune.tracking.contract import Scalar, Status
 from segprune.tracking.outbox import Outbox
 from segprune.tracking.record import DIGEST_CHARACTERS, Record, param_records, spell, tag_records
+from segprune.tracking.secrets import redacted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,7 +25,7 @@ class MlflowRun:
     """An open run, see ``contract.Tracker``.
 
     Attributes:
-        run_id: The run's id in the store.
+        run_id: The run's id in the store; empty if it began while the store was out.
         url_hint: One line that tells how to see this run.
         outbox: Takes the records.
     """
@@ -54,11 +55,11 @@ class MlflowRun:
         self.outbox.put(Record(kind="artifact", content={"path": str(path.resolve()), "folder": folder}))
 
     def text(self, content: str, /, name: str) -> None:
-        """Write a text artifact in UTF-8."""
+        """Write a text artifact in UTF-8, without the passwords of URLs."""
         _require_relative(name)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / Path(name).name
-            path.write_text(content, encoding="utf-8")
+            path.write_text(redacted(content), encoding="utf-8")
             self.file(path, _parent(name))
 
     def figure(self, figure: "Figure", /, name: str) -> None:
@@ -76,7 +77,12 @@ class MlflowRun:
     def dataset(self, *, name: str, digest: str, split: str, profile: Mapping[str, Scalar]) -> None:
         """Say which data was used and as what."""
         spelled = {key: spell(value) for key, value in profile.items()}
-        content = {"name": name, "digest": digest[:DIGEST_CHARACTERS], "split": split, "profile": spelled}
+        content = {
+            "name": redacted(name),
+            "digest": digest[:DIGEST_CHARACTERS],
+            "split": split,
+            "profile": spelled,
+        }
         self.outbox.put(Record(kind="dataset", content=content))
 
     def close(self, status: Status, /) -> None:

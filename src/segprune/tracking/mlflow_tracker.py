@@ -1,5 +1,6 @@
 """Tracks runs in MLflow: a local SQLite store by default, a server by URI."""
 
+import logging
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -7,19 +8,25 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from segprune.errors import TrackingError
+from segprune.errors import SegpruneError, TrackingError
 from segprune.tracking.contract import RunStart
+from segprune.tracking.creation import create, creation, key_of, start_tags
 from segprune.tracking.deliver import deliver
 from segprune.tracking.experiment import ensure_experiment
-from segprune.tracking.failure import failures
+from segprune.tracking.failure import UnreachableError, all_failures, failures
+from segprune.tracking.hint import url_hint
+from segprune.tracking.later import Later
 from segprune.tracking.mlflow_run import MlflowRun
 from segprune.tracking.outbox import Outbox
-from segprune.tracking.provenance import provenance
-from segprune.tracking.record import TAG_CHARACTERS, checked_name, clipped
+from segprune.tracking.record import Record, tag_records
 from segprune.tracking.replay import replay
+from segprune.tracking.search import end_children
+from segprune.tracking.secrets import redacted
 from segprune.tracking.spool import Spool
-from segprune.tracking.store import is_http, open_client, shown, sqlite_path, sqlite_uri, store_error
-from segprune.tracking.views import WORKFLOW, ensure_views
+from segprune.tracking.store import open_client, shown, sqlite_path, sqlite_uri, store_error
+from segprune.tracking.views import WORKFLOW
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,55 +54,53 @@ class MlflowTracking:
 
         Raises:
             ConfigError: ``uri`` is nothing that MLflow can track into.
-            TrackingError: The store cannot be reached, refuses the caller, or does not have the run or the
-                experiment in a usable state.
+            TrackingError: The store cannot be reached and the run belongs to no sweep; it refuses the caller;
+                or it does not have the run or the experiment in a usable state.
         """
-        uri = self._uri()
-        client = open_client(uri)
+        uri, first = self._uri(), creation(start, self.experiment)
         try:
-            experiment_id = ensure_experiment(client, uri, self.experiment)
-            ensure_views(client, experiment_id)
-            run_id = _begin(client, experiment_id, start)
-        except failures() as error:
-            raise store_error(error, uri) from error
+            client, experiment_id, run_id = _begin(uri, start, first)
+        except UnreachableError:
+            if not start.parent_run_id:
+                raise
+            return self._open_later(uri, start, first)
         spool = Spool(folder=start.folder, run_id=run_id, uri=shown(uri))
         return MlflowRun(
             run_id=run_id,
-            url_hint=_url_hint(uri, f"/#/experiments/{experiment_id}/runs/{run_id}?{WORKFLOW}"),
+            url_hint=url_hint(uri, f"/#/experiments/{experiment_id}/runs/{run_id}?{WORKFLOW}"),
             outbox=Outbox(
                 deliver=partial(deliver, client, run_id), spool=spool, flush_seconds=self.flush_seconds
             ),
         )
 
-    def close_children(self, parent_run_id: str, /) -> int:
-        """End the sweep's children that still count as running, see ``contract.Tracking``.
+    def _open_later(self, uri: str, start: RunStart, first: Record) -> MlflowRun:
+        """A run that is kept on disk until the store is back; the outbox warns."""
+        name = start.run_id or key_of(first)
+        spool = Spool(folder=start.folder, run_id=name, uri=shown(uri))
+        sender = Later(connect=partial(open_client, uri), uri=uri, name=name)
+        outbox = Outbox(deliver=sender, spool=spool, flush_seconds=self.flush_seconds)
+        outbox.put(*(tag_records(start_tags(start)) if start.run_id else [first]))
+        return MlflowRun(run_id=start.run_id or "", url_hint="", outbox=outbox)
 
-        Raises:
-            TrackingError: The store cannot be reached or refuses the caller.
+    def close_children(self, parent_run_id: str, /) -> int:
+        """End the sweep's children that still count as running, in whichever experiment they are.
+
+        A store that fails or refuses is logged and counts as none: this runs when all else is done.
         """
         uri = self._uri()
-        client = open_client(uri)
-        running = f"tags.`mlflow.parentRunId` = '{parent_run_id}' and attributes.status = 'RUNNING'"
         try:
-            experiment_id = ensure_experiment(client, uri, self.experiment)
-            runs = client.search_runs([experiment_id], running, max_results=10_000)
-            for run in runs:
-                client.set_terminated(run.info.run_id, status="KILLED")
-        except failures() as error:
-            raise store_error(error, uri) from error
-        return len(runs)
+            return end_children(open_client(uri), parent_run_id)
+        except all_failures() as error:
+            LOG.warning("Jobs of the sweep may still be shown as running: %s", _reason(error, uri))
+        return 0
 
     def discard(self, run_id: str, /) -> None:
-        """Delete a run that came to nothing, see ``contract.Tracking``.
-
-        Raises:
-            TrackingError: The store cannot be reached or refuses the caller.
-        """
+        """Delete a run that came to nothing, see ``contract.Tracking``; a failure is logged."""
         uri = self._uri()
         try:
             open_client(uri).delete_run(run_id)
-        except failures() as error:
-            raise store_error(error, uri) from error
+        except all_failures() as error:
+            LOG.warning("The run %s could not be deleted: %s", run_id, _reason(error, uri))
 
     def replay(self, folder: Path, /) -> int:
         """Send what an outage left in or below an output folder, see ``contract.Tracking``.
@@ -112,35 +117,31 @@ class MlflowTracking:
         return self.uri.rstrip("/") if self.uri else sqlite_uri(self.root)
 
 
-def _begin(client: Any, experiment_id: str, start: RunStart) -> str:
-    """Create the run, or set one that was interrupted running again."""
-    tags = _tags(start)
-    if start.run_id is None:
-        return str(client.create_run(experiment_id, tags=tags, run_name=start.name).info.run_id)
-    run = client.get_run(start.run_id)
+def _begin(uri: str, start: RunStart, first: Record) -> tuple[Any, str, str]:
+    """The client, and the ids of the experiment and the run, which is created or set running again."""
+    client = open_client(uri)
+    try:
+        if start.run_id is None:
+            return client, *create(client, uri, first)
+        ensure_experiment(client, uri, first.content["experiment"])
+        return client, _continue(client, start.run_id, start), start.run_id
+    except failures() as error:
+        raise store_error(error, uri) from error
+
+
+def _continue(client: Any, run_id: str, start: RunStart) -> str:
+    """Set a run that was interrupted running again; gives the id of its experiment."""
+    run = client.get_run(run_id)
     if run.info.lifecycle_stage != "active":
         raise TrackingError(
-            f"run {start.run_id} is to be continued but was deleted; restore it in the MLflow UI, or "
+            f"run {run_id} is to be continued but was deleted; restore it in the MLflow UI, or "
             "start in a new output folder"
         )
-    client.update_run(start.run_id, status="RUNNING", name=start.name)
-    for name, value in tags.items():
-        client.set_tag(start.run_id, name, value)
-    return start.run_id
+    client.update_run(run_id, status="RUNNING", name=redacted(start.name))
+    for name, value in start_tags(start).items():
+        client.set_tag(run_id, name, value)
+    return str(run.info.experiment_id)
 
 
-def _tags(start: RunStart) -> dict[str, str]:
-    optional = {
-        "mlflow.parentRunId": start.parent_run_id,
-        "mlflow.runColor": start.color,
-        "mlflow.note.content": start.note or None,
-    }
-    given = {name: value for name, value in optional.items() if value is not None}
-    tags = provenance() | {"kind": start.kind} | given | dict(start.tags)
-    return {checked_name(name): clipped(value, TAG_CHARACTERS) for name, value in tags.items()}
-
-
-def _url_hint(uri: str, page: str) -> str:
-    if is_http(uri):
-        return f"{shown(uri)}{page}"
-    return f"make ui, then http://127.0.0.1:5000{page}"
+def _reason(error: Exception, uri: str) -> str:
+    return str(error if isinstance(error, SegpruneError) else store_error(error, uri))

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from segprune.tracking.failure import failures, is_refusal
+from segprune.tracking.failure import failures, first_line, is_refusal
 from segprune.tracking.record import Point, Record, checked_name, metric_records
 from segprune.tracking.spool import Spool
 
@@ -132,8 +132,3 @@ class Outbox:
         except OSError as error:
             self._is_stale = True
             LOG.warning("Could not keep %d tracking records on disk: %s", len(self._waiting), error)
-
-
-def first_line(error: Exception) -> str:
-    """The beginning of an error's text; servers answer with whole pages."""
-    return str(error).strip().split("\n", maxsplit=1)[0][:300]

@@ -1,4 +1,4 @@
-"""What is sent to the store, as plain data: names checked, values spelled and cut to the store's limits."""
+"""What is sent to the store, as plain data: names checked, values spelled, without passwords, cut to limits."""
 
 import posixpath
 import re
@@ -9,8 +9,9 @@ from typing import Any, Literal, TypeVar
 
 from segprune.errors import TrackingError
 from segprune.tracking.contract import Scalar
+from segprune.tracking.secrets import redacted
 
-Kind = Literal["params", "metrics", "tags", "artifact", "dataset", "end"]
+Kind = Literal["create", "params", "metrics", "tags", "artifact", "dataset", "end"]
 Point = tuple[str, float, int, int]
 T = TypeVar("T")
 
@@ -47,7 +48,7 @@ def param_records(values: Mapping[str, Scalar]) -> list[Record]:
 
 def tag_records(values: Mapping[str, str]) -> list[Record]:
     """Tags in portions that one request may carry."""
-    spelled = {checked_name(name): clipped(value, TAG_CHARACTERS) for name, value in values.items()}
+    spelled = {checked_name(name): clipped(redacted(value), TAG_CHARACTERS) for name, value in values.items()}
     return [Record(kind="tags", content=dict(part)) for part in portions(spelled.items(), PARAMS_PER_RECORD)]
 
 
@@ -72,10 +73,10 @@ def checked_name(name: str) -> str:
 
 
 def spell(value: Scalar) -> str:
-    """A value as YAML writes it."""
+    """A value as YAML writes it, without the passwords of URLs."""
     if value is None:
         return "null"
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return str(value).lower() if isinstance(value, bool) else redacted(str(value))
 
 
 def clipped(value: str, limit: int) -> str:

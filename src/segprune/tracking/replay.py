@@ -8,13 +8,13 @@ import argparse
 import logging
 import os
 import sys
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 from segprune.errors import SegpruneError
-from segprune.tracking.deliver import deliver
+from segprune.tracking.later import Later
 from segprune.tracking.outbox import Outbox
-from segprune.tracking.spool import FOLDER, spools
+from segprune.tracking.spool import FOLDER, Spool, spools
 from segprune.tracking.store import open_client, shown
 
 LOG = logging.getLogger(__name__)
@@ -35,10 +35,15 @@ def replay(folder: Path, uri: str | None) -> int:
     """
     waiting = 0
     for spool in [spool for kept in sorted(folder.rglob(FOLDER)) for spool in spools(kept.parent)]:
-        client = open_client(uri if uri and shown(uri) == spool.uri else spool.uri)
-        outbox = Outbox(deliver=partial(deliver, client, spool.run_id), spool=spool, flush_seconds=0)
+        target = uri if uri and shown(uri) == spool.uri else spool.uri
+        client = open_client(target)
+        outbox = Outbox(deliver=_sender(client, target, spool), spool=spool, flush_seconds=0)
         waiting += outbox.flush(is_last=True)
     return waiting
+
+
+def _sender(client: Any, uri: str, spool: Spool) -> Later:
+    return Later(connect=lambda: client, uri=uri, name=spool.run_id)
 
 
 def main(arguments: list[str]) -> int:

@@ -1,7 +1,8 @@
 """Keeps on disk what could not be sent, in ``<run folder>/tracking_spool``.
 
 ``<run id>.jsonl`` holds a header line and one record a line; ``<run id>/`` holds copies of the artifacts that
-wait; ``<run id>.refused.jsonl`` what the store will never take, for people to read.
+wait; ``<run id>.refused.jsonl`` what the store will never take, for people to read. A run that the store has not
+created yet has its key (``unsent-...``) for an id.
 """
 
 import json
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from segprune.tracking.record import Record
+from segprune.tracking.secrets import redacted
 
 FOLDER = "tracking_spool"
 
@@ -23,7 +25,7 @@ class Spool:
 
     Attributes:
         folder: The run's output folder.
-        run_id: Whose records these are.
+        run_id: Whose records these are: the run's id, or its key, see ``creation``.
         uri: Of the store that has the run, without credentials.
     """
 
@@ -81,7 +83,7 @@ class Spool:
     def refuse(self, record: Record, reason: str) -> None:
         """Put aside what the store will never take, with its reason."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        line = {"reason": reason, "kind": record.kind, **record.content}
+        line = {"reason": redacted(reason), "kind": record.kind, **record.content}
         with self.path.with_suffix(".refused.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 

@@ -7,15 +7,15 @@ import re
 import sqlite3
 import urllib.error
 import urllib.request
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from segprune.errors import ConfigError, TrackingError
-from segprune.tracking.failure import http_status, opening_failures
-from segprune.tracking.outbox import first_line
+from segprune.tracking.failure import UnreachableError, first_line, http_status, is_refusal, opening_failures
 
 LOG = logging.getLogger(__name__)
 
@@ -61,7 +61,8 @@ def open_client(uri: str) -> Any:
 
     Raises:
         ConfigError: MLflow cannot use such a URI.
-        TrackingError: No server is there, or the SQLite file cannot be used.
+        UnreachableError: No server is there, or the SQLite file cannot be used.
+        TrackingError: MLflow knows no such store.
     """
     path = sqlite_path(uri)
     if (path is None and "://" not in uri) or uri.startswith("file:"):
@@ -80,14 +81,15 @@ def open_client(uri: str) -> Any:
 
 
 def store_error(error: Exception, uri: str) -> TrackingError:
-    """What to tell when the store at ``uri`` answers with an error."""
+    """What to tell when the store at ``uri`` answers with an error; ``UnreachableError`` if it may pass."""
     status = http_status(error)
     if status in {401, 403} and is_http(uri):
         return TrackingError(
             f"the MLflow server at {shown(uri)} refuses the log-in (HTTP {status}: {first_line(error)}); set "
             "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
         )
-    return TrackingError(f"the tracking store at {shown(uri)} fails: {first_line(error)}; {_way_on()}")
+    kind = TrackingError if is_refusal(error) or status in {401, 403} else UnreachableError
+    return kind(f"the tracking store at {shown(uri)} fails: {first_line(error)}; {_way_on()}")
 
 
 def _client(uri: str) -> Any:
@@ -96,7 +98,8 @@ def _client(uri: str) -> Any:
     import mlflow
 
     # Both URIs are given, so that nothing is taken from, or written to, process-wide settings.
-    return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+    with _quiet():
+        return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
 def _probe(uri: str) -> None:
@@ -107,7 +110,7 @@ def _probe(uri: str) -> None:
     except urllib.error.HTTPError as answer:
         answer.close()
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise TrackingError(
+        raise UnreachableError(
             f"no MLflow server answers at {shown(uri)} ({first_line(error)}); {_way_on()}"
         ) from error
 
@@ -127,13 +130,26 @@ def _sqlite_client(uri: str, path: Path) -> Any:
             _write_ahead(path)
             return _client(uri)
     except Timeout as error:
-        raise TrackingError(
+        raise UnreachableError(
             f"{path}.lock is held by another process for more than {LOCK_SECONDS:.0f} s; end that process"
         ) from error
     except opening_failures() as error:
-        raise TrackingError(
+        raise UnreachableError(
             f"the tracking store {path} cannot be used: {first_line(error)}; {_mend(path, error)}"
         ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep MLflow's news about the tables it makes from the console; warnings still come through."""
+    before = {logger: logger.level for logger in map(logging.getLogger, ("mlflow.store.db", "alembic"))}
+    for logger, level in before.items():
+        logger.setLevel(max(level, logging.WARNING))
+    try:
+        yield
+    finally:
+        for logger, level in before.items():
+            logger.setLevel(level)
 
 
 def _mend(path: Path, error: Exception) -> str:

@@ -1,0 +1,30 @@
+"""Tells how a run can be seen."""
+
+import shlex
+from pathlib import Path
+
+from segprune.tracking.store import is_http, shown, sqlite_path, sqlite_uri
+
+SITE = "http://127.0.0.1:5000"
+
+
+def url_hint(uri: str, page: str) -> str:
+    """One line: the page on the server, or the command that serves the local store and then the page.
+
+    Args:
+        uri: Of the store.
+        page: Path of the run's page, with the leading slash.
+    """
+    if is_http(uri):
+        return f"{shown(uri)}{page}"
+    return f"{_command(uri)}, then {SITE}{page}"
+
+
+def _command(uri: str) -> str:
+    """What serves the store, to be typed in the current folder."""
+    database = sqlite_path(uri)
+    if database is None or uri != sqlite_uri(database.parent):
+        return shlex.join(["mlflow", "server", "--backend-store-uri", uri])
+    if database.parent == (Path.cwd() / "outputs").resolve():
+        return "make ui"
+    return shlex.join(["python", "-m", "segprune.tracking.ui", "--outputs", str(database.parent)])

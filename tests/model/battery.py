@@ -116,8 +116,12 @@ class ModelBattery(Laws):
         losses = _train_one_step(net)
         assert len(losses) == 1 + len(net.training_only)
         assert all(loss.isfinite() for loss in losses)
-        stuck = [name for name, parameter in net.named_parameters() if torch.equal(parameter, before[name])]
-        assert stuck == []
+        assert [name for name, parameter in net.named_parameters() if parameter.grad is None] == []
+        # a shift in front of a norm has gradient 0 but for rounding, so only the weights must have moved
+        moved = {
+            name for name, parameter in net.named_parameters() if not torch.equal(parameter, before[name])
+        }
+        assert {name for name, parameter in net.named_parameters() if parameter.ndim > 1} <= moved
 
     @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
     def test_fvcore_counts_every_convolution(self, net):

@@ -19,6 +19,7 @@ from segprune.tracking.secrets import redacted
         ("https://token@host/x", "https://***@host/x"),
         ("a http://b:c@d e\nhttp://f:g@h", "a http://***@d e\nhttp://***@h"),
         ("[http://b:c@d,s3://e:f@g]", "[http://***@d,s3://***@g]"),
+        ("[http://d,s3://e:f@g]", "[http://d,s3://***@g]"),
         ("http://host:80/a@b", "http://***@b"),
     ],
 )

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 PORT ?= 5000
 
-.PHONY: help run sweep ui test check format bench clean
+.PHONY: help run sweep ui store test check format bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -23,6 +23,9 @@ sweep: $(VENV)/.installed ## the 3 x 3 grid: three methods at three ratios
 
 ui: $(VENV)/.installed ## open the MLflow UI on what has been logged (this machine only; PORT=5001 for another port)
 	$(BIN)/python -m segprune.tracking.ui --outputs $${SEGPRUNE_OUTPUTS:-outputs} --port $(PORT) $(ARGS)
+
+store: $(VENV)/.installed ## list the stored results; more with ARGS="verify" or ARGS="prune --yes"
+	$(BIN)/python -m segprune.storage $(or $(ARGS),list)
 
 test: $(VENV)/.installed ## all tests
 	$(BIN)/python -m pytest $(ARGS)

@@ -9,17 +9,31 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "segprune"
 ORDER = [
-    "errors", "stop", "seed", "dataset", "model", "schedule", "loss", "measure", "fit", "graph", "pruner", "budget",
-    "checkpoint", "store", "tracking", "report", "stage", "chain", "compose", "app", "sweep", "cli", "bench",
+    "errors", "stop", "seed", "durable", "status", "pool", "dataset", "model", "schedule", "loss",
+    "measure", "step", "fit", "graph", "pruner", "budget", "admission", "checkpoint", "manifest", "store",
+    "tracking", "report", "stage", "chain", "compose", "assemble", "start", "describe", "app", "grid", "plan",
+    "handover", "launcher", "sweep", "cli", "bench", "inventory", "storage",
 ]  # fmt: skip
 DOORS = {
     "torch_pruning": {"graph"},
     "fvcore": {"measure"},
     "mlflow": {"tracking"},
     "albumentations": {"dataset"},
-    "hydra": {"compose", "cli", "sweep"},
-    "omegaconf": {"compose", "cli", "sweep", "app"},
+    "hydra": {"compose", "grid", "handover", "launcher", "sweep", "cli"},
+    "omegaconf": {
+        "compose",
+        "assemble",
+        "describe",
+        "app",
+        "grid",
+        "plan",
+        "handover",
+        "launcher",
+        "sweep",
+        "cli",
+    },
     "timm": {"model"},
+    "jinja2": {"report"},
 }
 CONTRACTS = {"segprune.dataset.contract", "segprune.model.contract", "segprune.graph.group"}
 

@@ -66,6 +66,7 @@ def test_looking_at_the_configuration_imports_nothing_heavy(tmp_path: Path, flag
         (["pruner=tailor"], "Could not find 'pruner/tailor'"),
         (["ratio=0.2,0.3"], "add --multirun"),
         (["ratio=1.5"], "ratio is 1.5: input should be less than 1."),
+        (["ratio=much"], "ratio is 'much': input should be a valid number"),
         (["+pruner.foo=1"], "pruner.foo is not a key; there are variant."),
         (["dataset=camvid"], "dataset.root is missing; give dataset.root=... on the command line."),
         (["dataset=camvid", "dataset.root=/no/such/place"], "dataset.root"),
@@ -81,6 +82,8 @@ def test_a_mistake_is_one_paragraph_and_exit_code_one(
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "store").exists()
+    for path in tmp_path.glob("runs/*/*/status.json"):  # none if Hydra refused it
+        assert json.loads(path.read_text())["status"] == "failed"
 
 
 @pytest.mark.slow
@@ -105,7 +108,10 @@ def test_a_run_ends_in_a_table_and_the_same_run_again_in_the_same_rows(tmp_path:
     other = tmp_path / "other"
     assert run(other, *TINY, "tracking=silent").returncode == 0
     (fresh,) = (path.read_text() for path in other.glob("runs/*/*/rows.jsonl"))
-    timed = {"latency_ms_median", "latency_ms_iqr", "speedup"}
+    timed = {
+        *("latency_ms_median", "latency_ms_iqr", "latency_ms_p95", "speedup"),
+        *("frames_per_s", "pixels_per_s", "realisation_efficiency"),
+    }
     for a, b in zip(one.splitlines(), fresh.splitlines(), strict=True):
         left, right = json.loads(a), json.loads(b)
         assert {k: v for k, v in left.items() if k not in timed} == {
@@ -162,3 +168,32 @@ def test_a_chain_can_start_from_a_checkpoint(tmp_path: Path) -> None:
     assert [row["stage"] for row in rows] == ["start", "pruned_raw", "pruned"]
     assert rows[0]["channels_kept"] == 1.0
     assert rows[2]["ratio_reached"] == pytest.approx(0.3, abs=0.05)
+
+
+@pytest.mark.slow
+def test_a_job_that_is_killed_leaves_the_other_processes_of_its_sweep_alone(tmp_path: Path) -> None:
+    faulty = ["pruner=random", "pruner._target_=tests.faulty.Faulty", "extensions=[tests]"]
+    launcher = ["hydra/launcher=processes", "hydra.launcher.jobs=2"]
+    done = run(tmp_path, "-m", *faulty, "+pruner.fault=kill,none", *launcher, *TINY)
+    assert done.returncode == 3, done.stderr
+    assert "#0 +pruner.fault=kill: FAILED after" in done.stdout
+    assert "#1 +pruner.fault=none: done after" in done.stdout
+    assert "FAILED random 0.3 seed 0: killed by signal 9, e.g. out of memory" in done.stdout
+    folders = sorted(path.parent for path in tmp_path.glob("sweeps/*/*/*/status.json"))
+    assert [json.loads((folder / "status.json").read_text())["status"] for folder in folders] == [
+        "failed",
+        "done",
+    ]
+    assert "[finetune]" in (folders[1] / "stdout.log").read_text()
+    assert "epoch" not in done.stdout
+    assert len(list((tmp_path / "store" / "train").glob("*/net.json"))) == 1
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    (experiment,) = [e for e in client.search_experiments() if e.name == "segprune-streets"]
+    runs = client.search_runs([experiment.experiment_id])
+    assert sorted((run.data.tags["kind"], run.info.status) for run in runs) == [
+        ("job", "FINISHED"),
+        ("job", "KILLED"),
+        ("sweep", "FAILED"),
+    ]

@@ -10,10 +10,12 @@ from segprune.pruner.fpgm import Fpgm
 
 
 def config(**changes: Any) -> Any:
-    groups = ("dataset", "model", "train", "pruner", "budget", "finetune", "eval", "tracking", "calibration")
-    values: dict[str, Any] = {group: {"_target_": f"segprune.{group}"} for group in groups}
+    groups = ("dataset", "model", "train", "pruner", "budget", "finetune", "between", "eval", "tracking")
+    values: dict[str, Any] = {group: {"_target_": f"segprune.{group}"} for group in (*groups, "calibration")}
     values |= {
         "ratio": 0.3,
+        "rounds": 1,
+        "weights": "inherited",
         "seed": 0,
         "stages": ["train", "prune", "finetune", "eval"],
         "checkpoint": None,
@@ -43,6 +45,8 @@ def test_noise_of_float_ranges_is_rounded_away() -> None:
         ({"ratio": 1.0}, r"ratio is 1\.0: input should be less than 1"),
         ({"ratio": -0.1}, r"ratio is -0\.1: input should be greater than or equal to 0"),
         ({"ratio": "half"}, r"ratio is 'half': input should be a valid number"),
+        ({"rounds": 0}, r"rounds is 0: input should be greater than or equal to 1"),
+        ({"weights": "fresh"}, r"weights is 'fresh': input should be 'inherited' or 'retrained'"),
         ({"seed": -1}, r"seed is -1: input should be greater than or equal to 0"),
         ({"threads": 0}, r"threads is 0: input should be greater than or equal to 1"),
         ({"stages": []}, r"stages is \[\]: list should have at least 1 item"),

@@ -6,9 +6,10 @@ from torch import Tensor
 
 from segprune.dataset.contract import SegData
 from segprune.errors import TrainingError
-from segprune.fit import Epoch, fit
+from segprune.fit import fit
 from segprune.model.contract import SegmentationNet
 from segprune.schedule.schedule import Schedule
+from segprune.step import Epoch, Training
 from tests.tiny import CPU, tiny_data, tiny_net, tiny_schedule
 from tests.toys import Plain
 
@@ -22,15 +23,15 @@ def run(
     on_epoch=lambda epoch: None,
 ) -> tuple[SegmentationNet, tuple[Epoch, ...]]:
     folder.mkdir(exist_ok=True)
-    return fit(
-        net or tiny_net(),
-        data or tiny_data(),
-        schedule or tiny_schedule(),
+    training = Training(
+        data=data or tiny_data(),
+        schedule=schedule or tiny_schedule(),
         seed=0,
         hardware=CPU,
         folder=folder,
         on_epoch=on_epoch,
     )
+    return fit(net or tiny_net(), training)
 
 
 def equal(a: SegmentationNet, b: SegmentationNet) -> bool:

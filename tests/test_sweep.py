@@ -1,5 +1,8 @@
 import json
+import platform
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +11,17 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from segprune import sweep
-from segprune.sweep import JobRecord, SweepCallback, parent_run_id, recorded_job
+from segprune.status import JobRecord, write
+from segprune.sweep import SweepCallback, parent_run_id, recorded_job
 from tests.test_conf import composed, composer
 
 ASKED = {"dataset": "streets", "model": "unet", "pruner": "l1", "budget": "channels", "ratio": 0.3, "seed": 0}
+SMALL = [
+    "tracking=silent",
+    "dataset.counts={fit: 2, select: 2, report: 2}",
+    "dataset.size_hw=[32,32]",
+    "model.width=4",
+]
 __all__ = ["composer"]  # a fixture that starts Hydra for every test of this file
 
 
@@ -21,9 +31,8 @@ def status(folder: Path) -> dict[str, Any]:
 
 
 def started(folder: Path, *overrides: str) -> None:
-    SweepCallback().on_multirun_start(
-        composed(f"hydra.sweep.dir={folder}", *(overrides or ["tracking=silent"]))
-    )
+    place = [f"hydra.sweep.dir={folder}", f"paths.outputs={folder.parent}"]
+    SweepCallback().on_multirun_start(composed(*place, *(overrides or ["tracking=silent"])))
 
 
 @pytest.fixture(autouse=True)
@@ -36,15 +45,6 @@ def clean():
 def job(folder: Path, number: int) -> JobRecord:
     (folder / str(number)).mkdir(parents=True)
     return JobRecord(folder / str(number), ASKED)
-
-
-def test_a_record_tells_every_state(tmp_path: Path) -> None:
-    record = JobRecord(tmp_path, ASKED)
-    assert (status(tmp_path)["status"], status(tmp_path)["asked"]) == ("running", ASKED)
-    record.done({"name": "l1-r0.3-s0", "was_reused": False, "rows": []})
-    assert (status(tmp_path)["status"], status(tmp_path)["name"]) == ("done", "l1-r0.3-s0")
-    record.failed("no memory")
-    assert (status(tmp_path)["status"], status(tmp_path)["error"]) == ("failed", "no memory")
 
 
 def test_a_job_that_is_stopped_is_recorded_as_killed(tmp_path: Path) -> None:
@@ -74,8 +74,10 @@ def test_the_exit_code_says_whether_jobs_failed(
             record.done({"name": "x", "was_reused": False, "rows": []})
         elif end == "failed":
             record.failed("no memory")
+    assert status(tmp_path)["status"] == "running"
     assert sweep.finish(code) == expected
     assert parent_run_id() is None
+    assert status(tmp_path)["status"] == ("killed" if code else "done")
 
 
 def test_failures_are_listed_with_their_reasons(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -107,3 +109,77 @@ def test_a_sweep_without_a_job_leaves_no_run(tmp_path: Path) -> None:
     assert client.get_run(run_id).info.lifecycle_stage == "active"
     assert sweep.finish(1) == 0
     assert client.get_run(run_id).info.lifecycle_stage == "deleted"
+
+
+def test_a_sweep_in_the_folder_of_a_living_one_is_refused(tmp_path: Path) -> None:
+    started(tmp_path)
+    with pytest.raises(
+        SystemExit, match=rf"{tmp_path} belongs to a run that is still going on \(process \d+\)"
+    ):
+        started(tmp_path)
+
+
+def test_a_plan_is_shown_and_nothing_is_left(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"), pytest.raises(SystemExit) as ended:
+        started(tmp_path / "sweep", "hydra/launcher=plan", *SMALL)
+    assert ended.value.code == 0
+    assert "In all: unknown, one job after another. Nothing was run." in caplog.text
+    assert not (tmp_path / "sweep").exists()
+    assert parent_run_id() is None
+    assert sweep.finish(0) == 0
+
+
+def test_a_plan_of_a_single_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="hydra/launcher=plan shows what a sweep would do; add -m"):
+        SweepCallback().on_run_start(composed("hydra/launcher=plan"))
+    SweepCallback().on_run_start(composed("hydra/launcher=processes"))
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from segprune.status import JobRecord
+from segprune.tracking.contract import RunStart
+from segprune.tracking.mlflow_tracker import MlflowTracking
+tracking = MlflowTracking(uri=None, root=Path(sys.argv[1]), experiment="killed", flush_seconds=0)
+runs, records, parent = [], [], None
+for folder in map(Path, sys.argv[2:]):
+    runs.append(tracking.open(RunStart(name="x", kind="job", folder=folder, parent_run_id=parent)))
+    records.append(JobRecord(folder, {}))
+    records[-1].tracked(runs[-1].run_id)
+    parent = runs[0].run_id
+runs[1].close("FINISHED")
+records[1].done({})
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_process_left_as_running_is_ended_by_the_next(tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    sweep_folder = tmp_path / "sweeps" / "old"
+    folders = [sweep_folder, sweep_folder / "0", sweep_folder / "1", tmp_path / "runs" / "single"]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), *map(str, folders)], check=False)
+    assert [status(folder)["status"] for folder in folders] == ["running", "done", "running", "running"]
+    living = tmp_path / "sweeps" / "living"
+    living.mkdir()
+    record = JobRecord(living, {})
+    place = [f"paths.outputs={tmp_path}", "tracking.uri=null"]
+    SweepCallback().on_run_start(composed(*place))
+    assert [status(folder)["status"] for folder in folders] == ["killed", "done", "killed", "killed"]
+    assert status(folders[0])["error"] == "its process was killed"
+    assert status(living)["status"] == "running"
+    record.killed()
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    ends = [client.get_run(status(folder)["run_id"]).info.status for folder in folders]
+    assert ends == ["KILLED", "FINISHED", "KILLED", "KILLED"]
+
+
+def test_a_sweep_ends_what_killed_runs_left_too(tmp_path: Path) -> None:
+    dead = tmp_path / "sweeps" / "dead"
+    dead.mkdir(parents=True)
+    write(dead, {"status": "running", "host": platform.node()})  # and no process holds its lock
+    started(tmp_path / "sweeps" / "new", "tracking=silent", f"paths.outputs={tmp_path}")
+    assert status(dead)["status"] == "killed"

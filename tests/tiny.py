@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 
 from segprune.dataset.contract import Batch, Identity, SegData
-from segprune.fit import Hardware
 from segprune.model.contract import SegmentationNet
 from segprune.schedule.schedule import Schedule
 from segprune.stage.contract import Context
+from segprune.step import Hardware
 from segprune.store import Store
 from segprune.tracking.contract import RunStart
 from segprune.tracking.silent import SilentTracking

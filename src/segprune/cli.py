@@ -41,9 +41,12 @@ class ConsoleHandler(logging.StreamHandler[Any]):
             self.handleError(record)
 
 
-def guarded(main: Callable[[], None]) -> int:
-    """Run Hydra's main and return the exit code; a user's mistake is one paragraph, never a traceback."""
-    from segprune import sweep
+def guarded(main: Callable[..., None]) -> int:
+    """Run Hydra's main and return the exit code; a user's mistake is one paragraph, never a traceback.
+
+    A process that was started for one job of a sweep runs that job.
+    """
+    from segprune import handover, sweep
 
     # Spinning threads waste the core that another process could use; only works before torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -51,7 +54,10 @@ def guarded(main: Callable[[], None]) -> int:
     stop.install()
     code = 1
     try:
-        main()
+        if handover.is_job():
+            handover.run_the_job(main)
+        else:
+            main()
         code = 0
     except KeyboardInterrupt:
         code = _complain("interrupted; the same command goes on from here", 128 + signal.SIGINT)
@@ -67,29 +73,27 @@ def guarded(main: Callable[[], None]) -> int:
 
 
 def run_or_record(cfg: DictConfig) -> None:
-    """Run one job; in a sweep, record a failure and go on with the next job."""
+    """Run one job and record how it ended; in a sweep, a failure ends this job alone."""
     from segprune import sweep
 
-    if not str(HydraConfig.get().mode).endswith("MULTIRUN"):
-        try:
-            from segprune.app import run_job
-
-            run_job(cfg, parent_run_id=None)
-        except SegpruneError as error:
-            # an exit, since Hydra would announce an error with its own words first
-            raise SystemExit(_complain(str(error), 1)) from error
-        return
+    is_single = not str(HydraConfig.get().mode).endswith("MULTIRUN")
     with sweep.recorded_job(cfg) as record:
         try:
             from segprune.app import run_job
 
-            record.done(run_job(cfg, parent_run_id=sweep.parent_run_id()))
+            parent = None if is_single else sweep.parent_run_id()
+            record.done(run_job(cfg, parent_run_id=parent, on_open=record.tracked))
         except SegpruneError as error:
-            log.error("FAILED: %s", error)
             record.failed(str(error))
-        except Exception as error:  # noqa: BLE001 - one job's bug must not take the others with it
-            log.error("FAILED\n%s", traceback.format_exc())
+            if is_single:
+                # an exit, since Hydra would announce an error with its own words first
+                raise SystemExit(_complain(str(error), 1)) from error
+            log.error("FAILED: %s", error)
+        except Exception as error:
             record.failed(f"{type(error).__name__}: {error}")
+            if is_single:
+                raise
+            log.error("FAILED\n%s", traceback.format_exc())
 
 
 def _complain(message: str, code: int) -> int:

@@ -52,7 +52,10 @@ class Settings(BaseModel):
     eval: Node
     tracking: Node
     calibration: Node
-    ratio: Annotated[float, BeforeValidator(_rounded), Field(ge=0, lt=1)]
+    ratio: Annotated[float, BeforeValidator(_rounded), Field(ge=0, lt=1)] | None
+    rounds: Annotated[int, Field(ge=1)]
+    between: Node
+    weights: Literal["inherited", "retrained"]
     seed: Annotated[int, Field(ge=0)]
     stages: Annotated[list[StageWord], Field(min_length=1)]
     checkpoint: Path | None
@@ -149,7 +152,9 @@ def component(
         __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=True, protected_namespaces=()),
         **fields,
     )
-    given = {name: value for name, value in node.items() if name != "_target_"}
+    given = {
+        name: _built(value, f"{key}.{name}", extensions) for name, value in node.items() if name != "_target_"
+    }
     try:
         checked = schema.model_validate(given)
     except ValidationError as error:
@@ -160,6 +165,13 @@ def component(
         return function(**arguments, **late)
 
     return call
+
+
+def _built(value: object, key: str, extensions: Sequence[str]) -> object:
+    """A value that names a callable of its own becomes what that one makes."""
+    if isinstance(value, dict) and "_target_" in value:
+        return component(value, key, extensions=extensions)()
+    return value
 
 
 def target(node: Node, key: str, extensions: Sequence[str]) -> Callable[..., Any]:

@@ -6,6 +6,7 @@ SegpruneError
 ├── BudgetError       a budget that no cut of this network can meet
 ├── CutError          a cut that does not equal the masked network
 ├── CheckpointError   a checkpoint that is damaged, foreign or of another version
+├── StoreError        a disk that does not take or give the results it should keep
 ├── TrainingError     a loss that is no longer finite
 └── TrackingError     a tracking server that cannot be reached
 """
@@ -33,6 +34,10 @@ class CutError(SegpruneError):
 
 class CheckpointError(SegpruneError):
     """A checkpoint cannot be read back into the network it claims to hold."""
+
+
+class StoreError(SegpruneError):
+    """The disk of the result store refuses."""
 
 
 class TrainingError(SegpruneError):

@@ -3,31 +3,29 @@
 Jobs may run in other processes, so they hand their results over as files, never as memory.
 """
 
-import json
 import logging
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
-from segprune.errors import ConfigError, SegpruneError
+from segprune import grid, status
+from segprune.errors import SegpruneError
+from segprune.status import JobRecord
 
 if TYPE_CHECKING:
-    from segprune.report.table import Cell
+    from segprune.tracking.contract import Tracking
 
 log = logging.getLogger(__name__)
 PARENT_VARIABLE = "SEGPRUNE_PARENT_RUN_ID"
-STATUS = "status.json"
+PLAN = "segprune.plan.plan"
 SOME_FAILED = 3
 INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 _opened: list["_Sweep"] = []
@@ -35,95 +33,54 @@ _opened: list["_Sweep"] = []
 
 
 class SweepCallback(Callback):
-    """Opens the tracked parent run before the first job starts."""
+    """Ends what killed runs left; checks the jobs and opens their tracked parent; or shows the plan."""
+
+    def on_run_start(self, config: DictConfig, **_: object) -> None:
+        """Refuse to run what was meant to be planned."""
+        if config.hydra.launcher._target_ == PLAN:
+            raise SystemExit("hydra/launcher=plan shows what a sweep would do; add -m to the command.")
+        HydraConfig.instance().set_config(config)
+        _close_the_dead(config)
 
     def on_multirun_start(self, config: DictConfig, **_: object) -> None:
         """Open the parent and name it to the jobs, wherever they run, through the environment."""
         HydraConfig.instance().set_config(config)
         try:
-            refuse_mistakes(config)
-            _opened.append(_Sweep(config))
+            self._start(config)
         # Hydra turns exceptions of callbacks into warnings and goes on, but not these
         except SegpruneError as error:
             raise SystemExit(str(error)) from error
         except Exception as error:
             log.exception("the sweep cannot start")
             raise SystemExit(f"{type(error).__name__}: {error}") from error
+
+    def _start(self, config: DictConfig) -> None:
+        from segprune import launcher
+
+        if config.hydra.launcher._target_ == PLAN:
+            from segprune.plan import plan
+
+            log.info("\n%s", plan(config))
+            raise SystemExit(0)
+        if grid.is_known(config):
+            list(grid.cells(config))  # checks every job
+        launcher.register()
+        _close_the_dead(config)
+        _opened.append(_Sweep(config))
         os.environ[PARENT_VARIABLE] = _opened[0].tracker.run_id
-
-
-def refuse_mistakes(config: DictConfig) -> None:
-    """Check the configuration of every cell of the grid before any work starts.
-
-    Other sweepers than Hydra's own choose their cells while they run; theirs are checked job by job.
-
-    Raises:
-        ConfigError: A cell cannot run; says which one.
-    """
-    if not str(config.hydra.sweeper._target_).endswith("BasicSweeper"):
-        return
-    from segprune.app import checked
-
-    loader = GlobalHydra.instance().config_loader()
-    params = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
-    parser = OverridesParser.create(config_loader=loader)
-    overrides = parser.parse_overrides([*params, *config.hydra.overrides.task])
-    for batch in BasicSweeper.split_arguments(overrides, max_batch_size=None):
-        for cell in batch:
-            job = loader.load_sweep_config(config, cell)
-            with open_dict(job.hydra.runtime):
-                job.hydra.runtime.output_dir = str(config.hydra.sweep.dir)
-            HydraConfig.instance().set_config(job)
-            try:
-                checked(OmegaConf.masked_copy(job, [str(key) for key in job if key != "hydra"]))
-            except SegpruneError as error:
-                raise ConfigError(
-                    f"the job {' '.join(cell)} cannot run, so none was started.\n{error}"
-                ) from error
-    HydraConfig.instance().set_config(config)
-
-
-class JobRecord:
-    """The status file of one job; written anew at every change."""
-
-    def __init__(self, folder: Path, asked: Mapping[str, Any]) -> None:
-        self._path, self._started = folder / STATUS, time.time()
-        self._values: dict[str, Any] = {"asked": dict(asked), "pid": os.getpid()}
-        self._write(status="running")
-
-    def done(self, summary: Mapping[str, Any]) -> None:
-        """The job's chain ended well."""
-        self._write(status="done", **summary)
-
-    def failed(self, reason: str) -> None:
-        """The job ended with an error."""
-        self._write(status="failed", error=reason)
-
-    def killed(self) -> None:
-        """The job was stopped from outside."""
-        self._write(status="killed", error="stopped before its end")
-
-    def _write(self, **values: object) -> None:
-        self._values |= {**values, "seconds": round(time.time() - self._started, 1)}
-        unfinished = self._path.with_suffix(".tmp")
-        unfinished.write_text(json.dumps(self._values, indent=1), encoding="utf-8")
-        os.replace(unfinished, self._path)
 
 
 @contextmanager
 def recorded_job(cfg: DictConfig) -> Iterator[JobRecord]:
-    """The record of the job Hydra is running; a job that is stopped inside is recorded as killed."""
+    """The record of the run or job Hydra is running; one that is stopped inside is recorded as killed."""
     config = HydraConfig.get()
-    asked = {
-        **{group: str(config.runtime.choices[group]) for group in ("dataset", "model", "pruner", "budget")},
-        "ratio": float(cfg.ratio),
-        "seed": int(cfg.seed),
-    }
+    asked = status.asked(config.runtime.choices, ratio=cfg.ratio, seed=cfg.seed)
     record = JobRecord(Path(config.runtime.output_dir), asked)
     try:
         yield record
     except (KeyboardInterrupt, SystemExit):
-        record.killed()
+        if record.is_running:
+            record.killed()
         raise
 
 
@@ -148,61 +105,90 @@ class _Sweep:
     """The parent run and where its jobs leave their status."""
 
     def __init__(self, config: DictConfig) -> None:
-        from segprune.compose import component
         from segprune.tracking.contract import RunStart
 
         self.folder = Path(str(config.hydra.sweep.dir))
-        node: Any = OmegaConf.to_container(config.tracking, resolve=True)
-        overrides = " ".join(config.hydra.overrides.task)
-        self.tracking = component(node, "tracking", extensions=list(config.extensions))()
-        self.tracker = self.tracking.open(
-            RunStart(
-                name=time.strftime("sweep %m-%d %H:%M"),
-                kind="sweep",
-                folder=self.folder,
-                tags={"sweep.dir": str(self.folder), "sweep.overrides": overrides},
-                note=f"`python run.py -m {overrides}`",
-            )
+        self.overrides = overrides = " ".join(config.hydra.overrides.task)
+        self.tracking = _tracking(config)
+        start = RunStart(
+            name=time.strftime("sweep %m-%d %H:%M"),
+            kind="sweep",
+            folder=self.folder,
+            tags={"sweep.dir": str(self.folder), "sweep.overrides": overrides},
+            note=f"`python run.py -m {overrides}`",
         )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._record = JobRecord(self.folder, {"overrides": overrides})
+        try:
+            self.tracker = self.tracking.open(start)
+        except SegpruneError as error:
+            self._record.failed(str(error))
+            raise
+        self._record.tracked(self.tracker.run_id)
 
     def finish(self, code: int) -> int:
-        from segprune.report.table import sweep_table, write_csv
+        from segprune.report.collect import cell_of
+        from segprune.report.table import sweep_table
 
         jobs = self._jobs()
         if not jobs:
             self.tracker.close("FAILED")
             self.tracking.discard(self.tracker.run_id)
+            self._record.failed("no job was started")
             return 0
-        cells = [_cell(job) for job in jobs]
+        cells = [cell_of(job) for job in jobs]
         failed = [cell for cell in cells if cell.status == "failed"]
         table = sweep_table(cells)
         log.info("\n%s", table)
         self.tracker.text(table, "sweep_report.txt")
-        write_csv([row for cell in cells for row in cell.rows], self.folder / "rows.csv")
-        self.tracker.file(self.folder / "rows.csv")
+        self._report()
         reused = sum(cell.status == "reused" for cell in cells)
         self.tracker.metrics({"sweep/jobs": len(cells), "sweep/failed": len(failed), "sweep/reused": reused})
         was_stopped = code in INTERRUPTED
         self.tracking.close_children(self.tracker.run_id)
         self.tracker.close("KILLED" if was_stopped else "FAILED" if failed or code else "FINISHED")
+        if was_stopped:
+            self._record.killed()
+        else:
+            self._record.done({"jobs": len(cells), "failed": len(failed)})
         if self.tracker.url_hint:
             log.info("%s", self.tracker.url_hint)
         return SOME_FAILED if failed and not was_stopped else 0
 
+    def _report(self) -> None:
+        """Write the report beside the jobs and track it; the sweep is what it is without one."""
+        from segprune.report.write import write_report
+
+        try:
+            page, *others = write_report(self.folder, self.overrides, self.folder)
+        except SegpruneError as error:
+            log.error("no report: %s", error)
+            return
+        for path in (page, *others):
+            self.tracker.file(path, "figures" if path.parent != self.folder else "")
+        log.info("report: %s", page)
+
     def _jobs(self) -> list[dict[str, Any]]:
-        found = self.folder.glob(f"*/{STATUS}")
-        ordered = sorted(found, key=lambda path: (len(path.parent.name), path.parent.name))
-        return [json.loads(path.read_text(encoding="utf-8")) for path in ordered]
+        folders = [path.parent for path in self.folder.rglob(status.STATUS) if path.parent != self.folder]
+        ordered = sorted(folders, key=lambda folder: (len(str(folder)), folder))
+        return [status.read(folder) for folder in ordered]
 
 
-def _cell(job: Mapping[str, Any]) -> "Cell":
-    from segprune.report.row import from_record
-    from segprune.report.table import Cell
+def _close_the_dead(config: DictConfig) -> None:
+    """End what earlier runs on this machine left as running when they were killed, here and in the tracker."""
+    outputs = Path(str(config.paths.outputs))
+    files = [path for room in ("runs", "sweeps") for path in (outputs / room).rglob(status.STATUS)]
+    for folder in [path.parent for path in files if status.is_dead(path.parent)]:
+        run_id = status.read(folder).get("run_id")
+        if run_id:
+            _tracking(config).end(run_id)
+        status.amend(folder, status="killed", error="its process was killed")
+        log.info("%s was killed while it ran; it is now shown so", folder)
 
-    is_done = job["status"] == "done"
-    return Cell(
-        **job["asked"],
-        status="failed" if not is_done else "reused" if job["was_reused"] else "done",
-        reason="" if is_done else job.get("error", "stopped before its end"),
-        rows=tuple(from_record(row) for row in job.get("rows", [])),
-    )
+
+def _tracking(config: DictConfig) -> "Tracking":
+    from segprune.compose import component
+
+    node: Any = OmegaConf.to_container(config.tracking, resolve=True)
+    made: Tracking = component(node, "tracking", extensions=list(config.extensions))()
+    return made

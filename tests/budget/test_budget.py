@@ -3,7 +3,7 @@ import torch
 
 from segprune.budget.budget import Budget
 from segprune.budget.simulate import CostSimulator
-from segprune.errors import BudgetError
+from segprune.errors import BudgetError, ConfigError
 from segprune.graph.cut import cut
 from segprune.graph.trace import trace
 from segprune.measure.cost import cost
@@ -70,3 +70,23 @@ def test_an_impossible_budget_says_how_far_one_can_go() -> None:
     with pytest.raises(BudgetError, match=message):
         budget(floor=0.5).refuse_unreachable(groups, 0.9, simulator)
     budget(floor=0.5).refuse_unreachable(groups, 0.46, simulator)
+
+
+def test_a_budget_needs_a_ratio() -> None:
+    with pytest.raises(ConfigError, match=r"ratio is null, but a budget of macs needs it: give ratio="):
+        budget(of="macs").checked(None)
+
+
+@pytest.mark.parametrize("scope", ["local", "global"])
+def test_what_is_gone_stays_gone(scope: str) -> None:
+    net = toy(Plain)
+    groups = trace(net)
+    gone = {"first.0": (1, 4)}
+    scores = {group.name: torch.rand(group.size).double() for group in groups}
+    scores["first.0"][[1, 4]] = -1.0
+    simulator = CostSimulator(net, groups, (32, 32))
+    reached = budget(scope=scope, tolerance=0.2)(
+        groups, scores, ratio=0.2, paper_scope="local", simulator=simulator, gone=gone
+    )
+    assert set(gone["first.0"]) <= set(reached.plan["first.0"])
+    assert reached.channels == pytest.approx(3 / 15)

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from segprune.budget.simulate import CostSimulator
 from segprune.graph.cut import cut
@@ -50,3 +51,42 @@ def test_the_network_is_left_as_it_was() -> None:
     CostSimulator(net, trace(net), (32, 32))
     assert all(module.training and not module._forward_hooks for module in net.modules())
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+
+
+@pytest.mark.parametrize("kind", TOYS)
+@pytest.mark.parametrize("unit", ["channels", "macs", "params"])
+def test_expected_cost_of_certain_channels_is_the_cost(kind: type[SegmentationNet], unit: str) -> None:
+    net = toy(kind)
+    groups = trace(net)
+    simulator = CostSimulator(net, groups, (32, 48))
+    plan = {group.name: tuple(range(0, group.size, 2)) for group in groups[::2]}
+    keep = {name: torch.ones(group.size).double() for group in groups for name in [group.name]}
+    for name, removed in plan.items():
+        keep[name][list(removed)] = 0.0
+    assert float(simulator.expected(keep, unit)) == simulator.cost(plan, unit)
+    assert float(simulator.expected({}, unit)) == simulator.cost({}, unit)
+    share = simulator.expected_share(keep, unit=unit)
+    assert float(share) == pytest.approx(simulator.cost(plan, unit) / simulator.cost({}, unit))
+
+
+def test_expected_macs_by_hand() -> None:
+    # the example of DMCP's chain: 1x1 convolutions 3 -> C1 -> C2 -> 2 on one pixel, E[C1] = 2.21875 of 4 and
+    # E[C2] = 1.875 of 3: 3 * 2.21875 + 2.21875 * 1.875 + 1.875 * 2
+    class Chain(SegmentationNet):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two, self.head = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 3, 1), nn.Conv2d(3, 2, 1)
+
+        def forward(self, image: Tensor) -> Tensor:
+            return self.head(F.relu(self.two(F.relu(self.one(self.normalise(image))))))
+
+    net = Chain()
+    simulator = CostSimulator(net, trace(net), (1, 1))
+    assert simulator.cost({}, "macs") == 3 * 4 + 4 * 3 + 3 * 2
+    one = torch.tensor([1.0, 0.75, 0.375, 0.09375], dtype=torch.float64, requires_grad=True)
+    keep = {"one": one, "two": torch.tensor([1.0, 0.5, 0.375], dtype=torch.float64)}
+    expected = simulator.expected(keep, "macs")
+    assert expected.item() == pytest.approx(14.56640625)
+    expected.backward()
+    assert one.grad is not None
+    assert torch.allclose(one.grad, torch.full((4,), 3 + 1.875).double())

@@ -1,12 +1,14 @@
 import logging
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from segprune.measure.cost import MACS_RULE, Cost, cost
+from segprune.measure.cost import MACS_RULE, Cost, cost, file_size_bytes
 from segprune.model.contract import SegmentationNet
 
 
@@ -161,3 +163,22 @@ def test_the_log_is_silent_about_what_is_free(caplog: pytest.LogCaptureFixture) 
 def test_the_rule_says_what_is_and_is_not_counted() -> None:
     assert "multiply-adds" in MACS_RULE
     assert "not counted" in MACS_RULE
+
+
+def test_the_file_holds_weights_and_buffers_but_no_training_only_head(tmp_path: Path) -> None:
+    class Headed(Holding):
+        training_only = ("aux",)
+
+        def __init__(self) -> None:
+            super().__init__(nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)))
+            self.aux = nn.Conv2d(3, 500, 3)
+            self.auxiliary = nn.Conv2d(1, 1, 1)  # a longer name is another submodule
+
+    net = Headed().to(memory_format=torch.channels_last)
+    kept = {key: value.contiguous() for key, value in net.state_dict().items() if not key.startswith("aux.")}
+    save_file(kept, tmp_path / "net.safetensors")
+    size = (tmp_path / "net.safetensors").stat().st_size
+    assert file_size_bytes(net) == size
+    # float32: 3 * 8 * 9 + 8, then 4 * 8 of the norm, then 2; int64: its counter. The rest is the header.
+    tensors = 4 * (216 + 8 + 32 + 2) + 8
+    assert tensors < size < tensors + 1000

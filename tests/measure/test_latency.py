@@ -111,6 +111,9 @@ def test_statistics_worked_by_hand() -> None:
     assert measured.iqr_ms == 2
     assert measured.p95_ms == pytest.approx(8.8)
     assert measured.rounds == 5
+    # 3 ms at the median for one image, or for four
+    assert measured.frames_per_s == pytest.approx(1000 / 3)
+    assert Latency(times_ms=measured.times_ms, batch_size=4).frames_per_s == pytest.approx(4000 / 3)
 
 
 def test_speedup_is_the_median_of_the_ratios_within_a_round() -> None:

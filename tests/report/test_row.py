@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from segprune.errors import CheckpointError
-from segprune.report.row import Row, from_record, to_record
+from segprune.report.row import Row, Stage, from_record, to_record
 
 DENSE = Row(
     run="taylor-r0.3",
@@ -33,9 +33,22 @@ DENSE = Row(
     fw_iou_percent=77.5,
     classes_scored=11,
     miou_retention=1.0,
+    pixel_accuracy_retention=1.0,
+    boundary_iou_percent=31.5,
+    small_objects=40,
+    small_object_recall_percent=62.5,
+    logit_mse=None,
+    argmax_agreement_percent=None,
+    latency_batch_size=None,
     latency_ms_median=None,
+    latency_ms_p95=None,
     latency_ms_iqr=None,
+    frames_per_s=None,
+    pixels_per_s=None,
     speedup=None,
+    realisation_efficiency=None,
+    file_size_bytes=1_951_232,
+    peak_memory_mb=None,
     device="cpu",
     fingerprint="ab12",
 )
@@ -47,9 +60,17 @@ CUT = replace(
     scope="global",
     ratio_asked=0.3,
     ratio_reached=0.2984375,
+    logit_mse=0.25,
+    argmax_agreement_percent=87.5,
+    latency_batch_size=1,
     latency_ms_median=12.5,
+    latency_ms_p95=13.0,
     latency_ms_iqr=0.5,
+    frames_per_s=80.0,
+    pixels_per_s=983_040.0,
     speedup=1.5,
+    realisation_efficiency=0.9,
+    peak_memory_mb=4.5,
 )
 
 
@@ -61,7 +82,7 @@ def test_a_row_survives_a_line_of_json_bit_for_bit(row: Row) -> None:
 
 def test_a_record_is_flat_and_says_its_version() -> None:
     record = to_record(CUT)
-    assert record["schema_version"] == 1
+    assert record["schema_version"] == 2
     assert all(value is None or isinstance(value, str | int | float) for value in record.values())
 
 
@@ -70,9 +91,9 @@ def test_a_whole_number_is_read_where_a_fraction_is_meant() -> None:
     assert from_record(to_record(DENSE) | {"miou_percent": 54}).miou_percent == 54.0
 
 
-@pytest.mark.parametrize("version", [2, 0, "1", None])
+@pytest.mark.parametrize("version", [1, 3, "2", None])
 def test_another_version_is_refused(version: int | str | None) -> None:
-    with pytest.raises(CheckpointError, match=f"schema_version {version!r}, this program reads 1; run the"):
+    with pytest.raises(CheckpointError, match=f"schema_version {version!r}, this program reads 2; run the"):
         from_record(to_record(DENSE) | {"schema_version": version})
 
 
@@ -106,7 +127,7 @@ def test_a_record_with_a_missing_key_is_refused() -> None:
         from_record(record)
 
 
-@pytest.mark.parametrize("field", ["pruner", "budget", "scope", "ratio_asked", "ratio_reached"])
+@pytest.mark.parametrize("field", ["pruner", "budget", "scope", "ratio_reached"])
 def test_what_describes_a_cut_is_there_whole_or_not_at_all(field: str) -> None:
     with pytest.raises(ValueError, match=f"'{field}': None.* must be null together"):
         replace(CUT, **{field: None})
@@ -114,12 +135,51 @@ def test_what_describes_a_cut_is_there_whole_or_not_at_all(field: str) -> None:
         replace(DENSE, **{field: getattr(CUT, field)})
 
 
-def test_a_finetuned_network_that_was_not_cut_is_a_control_without_a_ratio() -> None:
-    assert replace(DENSE, stage="finetuned").pruner is None
+def test_a_cut_below_a_threshold_asked_for_no_ratio_but_a_ratio_needs_a_cut() -> None:
+    assert replace(CUT, ratio_asked=None).pruner == "taylor"
+    with pytest.raises(ValueError, match=r"ratio_asked is 0\.3 without a pruner"):
+        replace(DENSE, ratio_asked=0.3)
 
 
-def test_latency_comes_whole_or_not_at_all() -> None:
-    with pytest.raises(ValueError, match="latency_ms_iqr is None; median and iqr come together"):
-        replace(CUT, latency_ms_iqr=None)
+@pytest.mark.parametrize("stage", ["finetuned", "prepared"])
+def test_a_network_that_was_trained_and_not_cut_has_no_ratio(stage: Stage) -> None:
+    row = replace(DENSE, stage=stage, logit_mse=0.1, argmax_agreement_percent=99.0)
+    assert from_record(to_record(row)) == row
+
+
+LATENCY = {
+    "latency_batch_size": 1,
+    "latency_ms_median": 12.5,
+    "latency_ms_p95": 13.0,
+    "latency_ms_iqr": 0.5,
+    "frames_per_s": 80.0,
+    "pixels_per_s": 983_040.0,
+}
+
+
+@pytest.mark.parametrize("field", LATENCY)
+def test_latency_comes_whole_or_not_at_all(field: str) -> None:
+    with pytest.raises(ValueError, match=f"'{field}': None.* must be null together, where nothing was timed"):
+        replace(CUT, **{field: None})
+
+
+def test_what_is_made_of_a_latency_needs_one() -> None:
     with pytest.raises(ValueError, match=r"speedup is 1\.5 without a latency_ms_median"):
-        replace(CUT, latency_ms_iqr=None, latency_ms_median=None)
+        replace(CUT, **dict.fromkeys(LATENCY))
+    with pytest.raises(ValueError, match=r"realisation_efficiency is 0\.9 without a speedup"):
+        replace(CUT, speedup=None)
+
+
+def test_reconstruction_comes_whole_or_not_at_all() -> None:
+    with pytest.raises(
+        ValueError, match=r"'logit_mse': 0\.25, 'argmax_agreement_percent': None.* null together"
+    ):
+        replace(CUT, argmax_agreement_percent=None)
+
+
+def test_recall_is_null_exactly_where_there_is_nothing_to_find() -> None:
+    assert replace(CUT, small_objects=0, small_object_recall_percent=None).small_objects == 0
+    with pytest.raises(ValueError, match=r"small_object_recall_percent is 62\.5 of 0 small_objects"):
+        replace(CUT, small_objects=0)
+    with pytest.raises(ValueError, match="small_object_recall_percent is None of 40 small_objects"):
+        replace(CUT, small_object_recall_percent=None)

@@ -36,9 +36,22 @@ DENSE = Row(
     fw_iou_percent=77.5,
     classes_scored=11,
     miou_retention=1.0,
+    pixel_accuracy_retention=1.0,
+    boundary_iou_percent=31.5,
+    small_objects=40,
+    small_object_recall_percent=62.5,
+    logit_mse=None,
+    argmax_agreement_percent=None,
+    latency_batch_size=1,
     latency_ms_median=25.0,
+    latency_ms_p95=27.0,
     latency_ms_iqr=1.25,
+    frames_per_s=40.0,
+    pixels_per_s=491_520.0,
     speedup=1.0,
+    realisation_efficiency=None,
+    file_size_bytes=8_000_000,
+    peak_memory_mb=9.0,
     device="cpu",
     fingerprint="ab12",
 )
@@ -57,8 +70,12 @@ PRUNED = replace(
     channels_kept=0.7015625,
     miou_percent=11.0,
     miou_retention=0.201,
+    latency_batch_size=None,
     latency_ms_median=None,
+    latency_ms_p95=None,
     latency_ms_iqr=None,
+    frames_per_s=None,
+    pixels_per_s=None,
     speedup=None,
 )
 TUNED = replace(
@@ -66,8 +83,12 @@ TUNED = replace(
     stage="finetuned",
     miou_percent=49.0,
     miou_retention=0.8957,
+    latency_batch_size=1,
     latency_ms_median=12.5,
+    latency_ms_p95=13.0,
     latency_ms_iqr=0.5,
+    frames_per_s=80.0,
+    pixels_per_s=983_040.0,
     speedup=1.96,
 )
 
@@ -210,3 +231,27 @@ def test_a_control_that_was_not_cut_and_a_cut_start_have_their_tables() -> None:
     assert "pruner" not in chain_table([DENSE, control])
     start = replace(DENSE, stage="start")
     assert f"{start.miou_percent:.2f}" in chain_table([start])
+
+
+PREPARED = replace(DENSE, stage="prepared", miou_percent=51.0, logit_mse=0.1, argmax_agreement_percent=97.0)
+
+
+def test_a_network_prepared_for_the_cut_has_its_line_and_its_column() -> None:
+    assert words(chain_table([DENSE, PREPARED, PRUNED]))[4][:2] == ["prepared", "51.00"]
+    cells = [cell("slimming", 0.3, rows=(DENSE, PREPARED, PRUNED, TUNED)), cell("taylor", 0.3)]
+    titles, slimming, taylor = words(sweep_table(cells))[-3:]
+    column = titles.index("prepared")
+    assert titles[column - 1 : column + 2] == ["dense", "prepared", "pruned"]
+    assert (slimming[column], taylor[column]) == ("51.00", "-")
+    assert "prepared: mIoU % after the criterion's own training" in sweep_table(cells)
+    assert "prepared" not in sweep_table(cells[1:])
+
+
+def test_a_ratio_that_nobody_asked_for_is_a_dash() -> None:
+    rows = (DENSE, replace(PRUNED, ratio_asked=None))
+    assert "removed - of channels asked | reached 0.298" in chain_table(rows)
+    failed = replace(cell("slimming", 0.3, status="failed", rows=()), ratio=None)
+    text = sweep_table([replace(cell("slimming", 0.3, rows=rows), ratio=None), failed])
+    titles, done, _ = words(text)[-4:-1]
+    assert (done[titles.index("asked")], done[titles.index("reached")]) == ("-", "0.298")
+    assert text.splitlines()[-1].startswith("FAILED slimming - seed 0: ")

@@ -1,14 +1,20 @@
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from segprune.measure.cost import cost
 from segprune.measure.miou import scores
 from segprune.measure.quality import evaluate
+from segprune.report.headline import headline
 from segprune.stage.contract import NetState, Trail
 from segprune.stage.eval import Eval, RowFacts
+from segprune.stage.oracle import OracleSettings
+from segprune.tracking.silent import SilentRun
 from tests.stage.test_prune import dense
 from tests.stage.test_prune import stage as prune_stage
 from tests.tiny import tiny_context
@@ -18,10 +24,13 @@ def stage(**changes: object) -> Eval:
     facts = RowFacts(run="l1-r0.5-s0", model="toy", pruner="l1", budget="channels", scope="local", ratio=0.5)
     values: dict[str, object] = {
         "batch_size": 4,
+        "boundary_width": 0.05,
+        "small_object_area": 0.3,
         "latency_batch_size": 1,
         "latency_rounds": 3,
         "latency_warmup": 0,
-        "overlay_images": 2,
+        "overlay_images": 0,
+        "oracle": OracleSettings(samples=0, images=4, batch_size=2, copies=1),
         "facts": facts,
     }
     return Eval(**{**values, **changes})
@@ -81,7 +90,8 @@ def test_the_name_of_the_run_measures_nothing_anew(tmp_path: Path) -> None:
     trail: Trail = dense()
     renamed = RowFacts(run="other", model="toy", pruner="l1", budget="channels", scope="local", ratio=0.5)
     assert stage().key(ctx, trail) == stage(facts=renamed).key(ctx, trail)
-    assert stage().key(ctx, trail) != stage(latency_rounds=4).key(ctx, trail)
+    for changes in ({"latency_rounds": 4}, {"boundary_width": 0.1}, {"small_object_area": 0.1}):
+        assert stage().key(ctx, trail) != stage(**changes).key(ctx, trail)
     other = (NetState(name="dense", net=trail[0].net, plans=(), fingerprint="another"),)
     assert stage().key(ctx, trail) != stage().key(ctx, other)
 
@@ -89,15 +99,73 @@ def test_the_name_of_the_run_measures_nothing_anew(tmp_path: Path) -> None:
 def test_tables_and_figure_are_written(tmp_path: Path) -> None:
     ctx = tiny_context(tmp_path)
     trail = prune_stage()(ctx, dense())
-    stage()(ctx, trail)
+    stage(overlay_images=2)(ctx, trail)
     (folder,) = (tmp_path / "store" / "eval").glob("*/rows.json")
     assert len(json.loads(folder.read_text())) == 3
     per_class = (folder.parent / "per_class.csv").read_text().splitlines()
     assert per_class[0].startswith("class,dense,pruned_raw,pruned")
     assert [line.split(",")[0] for line in per_class[1:]] == ["none", "red", "green", "blue"]
     assert (folder.parent / "predictions.png").read_bytes().startswith(b"\x89PNG")
-    stage(overlay_images=0)(ctx, dense())
+    stage()(ctx, dense())
     assert sum(1 for _ in (tmp_path / "store" / "eval").glob("*/predictions.png")) == 1
+
+
+def test_the_report_tells_the_run_from_the_baseline_to_its_last_network(tmp_path: Path) -> None:
+    ctx = tiny_context(tmp_path)
+    trail = prune_stage()(ctx, dense())
+    stage()(ctx, trail)
+    (path,) = (tmp_path / "store" / "eval").glob("*/evaluation_report.json")
+    report, rows = json.loads(path.read_text()), stage().rows(ctx, trail)
+    assert report["setting"]["images"] == 6
+    assert (report["baseline"]["stage"], report["candidate"]["stage"]) == ("dense", "pruned")
+    assert report["candidate"]["metrics"]["miou_percent"] == rows[-1].miou_percent
+    assert [one["class"] for one in report["classes"]] == ["none", "red", "green", "blue"]
+    mean = sum(one["candidate_iou_percent"] for one in report["classes"]) / 4
+    assert mean == pytest.approx(rows[-1].miou_percent)
+    borders = [one["baseline_boundary_iou_percent"] for one in report["classes"]]
+    assert sum(borders) / 4 == pytest.approx(rows[0].boundary_iou_percent)
+    assert report["layers"] == [
+        {"layer": "stem.0", "channels_before": 6, "channels_after": 3},
+        {"layer": "inner.0", "channels_before": 4, "channels_after": 2},
+    ]
+
+
+def test_the_counts_of_every_image_are_kept_for_every_network(tmp_path: Path) -> None:
+    ctx = tiny_context(tmp_path)
+    trail = prune_stage()(ctx, dense())
+    stage()(ctx, trail)
+    (path,) = (tmp_path / "store" / "eval").glob("*/image_counts.safetensors")
+    kept = load_file(path)
+    assert list(kept) == ["dense", "pruned", "pruned_raw"]
+    for row in stage().rows(ctx, trail):
+        assert (kept[row.stage].shape, kept[row.stage].dtype) == ((6, 4, 4), torch.int32)
+        pooled = kept[row.stage].sum(0)
+        assert int(pooled.sum()) == 6 * 32 * 32
+        assert row.pixel_accuracy_percent == pytest.approx(100 * float(pooled.trace() / pooled.sum()))
+
+
+@dataclass(frozen=True)
+class Recorder(SilentRun):
+    """Remembers files and metrics."""
+
+    files: list[str] = field(default_factory=list)
+    values: dict[str, float] = field(default_factory=dict)
+
+    def file(self, path: Path, /, folder: str = "") -> None:
+        self.files.append(f"{folder}/{path.name}")
+
+    def metrics(self, values: Mapping[str, float], /, *, step: int | None = None) -> None:
+        self.values.update(values)
+
+
+def test_the_tracker_gets_files_and_headline_numbers_computed_or_reused(tmp_path: Path) -> None:
+    ctx, first, again = tiny_context(tmp_path), Recorder(), Recorder()
+    trail = prune_stage()(ctx, dense())
+    for tracker in (first, again):
+        stage(overlay_images=2)(replace(ctx, tracker=tracker), trail)
+    files = ("rows.json", "evaluation_report.json", "per_class.csv", "predictions.png")
+    assert first.files == again.files == [f"eval/{name}" for name in files]
+    assert first.values == again.values == headline(stage(overlay_images=2).rows(ctx, trail))
 
 
 def test_a_finetuned_dense_network_is_not_called_pruned(tmp_path: Path) -> None:

@@ -3,18 +3,23 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from segprune.budget.budget import Budget
-from segprune.errors import BudgetError, CutError
+from segprune.budget.threshold import Threshold
+from segprune.errors import BudgetError, ConfigError, CutError
 from segprune.pruner.contract import Calibration
+from segprune.pruner.dmcp import Dmcp, MarkovTraining
 from segprune.pruner.l1 import L1
+from segprune.pruner.slimming import Slimming
+from segprune.pruner.sparse import SparseTraining
 from segprune.pruner.taylor import Taylor
-from segprune.stage import prune
+from segprune.stage import rounds
+from segprune.stage.calibration import CalibrationSet
 from segprune.stage.contract import NetState, Trail
-from segprune.stage.prune import CalibrationSet, Prune, reestimate_batchnorm
-from tests.tiny import tiny_context, tiny_net
-from tests.toys import Concat, toy, toy_batches
+from segprune.stage.prune import Prune
+from tests.tiny import tiny_context, tiny_net, tiny_schedule
+from tests.toys import Plain, Residual, conv_bn
 
 BUDGET = Budget(of="channels", scope="paper", floor=0.0, round_to=1, tolerance=0.1)
 
@@ -24,6 +29,9 @@ def stage(**changes: object) -> Prune:
         "pruner": L1(normalize="none"),
         "budget": BUDGET,
         "ratio": 0.5,
+        "rounds": 1,
+        "between": tiny_schedule(epochs=1),
+        "weights": "inherited",
         "calibration": CalibrationSet(images=8, batch_size=4),
         "aux_weight": 0.4,
     }
@@ -75,7 +83,7 @@ def test_the_plan_file_says_what_was_asked_and_reached(tmp_path: Path) -> None:
 
 
 def test_an_unproven_cut_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prune, "mask_error", lambda *_: 0.02)
+    monkeypatch.setattr(rounds, "mask_error", lambda *_: 0.02)
     with pytest.raises(
         CutError, match=r"differs from the network with the same channels set to zero by 2\.0e-02"
     ):
@@ -92,19 +100,100 @@ def test_scores_that_are_not_finite_are_refused(tmp_path: Path) -> None:
         stage(pruner=Silent(normalize="none"))(tiny_context(tmp_path), dense())
 
 
-def test_reestimated_statistics_are_averages_over_the_batches() -> None:
-    net, batches = toy(Concat), toy_batches(count=3)
-    seen: list[Tensor] = []
-    hook = net.stem[0].register_forward_hook(lambda *call: seen.append(call[2].detach()))
-    weights = [parameter.clone() for parameter in net.parameters()]
-    reestimate_batchnorm(net, batches)
-    hook.remove()
-    norm = net.stem[1]
-    assert isinstance(norm, nn.BatchNorm2d)
-    means = torch.stack([maps.mean((0, 2, 3)) for maps in seen]).mean(0)
-    variances = torch.stack([maps.var((0, 2, 3)) for maps in seen]).mean(0)
-    assert torch.allclose(norm.running_mean, means, atol=1e-6)
-    assert torch.allclose(norm.running_var, variances, atol=1e-6)
-    assert norm.momentum == 0.1
-    assert not any(module.training for module in net.modules())
-    assert all(torch.equal(a, b) for a, b in zip(weights, net.parameters(), strict=True))
+def sparse(**schedule: object) -> Slimming:
+    return Slimming(phase=SparseTraining(penalty=0.01, schedule=tiny_schedule(**schedule)))
+
+
+class WithNorms(Residual):
+    """Every channel has a scale."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bare = conv_bn(6, 6)
+
+
+def with_norms() -> Residual:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return WithNorms()
+
+
+def test_a_criterion_with_a_phase_cuts_the_network_after_it(tmp_path: Path) -> None:
+    ctx = tiny_context(tmp_path, build=with_norms)
+    start = (NetState(name="dense", net=with_norms().eval(), plans=(), fingerprint="dense"),)
+    _, prepared, raw, _ = stage(pruner=sparse())(ctx, start)
+    assert (prepared.name, raw.name) == ("prepared", "pruned_raw")
+    assert not torch.equal(prepared.net.stem[0].weight, start[0].net.stem[0].weight)
+    kept = [c for c in range(6) if c not in raw.plans[0]["stem.0"]]
+    assert torch.equal(raw.net.stem[0].weight, prepared.net.stem[0].weight[kept])
+
+
+def test_rounds_train_in_between_and_end_at_the_same_width(tmp_path: Path) -> None:
+    ctx = tiny_context(tmp_path)
+    pruned = stage(rounds=2, ratio=0.4)(ctx, dense())[-1]
+    assert [sum(map(len, plan.values())) for plan in pruned.plans] == [2, 2]
+    assert [name.split("/")[0] for name in ctx.store.computed] == ["between_1", "prune"]
+    report = json.loads((pruned.folder / "plan.json").read_text())
+    assert (report["rounds"], report["asked"], report["channels"]) == (2, 0.4, pytest.approx(0.4))
+    assert sum(layer["channels"] - layer["kept"] for layer in report["layers"]) == 4
+
+
+def test_rounds_repeat_the_phase_of_a_criterion_that_has_one(tmp_path: Path) -> None:
+    ctx = tiny_context(tmp_path, build=with_norms)
+    start = (NetState(name="dense", net=with_norms().eval(), plans=(), fingerprint="dense"),)
+    stage(pruner=sparse(epochs=1), rounds=2)(ctx, start)
+    assert [name.split("/")[0] for name in ctx.store.computed] == ["prepare", "prepare", "prune"]
+
+
+def test_retrained_weights_are_the_initial_ones_at_the_places_that_are_left(tmp_path: Path) -> None:
+    trained = tiny_net().eval()
+    with torch.no_grad():
+        for parameter in trained.parameters():
+            parameter.add_(1.0)
+    start = (NetState(name="dense", net=trained, plans=(), fingerprint="dense"),)
+    pruned = stage(weights="retrained")(tiny_context(tmp_path), start)[-1]
+    kept = [c for c in range(6) if c not in pruned.plans[0]["stem.0"]]
+    assert torch.equal(pruned.net.stem[0].weight, tiny_net().stem[0].weight[kept])
+
+
+def test_rounds_without_a_ratio_are_refused() -> None:
+    below = Threshold(threshold=0.1, floor=0.1, round_to=1)
+    with pytest.raises(ConfigError, match=r"rounds is 2, but budget=threshold.*rounds=1"):
+        stage(budget=below, ratio=None, rounds=2)
+    with pytest.raises(ConfigError, match=r"ratio is 0\.5, but budget=threshold"):
+        stage(budget=below)
+
+
+def test_widths_learnt_for_a_ratio_need_one_and_one_round() -> None:
+    with pytest.raises(ConfigError, match=r"rounds is 3, but pruner=dmcp.*Take rounds=1"):
+        stage(pruner=dmcp(), rounds=3)
+    with pytest.raises(ConfigError, match=r"pruner=dmcp learns widths for a ratio.*another budget"):
+        stage(pruner=dmcp(), ratio=None, budget=Threshold(threshold=0.1, floor=0.1, round_to=1))
+
+
+def test_a_phase_that_cannot_run_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"pruner slimming: channels of .* groups have no batch norm"):
+        stage(pruner=sparse()).refuse_unreachable(tiny_context(tmp_path, build=Plain))
+
+
+def dmcp() -> Dmcp:
+    phase = MarkovTraining(
+        chunks=4,
+        start=2.0,
+        gate_lr=0.1,
+        gates_from=0.0,
+        budget_weight=0.1,
+        sampled=0,
+        order="index",
+        schedule=tiny_schedule(),
+    )
+    return Dmcp(phase=phase)
+
+
+def test_learnt_widths_meet_the_budget(tmp_path: Path) -> None:
+    ctx = tiny_context(tmp_path)
+    budget = Budget(of="macs", scope="paper", floor=0.0, round_to=1, tolerance=0.1)
+    pruned = stage(pruner=dmcp(), budget=budget, ratio=0.3)(ctx, dense())[-1]
+    report = json.loads((pruned.folder / "plan.json").read_text())
+    assert report["scope"] == "global"
+    assert report["macs"] == pytest.approx(0.3, abs=0.1)

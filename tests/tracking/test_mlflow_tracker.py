@@ -111,14 +111,25 @@ def test_children_that_died_are_closed_and_no_others(make, client, tmp_path):
     assert tracking.close_children(sweep.run_id) == 0
 
 
+def test_a_run_whose_process_died_is_ended_and_one_that_has_ended_stays_as_it_is(make, client, tmp_path):
+    tracking = make()
+    runs = [tracking.open(RunStart(name=name, kind="job", folder=tmp_path)) for name in ("dead", "done")]
+    runs[1].close("FINISHED")
+    for run in runs:
+        tracking.end(run.run_id)
+    assert [client.get_run(run.run_id).info.status for run in runs] == ["KILLED", "FINISHED"]
+
+
 @pytest.mark.parametrize("uri", ["http://127.0.0.1:{}", "./mlruns"])
 def test_the_end_of_a_sweep_does_not_fail_with_its_store(make, uri, caplog):
     tracking = make(uri=uri.format(free_port()))
     assert tracking.close_children("x") == 0
     tracking.discard("the-sweep")
-    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
+    tracking.end("the-run")
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * 3
     assert "still be shown as running" in caplog.messages[0]
     assert "the-sweep could not be deleted" in caplog.messages[1]
+    assert "the-run may still be shown as running" in caplog.messages[2]
 
 
 def test_children_in_a_store_that_fails_half_way_are_not_an_error(make, monkeypatch, caplog):

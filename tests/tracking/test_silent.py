@@ -23,6 +23,7 @@ def test_everything_is_taken_and_nothing_is_written(tmp_path):
     run.close("FINISHED")
     assert (run.run_id, run.url_hint) == ("", "")
     tracking.discard("x")
+    tracking.end("x")
     assert (tracking.close_children("x"), tracking.replay(tmp_path)) == (0, 0)
     assert list(tmp_path.iterdir()) == []
 

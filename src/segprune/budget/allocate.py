@@ -21,15 +21,26 @@ class Allocation:
         scores: Group name -> (C,), higher = keep.
         floor: Fraction of each group's channels that always stays; at least one channel does.
         round_to: Kept widths are multiples of this, except those of groups left whole or narrower than it.
+        gone: Channels that an earlier round removed; they must have the lowest scores of their groups.
     """
 
     def __init__(
-        self, groups: Sequence[ChannelGroup], scores: Scores, *, floor: float, round_to: int
+        self,
+        groups: Sequence[ChannelGroup],
+        scores: Scores,
+        *,
+        floor: float,
+        round_to: int,
+        gone: PrunePlan | None = None,
     ) -> None:
         self.sizes = {group.name: group.size for group in groups}
         self._scores = {name: scores[name].double().cpu().numpy() for name in self.sizes}
         self._order = {name: np.argsort(value, kind="stable") for name, value in self._scores.items()}
-        self.allowed = {name: _allowed(size, floor, round_to) for name, size in self.sizes.items()}
+        self.allowed = {
+            name: allowed[allowed >= len((gone or {}).get(name, ()))]
+            for name, size in self.sizes.items()
+            for allowed in [_allowed(size, floor, round_to)]
+        }
 
     @property
     def total(self) -> int:
@@ -49,7 +60,7 @@ class Allocation:
 
     def local(self, fraction: float) -> Counts:
         """The same fraction of every group, to the nearest allowed number."""
-        return {name: _nearest(self.allowed[name], fraction * size) for name, size in self.sizes.items()}
+        return {name: self.nearest(name, fraction * size) for name, size in self.sizes.items()}
 
     def lowest(self, count: int) -> Counts:
         """Of all groups together the ``count`` lowest-scored channels, each group to the nearest allowed number.
@@ -58,9 +69,12 @@ class Allocation:
         """
         chosen = self._ranking[:count]
         per_group = np.bincount(chosen, minlength=len(self.sizes))
-        return {
-            name: _nearest(self.allowed[name], int(n)) for name, n in zip(self.sizes, per_group, strict=True)
-        }
+        return {name: self.nearest(name, int(n)) for name, n in zip(self.sizes, per_group, strict=True)}
+
+    def nearest(self, name: str, wanted: float) -> int:
+        """The allowed number closest to the wanted one; of two equally close ones the smaller cut."""
+        allowed = self.allowed[name]
+        return int(allowed[np.argmin(np.abs(allowed - wanted))])
 
     @property
     def _ranking(self) -> NDArray[np.int64]:
@@ -131,8 +145,3 @@ def _allowed(size: int, floor: float, round_to: int) -> NDArray[np.int64]:
     least = max(1, math.ceil(floor * size - 1e-9))
     kept = [width for width in range(least, size) if width % round_to == 0]
     return np.array(sorted({0, *(size - width for width in kept)}), dtype=np.int64)
-
-
-def _nearest(allowed: NDArray[np.int64], wanted: float) -> int:
-    """The allowed number closest to the wanted one; of two equally close ones the smaller cut."""
-    return int(allowed[np.argmin(np.abs(allowed - wanted))])

@@ -8,31 +8,11 @@ import torch
 from pydantic import Field
 
 from segprune.budget.allocate import Allocation, reach
+from segprune.budget.reached import Reached, reached_by, removed_by
 from segprune.budget.simulate import CostSimulator, Unit
-from segprune.errors import BudgetError
+from segprune.errors import BudgetError, ConfigError
 from segprune.graph.group import ChannelGroup, PrunePlan, Scores
 from segprune.pruner.contract import Scope
-
-
-@dataclass(frozen=True)
-class Reached:
-    """A plan and what it removes.
-
-    Attributes:
-        plan: Group name -> channels to remove.
-        scope: Where the scores were ranked.
-        asked: Fraction of the budget's unit to remove.
-        channels: Fraction of prunable channels removed.
-        macs: Fraction of MACs removed.
-        params: Fraction of parameters removed.
-    """
-
-    plan: PrunePlan
-    scope: Scope
-    asked: float
-    channels: float
-    macs: float
-    params: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,17 +38,30 @@ class Budget:
         """Where scores are ranked, given where the criterion's paper does it."""
         return paper_scope if self.scope == "paper" else self.scope
 
+    def checked(self, ratio: float | None) -> float:
+        """The ratio, which there has to be.
+
+        Raises:
+            ConfigError: There is none.
+        """
+        if ratio is None:
+            raise ConfigError(
+                f"ratio is null, but a budget of {self.of} needs it: give ratio=<fraction to remove, in [0, 1)>."
+            )
+        return ratio
+
     def refuse_unreachable(
-        self, groups: Sequence[ChannelGroup], ratio: float, simulator: CostSimulator
+        self, groups: Sequence[ChannelGroup], ratio: float | None, simulator: CostSimulator
     ) -> None:
         """Check that the deepest allowed cut removes at least the ratio; scores do not matter for that.
 
         Raises:
             BudgetError: It removes less; says how much.
         """
+        ratio = self.checked(ratio)
         any_scores = {group.name: torch.zeros(group.size) for group in groups}
         allocation = Allocation(groups, any_scores, floor=self.floor, round_to=self.round_to)
-        most = _removed(simulator, allocation.plan(allocation.deepest), self.of)
+        most = removed_by(allocation.plan(allocation.deepest), simulator, self.of)
         if most < ratio - self.tolerance:
             raise BudgetError(
                 f"ratio={ratio} of {self.of} cannot be removed: with budget.floor={self.floor} and "
@@ -80,42 +73,40 @@ class Budget:
         groups: Sequence[ChannelGroup],
         scores: Scores,
         *,
-        ratio: float,
+        ratio: float | None,
         paper_scope: Scope,
         simulator: CostSimulator,
+        gone: PrunePlan | None = None,
     ) -> Reached:
-        """The plan that removes ``ratio`` of the unit.
+        """The plan that removes ``ratio`` of the unit, with the channels that are gone already among them.
 
         Raises:
             BudgetError: The ratio is out of reach, or no allowed cut comes within the tolerance.
         """
+        ratio = self.checked(ratio)
         scope = self.ranking(paper_scope)
         plan: PrunePlan = {}
         if ratio > 0:
             self.refuse_unreachable(groups, ratio, simulator)
-            allocation = Allocation(groups, scores, floor=self.floor, round_to=self.round_to)
+            allocation = Allocation(groups, scores, floor=self.floor, round_to=self.round_to, gone=gone)
             plan = reach(
                 allocation,
                 is_local=scope == "local",
                 target=_target(self.of, simulator, ratio),
                 cost=lambda candidate: simulator.cost(candidate, self.of),
             )
-        reached = {unit: _removed(simulator, plan, unit) for unit in ("channels", "macs", "params")}
-        if abs(reached[self.of] - ratio) > self.tolerance:
+        reached = reached_by(plan, simulator, scope=scope, asked=ratio)
+        removed = getattr(reached, self.of)
+        if abs(removed - ratio) > self.tolerance:
             raise BudgetError(
-                f"ratio={ratio} of {self.of}: the closest allowed cut removes {reached[self.of]:.4f}, further "
+                f"ratio={ratio} of {self.of}: the closest allowed cut removes {removed:.4f}, further "
                 f"away than budget.tolerance={self.tolerance}. Lower budget.round_to={self.round_to} or raise "
                 "budget.tolerance."
             )
-        return Reached(plan=plan, scope=scope, asked=ratio, **reached)
+        return reached
 
 
 def _target(unit: Unit, simulator: CostSimulator, ratio: float) -> float:
     """What should remain; whole channels, so that a channel budget is met exactly."""
     remaining = (1 - ratio) * simulator.cost({}, unit)
     return round(remaining) if unit == "channels" else remaining
-
-
-def _removed(simulator: CostSimulator, plan: PrunePlan, unit: str) -> float:
-    dense = simulator.cost({}, unit)  # type: ignore[arg-type]
-    return 1 - simulator.cost(plan, unit) / dense  # type: ignore[arg-type]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from segprune.graph.trace import Conv
 from segprune.model.contract import SegmentationNet
 
 Unit = Literal["channels", "macs", "params"]
+Width = TypeVar("Width", int, torch.Tensor)
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class _Layer:
     kernel: int
     per_output: int
 
-    def cost(self, inputs: int, outputs: int, unit: Unit) -> int:
+    def cost(self, inputs: Width, outputs: Width, unit: Unit) -> Width:
         pairs = outputs if self.is_depthwise else inputs * outputs
         if unit == "macs":
             return pairs * self.positions
@@ -96,6 +97,38 @@ class CostSimulator:
             for name, layer in self._layers.items()
         )
         return total + (self._other_params if unit == "params" else 0)
+
+    def expected(self, keep: Mapping[str, torch.Tensor], unit: Unit) -> torch.Tensor:
+        """Expected cost when channels stay with given probabilities; differentiable.
+
+        Widths are taken as independent, as in DMCP (arXiv:2005.03354); with probabilities 0 and 1 it is ``cost``.
+
+        Args:
+            keep: Group name -> (C,) probability that each channel stays; groups without an entry stay whole.
+            unit: Of the cost.
+        """
+        if unit == "channels":
+            whole = [torch.tensor(float(g.size)) for name, g in self._groups.items() if name not in keep]
+            return torch.stack([*whole, *(chance.sum() for chance in keep.values())]).sum()
+        widths: dict[str, list[torch.Tensor]] = {
+            name: [torch.tensor(float(layer.inputs)), torch.tensor(float(layer.outputs))]
+            for name, layer in self._layers.items()
+        }
+        for name, chance in keep.items():
+            for layer, axis, count in self._touches[name]:
+                gone = ((1 - chance) * torch.from_numpy(count).to(chance)).sum()
+                widths[layer][axis == "out"] = widths[layer][axis == "out"].to(chance) - gone
+        parts = [
+            layer.cost(inputs=widths[name][0], outputs=widths[name][1], unit=unit)
+            for name, layer in self._layers.items()
+        ]
+        return torch.stack([torch.as_tensor(part) for part in parts]).sum() + (
+            self._other_params if unit == "params" else 0
+        )
+
+    def expected_share(self, keep: Mapping[str, torch.Tensor], *, unit: Unit) -> torch.Tensor:
+        """Expected fraction of the whole network's cost, as ``expected``."""
+        return self.expected(keep, unit) / self.cost({}, unit)
 
 
 def _positions(net: SegmentationNet, size_hw: tuple[int, int]) -> dict[str, int]:

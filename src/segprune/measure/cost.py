@@ -69,6 +69,19 @@ def cost(net: SegmentationNet, size_hw: tuple[int, int]) -> Cost:
     return Cost(params=_params(net), macs=_macs(net, size_hw))
 
 
+def file_size_bytes(net: SegmentationNet) -> int:
+    """Size of the deployed network's weights and buffers as a safetensors file."""
+    from safetensors.torch import save
+
+    training_only = tuple(f"{name}." for name in net.training_only)
+    deployed = {
+        name: tensor.contiguous()
+        for name, tensor in net.state_dict().items()
+        if not name.startswith(training_only)
+    }
+    return len(save(deployed))
+
+
 def _params(net: SegmentationNet) -> int:
     training_only = {id(p) for name in net.training_only for p in net.get_submodule(name).parameters()}
     return sum(p.numel() for p in net.parameters() if id(p) not in training_only)

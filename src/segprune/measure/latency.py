@@ -43,6 +43,11 @@ class Latency:
         """95th percentile, linearly interpolated."""
         return float(np.percentile(self.times_ms, 95))
 
+    @property
+    def frames_per_s(self) -> float:
+        """Images per second at the median time."""
+        return 1000 * self.batch_size / self.median_ms
+
 
 def interleaved(
     nets: Sequence[nn.Module],
@@ -89,7 +94,8 @@ def interleaved(
 def speedup(dense: Latency, cut: Latency) -> float:
     """Median over the rounds of dense time by cut time; above 1, the cut network is faster.
 
-    The ratio is taken within each round, where both met the same load, and not between the two medians.
+    The ratio is taken within each round, where both met the same load, and not between the two medians. It is
+    also the gain in frames per second.
 
     Raises:
         ValueError: The two were not measured together.

@@ -38,21 +38,49 @@ class BnScale:
             TrainingError: A scale that is not finite.
         """
         del calibration
-        scaled = {group.name: _scaled_norms(net, group) for group in groups}
-        bare = [g.name for g in groups if not carried([m for m, _ in scaled[g.name]], g.size).all()]
-        if bare:
-            raise ConfigError(
-                f"pruner bn_scale: channels of {len(bare)} of {len(groups)} groups have no batch norm with a "
-                f"scale: {', '.join(bare)}. No other number is comparable with a scale, so take another "
-                "criterion for this network, e.g. pruner=taylor."
-            )
-        return checked({group.name: position_mean(scaled[group.name], group.size) for group in groups})
+        return scale_scores(net, groups, self.name)
 
 
-def _scaled_norms(net: SegmentationNet, group: ChannelGroup) -> list[tuple[Member, Tensor]]:
-    """The norms of the group that have a scale, each with its (C_layer,) absolute scales."""
-    return [(member, _sizes(layer)) for member, layer in norms(net, group) if layer.affine]
+def scale_scores(net: SegmentationNet, groups: Sequence[ChannelGroup], pruner: str) -> Scores:
+    """Group name -> (C,) float64 on CPU: mean absolute scale of the norms that carry each channel.
+
+    Args:
+        net: The network.
+        groups: Its channel groups.
+        pruner: Who asks, for messages.
+
+    Raises:
+        ConfigError: A channel without a batch norm, or only with norms that have no scale.
+        TrainingError: A scale that is not finite.
+    """
+    refuse_bare(net, groups, pruner)
+    sizes = {
+        group.name: [(member, _sizes(norm)) for member, norm in scaled_norms(net, group)] for group in groups
+    }
+    return checked({group.name: position_mean(sizes[group.name], group.size) for group in groups})
+
+
+def refuse_bare(net: SegmentationNet, groups: Sequence[ChannelGroup], pruner: str) -> None:
+    """Check that every channel has a scale.
+
+    Raises:
+        ConfigError: A channel without a batch norm, or only with norms that have no scale.
+    """
+    scaled = {group.name: [member for member, _ in scaled_norms(net, group)] for group in groups}
+    bare = [group.name for group in groups if not carried(scaled[group.name], group.size).all()]
+    if bare:
+        raise ConfigError(
+            f"pruner {pruner}: channels of {len(bare)} of {len(groups)} groups have no batch norm with a "
+            f"scale: {', '.join(bare)}. No other number is comparable with a scale, so take another "
+            "criterion for this network, e.g. pruner=taylor."
+        )
+
+
+def scaled_norms(net: SegmentationNet, group: ChannelGroup) -> list[tuple[Member, nn.Module]]:
+    """The batch norms of the group that have a scale."""
+    return [(member, layer) for member, layer in norms(net, group) if layer.affine]
 
 
 def _sizes(norm: nn.Module) -> Tensor:
+    """(C_layer,) float64 CPU: absolute scales."""
     return norm.get_parameter("weight").detach().cpu().double().abs()

@@ -1,8 +1,8 @@
 """What a pruning criterion gives to the rest of the program."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -10,6 +10,11 @@ from torch import Tensor
 from segprune.dataset.contract import Batch
 from segprune.graph.group import ChannelGroup, Scores
 from segprune.model.contract import SegmentationNet
+from segprune.schedule.schedule import Schedule
+from segprune.step import Epoch, Training
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Scope = Literal["local", "global"]
 Needs = Literal["weights", "gradients", "feature maps"]
@@ -25,12 +30,14 @@ class Calibration:
             included as in training.
         device: Where the network and the batches are.
         seed: For criteria that draw numbers; they make their own generator from it.
+        learned: What the criterion's own training phase learned besides weights; None when there was none.
     """
 
     batches: Sequence[Batch]
     loss: Callable[[SegmentationNet, Batch], Tensor]
     device: torch.device
     seed: int
+    learned: Mapping[str, Tensor] | None = None
 
 
 class Pruner(Protocol):
@@ -55,3 +62,74 @@ class Pruner(Protocol):
         self, net: SegmentationNet, groups: Sequence[ChannelGroup], calibration: Calibration
     ) -> Scores:
         """Group name -> (C,) float64 on CPU, finite; higher = keep."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What the budget asks for, for a phase that trains towards it.
+
+    Attributes:
+        share: Fraction of the budget's unit that should remain; 1 for a budget that asks for no fraction.
+        remaining: Group name -> (C,) probability in [0, 1] that each channel stays -> expected fraction of the
+            unit that remains; differentiable.
+    """
+
+    share: float
+    remaining: Callable[[Mapping[str, Tensor]], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """What a phase hands to its criterion.
+
+    Attributes:
+        net: The network after the phase, in eval mode, uncut.
+        learned: What else was learned, by name.
+        curve: What each epoch did.
+    """
+
+    net: SegmentationNet
+    learned: Mapping[str, Tensor]
+    curve: tuple[Epoch, ...]
+
+
+class Phase(Protocol):
+    """Training that a criterion needs before it can score."""
+
+    @property
+    def schedule(self) -> Schedule:
+        """Its own schedule; what it makes is what its last epoch leaves."""
+
+    @property
+    def needs_budget(self) -> bool:
+        """Whether it uses the calibration set and the target; if not, all budgets share its result."""
+
+    def refuse(self, net: SegmentationNet, groups: Sequence[ChannelGroup]) -> None:
+        """Check that the phase can run on a network like this, before anything is trained.
+
+        Raises:
+            ConfigError: It cannot.
+        """
+
+    def __call__(
+        self,
+        net: SegmentationNet,
+        groups: Sequence[ChannelGroup],
+        *,
+        training: Training,
+        calibration: Calibration,
+        target: Target,
+    ) -> Prepared:
+        """Train a copy of the network; resumable, as ``fit`` is."""
+
+    def figure(self, learned: Mapping[str, Tensor]) -> "Figure":
+        """What the phase learned, to look at."""
+
+
+@runtime_checkable
+class TrainedPruner(Pruner, Protocol):
+    """A criterion whose scores follow from a training phase of its own."""
+
+    @property
+    def phase(self) -> Phase:
+        """The phase; the scores come from the network it leaves and from what it learned."""

@@ -17,15 +17,17 @@ from pydantic import (
 
 from segprune.errors import CheckpointError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised when a field is added, removed or changes its meaning."""
 
-Stage = Literal["dense", "start", "pruned_raw", "pruned", "finetuned"]
+Stage = Literal["dense", "start", "prepared", "pruned_raw", "pruned", "finetuned"]
 Value = str | int | float | None
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
-
-CUT_FIELDS = ("pruner", "budget", "scope", "ratio_asked", "ratio_reached")
+CUT_FIELDS = ("pruner", "budget", "scope", "ratio_reached")
+_TIMES = ("latency_ms_median", "latency_ms_p95", "latency_ms_iqr")
+LATENCY_FIELDS = ("latency_batch_size", *_TIMES, "frames_per_s", "pixels_per_s")
+RECONSTRUCTION_FIELDS = ("logit_mse", "argmax_agreement_percent")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,15 +37,16 @@ class Row:
     Attributes:
         run: Name of the run.
         stage: What was evaluated: the ``dense`` network (``start``: a checkpoint that is cut already, which then
-            stands for the dense one in the fractions below), the cut one with the dense BN statistics
-            (``pruned_raw``) or with statistics estimated anew (``pruned``), or the ``finetuned`` one.
+            stands for the dense one in all comparisons below), the one that the criterion's own training phase
+            ``prepared`` for the cut, the cut one with the BN statistics from before the cut (``pruned_raw``) or
+            with statistics estimated anew (``pruned``), or the ``finetuned`` one.
         dataset: Name of the dataset.
         split: Name of the split that was scored.
         model: Name of the architecture.
         pruner: The criterion; this and the next four are ``None`` for a network that the run did not cut.
         budget: What the ratio is a ratio of.
         scope: ``local`` or ``global`` ranking.
-        ratio_asked: Fraction to remove, of the budget's unit.
+        ratio_asked: Fraction to remove, of the budget's unit; ``None`` also where a threshold decided.
         ratio_reached: Fraction removed, of the budget's unit.
         seed: Seed of the run.
         size_h_px: Height of the image in evaluation; also that of MACs and latency.
@@ -61,9 +64,27 @@ class Row:
         fw_iou_percent: IoU weighted by the classes' share of the pixels.
         classes_scored: Number of classes that occur in the split's labels.
         miou_retention: mIoU by the dense network's mIoU; ``None`` if that is 0.
-        latency_ms_median: Median time of a batch; ``None`` if it was not measured, as the next two.
+        pixel_accuracy_retention: Pixel accuracy by the dense network's; ``None`` if that is 0.
+        boundary_iou_percent: IoU of the bands along class borders, mean over the classes that have a labelled
+            border; ``None`` if no class has one.
+        small_objects: Number of small connected parts of one class in the split's labels.
+        small_object_recall_percent: How many of them have at least half of their pixels right; ``None`` if there
+            are none.
+        logit_mse: Mean squared difference of the logits from the dense network's; ``None`` for that one, as the
+            next.
+        argmax_agreement_percent: Pixels predicted as the dense network does, right or wrong.
+        latency_batch_size: Images in a timed batch; ``None`` if nothing was timed, as the next seven.
+        latency_ms_median: Median time of a batch.
+        latency_ms_p95: 95th percentile of the times.
         latency_ms_iqr: Interquartile range of the times.
-        speedup: Dense time by this network's time, paired by round.
+        frames_per_s: Images per second at the median time.
+        pixels_per_s: Pixels of these images per second.
+        speedup: Dense time by this network's time, paired by round; also the gain in frames per second.
+        realisation_efficiency: Share of the MACs' speed-up that was measured: ``speedup * macs_kept``; ``None`` for
+            a network that the run did not cut.
+        file_size_bytes: Weights and buffers as a safetensors file, without training-only submodules.
+        peak_memory_mb: Most tensor memory in use in one forward pass of ``latency_batch_size`` images beyond
+            weights and images, in 10^6 bytes; ``None`` if it was not measured.
         device: Where it was measured.
         fingerprint: Hash of everything that can change this row.
 
@@ -99,20 +120,46 @@ class Row:
     fw_iou_percent: NonNegativeFloat
     classes_scored: PositiveInt
     miou_retention: NonNegativeFloat | None
+    pixel_accuracy_retention: NonNegativeFloat | None
+    boundary_iou_percent: NonNegativeFloat | None
+    small_objects: NonNegativeInt
+    small_object_recall_percent: NonNegativeFloat | None
+    logit_mse: NonNegativeFloat | None
+    argmax_agreement_percent: NonNegativeFloat | None
+    latency_batch_size: PositiveInt | None
     latency_ms_median: NonNegativeFloat | None
+    latency_ms_p95: NonNegativeFloat | None
     latency_ms_iqr: NonNegativeFloat | None
+    frames_per_s: NonNegativeFloat | None
+    pixels_per_s: NonNegativeFloat | None
     speedup: NonNegativeFloat | None
+    realisation_efficiency: NonNegativeFloat | None
+    file_size_bytes: PositiveInt
+    peak_memory_mb: NonNegativeFloat | None
     device: str
     fingerprint: str
 
     def __post_init__(self) -> None:
-        cut = {field: getattr(self, field) for field in CUT_FIELDS}
-        if len({value is None for value in cut.values()}) > 1:
-            raise ValueError(f"{cut} must be null together, for a network that this run did not cut")
-        if (self.latency_ms_median is None) != (self.latency_ms_iqr is None):
-            raise ValueError(f"latency_ms_iqr is {self.latency_ms_iqr!r}; median and iqr come together")
-        if self.speedup is not None and self.latency_ms_median is None:
-            raise ValueError(f"speedup is {self.speedup} without a latency_ms_median")
+        self._refuse_parts(CUT_FIELDS, "for a network that this run did not cut")
+        self._refuse_parts(LATENCY_FIELDS, "where nothing was timed")
+        self._refuse_parts(RECONSTRUCTION_FIELDS, "for the network that others are compared with")
+        self._refuse_alone("ratio_asked", "pruner")
+        self._refuse_alone("speedup", "latency_ms_median")
+        self._refuse_alone("realisation_efficiency", "speedup")
+        if (self.small_object_recall_percent is None) != (self.small_objects == 0):
+            raise ValueError(
+                f"small_object_recall_percent is {self.small_object_recall_percent} of {self.small_objects} "
+                "small_objects; it is null exactly where there are none"
+            )
+
+    def _refuse_parts(self, names: tuple[str, ...], where: str) -> None:
+        values = {name: getattr(self, name) for name in names}
+        if len({value is None for value in values.values()}) > 1:
+            raise ValueError(f"{values} must be null together, {where}")
+
+    def _refuse_alone(self, name: str, needed: str) -> None:
+        if getattr(self, name) is not None and getattr(self, needed) is None:
+            raise ValueError(f"{name} is {getattr(self, name)} without a {needed}")
 
 
 _ROW = TypeAdapter(Row)

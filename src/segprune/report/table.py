@@ -23,7 +23,7 @@ class Cell:
         model: Name of the architecture, as asked.
         pruner: The criterion, as asked.
         budget: What the ratio is a ratio of, as asked.
-        ratio: Fraction to remove, as asked.
+        ratio: Fraction to remove, as asked; ``None`` where a threshold decides.
         seed: Seed, as asked.
         status: ``done`` now, ``reused`` from the store, or ``failed``.
         reason: One line on why it failed; empty otherwise.
@@ -34,7 +34,7 @@ class Cell:
     model: str
     pruner: str
     budget: str
-    ratio: float
+    ratio: float | None
     seed: int
     status: Literal["done", "reused", "failed"]
     reason: str
@@ -62,27 +62,26 @@ def chain_table(rows: Sequence[Row]) -> str:
 def sweep_table(cells: Sequence[Cell]) -> str:
     """What a sweep found, one line per job: by pruner, then ratio, then what else differs.
 
-    Dataset, model, budget and seed are columns if they differ between the jobs.
+    Dataset, model, budget and seed are columns if they differ between the jobs; ``prepared`` if it occurs.
     """
     varying = [name for name in ("dataset", "model", "budget", "seed") if _differs(cells, name)]
-    ordered = sorted(cells, key=lambda c: (c.pruner, c.ratio, c.dataset, c.model, c.budget, c.seed))
-    titles = ["pruner", *varying, "asked", "reached", "MACs", "params"]
-    titles += ["dense", "pruned", "tuned", "kept", "ms", "speed-up", "status"]
-    body = [
-        [cell.pruner, *(str(getattr(cell, name)) for name in varying), *_outcome(cell)] for cell in ordered
-    ]
-    legend = (
-        "MACs, params: % kept. dense, pruned, tuned: mIoU % before the cut, after it, finetuned. "
-        "kept: last mIoU by dense mIoU."
-    )
+    ordered = sorted(cells, key=lambda c: (c.pruner, c.ratio or 0.0, c.dataset, c.model, c.budget, c.seed))
     rows = [row for cell in ordered for row in cell.rows]
+    prepared = ["prepared"] if any(row.stage == "prepared" for row in rows) else []
+    titles = ["pruner", *varying, "asked", "reached", "MACs", "params"]
+    titles += ["dense", *prepared, "pruned", "tuned", "kept", "ms", "speed-up", "status"]
+    body = [[_outcome(cell).get(title, _MISSING) for title in titles] for cell in ordered]
+    legend = "MACs, params: % kept. dense, pruned, tuned: mIoU % before the cut, after it, finetuned. "
+    legend += "prepared: mIoU % after the criterion's own training. " if prepared else ""
+    legend += "kept: last mIoU by dense mIoU."
     failures = [
-        f"FAILED {cell.pruner} {cell.ratio:g} seed {cell.seed}: {cell.reason}"
+        f"FAILED {cell.pruner} {_number(cell.ratio, '{:g}')} seed {cell.seed}: {cell.reason}"
         for cell in ordered
         if cell.status == "failed"
     ]
-    table = _aligned(titles, body, text_columns=1 + len(varying))
-    return "\n".join([*_header(rows), legend, table, *failures])
+    return "\n".join(
+        [*_header(rows), legend, _aligned(titles, body, text_columns=1 + len(varying)), *failures]
+    )
 
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:
@@ -120,29 +119,31 @@ def per_class_table(classes: Sequence[str], ious: Mapping[str, Sequence[float]])
     return table
 
 
-def _outcome(cell: Cell) -> list[str]:
-    """The columns of a cell that come from its rows, and its status."""
+def _outcome(cell: Cell) -> dict[str, str]:
+    """Column -> its text, for the columns that the cell can fill."""
     by_stage: dict[Stage, Row] = {row.stage: row for row in cell.rows}
     pruned = by_stage.get("pruned", by_stage.get("pruned_raw"))
     last = by_stage.get("finetuned", pruned)
-    miou = [
-        _number(row.miou_percent if row else None, "{:.2f}")
-        for row in (by_stage.get("dense", by_stage.get("start")), pruned, by_stage.get("finetuned"))
-    ]
-    status = "FAILED" if cell.status == "failed" else cell.status
-    if last is None:
-        return [f"{cell.ratio:.3f}", *[_MISSING] * 3, *miou, *[_MISSING] * 3, status]
-    return [
-        f"{cell.ratio:.3f}",
-        _number(last.ratio_reached, "{:.3f}"),
-        f"{100 * last.macs_kept:.1f}",
-        f"{100 * last.params_kept:.1f}",
-        *miou,
-        _number(last.miou_retention, "{:.3f}"),
-        _number(last.latency_ms_median, "{:.1f}"),
-        _number(last.speedup, "x{:.2f}"),
-        status,
-    ]
+    networks = {
+        "dense": by_stage.get("dense", by_stage.get("start")),
+        "prepared": by_stage.get("prepared"),
+        "pruned": pruned,
+        "tuned": by_stage.get("finetuned"),
+    }
+    found = {name: str(getattr(cell, name)) for name in ("pruner", "dataset", "model", "budget", "seed")}
+    found |= {name: f"{row.miou_percent:.2f}" for name, row in networks.items() if row is not None}
+    found["asked"] = _number(cell.ratio, "{:.3f}")
+    found["status"] = "FAILED" if cell.status == "failed" else cell.status
+    if last is not None:
+        found |= {
+            "reached": _number(last.ratio_reached, "{:.3f}"),
+            "MACs": f"{100 * last.macs_kept:.1f}",
+            "params": f"{100 * last.params_kept:.1f}",
+            "kept": _number(last.miou_retention, "{:.3f}"),
+            "ms": _number(last.latency_ms_median, "{:.1f}"),
+            "speed-up": _number(last.speedup, "x{:.2f}"),
+        }
+    return found
 
 
 def _header(rows: Sequence[Row]) -> list[str]:
@@ -162,7 +163,7 @@ def _cut_line(rows: Sequence[Row]) -> list[str]:
     cut = [row for row in rows if row.pruner is not None]
     described = {
         "pruner": [f"{row.pruner} ({row.scope})" for row in cut],
-        "removed": [f"{row.ratio_asked:.3f} of {row.budget} asked" for row in cut],
+        "removed": [f"{_number(row.ratio_asked, '{:.3f}')} of {row.budget} asked" for row in cut],
         "reached": [f"{row.ratio_reached:.3f}" for row in cut],
     }
     return [_listed(described)] if cut else []

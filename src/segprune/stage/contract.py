@@ -12,9 +12,9 @@ from typing import Any, Protocol
 from segprune import checkpoint
 from segprune.dataset.contract import SegData
 from segprune.errors import ConfigError
-from segprune.fit import Hardware
 from segprune.graph.group import PrunePlan
 from segprune.model.contract import SegmentationNet
+from segprune.step import Hardware
 from segprune.store import Entry, Store
 from segprune.tracking.contract import Tracker
 

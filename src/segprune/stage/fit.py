@@ -4,12 +4,14 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from segprune.fit import PROGRESS, Epoch, fit
+from segprune.fit import fit
 from segprune.schedule.schedule import Schedule, autocast_dtype
 from segprune.seed import derive
 from segprune.stage.contract import Context, Trail, identity, note_source, read_state, write_state
-from segprune.store import fingerprint
+from segprune.step import Epoch, Training
+from segprune.store import Entry, fingerprint
 
 CURVE = "curve.json"
 
@@ -35,44 +37,53 @@ class Fit:
         before = trail[-1] if trail else None
         key = fingerprint(
             self.word,
-            {
-                "about": ctx.about,
-                "data": ctx.data.identity.fit,
-                "weighted_by": None
-                if self.schedule.class_weights == "none"
-                else ctx.data.identity.calibration,
-                "select": ctx.data.identity.select if self.schedule.keep == "best" else None,
-                "device": ctx.hardware.device.type,
-                "autocast": str(autocast_dtype(self.schedule, ctx.hardware.device)),
-                "schedule": identity(self.schedule),
-                "seed": ctx.seed,
-                "from": before.fingerprint if before else None,
-            },
+            {**inputs_of(ctx, self.schedule), "from": before.fingerprint if before else None},
         )
 
         def make(folder: Path) -> None:
-            net, curve = fit(
-                before.net if before else ctx.build(),
-                ctx.data,
-                self.schedule,
+            training = Training(
+                data=ctx.data,
+                schedule=self.schedule,
                 seed=derive(ctx.seed, self.word),
                 hardware=ctx.hardware,
                 folder=folder,
-                on_epoch=lambda epoch: self._log(ctx, [epoch]),
+                on_epoch=lambda epoch: log_epochs(ctx, self.word, [epoch]),
             )
+            net, curve = fit(before.net if before else ctx.build(), training)
             (folder / CURVE).write_text(json.dumps([asdict(epoch) for epoch in curve]), encoding="utf-8")
             write_state(folder, ctx, net, before.plans if before else (), key)
-            (folder / PROGRESS).unlink(missing_ok=True)
 
         entry = ctx.store.get(self.word, key, make)
         note_source(entry, ctx, self.word)
         if entry.was_reused:
-            self._log(ctx, (Epoch(**epoch) for epoch in json.loads((entry.folder / CURVE).read_text())))
+            log_epochs(ctx, self.word, read_curve(entry))
         return (*trail, read_state(entry, ctx, self.makes, key))
 
-    def _log(self, ctx: Context, epochs: Iterable[Epoch]) -> None:
-        for epoch in epochs:
-            values = {f"{self.word}/loss": epoch.loss, f"{self.word}/lr": epoch.lr}
-            if epoch.select_miou_percent is not None:
-                values[f"{self.word}/val_miou"] = round(epoch.select_miou_percent, 2)
-            ctx.tracker.metrics(values, step=epoch.epoch + 1)
+
+def inputs_of(ctx: Context, schedule: Schedule) -> dict[str, Any]:
+    """What can change the result of a training besides the network it starts from, for its fingerprint."""
+    return {
+        "about": ctx.about,
+        "data": ctx.data.identity.fit,
+        "weighted_by": None if schedule.class_weights == "none" else ctx.data.identity.calibration,
+        "select": ctx.data.identity.select if schedule.keep == "best" else None,
+        "device": ctx.hardware.device.type,
+        "autocast": str(autocast_dtype(schedule, ctx.hardware.device)),
+        "schedule": identity(schedule),
+        "seed": ctx.seed,
+    }
+
+
+def read_curve(entry: Entry) -> list[Epoch]:
+    """What each epoch of a finished training did."""
+    return [Epoch(**epoch) for epoch in json.loads((entry.folder / CURVE).read_text(encoding="utf-8"))]
+
+
+def log_epochs(ctx: Context, word: str, epochs: Iterable[Epoch]) -> None:
+    """Track what epochs did, as metrics ``<word>/...`` with the number of the epoch as step."""
+    for epoch in epochs:
+        values = {f"{word}/loss": epoch.loss, f"{word}/lr": epoch.lr}
+        if epoch.select_miou_percent is not None:
+            values[f"{word}/val_miou"] = round(epoch.select_miou_percent, 2)
+        values |= {f"{word}/{name}": value for name, value in epoch.facts.items()}
+        ctx.tracker.metrics(values, step=epoch.epoch + 1)

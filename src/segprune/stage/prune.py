@@ -3,57 +3,35 @@
 import copy
 import json
 import logging
-import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Any, Literal
 
 import torch
-from pydantic import Field
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from segprune.budget.budget import Budget, Reached
+from segprune.budget.budget import Budget
 from segprune.budget.simulate import CostSimulator
-from segprune.dataset.contract import Batch
-from segprune.dataset.loading import calibration_batches
-from segprune.errors import BudgetError, CutError
-from segprune.graph.cut import cut, mask_error
-from segprune.graph.group import ChannelGroup, Scores
+from segprune.budget.threshold import Threshold
+from segprune.errors import BudgetError, ConfigError
+from segprune.graph.cut import cut
+from segprune.graph.group import ChannelGroup, PrunePlan, Scores
 from segprune.graph.trace import trace
-from segprune.loss import calibration_loss
 from segprune.model.contract import SegmentationNet
-from segprune.pruner.contract import Calibration, Pruner
-from segprune.seed import derive, seeded
-from segprune.stage.contract import (
-    Context,
-    NetState,
-    Trail,
-    identity,
-    note_source,
-    read_state,
-    write_state,
-)
+from segprune.pruner.contract import Calibration, Pruner, TrainedPruner
+from segprune.schedule.schedule import Schedule
+from segprune.seed import seeded
+from segprune.stage.calibration import CalibrationSet, buffers_of, reestimate_batchnorm
+from segprune.stage.contract import Context, NetState, Trail, identity, note_source, read_state, write_state
+from segprune.stage.fit import Fit
+from segprune.stage.prepare import Preparation
+from segprune.stage.rounds import Cut, Rounds
 from segprune.store import fingerprint
 
 log = logging.getLogger(__name__)
 PLAN, SCORES, RAW = "plan.json", "scores.safetensors", "raw_buffers.safetensors"
-LARGEST_MASK_ERROR = 1e-8
-"""A right cut is at 1e-15, a wrong channel index at 1e-2 or more."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CalibrationSet:
-    """Which training images score the channels and re-estimate the BN statistics.
-
-    Attributes:
-        images: How many, drawn without replacement; all when there are fewer.
-        batch_size: Images per batch; criteria that square per-batch gradients depend on it.
-    """
-
-    images: Annotated[int, Field(ge=2)]
-    batch_size: Annotated[int, Field(ge=2)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,36 +41,60 @@ class Prune:
     Attributes:
         pruner: Which channels matter.
         budget: What the ratio is a fraction of, and its guards.
-        ratio: Fraction to remove, in [0, 1).
+        ratio: Fraction to remove, in [0, 1); None for a budget that takes none.
+        rounds: In how many rounds; between two of them the network is trained and scored anew.
+        between: Schedule of that training; a criterion with a phase of its own repeats its phase instead.
+        weights: ``inherited`` from the network before the cut, or ``retrained`` from the initial ones of the dense
+            network, at the places that are left.
         calibration: Labelled training images the criterion and the BN re-estimation may see.
         aux_weight: Weight of auxiliary heads in the loss that gradients come from, as in training.
+
+    Raises:
+        ConfigError: The ratio or the rounds do not go with the budget or the criterion.
     """
 
     pruner: Pruner
-    budget: Budget
-    ratio: float
+    budget: Budget | Threshold
+    ratio: float | None
+    rounds: int
+    between: Schedule
+    weights: Literal["inherited", "retrained"]
     calibration: CalibrationSet
     aux_weight: float
     word: str = "prune"
 
+    def __post_init__(self) -> None:
+        ratio = self.budget.checked(self.ratio)
+        if self.rounds > 1 and ratio is None:
+            raise ConfigError(
+                f"rounds is {self.rounds}, but budget=threshold has no ratio that rounds could share. Take "
+                "rounds=1, or another budget."
+            )
+        if isinstance(self.pruner, TrainedPruner) and self.pruner.phase.needs_budget:
+            name = self.pruner.name
+            if self.rounds > 1:
+                raise ConfigError(
+                    f"rounds is {self.rounds}, but pruner={name} learns all widths together in one phase. "
+                    "Take rounds=1."
+                )
+            if ratio is None:
+                raise ConfigError(
+                    f"pruner={name} learns widths for a ratio, and budget=threshold has none. Take another budget."
+                )
+
     def __call__(self, ctx: Context, trail: Trail) -> Trail:
-        """The trail, the network right after the cut (``pruned_raw``), and with re-estimated BN (``pruned``)."""
+        """The trail and the networks made here.
+
+        They are the one after the criterion's training phase, if it has one (``prepared``), the one right after
+        the cut (``pruned_raw``), and that with re-estimated BN statistics (``pruned``).
+        """
+        learned = None
+        if isinstance(self.pruner, TrainedPruner):
+            state, learned = self._preparation(self.pruner)(ctx, trail[-1])
+            trail = (*trail, state)
         before = trail[-1]
-        key = fingerprint(
-            self.word,
-            {
-                "data": ctx.data.identity.calibration,
-                "size_hw": ctx.data.size_hw,
-                "seed": ctx.seed,
-                "from": before.fingerprint,
-                "pruner": identity(self.pruner),
-                "budget": identity(self.budget),
-                "ratio": self.ratio,
-                "calibration": identity(self.calibration),
-                "aux_weight": self.aux_weight,
-            },
-        )
-        entry = ctx.store.get(self.word, key, lambda folder: self._make(folder, ctx, before, key))
+        key = fingerprint(self.word, self._inputs(ctx, before))
+        entry = ctx.store.get(self.word, key, lambda folder: self._make(folder, ctx, before, learned, key))
         note_source(entry, ctx, self.word)
         ctx.tracker.file(entry.folder / PLAN, "prune")
         ctx.tracker.metrics(_metrics(json.loads((entry.folder / PLAN).read_text())))
@@ -104,64 +106,83 @@ class Prune:
         return (*trail, raw_state, pruned)
 
     def refuse_unreachable(self, ctx: Context) -> None:
-        """Check that the dense network can be cut that far at all, before it is trained.
+        """Check that the dense network can be prepared and cut that far at all, before it is trained.
 
         Raises:
-            BudgetError: It cannot.
+            BudgetError: It cannot be cut that far.
+            ConfigError: The criterion's training phase cannot run on it.
         """
         net = ctx.build().to(ctx.hardware.device)
         groups = trace(net)
+        if isinstance(self.pruner, TrainedPruner):
+            self.pruner.phase.refuse(net, groups)
         self.budget.refuse_unreachable(groups, self.ratio, CostSimulator(net, groups, ctx.data.size_hw))
 
-    def _make(self, folder: Path, ctx: Context, before: NetState, key: str) -> None:
-        net, groups = before.net, trace(before.net)
-        batches = self._batches(ctx)
-        started = time.perf_counter()
-        scores = self._scores(ctx, net, groups, batches)
-        scoring_s = time.perf_counter() - started
-        simulator = CostSimulator(net, groups, ctx.data.size_hw)
-        reached = self.budget(
-            groups, scores, ratio=self.ratio, paper_scope=self.pruner.scope, simulator=simulator
+    def _preparation(self, pruner: TrainedPruner) -> Preparation:
+        return Preparation(
+            phase=pruner.phase,
+            calibration=self.calibration,
+            aux_weight=self.aux_weight,
+            budget=self.budget,
+            ratio=self.ratio,
         )
-        small = cut(net, reached.plan)
-        error = mask_error(net, small, groups, reached.plan)
-        if not error <= LARGEST_MASK_ERROR:
-            raise CutError(
-                f"the cut {type(net).__name__} differs from the network with the same channels set to zero by "
-                f"{error:.1e} (float64, relative; at most {LARGEST_MASK_ERROR:.0e}): its channel groups are "
-                "wrong, so no result of this cut can be trusted. Give traced_logits every coupling of channels."
-            )
-        log.info("%s", _line(self.pruner.name, self.budget.of, reached, error))
-        save_file(_buffers(small), folder / RAW)
-        reestimate_batchnorm(small, batches)
-        save_file({name: score.contiguous() for name, score in scores.items()}, folder / SCORES)
-        report = _report(self.pruner.name, self.budget.of, groups, reached)
-        report |= {"mask_error": error, "scoring_s": round(scoring_s, 3)}
-        (folder / PLAN).write_text(json.dumps(report, indent=1), encoding="utf-8")
-        write_state(folder, ctx, small, (*before.plans, reached.plan), key)
 
-    def _batches(self, ctx: Context) -> list[Batch]:
-        device = ctx.hardware.device
-        drawn = calibration_batches(
-            ctx.data.calibration,
-            count=self.calibration.images,
-            batch_size=self.calibration.batch_size,
-            seed=derive(ctx.seed, "calibration"),
+    def _inputs(self, ctx: Context, before: NetState) -> dict[str, Any]:
+        return {
+            "data": ctx.data.identity.calibration,
+            "size_hw": ctx.data.size_hw,
+            "seed": ctx.seed,
+            "from": before.fingerprint,
+            "pruner": identity(self.pruner),
+            "budget": identity(self.budget),
+            "ratio": self.ratio,
+            "rounds": self.rounds,
+            "between": identity(self.between) if self.rounds > 1 else None,
+            "weights": self.weights,
+            "calibration": identity(self.calibration),
+            "aux_weight": self.aux_weight,
+        }
+
+    def _make(
+        self, folder: Path, ctx: Context, before: NetState, learned: Mapping[str, Tensor] | None, key: str
+    ) -> None:
+        calibration = replace(self.calibration.calibration(ctx, self.aux_weight), learned=learned)
+        rounds = Rounds(
+            score=lambda net, groups: self._scores(ctx, net, groups, calibration),
+            scope=self.pruner.scope,
+            budget=self.budget,
+            ratio=self.ratio,
+            count=self.rounds,
+            train_between=lambda net, plans, number: self._train_between(
+                ctx,
+                NetState(name="cut", net=net, plans=(*before.plans, *plans), fingerprint=f"{key}-{number}"),
+                calibration,
+                number,
+            ),
         )
-        return [
-            Batch(image.to(device, memory_format=torch.channels_last), label.to(device))
-            for image, label in drawn
-        ]
+        result = rounds(before.net, ctx.data.size_hw)
+        log.info("%s", _line(self.pruner.name, self.budget.of, result))
+        plans = (*before.plans, *result.plans)
+        small = result.net if self.weights == "inherited" else _initial(ctx, plans)
+        save_file(dict(buffers_of(small)), folder / RAW)
+        reestimate_batchnorm(small, calibration.batches)
+        save_file({name: score.contiguous() for name, score in result.scores.items()}, folder / SCORES)
+        report = _report(self.pruner.name, self.budget.of, result)
+        (folder / PLAN).write_text(json.dumps(report, indent=1), encoding="utf-8")
+        write_state(folder, ctx, small, plans, key)
+
+    def _train_between(
+        self, ctx: Context, state: NetState, calibration: Calibration, number: int
+    ) -> SegmentationNet:
+        reestimate_batchnorm(state.net, calibration.batches)
+        if isinstance(self.pruner, TrainedPruner):
+            return self._preparation(self.pruner)(ctx, state)[0].net
+        fit = Fit(word=f"between_{number}", makes="between", schedule=self.between)
+        return fit(ctx, (state,))[-1].net
 
     def _scores(
-        self, ctx: Context, net: SegmentationNet, groups: Sequence[ChannelGroup], batches: Sequence[Batch]
+        self, ctx: Context, net: SegmentationNet, groups: Sequence[ChannelGroup], calibration: Calibration
     ) -> Scores:
-        calibration = Calibration(
-            batches=batches,
-            loss=calibration_loss(ignore_index=ctx.data.ignore_index, aux_weight=self.aux_weight),
-            device=ctx.hardware.device,
-            seed=derive(ctx.seed, "pruner"),
-        )
         with seeded(ctx.seed, "pruner"):
             scores = self.pruner(net, groups, calibration)
         for group in groups:
@@ -174,44 +195,29 @@ class Prune:
         return scores
 
 
-@torch.no_grad()
-def reestimate_batchnorm(net: SegmentationNet, batches: Sequence[Batch]) -> None:
-    """Set BN running statistics, in place, to their averages over the batches; no weight changes.
-
-    Only BN layers run in training mode, so dropout stays off. Batches have at least two images, since a BN
-    over 1x1 maps has no variance otherwise.
-    """
-    norms = [
-        m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats
-    ]
-    momenta = [norm.momentum for norm in norms]
-    net.eval()
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # cumulative average: every batch counts the same
-        norm.train()
-    for batch in batches:
-        net.all_logits(batch.image)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    net.eval()
+def _initial(ctx: Context, plans: Sequence[PrunePlan]) -> SegmentationNet:
+    """The cut network with the weights that the dense one began its training with."""
+    net = ctx.build().to(ctx.hardware.device).eval()
+    for plan in plans:
+        net = cut(net, plan)
+    return net
 
 
-def _buffers(net: nn.Module) -> dict[str, Tensor]:
-    parameters = dict(net.named_parameters())
-    return {k: v.detach().cpu().clone() for k, v in net.state_dict().items() if k not in parameters}
-
-
-def _report(pruner: str, unit: str, groups: Sequence[ChannelGroup], reached: Reached) -> dict[str, object]:
+def _report(pruner: str, unit: str, result: Cut) -> dict[str, object]:
+    reached = result.reached
     return {
         "pruner": pruner,
         "budget": unit,
         **{name: value for name, value in asdict(reached).items() if name != "plan"},
         "layers": [
             {"layer": g.name, "channels": g.size, "kept": g.size - len(reached.plan.get(g.name, ()))}
-            for g in groups
+            for g in result.groups
         ],
         "plan": {name: list(channels) for name, channels in reached.plan.items()},
+        "rounds": len(result.plans),
+        "mask_error": result.error,
+        "scoring_s": round(result.scoring_s, 3),
+        "scoring_peak_mb": round(result.scoring_peak_mb, 1),
     }
 
 
@@ -219,12 +225,17 @@ def _metrics(report: dict[str, float]) -> dict[str, float]:
     removed = {
         f"prune/{unit}_removed": round(100 * report[unit], 2) for unit in ("channels", "macs", "params")
     }
-    return {**removed, "prune/scoring_s": report["scoring_s"], "prune/mask_error": report["mask_error"]}
+    proof_and_price = {
+        f"prune/{name}": report[name] for name in ("scoring_s", "scoring_peak_mb", "mask_error")
+    }
+    return removed | proof_and_price
 
 
-def _line(pruner: str, unit: str, reached: Reached, error: float) -> str:
+def _line(pruner: str, unit: str, result: Cut) -> str:
+    reached = result.reached
+    asked = "" if reached.asked is None else f"asked to remove {reached.asked:.1%} of {unit}; "
     return (
-        f"{pruner}: asked to remove {reached.asked:.1%} of {unit}; removed {reached.channels:.1%} of channels, "
+        f"{pruner}: {asked}removed {reached.channels:.1%} of channels, "
         f"{reached.macs:.1%} of MACs, {reached.params:.1%} of params ({reached.scope} ranking); cut proven, "
-        f"error {error:.0e}"
+        f"error {result.error:.0e}"
     )

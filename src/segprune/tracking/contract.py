@@ -106,6 +106,12 @@ class Tracking(Protocol):
             How many there were; 0 if the store failed.
         """
 
+    def end(self, run_id: str, /) -> None:
+        """End as KILLED a run that still counts as running since its process died.
+
+        A failure of the store is logged, never raised.
+        """
+
     def discard(self, run_id: str, /) -> None:
         """Delete a run that came to nothing, e.g. a sweep whose command was wrong; it stays restorable.
 

@@ -94,6 +94,16 @@ class MlflowTracking:
             LOG.warning("Jobs of the sweep may still be shown as running: %s", _reason(error, uri))
         return 0
 
+    def end(self, run_id: str, /) -> None:
+        """End a run whose process died, see ``contract.Tracking``; a failure is logged."""
+        uri = self._uri()
+        try:
+            client = open_client(uri)
+            if client.get_run(run_id).info.status == "RUNNING":
+                client.set_terminated(run_id, status="KILLED")
+        except all_failures() as error:
+            LOG.warning("The run %s may still be shown as running: %s", run_id, _reason(error, uri))
+
     def discard(self, run_id: str, /) -> None:
         """Delete a run that came to nothing, see ``contract.Tracking``; a failure is logged."""
         uri = self._uri()

@@ -25,6 +25,10 @@ class SilentTracking:
         del parent_run_id
         return 0
 
+    def end(self, run_id: str, /) -> None:
+        """There is none."""
+        del run_id
+
     def discard(self, run_id: str, /) -> None:
         """There is none."""
         del run_id

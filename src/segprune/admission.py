@@ -1,0 +1,116 @@
+"""What weights and plans from a file must be before a network takes them.
+
+A cut removes whole channels and changes nothing else, so most of what a damaged or forged file could hold shows.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from segprune.errors import CheckpointError
+from segprune.graph.group import PrunePlan
+from segprune.graph.trace import TRACE_SIZE_HW, Conv
+from segprune.measure.eval_mode import eval_mode
+from segprune.model.contract import SegmentationNet
+
+
+def refuse_other_tensors(net: SegmentationNet, weights: Mapping[str, Tensor], *, source: Path) -> None:
+    """Compare weights with those of the dense network, whose first two axes a cut makes shorter.
+
+    Names that only one of them has are left to the strict load, which names them all.
+
+    Raises:
+        CheckpointError: A tensor is larger, or has other axes or another number format.
+    """
+    for name, whole in net.state_dict().items():
+        if name not in weights:
+            continue
+        dtype, shape = weights[name].dtype, weights[name].shape
+        is_part = all(1 <= here <= there for here, there in zip(shape[:2], whole.shape[:2], strict=False))
+        is_alike = len(shape) == whole.dim() and shape[2:] == whole.shape[2:] and dtype == whole.dtype
+        if not is_part or not is_alike:
+            raise CheckpointError(
+                f"{source} holds {name!r} of shape {tuple(shape)} and {dtype}, which is no part of one of shape "
+                f"{tuple(whole.shape)} and {whole.dtype}; it belongs to another architecture. Choose the model "
+                "and dataset that the checkpoint was made with."
+            )
+
+
+def refuse_not_finite(weights: Mapping[str, Tensor], *, source: Path) -> None:
+    """Look for infinities and NaN.
+
+    Raises:
+        CheckpointError: There is one.
+    """
+    for name, tensor in weights.items():
+        if not tensor.isfinite().all():
+            raise CheckpointError(
+                f"{source}: {name!r} holds values that are not finite, so nothing can be measured on this network. "
+                "Its training diverged: lower the learning rate, lengthen the warm-up, or set grad_clip."
+            )
+
+
+def widths(net: nn.Module) -> dict[str, int]:
+    """Output channels of every layer that a plan can name."""
+    layers = ((name, layer) for name, layer in net.named_modules() if isinstance(layer, Conv | nn.Linear))
+    return {
+        name: layer.out_channels if isinstance(layer, Conv) else layer.out_features for name, layer in layers
+    }
+
+
+def refuse_other_plans(
+    plans: Sequence[PrunePlan], dense: Mapping[str, int], now: Mapping[str, int], *, source: Path
+) -> None:
+    """Check that plans lead from the widths of the dense network to those that the loaded one has.
+
+    Args:
+        plans: Every cut, in order.
+        dense: Layer -> width before them.
+        now: Layer -> width of the loaded weights.
+        source: Where they are from.
+
+    Raises:
+        CheckpointError: They cut what is not there, or other widths are left.
+    """
+    left = dict(dense)
+    for plan in plans:
+        for name, channels in plan.items():
+            if name not in left:
+                raise CheckpointError(f"{source}: a plan cuts {name!r}, which is no layer of the network")
+            if list(channels) != sorted({c for c in channels if 0 <= c < left[name]}):
+                raise CheckpointError(
+                    f"{source}: a plan cuts the channels {list(channels)[:8]} of {name!r}; they must be ascending, "
+                    f"from 0 to {left[name] - 1}"
+                )
+            left[name] -= len(channels)
+    cut = {name for plan in plans for name, channels in plan.items() if channels}
+    for name in sorted(cut or left):  # without a cut, every width is that of the dense network
+        if left[name] != now[name]:
+            raise CheckpointError(
+                f"{source}: the plans leave {left[name]} channels of {name!r}, the weights have {now[name]}; they "
+                "are not from one checkpoint"
+            )
+
+
+def refuse_misfit(net: SegmentationNet, classes: Sequence[str] | None, *, source: Path) -> None:
+    """Run a loaded network once on a small image.
+
+    Args:
+        net: The network, with its weights.
+        classes: What the file says that its logits mean; None when it does not.
+        source: Where they are from.
+
+    Raises:
+        CheckpointError: Its layers do not fit each other, or a head has another number of classes.
+    """
+    image = torch.zeros(1, 3, *TRACE_SIZE_HW, dtype=next(net.parameters()).dtype)
+    try:
+        with eval_mode(net), torch.no_grad():
+            heads = [logits.shape[1] for logits in net.all_logits(image)]
+    except RuntimeError as error:
+        reason = str(error).split("\n")[0]
+        raise CheckpointError(f"{source} holds layers that do not fit each other: {reason}") from error
+    if classes is not None and set(heads) != {len(classes)}:
+        raise CheckpointError(f"{source} has logits for {heads} classes, but names {len(classes)}")

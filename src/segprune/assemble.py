@@ -1,0 +1,176 @@
+"""From the checked configuration to a run: its stages, its network, its hardware; nothing is read or built yet."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from segprune import checkpoint
+from segprune.compose import Job, Settings, component, job_of_this_process, settings_of, target
+from segprune.dataset.contract import SegData
+from segprune.errors import CheckpointError, ConfigError
+from segprune.model.contract import SegmentationNet
+from segprune.seed import seeded
+from segprune.stage.contract import Stage, source_digest
+from segprune.stage.eval import RowFacts
+from segprune.stage.fit import Fit
+from segprune.stage.prune import Prune
+from segprune.step import Hardware
+from segprune.tracking.contract import Tracking
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A run whose every argument was checked; nothing has been read, built or tracked yet.
+
+    Attributes:
+        name: Shown in the runs table.
+        job: What Hydra knows about it.
+        settings: The checked root of its configuration.
+        values: The whole configuration as plain values.
+        stages: In order.
+        build: Number of classes -> dense network.
+        model_source: Digest of the code that builds it.
+        load_data: Reads and checks the dataset.
+        tracking: Where it is tracked.
+    """
+
+    name: str
+    job: Job
+    settings: Settings
+    values: Mapping[str, Any]
+    stages: Sequence[Stage]
+    build: Callable[[int], SegmentationNet]
+    model_source: str
+    load_data: Callable[[], SegData]
+    tracking: Tracking
+
+
+def checked(cfg: DictConfig) -> Run:
+    """The run of a composed configuration.
+
+    Raises:
+        ConfigError: A key is unknown, missing or out of its range.
+        CheckpointError: The checkpoint to start from is none, or of another model.
+    """
+    job = job_of_this_process()
+    settings, values = settings_of(cfg)
+    _refuse_foreign_checkpoint(settings)
+    name = run_name(settings, job)
+    return Run(
+        name=name,
+        job=job,
+        settings=settings,
+        values=values,
+        stages=stages_of(settings, job, name),
+        build=network_builder(settings),
+        model_source=source_digest(target(settings.model, "model", settings.extensions)),
+        load_data=component(settings.dataset, "dataset", extensions=settings.extensions),
+        tracking=component(settings.tracking, "tracking", extensions=settings.extensions)(),
+    )
+
+
+def run_name(settings: Settings, job: Job) -> str:
+    """``<pruner>-r<ratio>-s<seed>``, or ``dense-s<seed>`` for a chain that does not prune.
+
+    Rounds and retrained weights are named where they are not the usual ones; a budget without a ratio has ``t``
+    and its threshold.
+    """
+    if "prune" not in settings.stages:
+        return f"dense-s{settings.seed}"
+    much = f"t{settings.budget['threshold']:g}" if settings.ratio is None else f"r{settings.ratio:g}"
+    rounds = f"-{settings.rounds}x" if settings.rounds > 1 else ""
+    weights = "" if settings.weights == "inherited" else f"-{settings.weights}"
+    return f"{job.choices['pruner']}-{much}{rounds}{weights}-s{settings.seed}"
+
+
+def stages_of(settings: Settings, job: Job, name: str) -> list[Stage]:
+    """The configured stages, every argument checked."""
+
+    def part(key: str, *runtime: str) -> Callable[..., Any]:
+        return component(getattr(settings, key), key, extensions=settings.extensions, runtime=runtime)
+
+    train, pruner, budget = part("train")(), part("pruner")(), part("budget")()
+    facts = RowFacts(
+        run=name,
+        model=job.choices["model"],
+        pruner=job.choices["pruner"],
+        budget=budget.of,
+        scope=budget.ranking(pruner.scope),
+        ratio=settings.ratio,
+    )
+    stages: dict[str, Stage] = {
+        "train": Fit(word="train", makes="dense", schedule=train),
+        "prune": Prune(
+            pruner=pruner,
+            budget=budget,
+            ratio=settings.ratio,
+            rounds=settings.rounds,
+            between=part("between")(),
+            weights=settings.weights,
+            calibration=part("calibration")(),
+            aux_weight=train.aux_weight,
+        ),
+        "finetune": Fit(word="finetune", makes="finetuned", schedule=part("finetune")()),
+        "eval": part("eval", "facts", "word")(facts=facts),
+    }
+    return [stages[word] for word in settings.stages]
+
+
+def network_builder(settings: Settings) -> Callable[[int], SegmentationNet]:
+    """Number of classes -> the dense network with its seeded initial weights."""
+    make = component(settings.model, "model", extensions=settings.extensions, runtime=("num_classes",))
+
+    def build(num_classes: int) -> SegmentationNet:
+        with seeded(settings.seed, "model"):
+            net: SegmentationNet = make(num_classes=num_classes)
+        return net
+
+    return build
+
+
+def hardware_of(settings: Settings) -> Hardware:
+    """The device, with torch's threads set.
+
+    Raises:
+        ConfigError: The device does not exist here.
+    """
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    wanted = settings.device
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(wanted)
+        if device.type not in ("cpu", "cuda"):
+            raise RuntimeError(f"segprune does not run on {device.type}")
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"device is {settings.device!r}, which cannot be used here: {reason}. Allowed are auto, cpu, and cuda "
+            "or cuda:<n> on a machine with such a GPU and a CUDA build of torch."
+        ) from error
+    return Hardware(device=device, workers=settings.workers)
+
+
+def _refuse_foreign_checkpoint(settings: Settings) -> None:
+    """Compare a checkpoint with the configured model before anything is loaded.
+
+    Raises:
+        CheckpointError: It is no checkpoint, or of another model.
+    """
+    if settings.checkpoint is None:
+        return
+    made = checkpoint.describe(settings.checkpoint).get("model", {})
+    wrong = [
+        f"model.{key} is {settings.model.get(key)!r}, the checkpoint was made with {made.get(key)!r}"
+        for key in sorted({*settings.model, *made} - {"weights"})
+        if settings.model.get(key) != made.get(key)
+    ]
+    if wrong:
+        raise CheckpointError(
+            f"{settings.checkpoint} holds another network: {'; '.join(wrong)}. Give the model it was made with."
+        )

@@ -1,0 +1,74 @@
+"""Removal below a threshold: no fraction is asked for, the scores decide how much goes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from pydantic import Field, PositiveFloat
+
+from segprune.budget.allocate import Allocation
+from segprune.budget.reached import Reached, reached_by
+from segprune.budget.simulate import CostSimulator, Unit
+from segprune.errors import ConfigError
+from segprune.graph.group import ChannelGroup, PrunePlan, Scores
+from segprune.pruner.contract import Scope
+
+
+@dataclass(frozen=True, kw_only=True)
+class Threshold:
+    """Every channel with a score below the threshold goes, as far as the floor allows.
+
+    For criteria whose scores mean something by themselves, such as the scales of Network Slimming
+    (arXiv:1708.06519). What is removed differs from method to method, so methods cannot be compared by it.
+
+    Attributes:
+        threshold: Channels with a lower score go.
+        floor: Fraction of each group's channels that always stays; the best ones do.
+        round_to: Kept widths are multiples of this, the closest ones.
+    """
+
+    of: ClassVar[Unit] = "channels"
+    threshold: PositiveFloat
+    floor: Annotated[float, Field(ge=0, lt=1)]
+    round_to: Annotated[int, Field(ge=1)]
+
+    def ranking(self, paper_scope: Scope) -> Scope:
+        """One threshold for all groups, wherever the paper ranks."""
+        del paper_scope
+        return "global"
+
+    def checked(self, ratio: float | None) -> None:
+        """No ratio, which there must not be.
+
+        Raises:
+            ConfigError: There is one.
+        """
+        if ratio is not None:
+            raise ConfigError(
+                f"ratio is {ratio:g}, but budget=threshold removes what scores below budget.threshold="
+                f"{self.threshold:g}, however much that is. Leave ratio out, or take another budget."
+            )
+
+    def refuse_unreachable(
+        self, groups: Sequence[ChannelGroup], ratio: float | None, simulator: CostSimulator
+    ) -> None:
+        """Nothing is out of reach where nothing is asked for."""
+        del groups, simulator
+        self.checked(ratio)
+
+    def __call__(
+        self,
+        groups: Sequence[ChannelGroup],
+        scores: Scores,
+        *,
+        ratio: float | None,
+        paper_scope: Scope,
+        simulator: CostSimulator,
+        gone: PrunePlan | None = None,
+    ) -> Reached:
+        """The plan without the channels below the threshold."""
+        self.checked(ratio)
+        allocation = Allocation(groups, scores, floor=self.floor, round_to=self.round_to, gone=gone)
+        below = {name: int((score < self.threshold).sum()) for name, score in scores.items()}
+        plan = allocation.plan({name: allocation.nearest(name, count) for name, count in below.items()})
+        return reached_by(plan, simulator, scope=self.ranking(paper_scope), asked=None)

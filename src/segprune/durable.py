@@ -1,0 +1,77 @@
+"""Writing so that a power cut or a kill at any moment leaves the old file or the new one, never half of one."""
+
+import errno
+import hashlib
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+REMEDIES = {
+    errno.ENOSPC: "Free disk space",
+    errno.EDQUOT: "Free disk space or have the quota raised",
+    errno.EROFS: "Make the disk writable",
+    errno.EACCES: "Make it readable and writable",
+    errno.EPERM: "Make it readable and writable",
+    errno.EIO: "See whether the disk is well",
+    errno.EFBIG: "Have the limit on file sizes raised",
+}
+"""What to do when a disk refuses, by the number of the error."""
+
+
+class Checked(io.BufferedWriter):
+    """A file that knows the SHA-256 of all that is written into it, one write after the other."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path, "w"))
+        self.sha256 = hashlib.sha256()
+
+    def write(self, data: Any, /) -> int:
+        """Write bytes at the end."""
+        self.sha256.update(data)
+        return super().write(data)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Checked]:
+    """A file to write into; it takes the path's place, whole and on the disk, when the block ends well."""
+    unfinished = path.with_suffix(".tmp")
+    try:
+        with Checked(unfinished) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+        sync(path.parent)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's bytes, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network disks cannot do this for folders
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def sha256(path: Path) -> str:
+    """64 hex digits of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def ends_in_its_checksum(path: Path) -> bool:
+    """Whether the last 32 bytes of a file are the SHA-256 of all bytes before them."""
+    left, digest = path.stat().st_size - 32, hashlib.sha256()
+    with path.open("rb") as file:
+        while left > 0 and (block := file.read(min(left, 1 << 20))):
+            digest.update(block)
+            left -= len(block)
+        return file.read() == digest.digest()

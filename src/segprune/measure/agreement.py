@@ -1,0 +1,102 @@
+"""How well a criterion foresees what the oracle measures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segprune.graph.group import Scores
+
+Unit = tuple[str, int]
+"""Group name and one of its channels."""
+Scope = Literal["local", "global"]
+"""Ranked together are the probed channels of a group, or all of them."""
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """How far a criterion and the oracle agree on which of the probed channels to remove.
+
+    Attributes:
+        k: Number of channels that either would remove.
+        precision_at_k: Fraction of the criterion's k that are among the oracle's; None for k = 0.
+        expected_precision: What random scores reach on average; None for k = 0.
+        precision_gain: 0: as random scores, 1: as the oracle; None where random scores do as well.
+        spearman: Rank correlation; None where one side is constant.
+    """
+
+    k: int
+    precision_at_k: float | None
+    expected_precision: float | None
+    precision_gain: float | None
+    spearman: float | None
+
+
+def values_of(scores: Scores, units: Sequence[Unit]) -> Values:
+    """(U,) the criterion's score of each unit."""
+    return np.array([float(scores[name][channel]) for name, channel in units], dtype=np.float64)
+
+
+def lowest(values: Values, units: Sequence[Unit], ratio: float, scope: Scope) -> tuple[int, ...]:
+    """Positions in ``units`` of the lowest of the (U,) values, round(ratio N) of N that are ranked together.
+
+    Ties are settled by the order of the units.
+    """
+    found: list[int] = []
+    for members in _ranked_together(units, scope):
+        order = members[np.argsort(values[members], kind="stable")]
+        found += order[: round(ratio * len(order))].tolist()
+    return tuple(sorted(found))
+
+
+def agreement(
+    scores: Scores, changes: Values, units: Sequence[Unit], ratio: float, scope: Scope
+) -> Agreement:
+    """Compare a criterion with the oracle, to which a channel matters as much as its removal changes the loss.
+
+    In local scope, channels are counted over all groups, and the groups' correlations averaged, weighted with
+    their numbers of probed channels; groups where either side is constant have no correlation.
+
+    Args:
+        scores: Of the criterion, higher = keep.
+        changes: (U,) signed loss change of each unit.
+        units: The probed channels.
+        ratio: Fraction of channels that would be removed.
+        scope: Where both are ranked.
+    """
+    score, importance = values_of(scores, units), np.abs(changes)
+    mine, best = (set(lowest(values, units, ratio, scope)) for values in (score, importance))
+    together = _ranked_together(units, scope)
+    precision = expected = gain = None
+    if best:
+        precision = len(mine & best) / len(best)
+        expected = sum(round(ratio * len(members)) ** 2 / len(members) for members in together) / len(best)
+        gain = (precision - expected) / (1 - expected) if expected < 1 else None
+    correlations = [(_spearman(score[members], importance[members]), len(members)) for members in together]
+    defined = [(value, weight) for value, weight in correlations if value is not None]
+    return Agreement(
+        k=len(best),
+        precision_at_k=precision,
+        expected_precision=expected,
+        precision_gain=gain,
+        spearman=sum(value * weight for value, weight in defined) / sum(weight for _, weight in defined)
+        if defined
+        else None,
+    )
+
+
+def _ranked_together(units: Sequence[Unit], scope: Scope) -> list[NDArray[np.int64]]:
+    """Positions in ``units``, one array per ranking."""
+    names = np.array([name if scope == "local" else "" for name, _ in units])
+    return [np.flatnonzero(names == name) for name in dict.fromkeys(names.tolist())]
+
+
+def _spearman(first: Values, second: Values) -> float | None:
+    from scipy.stats import spearmanr
+
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        return None
+    return float(spearmanr(first, second).statistic)

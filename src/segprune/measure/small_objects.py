@@ -1,0 +1,54 @@
+"""Small-object recall: how many of the small things in the labels a network still finds."""
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+def small_objects(label: NDArray[np.int16], scored: NDArray[np.bool_], *, area: float) -> NDArray[np.int32]:
+    """Number the small objects of one image.
+
+    An object is a connected part of one class, diagonal neighbours included; it is small if it has fewer pixels
+    than ``area`` of the image. Every class counts: a patch of sky between leaves is an object too.
+
+    Args:
+        label: (h, w), 0..K-1 where it is scored.
+        scored: (h, w).
+        area: Fraction of the image's pixels.
+
+    Returns:
+        (h, w): 0 outside of small objects, 1, 2, ... inside.
+    """
+    objects = np.zeros(label.shape, np.int32)
+    found = 0
+    for value in np.unique(label[scored]):
+        mask = ((label == value) & scored).astype(np.uint8)
+        left, top, width, height = cv2.boundingRect(mask)
+        window = (slice(top, top + height), slice(left, left + width))
+        _, parts, stats, _ = cv2.connectedComponentsWithStats(mask[window], connectivity=8)
+        is_small = stats[:, cv2.CC_STAT_AREA] < area * label.size  # (parts,)
+        is_small[0] = False  # the background
+        number = np.where(is_small, found + np.cumsum(is_small), 0)
+        objects[window] += number[parts].astype(np.int32)
+        found += int(is_small.sum())
+    return objects
+
+
+def small_object_counts(
+    prediction: NDArray[np.int16], label: NDArray[np.int16], objects: NDArray[np.int32]
+) -> Tensor:
+    """How many small objects there are and how many are recalled: at least half of their pixels are right.
+
+    Args:
+        prediction: (h, w).
+        label: (h, w).
+        objects: (h, w), from ``small_objects``.
+
+    Returns:
+        (2,) int64: objects, recalled ones; add them up over a split.
+    """
+    sizes = np.bincount(objects.ravel())[1:]
+    right = np.bincount(objects[prediction == label], minlength=len(sizes) + 1)[1:]
+    return torch.tensor([len(sizes), int((2 * right >= sizes).sum())])

@@ -1,0 +1,208 @@
+"""Commands as operating system processes, a few at a time; what one of them does cannot touch the others."""
+
+import logging
+import os
+import signal
+import subprocess
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Annotated, Any
+
+from pydantic import Field
+
+from segprune import stop
+
+log = logging.getLogger(__name__)
+OUTPUT = "stdout.log"
+POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One command.
+
+    Attributes:
+        label: What people call it.
+        asked: What it was asked to do, for its status file.
+        command: The program and its arguments.
+        environment: Variables in addition to those of this process.
+        folder: Where its output goes; made if missing.
+    """
+
+    label: str
+    asked: Mapping[str, Any]
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    folder: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class End:
+    """How a process ended.
+
+    Attributes:
+        seconds: How long it ran.
+        code: Its exit code; negative: the signal that killed it.
+        fault: What its exit says against it; empty for a good end.
+        was_overdue: Whether it was stopped because it took too long.
+        was_stopped: Whether it was stopped because the pool was.
+    """
+
+    seconds: float
+    code: int
+    fault: str
+    was_overdue: bool
+    was_stopped: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """How many processes at a time, and what each may use.
+
+    Attributes:
+        jobs: Processes at a time; each gets an equal share of the CPU cores unless ``OMP_NUM_THREADS`` is set.
+        gpus: Values of ``CUDA_VISIBLE_DEVICES``, dealt out in turns; empty: every process sees every GPU.
+        timeout_s: A process that takes longer is stopped; None: no limit.
+        grace_s: Time to end by itself for a process that is asked to; then it is killed.
+    """
+
+    jobs: Annotated[int, Field(ge=1)]
+    gpus: list[int | str]
+    timeout_s: Annotated[float, Field(gt=0)] | None
+    grace_s: Annotated[float, Field(gt=0)]
+
+    def run(
+        self, tasks: Sequence[Task], before: Callable[[Task], None], after: Callable[[Task, End], None]
+    ) -> None:
+        """Run all tasks; when it is left early, by Ctrl-C or an exception, no process stays behind.
+
+        Args:
+            tasks: What to run, in this order.
+            before: Called before a process is started; its folder is there.
+            after: Called when it is over.
+        """
+        waiting, live = deque(tasks), dict[int, _Process]()
+        try:
+            while waiting or live:
+                for slot in [slot for slot in range(self.jobs) if slot not in live]:
+                    if waiting:
+                        task = waiting.popleft()
+                        task.folder.mkdir(parents=True, exist_ok=True)
+                        before(task)
+                        live[slot] = _Process(task, {**self._share(slot), **task.environment})
+                stop.if_asked()
+                time.sleep(POLL_SECONDS)
+                for slot, process in list(live.items()):
+                    process.watch(self.timeout_s, self.grace_s)
+                    if process.is_over():
+                        del live[slot]
+                        after(process.task, process.end(self.timeout_s))
+        finally:
+            try:
+                self._stop(live.values())
+            finally:
+                for process in live.values():
+                    after(process.task, process.end(self.timeout_s))
+
+    def _share(self, slot: int) -> dict[str, str]:
+        """The variables that give a process its part of the machine."""
+        threads = max(1, _cores() // self.jobs)
+        mine = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
+        if self.gpus:
+            mine["CUDA_VISIBLE_DEVICES"] = str(self.gpus[slot % len(self.gpus)])
+        return mine
+
+    def _stop(self, processes: Iterable["_Process"]) -> None:
+        processes = list(processes)
+        try:
+            if processes:
+                log.info("stopping %d jobs; Ctrl-C kills them at once", len(processes))
+            while not all(process.is_over() for process in processes):
+                for process in processes:
+                    process.press(self.grace_s)
+                time.sleep(POLL_SECONDS)
+        finally:  # also when Ctrl-C is pressed a second time
+            for process in processes:
+                process.kill()
+
+
+class _Process:
+    """A started task; its session is its own, so that Ctrl-C in the terminal does not reach it."""
+
+    def __init__(self, task: Task, environment: Mapping[str, str]) -> None:
+        self.task, self._started = task, time.monotonic()
+        self._asked: float | None = None
+        self._steps, self._is_overdue = 0, False
+        self._output: IO[bytes] = (task.folder / OUTPUT).open("wb")
+        # Nothing is ever written to its input: it ends when this process ends, however that happens.
+        self._process = subprocess.Popen(
+            list(task.command),
+            stdin=subprocess.PIPE,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **environment},
+            start_new_session=True,
+        )
+
+    def is_over(self) -> bool:
+        return self._process.poll() is not None
+
+    def watch(self, timeout_s: float | None, grace_s: float) -> None:
+        """Stop it, step by step, once it takes too long."""
+        if timeout_s is not None and time.monotonic() - self._started > timeout_s and not self.is_over():
+            self._is_overdue = True
+            self.press(grace_s)
+
+    def press(self, grace_s: float) -> None:
+        """Ask it to end; half of the grace time later ask again, which it obeys at once; at its end kill it."""
+        if self.is_over():
+            return
+        now = time.monotonic()
+        self._asked = now if self._asked is None else self._asked
+        steps = ((0.0, self._process.terminate), (grace_s / 2, self._process.terminate), (grace_s, self.kill))
+        while self._steps < len(steps) and now - self._asked >= steps[self._steps][0]:
+            steps[self._steps][1]()
+            self._steps += 1
+
+    def kill(self) -> None:
+        """End it and the processes it has started."""
+        if not self.is_over():
+            self._asked = time.monotonic() if self._asked is None else self._asked
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+    def end(self, timeout_s: float | None) -> End:
+        """How it ended; call it once it is over."""
+        code = self._process.wait()
+        self._output.close()
+        if self._process.stdin:
+            self._process.stdin.close()
+        return End(
+            seconds=round(time.monotonic() - self._started, 1),
+            code=code,
+            fault=f"no end after {timeout_s:g} s (hydra.launcher.timeout_s)"
+            if self._is_overdue and code != 0
+            else fault(code),
+            was_overdue=self._is_overdue,
+            was_stopped=self._asked is not None and not self._is_overdue,
+        )
+
+
+def fault(code: int) -> str:
+    """What a process's exit code says; empty for a good end."""
+    if code == -signal.SIGKILL:
+        return "killed by signal 9, e.g. out of memory"
+    if code < 0:
+        return f"killed by signal {-code} ({signal.strsignal(-code)})"
+    return f"ended with exit code {code}" if code else ""
+
+
+def _cores() -> int:
+    """CPU cores that this process may use."""
+    has_affinity = hasattr(os, "sched_getaffinity")
+    return len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1

@@ -1,0 +1,46 @@
+"""Network Slimming: sparse training, then the scales that are left."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from segprune.errors import ConfigError
+from segprune.graph.group import ChannelGroup, Scores
+from segprune.model.contract import SegmentationNet
+from segprune.pruner.bn_scale import scale_scores
+from segprune.pruner.contract import Calibration, Needs, Scope
+from segprune.pruner.sparse import SparseTraining
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slimming:
+    """Absolute scale of the batch norms after sparse training, raw.
+
+    Source: Network Slimming, arXiv:1708.06519. Differs: see ``SparseTraining``; a channel with several norms (a
+        residual stream) gets their mean, where the paper cuts no such channel; the number of channels is exact,
+        where the official codes cut at a percentile with ``<=`` or ``<``.
+
+    Attributes:
+        phase: The sparse training.
+    """
+
+    name: ClassVar[str] = "slimming"
+    needs: ClassVar[Needs] = "weights"
+    scope: ClassVar[Scope] = "global"
+    phase: SparseTraining
+
+    def __call__(
+        self, net: SegmentationNet, groups: Sequence[ChannelGroup], calibration: Calibration
+    ) -> Scores:
+        """Group name -> (C,) float64 on CPU, not negative.
+
+        Raises:
+            ConfigError: The network did not go through the phase, or has channels without a scale.
+            TrainingError: A scale that is not finite.
+        """
+        if calibration.learned is None:
+            raise ConfigError(
+                "pruner slimming scores a network after its sparse training, and this one had none. Let the prune "
+                "stage run it, or use bn_scale for the scales as they are."
+            )
+        return scale_scores(net, groups, self.name)

@@ -1,0 +1,49 @@
+"""Figure of the damage by class."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from segprune.report.style import Where, plain
+
+
+def class_figure(table: pd.DataFrame, where: Where) -> Figure:
+    """Change of each class's IoU against the dense network, methods by classes, one block per ratio.
+
+    Args:
+        table: See ``frames.class_changes``.
+        where: What was measured on.
+    """
+    ratios = list(dict.fromkeys(table["ratio_asked"]))
+    classes = list(dict.fromkeys(table["class"]))
+    methods = table["method"].nunique()
+    size = (0.52 * len(classes) + 3.4, len(ratios) * (0.3 * methods + 0.5) + 1.6)
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(len(ratios), 1, squeeze=False, sharex=True)[:, 0]
+    limit = max(1.0, float(np.nanmax(np.abs(table["change_points"]), initial=0.0)))
+    for ax, ratio in zip(panels, ratios, strict=True):
+        block = table[(table["ratio_asked"] == ratio) | (pd.isna(ratio) & table["ratio_asked"].isna())]
+        values = block.pivot_table(
+            index="method", columns="class", values="change_points", sort=False, dropna=False
+        ).reindex(columns=classes)
+        ax.set_facecolor("#dddddd")  # a class that does not occur
+        image = ax.imshow(values, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
+        for (row, column), value in np.ndenumerate(values.to_numpy()):
+            if np.isfinite(value):
+                shade = "white" if abs(value) > 0.6 * limit else "black"
+                ax.text(
+                    column,
+                    row,
+                    f"{round(value, 1) + 0:+.1f}",
+                    ha="center",
+                    va="center",
+                    fontsize=7,
+                    color=shade,
+                )
+        ax.set_yticks(range(len(values)), [plain(str(name)) for name in values.index], fontsize=8)
+        ax.set_title("threshold" if pd.isna(ratio) else f"{100 * ratio:g} % asked", fontsize=9, loc="left")
+    panels[-1].set_xticks(
+        range(len(classes)), [plain(str(name), 16) for name in classes], rotation=45, ha="right", fontsize=8
+    )
+    figure.colorbar(image, ax=panels, label=f"IoU change (points)\n{where.data}", fraction=0.04)
+    return figure

@@ -1,0 +1,177 @@
+"""A finished sweep as one object: what its jobs left in their folders and in the store."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml  # type: ignore[import-untyped]
+
+from segprune.errors import CheckpointError
+from segprune.report.entries import Entries, entries_of
+from segprune.report.row import Row, from_record, to_record
+from segprune.report.table import Cell
+from segprune.tracking.secrets import redacted
+
+STATUS = "status.json"
+EXTRA = ("number", "setting", "option", "method", "is_final")
+"""``option`` is the budget as asked, ``budget`` its unit."""
+_ASKED = ("dataset", "model", "pruner", "budget", "ratio", "seed")
+_OF_METHOD = ("pruner.", "budget.")
+"""Overrides that make another method; all others that differ make another setting, compared apart."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellData:
+    """One job of a sweep and what it left.
+
+    Attributes:
+        number: Its folder inside the sweep's.
+        cell: What was asked and what became of it.
+        setting: Dataset, model and other overrides that differ in the sweep: methods are compared within it.
+        method: The pruner, and overrides of pruner or budget that differ in the sweep.
+        seconds: Wall time of the job.
+        entries: Its results in the store.
+    """
+
+    number: str
+    cell: Cell
+    setting: str
+    method: str
+    seconds: float | None
+    entries: Entries
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepData:
+    """A sweep.
+
+    Attributes:
+        folder: Where its jobs' folders are.
+        overrides: What was typed on the command line, without credentials.
+        cells: Its jobs, in order.
+        rows: One line per evaluated network of each job: the fields of ``Row`` and ``EXTRA``.
+    """
+
+    folder: Path
+    overrides: tuple[str, ...]
+    cells: tuple[CellData, ...]
+    rows: pd.DataFrame
+
+
+def collect(folder: Path, overrides: str = "") -> SweepData:
+    """Read a sweep's folder and the store entries it names; nothing is computed again or unpickled.
+
+    Args:
+        folder: The sweep's folder, with one folder per job.
+        overrides: What was typed, for a folder without Hydra's own record of it.
+
+    Raises:
+        CheckpointError: There is no job, or a status file or row cannot be read.
+    """
+    files = (path for path in folder.rglob(STATUS) if path.parent != folder)
+    found = sorted(files, key=lambda path: (len(str(path)), path))
+    if not found:
+        raise CheckpointError(f"{folder} holds no job; give the folder of a sweep, with <job>/{STATUS} in it")
+    typed = [_overrides(path.parent / ".hydra" / "overrides.yaml") for path in found]
+    common = set.intersection(*map(set, typed))
+    cells = [
+        _cell_data(
+            path,
+            number=path.parent.relative_to(folder).as_posix(),
+            own=[override for override in mine if override not in common],
+        )
+        for path, mine in zip(found, typed, strict=True)
+    ]
+    whole = _overrides(folder / "multirun.yaml", "hydra", "overrides", "task") or split_overrides(
+        redacted(overrides)
+    )
+    return sweep_data(folder, whole, cells)
+
+
+def sweep_data(folder: Path, overrides: Sequence[str], cells: Sequence[CellData]) -> SweepData:
+    """A sweep of its jobs; those that nothing tells apart are put into settings of their own."""
+    same = Counter(map(_identity, cells))
+    cells = [
+        cell if same[_identity(cell)] == 1 else replace(cell, setting=f"{cell.setting}; job {cell.number}")
+        for cell in cells
+    ]
+    return SweepData(folder=folder, overrides=tuple(overrides), cells=tuple(cells), rows=_frame(cells))
+
+
+def split_overrides(text: str) -> list[str]:
+    """The overrides of a line that joins them with spaces; a value may hold spaces itself."""
+    return [part for part in re.split(r" +(?=~|\+{0,2}[\w.@/:-]+=)", text.strip()) if part]
+
+
+def cell_of(status: Mapping[str, Any]) -> Cell:
+    """The job of a status file; one that never said how it ended was stopped."""
+    asked, is_done = status["asked"], status["status"] == "done"
+    ratio = asked["ratio"]
+    return Cell(
+        **{name: asked[name] for name in _ASKED if name != "ratio"},
+        ratio=None if ratio is None else round(float(ratio), 6),  # range(...) leaves 0.30000000000000004
+        status="failed" if not is_done else "reused" if status["was_reused"] else "done",
+        reason="" if is_done else redacted(str(status.get("error", "stopped before its end"))),
+        rows=tuple(from_record(row) for row in status.get("rows", [])),
+    )
+
+
+def _cell_data(path: Path, *, number: str, own: Sequence[str]) -> CellData:
+    try:
+        status = json.loads(path.read_text(encoding="utf-8"))
+        cell = cell_of(status)
+        entries = entries_of(Path(status.get("store", path.parent)), status.get("entries", ()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, CheckpointError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read ({type(error).__name__}: {error}); remove the job's folder to leave it out"
+        ) from error
+    varied = [override for override in own if _key(override) not in _ASKED]
+    of_setting = [override for override in varied if not _key(override).startswith(_OF_METHOD)]
+    return CellData(
+        number=number,
+        cell=cell,
+        setting="; ".join([f"{cell.dataset}, {cell.model}", *of_setting]),
+        method=" ".join([cell.pruner, *(override for override in varied if override not in of_setting)]),
+        seconds=status.get("seconds"),
+        entries=entries,
+    )
+
+
+def _frame(cells: Sequence[CellData]) -> pd.DataFrame:
+    records = [
+        {
+            **to_record(row),
+            "number": cell.number,
+            "setting": cell.setting,
+            "option": None if row.pruner is None else cell.cell.budget,
+            "method": "dense" if row.pruner is None else cell.method,
+            "is_final": row is cell.cell.rows[-1],
+        }
+        for cell in cells
+        for row in cell.cell.rows
+    ]
+    return pd.DataFrame(records, columns=["schema_version", *(field.name for field in fields(Row)), *EXTRA])
+
+
+def _identity(cell: CellData) -> tuple[object, ...]:
+    return (cell.setting, cell.method, cell.cell.budget, cell.cell.ratio, cell.cell.seed)
+
+
+def _key(override: str) -> str:
+    return override.lstrip("+~").split("=")[0]
+
+
+def _overrides(path: Path, *keys: str) -> list[str]:
+    """The list of overrides in a YAML file that Hydra wrote; empty when there is none."""
+    try:
+        node = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for key in keys:
+            node = node[key]
+        return [redacted(str(override)) for override in node]
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        return []

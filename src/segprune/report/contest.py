@@ -1,0 +1,92 @@
+"""What is known about the methods at one budget, and how to say it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from segprune.report.statistics import Difference
+
+UNITS = {"macs": "MACs", "params": "parameters"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """One method at one budget.
+
+    Attributes:
+        method: Its name.
+        seeds: Those that finished.
+        values: ``mean``, ``sd``, ``low``, ``high`` of mIoU in percent over the seeds, and the means of ``MEANS`` in
+            ``verdict``; nan where there is none.
+        is_equal: Whether it reached the budget that was asked for.
+        behind: How much higher the best method's mIoU is; None for the best, and where no interval can be had.
+    """
+
+    method: str
+    seeds: tuple[int, ...]
+    values: Mapping[str, float]
+    is_equal: bool
+    behind: Difference | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contest:
+    """The methods of one setting at one budget.
+
+    Attributes:
+        setting: What they share.
+        budget: The budget that was asked for.
+        ratio: Fraction asked to be removed; None where a threshold decided.
+        dense_percent: mIoU of the network before the cut, mean over the seeds; None if no job finished.
+        standings: Highest mean mIoU first; those at another budget than asked last.
+        winner: The method that is best beyond doubt; None if none is.
+        reasons: Why there is no winner.
+        notes: What a reader has to know besides.
+        remedy: Command that may lead to a winner; None if there is one.
+    """
+
+    setting: str
+    budget: str
+    ratio: float | None
+    dense_percent: float | None
+    standings: tuple[Standing, ...]
+    winner: str | None
+    reasons: tuple[str, ...]
+    notes: tuple[str, ...]
+    remedy: str | None
+
+    @property
+    def title(self) -> str:
+        """Where it was."""
+        if self.ratio is None:
+            return f"budget={self.budget}, {self.setting}"
+        return f"{100 * self.ratio:g} % of {UNITS.get(self.budget, self.budget)} removed, {self.setting}"
+
+    @property
+    def headline(self) -> str:
+        """What came of it."""
+        if self.winner is None:
+            return f"No winner at {self.title}: {'; '.join(self.reasons)}."
+        best, second = self.standings[:2]
+        count = sum(standing.is_equal for standing in self.standings)
+        return (
+            f"At {self.title}, {self.winner} keeps the most mIoU of the {count} methods that finished: "
+            f"{spread(best)}, {gap(second)} ahead of {second.method}."
+        )
+
+
+def spread(standing: Standing) -> str:
+    """Mean and standard deviation of mIoU over the seeds."""
+    mean, sd, count = standing.values["mean"], standing.values["sd"], len(standing.seeds)
+    return f"{mean:.2f} % (one seed)" if count < 2 else f"{mean:.2f} ± {sd:.2f} % (sd of {count} seeds)"
+
+
+def gap(standing: Standing) -> str:
+    """How far a method is behind the best one, with its interval."""
+    found = standing.behind
+    if found is None:
+        return "unknown"
+    what = "report images" if found.over == "images" else "seeds"
+    return (
+        f"{found.points:.2f} points ({100 * found.level:.4g} % interval {found.low:.2f} to {found.high:.2f} over "
+        f"{found.n} {what})"
+    )

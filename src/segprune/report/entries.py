@@ -1,0 +1,110 @@
+"""The store entries of one job, read as they are: what is missing or damaged is named, never invented."""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pandas as pd
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load
+
+COUNTS, PICTURE = "image_counts.safetensors", "predictions.png"
+_ENTRY = re.compile(r"(train|prepare|prune|finetune|eval)/\w+")
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, SafetensorError)
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entries:
+    """Finished results of one job.
+
+    Attributes:
+        root: Folder of the store.
+        names: Stage -> ``<stage>/<fingerprint>``.
+        missing: What was looked for in vain, or could not be read; grows with every such look.
+    """
+
+    root: Path
+    names: Mapping[str, str]
+    missing: list[str] = field(default_factory=list)
+
+    def about(self) -> dict[str, Any]:
+        """What the last network's checkpoint says of itself: fingerprint, versions, classes."""
+        last = next((stage for stage in ("finetune", "prune", "train") if stage in self.names), "")
+        return self._read(last, "net.json", _object) or {}
+
+    def curve(self, stage: str) -> pd.DataFrame | None:
+        """One row per epoch: ``epoch``, ``loss``, ``lr``, ``select_miou_percent``."""
+        return self._read(stage, "curve.json", _curve)
+
+    def plan(self) -> dict[str, Any] | None:
+        """What was cut: ``layers`` (``layer``, ``channels``, ``kept``), and ``plan``: layer -> removed channels."""
+        return self._read("prune", "plan.json", _plan)
+
+    def scores(self) -> dict[str, NDArray[Any]] | None:
+        """Layer -> (C,) scores."""
+        return self._read("prune", "scores.safetensors", load)
+
+    def per_class(self) -> pd.DataFrame | None:
+        """Index: class; a column of IoU in percent per stage, and others of its change."""
+        return self._read("eval", "per_class.csv", _table)
+
+    def predictions(self) -> bytes | None:
+        """PNG of images, labels and predictions."""
+        return self._read("eval", PICTURE, _png)
+
+    def image_counts(self, stage: str) -> NDArray[Any] | None:
+        """(N, K, K) integer confusion counts of each report image for one stage's network."""
+        return self._read("eval", COUNTS, lambda raw: load(raw)[stage])
+
+    def _read(self, stage: str, file: str, reader: Callable[[bytes], Value]) -> Value | None:
+        if stage not in self.names:
+            return None
+        try:
+            return reader((self.root / self.names[stage] / file).read_bytes())
+        except FileNotFoundError:
+            found = f"{self.names[stage]}/{file} is not there"
+        except _UNREADABLE as error:
+            found = f"{self.names[stage]}/{file} cannot be read: {error}"
+        if found not in self.missing:
+            self.missing.append(found)
+        return None
+
+
+def entries_of(root: Path, names: Iterable[object]) -> Entries:
+    """The entries a job's status names; names that lead elsewhere are left out."""
+    known = [name for name in map(str, names) if _ENTRY.fullmatch(name)]
+    return Entries(root=root, names={name.split("/")[0]: name for name in known})
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    value = json.loads(raw)
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")
+    return value
+
+
+def _curve(raw: bytes) -> pd.DataFrame:
+    return pd.DataFrame(json.loads(raw), columns=["epoch", "loss", "lr", "select_miou_percent"]).astype(float)
+
+
+def _plan(raw: bytes) -> dict[str, Any]:
+    value = _object(raw)
+    layers = [{key: layer[key] for key in ("layer", "channels", "kept")} for layer in value["layers"]]
+    return {**value, "layers": layers, "plan": dict(value["plan"])}
+
+
+def _table(raw: bytes) -> pd.DataFrame:
+    table = pd.read_csv(BytesIO(raw), dtype={"class": str}, keep_default_na=False, na_values=[""])
+    return table.set_index("class").astype(float)
+
+
+def _png(raw: bytes) -> bytes:
+    if not raw.startswith(b"\x89PNG\r\n\x1a\n"):
+        raise ValueError("not a PNG")
+    return raw

@@ -1,0 +1,143 @@
+"""The data of the figures: one table each, which is also written as CSV beside the picture."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from segprune.report.collect import CellData, SweepData
+from segprune.report.verdict import final_rows
+
+_CUT = ("method", "pruner", "option", "ratio_asked", "seed")
+_TRAININGS = ("train", "prepare", "finetune")
+
+
+def retention(data: SweepData, setting: str, option: str) -> pd.DataFrame:
+    """What every cut network keeps of mIoU, right after the cut with BN re-estimated, and in the end.
+
+    Returns:
+        ``method``, ``pruner``, ``option``, ``ratio_asked``, ``seed``, ``stage``, ``removed_percent`` of the budget,
+        ``kept_percent`` of the dense network's mIoU.
+    """
+    rows = data.rows[(data.rows["setting"] == setting) & (data.rows["option"] == option)]
+    rows = rows[rows["stage"].isin(["pruned", "finetuned"])]
+    return rows[[*_CUT, "stage"]].assign(
+        removed_percent=100 * rows["ratio_reached"].astype(float),
+        kept_percent=100 * rows["miou_retention"].astype(float),
+    )
+
+
+def costs(data: SweepData, setting: str) -> pd.DataFrame:
+    """What the last networks and the dense ones are worth and cost, as means over the seeds.
+
+    Returns:
+        ``method`` (``dense`` for the dense ones), ``pruner``, ``option``, ``ratio_asked``, ``seeds``,
+        ``miou_percent``, ``gmacs``, ``mparams``, ``latency_ms``.
+    """
+    rows = pd.concat([final_rows(data), data.rows[data.rows["stage"].isin(["dense", "start"])]])
+    rows = rows[rows["setting"] == setting]
+    numbers = rows.assign(
+        gmacs=rows["macs"] / 1e9,
+        mparams=rows["params"] / 1e6,
+        latency_ms=rows["latency_ms_median"].astype(float),
+    )
+    columns = ["miou_percent", "gmacs", "mparams", "latency_ms"]
+    by = [key for key in _CUT if key != "seed"]
+    seeds = numbers.groupby([*by, "seed"], dropna=False)[columns].mean().reset_index()
+    table = seeds.groupby(by, dropna=False).agg(
+        seeds=("seed", "count"), **{name: (name, "mean") for name in columns}
+    )
+    return table.reset_index()
+
+
+def layers(cell: CellData) -> pd.DataFrame | None:
+    """``layer``, ``channels``, ``kept``, ``removed`` of one job's cut, in the network's order."""
+    plan = cell.entries.plan()
+    if plan is None:
+        return None
+    table = pd.DataFrame(plan["layers"], columns=["layer", "channels", "kept"])
+    return table.assign(removed=table["channels"] - table["kept"])
+
+
+def scores(cell: CellData) -> pd.DataFrame | None:
+    """``layer``, ``channel``, ``score``, ``is_kept`` of one job's cut."""
+    plan, found = cell.entries.plan(), cell.entries.scores()
+    if plan is None or found is None:
+        return None
+    parts = []
+    for layer in (line["layer"] for line in plan["layers"] if line["layer"] in found):
+        values = found[layer]
+        part = pd.DataFrame({"layer": layer, "channel": range(len(values)), "score": values.astype(float)})
+        parts.append(part.assign(is_kept=~part["channel"].isin(plan["plan"].get(layer, ()))))
+    return pd.concat(parts, ignore_index=True) if parts else None
+
+
+def curves(data: SweepData, setting: str) -> pd.DataFrame:
+    """Learning curves; a training that jobs share occurs once.
+
+    Returns:
+        ``stage``, ``method`` (``dense`` for training), ``pruner``, ``option``, ``ratio_asked``, ``seed``, ``epoch``
+        from 1, ``loss``, ``select_miou_percent``.
+    """
+    parts, seen = [], set()
+    for cell in data.cells:
+        for stage in _TRAININGS:
+            name, curve = cell.entries.names.get(stage), cell.entries.curve(stage)
+            if cell.setting != setting or curve is None or name in seen:
+                continue
+            seen.add(name)
+            is_cut = stage != "train" and any(row.pruner for row in cell.cell.rows)
+            about = {
+                "stage": stage,
+                "method": cell.method if is_cut else "dense",
+                "pruner": cell.cell.pruner if is_cut else None,
+                "option": cell.cell.budget if is_cut else None,
+                "ratio_asked": cell.cell.ratio if is_cut else None,
+                "seed": cell.cell.seed,
+            }
+            parts.append(curve.assign(**about, epoch=curve["epoch"] + 1))
+    columns = ["stage", *_CUT, "epoch", "loss", "select_miou_percent"]
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+
+
+def class_changes(data: SweepData, setting: str, option: str) -> pd.DataFrame:
+    """How the IoU of each class changed from the dense network to the last one, as means over the seeds.
+
+    Returns:
+        ``ratio_asked``, ``method``, ``class``, ``seeds``, ``dense_iou_percent``, ``iou_percent``,
+        ``change_points``; nan for a class that does not occur.
+    """
+    parts = [_class_change(cell) for cell in _cut_cells(data, setting, option)]
+    found = [part for part in parts if part is not None]
+    by = ["ratio_asked", "method", "class"]
+    values = ["dense_iou_percent", "iou_percent", "change_points"]
+    if not found:
+        return pd.DataFrame(columns=[*by, "seeds", *values])
+    grouped = pd.concat(found).groupby(by, sort=False, dropna=False)
+    return grouped.agg(seeds=("seed", "count"), **{name: (name, "mean") for name in values}).reset_index()
+
+
+def _class_change(cell: CellData) -> pd.DataFrame | None:
+    table, first, last = cell.entries.per_class(), cell.cell.rows[0].stage, cell.cell.rows[-1].stage
+    if table is None or not {first, last} <= set(table.columns):
+        return None
+    return pd.DataFrame(
+        {
+            "ratio_asked": cell.cell.ratio,
+            "method": cell.method,
+            "seed": cell.cell.seed,
+            "class": table.index,
+            "dense_iou_percent": table[first].to_numpy(),
+            "iou_percent": table[last].to_numpy(),
+            "change_points": (table[last] - table[first]).to_numpy(),
+        }
+    )
+
+
+def _cut_cells(data: SweepData, setting: str, option: str) -> Sequence[CellData]:
+    return [
+        cell
+        for cell in data.cells
+        if (cell.setting, cell.cell.budget) == (setting, option)
+        and cell.cell.status != "failed"
+        and any(row.pruner is not None for row in cell.cell.rows)
+    ]

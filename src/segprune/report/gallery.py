@@ -1,0 +1,155 @@
+"""Every figure of a sweep, with its caption and the data it shows."""
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from segprune.report import frames
+from segprune.report.cell_figures import layer_figure, score_figure
+from segprune.report.class_figure import class_figure
+from segprune.report.collect import CellData, SweepData
+from segprune.report.figures import cost_figure, curve_figure, retention_figure
+from segprune.report.style import DPI, Where
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """One figure.
+
+    Attributes:
+        name: File name without ending, different from all others.
+        kind: ``method`` compares methods, ``class`` classes, ``job`` shows one job.
+        caption: What it shows.
+        table: Its data.
+        png: The figure.
+    """
+
+    name: str
+    kind: str
+    caption: str
+    table: pd.DataFrame
+    png: bytes
+
+
+def gallery(data: SweepData) -> Iterator[Picture]:
+    """The figures that the sweep has data for; of jobs that differ in the seed alone, the first is shown."""
+    settings = list(dict.fromkeys(cell.setting for cell in data.cells if cell.cell.rows))
+    for number, setting in enumerate(settings, start=1):
+        where = _where(data, setting)
+        yield from _of_methods(data, setting, where, f"{number}")
+        options = data.rows.loc[data.rows["setting"] == setting, "option"].dropna().unique()
+        for option in options:
+            yield from _of_budget(data, setting, str(option), where, f"{number}-{_slug(str(option))}")
+    shown: set[tuple[object, ...]] = set()
+    for cell in data.cells:
+        key = (cell.setting, cell.method, cell.cell.budget, cell.cell.ratio)
+        if key not in shown and cell.entries.plan() is not None:
+            shown.add(key)
+            yield from _of_job(cell)
+
+
+def save(pictures: Sequence[Picture], folder: Path) -> list[Path]:
+    """Write each figure as PNG and its data as CSV."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for picture in pictures:
+        png, csv = folder / f"{picture.name}.png", folder / f"{picture.name}.csv"
+        png.write_bytes(picture.png)
+        picture.table.to_csv(csv, index=False)
+        written += [png, csv]
+    return written
+
+
+def _of_methods(data: SweepData, setting: str, where: Where, number: str) -> Iterator[Picture]:
+    table = frames.costs(data, setting)
+    yield Picture(
+        name=f"cost-{number}",
+        kind="method",
+        caption=f"mIoU of the last networks against what they cost, means over the seeds, {setting}. Darker marks "
+        "are larger ratios; the blue band is the Pareto front: no network beats those on it at the same or a lower "
+        "cost.",
+        table=table,
+        png=_drawn(cost_figure(table, where)),
+    )
+    table = frames.curves(data, setting)
+    if not table.empty:
+        yield Picture(
+            name=f"curves-{number}",
+            kind="method",
+            caption=f"Learning curves, means over the seeds, {setting}. Darker lines are larger ratios. The select "
+            "split picks the epoch that counts; it is not the report split.",
+            table=table,
+            png=_drawn(curve_figure(table, where)),
+        )
+
+
+def _of_budget(data: SweepData, setting: str, option: str, where: Where, number: str) -> Iterator[Picture]:
+    table = frames.retention(data, setting, option)
+    unit = str(data.rows.loc[data.rows["option"] == option, "budget"].iloc[0])
+    yield Picture(
+        name=f"retention-{number}",
+        kind="method",
+        caption=f"mIoU kept against what was removed, {setting}, budget={option}. Bars: standard deviation over "
+        "seeds.",
+        table=table,
+        png=_drawn(retention_figure(table, where, unit)),
+    )
+    table = frames.class_changes(data, setting, option)
+    if not table.empty:
+        yield Picture(
+            name=f"classes-{number}",
+            kind="class",
+            caption=f"Change of each class's IoU from the dense network to the last one, means over the seeds, "
+            f"{setting}, budget={option}. Grey: the class does not occur in the labels.",
+            table=table,
+            png=_drawn(class_figure(table, where)),
+        )
+
+
+def _of_job(cell: CellData) -> Iterator[Picture]:
+    asked = cell.cell
+    ratio = "threshold" if asked.ratio is None else f"{asked.ratio:g} of {asked.budget}"
+    what = f"job {cell.number}: {cell.method}, {ratio}, seed {asked.seed}, {cell.setting}"
+    scope = next((row.scope for row in asked.rows if row.scope), "global")
+    table, points = frames.layers(cell), frames.scores(cell)
+    name = f"{_slug(cell.number)}-{_slug(asked.pruner)}"
+    if table is not None and len(table):
+        yield Picture(
+            name=f"layers-{name}",
+            kind="job",
+            caption=f"Channels kept and removed by layer, {what}.",
+            table=table,
+            png=_drawn(layer_figure(table)),
+        )
+    if points is not None:
+        yield Picture(
+            name=f"scores-{name}",
+            kind="job",
+            caption=f"Scores and the cut ({scope} ranking), {what}. Floors, rounding and the last steps towards "
+            "the budget can keep channels on the wrong side of the line.",
+            table=points,
+            png=_drawn(score_figure(points, scope)),
+        )
+
+
+def _drawn(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI)
+    return buffer.getvalue()
+
+
+def _where(data: SweepData, setting: str) -> Where:
+    row = data.rows[data.rows["setting"] == setting].iloc[0]
+    return Where(
+        dataset=row["dataset"], split=row["split"], size_hw=(int(row["size_h_px"]), int(row["size_w_px"]))
+    )
+
+
+def _slug(text: str) -> str:
+    """Text as part of a file name."""
+    return re.sub(r"\W+", "-", text)

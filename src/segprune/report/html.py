@@ -1,0 +1,128 @@
+"""The report: one HTML file that holds everything it shows, and asks for nothing."""
+
+import base64
+import importlib.resources
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from segprune.report.collect import CellData, SweepData
+from segprune.report.command import command
+from segprune.report.contest import Contest
+from segprune.report.gallery import Picture
+from segprune.report.statistics import rank_stability
+
+TEMPLATE = "template.html.j2"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """An image in the page.
+
+    Attributes:
+        source: Data URI.
+        caption: What it shows; also its text for those who do not see it.
+    """
+
+    source: str
+    caption: str
+
+
+def html(data: SweepData, contests: Sequence[Contest], pictures: Sequence[Picture]) -> str:
+    """The page; every text in it is escaped, so that names in a configuration stay text.
+
+    Args:
+        data: The sweep.
+        contests: Its settings and budgets.
+        pictures: Its figures.
+    """
+    template = importlib.resources.files("segprune.report").joinpath(TEMPLATE).read_text(encoding="utf-8")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment.filters |= {"percent": _percent, "number": _number}
+    figures = {
+        kind: [Shown(source=_png(p.png), caption=p.caption) for p in pictures if p.kind == kind]
+        for kind in ("method", "class", "job")
+    }
+    return environment.from_string(template).render(
+        data=data,
+        contests=contests,
+        figures=figures,
+        predictions=list(_predictions(data)),
+        facts=_facts(data),
+        stability=_stability(contests),
+        command=command(data.overrides) if data.overrides else "",
+        failed=[cell for cell in data.cells if cell.cell.status == "failed"],
+        incomplete=[cell for cell in data.cells if cell.entries.missing],
+    )
+
+
+def _facts(data: SweepData) -> Mapping[str, str]:
+    """What was measured where and by which software; every value that occurs."""
+    rows = data.rows
+    about = [cell.entries.about() for cell in data.cells]
+    versions = [
+        {**node["versions"], "python": node.get("python")}
+        for node in about
+        if isinstance(node.get("versions"), dict)
+    ]
+    found: dict[str, Sequence[Any]] = {
+        "dataset and split": [
+            f"{dataset} {split}" for dataset, split in zip(rows["dataset"], rows["split"], strict=True)
+        ],
+        "input size": [f"{h}x{w} px" for h, w in zip(rows["size_h_px"], rows["size_w_px"], strict=True)],
+        "classes scored": rows["classes_scored"].tolist(),
+        "model": rows["model"].tolist(),
+        "seeds": sorted({cell.cell.seed for cell in data.cells}),
+        "device": rows["device"].tolist(),
+        "versions": [", ".join(f"{name} {number}" for name, number in node.items()) for node in versions],
+        "store": [cell.entries.root for cell in data.cells if cell.entries.names],
+    }
+    return {name: "; ".join(map(str, dict.fromkeys(values))) or "unknown" for name, values in found.items()}
+
+
+def _stability(contests: Sequence[Contest]) -> list[Mapping[Hashable, Any]]:
+    """Kendall's tau between the budgets of each setting."""
+    found: list[Mapping[Hashable, Any]] = []
+    for setting in dict.fromkeys(contest.setting for contest in contests):
+        means = {
+            f"{contest.budget} {'-' if contest.ratio is None else format(contest.ratio, 'g')}": pd.Series(
+                {s.method: s.values["mean"] for s in contest.standings if s.is_equal}, dtype=float
+            )
+            for contest in contests
+            if contest.setting == setting
+        }
+        table = rank_stability(pd.DataFrame(means))
+        found += table.assign(setting=setting).to_dict("records")
+    return found
+
+
+def _predictions(data: SweepData) -> Iterator[Shown]:
+    """What each method's network at the largest ratio sees; the first seed only."""
+    chosen: dict[tuple[str, str, str], CellData] = {}
+    for cell in data.cells:
+        key = (cell.setting, cell.method, cell.cell.budget)
+        before = chosen.get(key)
+        if cell.cell.rows and (before is None or (cell.cell.ratio or 0.0) > (before.cell.ratio or 0.0)):
+            chosen[key] = cell
+    for cell in chosen.values():
+        picture, asked = cell.entries.predictions(), cell.cell
+        if picture is not None:
+            ratio = "threshold" if asked.ratio is None else f"{asked.ratio:g} of {asked.budget}"
+            what = f"Job {cell.number}: {cell.method}, {ratio}, seed {asked.seed}, {cell.setting}."
+            yield Shown(source=_png(picture), caption=what)
+
+
+def _png(raw: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(raw).decode()}"
+
+
+def _percent(fraction: float | None) -> str:
+    return _number(None if fraction is None else 100 * fraction, 1)
+
+
+def _number(value: float | None, digits: int = 2) -> str:
+    """A number, or a dash for what is not known."""
+    return "-" if value is None or pd.isna(value) else f"{value:.{digits}f}"

@@ -1,0 +1,200 @@
+"""What a difference between networks is worth: intervals over seeds and over report images, rank stability."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+LEVEL = 0.95
+RESAMPLES = 4000
+KEYS = ("setting", "option", "method", "ratio_asked", "stage")
+_CHUNK = 500  # resamples at once: (500, N) weights stay small for splits of thousands of images
+
+Floats = NDArray[np.float64]
+Counts = NDArray[Any]
+"""(N, K, K) integer: per report image, true classes by predicted classes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """How much higher one method's mIoU is than another's.
+
+    Attributes:
+        points: mIoU of the first minus mIoU of the second, in percent points, averaged over the common seeds.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+        level: Confidence of the interval.
+        over: What was resampled: report ``images`` with the trained networks as they are, or training ``seeds``.
+        n: Number of images or seeds.
+        per_seed: The difference in each seed.
+        share_positive: Share of resamples with a difference above 0; None for an interval over seeds.
+    """
+
+    points: float
+    low: float
+    high: float
+    level: float
+    over: Literal["images", "seeds"]
+    n: int
+    per_seed: tuple[float, ...]
+    share_positive: float | None
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the first is better: by the whole interval, and in every seed."""
+        return self.low > 0 and min(self.per_seed) > 0
+
+
+def over_seeds(
+    rows: pd.DataFrame, value: str = "miou_percent", *, by: Sequence[str] = KEYS, level: float = LEVEL
+) -> pd.DataFrame:
+    """Mean, standard deviation and t-based interval of a column over seeds.
+
+    Args:
+        rows: One row per ``by`` and ``seed``.
+        value: The column; missing values do not count.
+        by: Columns that define what is one network but for the seed.
+        level: Confidence of the interval of the mean.
+
+    Returns:
+        Columns ``by``, ``n``, ``mean``, ``sd``, ``low``, ``high``; the last three are nan for a single seed.
+
+    Raises:
+        ValueError: A seed occurs twice: its rows are not independent, or not of the same experiment.
+    """
+    keys = [*by, "seed"]
+    twice = rows.duplicated(keys)
+    if twice.any():
+        raise ValueError(f"{rows.loc[twice, keys].iloc[0].to_dict()} occurs twice; a seed counts once")
+    table = rows.groupby(list(by), dropna=False)[value].agg(n="count", mean="mean", sd="std").reset_index()
+    half = _half_width(table["sd"].to_numpy(), table["n"].to_numpy(), level)
+    return table.assign(low=table["mean"] - half, high=table["mean"] + half)
+
+
+def seed_difference(a: Mapping[int, float], b: Mapping[int, float], *, level: float = LEVEL) -> Difference:
+    """Paired t-interval of the difference of two methods over the seeds they share.
+
+    Args:
+        a: Seed -> mIoU in percent.
+        b: Likewise.
+        level: Confidence of the interval.
+
+    Raises:
+        ValueError: They share fewer than two seeds, so that nothing is known about their spread.
+    """
+    shared = sorted(a.keys() & b.keys())
+    if len(shared) < 2:
+        raise ValueError(f"the shared seeds are {shared}; an interval needs two or more")
+    change = np.array([a[seed] - b[seed] for seed in shared])
+    mean, half = float(change.mean()), float(_half_width(change.std(ddof=1), len(shared), level))
+    interval = {"points": mean, "low": mean - half, "high": mean + half, "level": level}
+    return Difference(
+        **interval, over="seeds", n=len(shared), per_seed=tuple(change.tolist()), share_positive=None
+    )
+
+
+def image_difference(
+    a: Sequence[Counts],
+    b: Sequence[Counts],
+    *,
+    level: float = LEVEL,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Difference:
+    """Paired bootstrap over report images of the mIoU difference of two methods.
+
+    Images are drawn with replacement, the same for both methods and all seeds, since all networks saw the same
+    ones. Each draw pools the counts, computes mIoU as ``measure.miou`` does, and averages the differences over
+    the seeds. A class without a labelled pixel in a draw is left out of it for both. Percentile interval.
+
+    Args:
+        a: Per seed, (N, K, K) counts of the report images.
+        b: Likewise, of the same seeds and images in the same order.
+        level: Confidence of the interval.
+        resamples: Number of draws.
+        seed: Of the draws.
+
+    Raises:
+        ValueError: The counts are not of the same images, or no pixel is labelled.
+    """
+    if not a or len(a) != len(b):
+        raise ValueError(f"{len(a)} and {len(b)} networks cannot be paired; give one of each for every seed")
+    labels = np.asarray(a[0]).sum(axis=2)  # (N, K)
+    for counts in (*a, *b):
+        if counts.shape != a[0].shape or not np.array_equal(np.asarray(counts).sum(axis=2), labels):
+            raise ValueError("the counts are not of the same report images in the same order")
+    if not labels.any():
+        raise ValueError("no pixel of the report images is labelled with a class")
+    images = len(labels)
+    sums = np.stack(
+        [np.stack([_sums(x), _sums(y)], 1) for x, y in zip(a, b, strict=True)], 1
+    )  # (N, S, 2, 3, K)
+    rng, drawn = np.random.default_rng(seed), []
+    for start in range(0, resamples, _CHUNK):
+        size = min(_CHUNK, resamples - start)
+        weights = rng.multinomial(images, np.full(images, 1 / images), size=size).astype(np.float64)  # (B, N)
+        # whole numbers below 2^53, so that equal networks differ by exactly 0 in every draw
+        pooled = (weights @ sums.reshape(images, -1)).reshape(size, *sums.shape[1:])
+        drawn.append(_changes(pooled).mean(axis=-1))
+    changes = np.concatenate(drawn)
+    low, high = np.quantile(changes, [(1 - level) / 2, (1 + level) / 2])
+    per_seed = _changes(sums.sum(axis=0))
+    return Difference(
+        points=float(per_seed.mean()),
+        low=float(low),
+        high=float(high),
+        level=level,
+        over="images",
+        n=images,
+        per_seed=tuple(per_seed.tolist()),
+        share_positive=float((changes > 0).mean()),
+    )
+
+
+def better(a: Sequence[Counts], b: Sequence[Counts], *, level: float = LEVEL) -> bool:
+    """Whether the first method is better: by the whole interval over images, and in every seed."""
+    return image_difference(a, b, level=level).is_clear
+
+
+def rank_stability(means: pd.DataFrame) -> pd.DataFrame:
+    """Kendall's tau-b of the methods' order between every two budgets: 1 the same order, -1 the reverse.
+
+    Args:
+        means: Index: method; columns: budget; mIoU, nan where a method has none.
+
+    Returns:
+        Columns ``first``, ``second``, ``methods`` (that have both) and ``tau``, nan below three methods: the order
+        of two is a coin flip.
+    """
+    found = []
+    for first, second in itertools.combinations(means.columns, 2):
+        both = means[[first, second]].dropna()
+        tau = stats.kendalltau(both[first], both[second]).statistic if len(both) > 2 else np.nan
+        found.append({"first": first, "second": second, "methods": len(both), "tau": float(tau)})
+    return pd.DataFrame(found, columns=["first", "second", "methods", "tau"])
+
+
+def _half_width(sd: Any, n: Any, level: float) -> Any:
+    """Half of the t-interval of a mean; nan for one value."""
+    return stats.t.ppf((1 + level) / 2, np.asarray(n) - 1) * sd / np.sqrt(n)
+
+
+def _sums(counts: Counts) -> Floats:
+    """(N, K, K) -> (N, 3, K): hits, labelled and predicted pixels of each class."""
+    exact = np.asarray(counts, dtype=np.float64)
+    return np.stack([np.diagonal(exact, axis1=1, axis2=2), exact.sum(axis=2), exact.sum(axis=1)], axis=1)
+
+
+def _changes(sums: Floats) -> Floats:
+    """(..., S, 2, 3, K) sums -> (..., S) difference of the two mIoUs in points."""
+    hits, labelled, predicted = np.moveaxis(sums, -2, 0)  # (..., S, 2, K)
+    present = labelled > 0
+    iou = np.divide(hits, labelled + predicted - hits, out=np.zeros_like(hits), where=present)
+    miou = 100 * iou.sum(axis=-1) / np.maximum(present.sum(axis=-1), 1)  # (..., S, 2)
+    change: Floats = miou[..., 0] - miou[..., 1]
+    return change

@@ -1,0 +1,84 @@
+"""How the report's figures look alike: the same colour and mark for a method in every one, and text as it is."""
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from segprune.tracking.color import color
+
+DPI = 100
+KEPT, REMOVED = "#3b6ea5", "#d9a441"
+_MARKERS = "osD^vPX<>*hp"
+_GREYS = {"dense": 0.1, "random": 0.75, "l1": 0.5}
+"""What others are compared with; hues are for those that are compared."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Where:
+    """What the numbers of a figure were measured on.
+
+    Attributes:
+        dataset: Name of the dataset.
+        split: Name of the scored split.
+        size_hw: Height and width of the network's input in pixels.
+    """
+
+    dataset: str
+    split: str
+    size_hw: tuple[int, int]
+
+    @property
+    def miou(self) -> str:
+        """Label of an axis of mIoU."""
+        return f"mIoU on {self.data} (%)"
+
+    @property
+    def data(self) -> str:
+        """Dataset, split and input size."""
+        return plain(f"{self.dataset} {self.split}, {self.size_hw[0]}x{self.size_hw[1]} px")
+
+
+def plain(text: str, width: int = 40) -> str:
+    """Text that is drawn as it is, whatever it holds: no formulas, no line breaks, not too long."""
+    return textwrap.shorten(text, width, placeholder="...").replace("$", r"\$") or "-"
+
+
+def hue(method: str, ratio: float = 0.45) -> str:
+    """The colour of a method, that of the tracking UI but for the controls; a larger ratio is darker."""
+    if method in _GREYS:
+        level = round(255 * (_GREYS[method] + 0.25 * (0.45 - ratio)))
+        return f"#{level:02x}{level:02x}{level:02x}"
+    return color(method, ratio)
+
+
+def marker(method: str, methods: Iterable[str]) -> str:
+    """A mark that tells the methods apart without colour."""
+    order = sorted(set(methods))
+    return _MARKERS[order.index(method) % len(_MARKERS)]
+
+
+def legend_below(figure: Figure, axes: Sequence[Axes]) -> None:
+    """One legend for all axes, below them."""
+    entries = {
+        label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)
+    }
+    if entries:
+        columns = min(len(entries), max(2, int(figure.get_figwidth() // 1.8)))
+        figure.legend(
+            list(entries.values()),
+            list(entries),
+            loc="outside lower center",
+            ncols=columns,
+            frameon=False,
+            fontsize=8,
+        )
+
+
+def empty(ax: Axes, reason: str) -> None:
+    """Say in place of a plot why there is none."""
+    ax.text(0.5, 0.5, reason, ha="center", va="center", transform=ax.transAxes, color="#666666")
+    ax.set_xticks([])
+    ax.set_yticks([])

@@ -1,0 +1,88 @@
+"""``benchmark_summary.json``: the outcome of a sweep for programs."""
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from segprune.report.collect import CellData, SweepData
+from segprune.report.contest import Contest, Standing
+from segprune.report.row import to_record
+
+SCHEMA_VERSION = 1
+"""Raised when a key is added, removed or changes its meaning."""
+
+
+def summary(data: SweepData, contests: Sequence[Contest]) -> dict[str, Any]:
+    """The sweep as plain JSON values; what is not known is null.
+
+    Returns:
+        - ``schema_version``, ``sweep`` (name of the folder), ``overrides`` (list)
+        - ``total``, ``completed`` (made now or before), ``reused`` (of these, made before), ``failed``: numbers of
+          jobs; ``success_rate``: ``completed`` by ``total``
+        - ``cells``: one record per job: ``number``, ``setting``, ``method``, ``dataset``, ``model``, ``pruner``,
+          ``budget``, ``ratio``, ``seed``, ``status`` (``done``, ``reused``, ``failed``), ``reason``, ``seconds``,
+          ``entries`` (stage -> entry of the store), ``missing`` (what the report looked for in vain), ``rows``
+        - ``contests``: per setting and budget: ``setting``, ``budget``, ``ratio``, ``dense_percent``, ``winner``,
+          ``headline``, ``reasons``, ``notes``, ``remedy``, and ``standings``, best first: ``method``, ``seeds``,
+          ``is_at_budget``, the numbers of ``Standing.values``, and ``behind`` with the fields of ``Difference``
+    """
+    statuses = [cell.cell.status for cell in data.cells]
+    failed = statuses.count("failed")
+    found = {
+        "schema_version": SCHEMA_VERSION,
+        "sweep": data.folder.name,
+        "overrides": list(data.overrides),
+        "total": len(statuses),
+        "completed": len(statuses) - failed,
+        "reused": statuses.count("reused"),
+        "failed": failed,
+        "success_rate": (len(statuses) - failed) / len(statuses) if statuses else None,
+        "cells": [_cell(cell) for cell in data.cells],
+        "contests": [_contest(contest) for contest in contests],
+    }
+    plain: dict[str, Any] = _without_nan(found)
+    return plain
+
+
+def summary_text(data: SweepData, contests: Sequence[Contest]) -> str:
+    """The summary as a JSON document."""
+    return json.dumps(summary(data, contests), indent=1, allow_nan=False) + "\n"
+
+
+def _cell(cell: CellData) -> dict[str, Any]:
+    asked = vars(cell.cell) | {"rows": [to_record(row) for row in cell.cell.rows]}
+    return {
+        "number": cell.number,
+        "setting": cell.setting,
+        "method": cell.method,
+        **asked,
+        "seconds": cell.seconds,
+        "entries": dict(cell.entries.names),
+        "missing": list(cell.entries.missing),
+    }
+
+
+def _contest(contest: Contest) -> dict[str, Any]:
+    standings = [_standing(standing) for standing in contest.standings]
+    return vars(contest) | {"headline": contest.headline, "standings": standings}
+
+
+def _standing(standing: Standing) -> dict[str, Any]:
+    behind = None if standing.behind is None else vars(standing.behind)
+    return {
+        "method": standing.method,
+        "seeds": standing.seeds,
+        "is_at_budget": standing.is_equal,
+        **standing.values,
+        "behind": behind,
+    }
+
+
+def _without_nan(value: Any) -> Any:
+    """The same with null for what is not a number."""
+    if isinstance(value, dict):
+        return {key: _without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

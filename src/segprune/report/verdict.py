@@ -1,0 +1,196 @@
+"""Which method is best at an equal achieved budget, and whether that can be said at all."""
+
+import logging
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from segprune.report.collect import CellData, SweepData
+from segprune.report.command import command, more_seeds
+from segprune.report.contest import Contest, Standing, gap
+from segprune.report.statistics import (
+    LEVEL,
+    Counts,
+    Difference,
+    image_difference,
+    over_seeds,
+    seed_difference,
+)
+
+log = logging.getLogger(__name__)
+CONTROLS = ("random", "l1")
+"""A method that does not beat chance and the norm of the filters has shown nothing."""
+FEWEST_SEEDS, GOOD_SEEDS = 2, 3
+EQUAL = 0.01
+"""A reached fraction that differs by more from what was asked is another budget."""
+MEANS = (
+    "ratio_reached", "macs_kept", "params_kept", "miou_retention", "latency_ms_median", "speedup", "macs", "params",
+)  # fmt: skip
+Cells = Mapping[str, Mapping[int, CellData]]
+"""Method -> seed -> the finished job."""
+
+
+def contests(data: SweepData) -> list[Contest]:
+    """Every setting and budget of a sweep, in order. Jobs that cut nothing take no part."""
+    found: dict[tuple[str, str, float | None], list[CellData]] = {}
+    for cell in data.cells:
+        asked = cell.cell
+        if asked.status == "failed" or any(row.pruner is not None for row in asked.rows):
+            found.setdefault((cell.setting, asked.budget, asked.ratio), []).append(cell)
+    order = sorted(found, key=lambda key: (key[0], key[1], key[2] or 0.0))
+    return [_contest(data, found[key]) for key in order]
+
+
+def final_rows(data: SweepData) -> pd.DataFrame:
+    """The last network of each job that finished and cut one."""
+    done = [cell.number for cell in data.cells if cell.cell.status != "failed"]
+    rows = data.rows[data.rows["is_final"] & data.rows["pruner"].notna()]
+    return rows[rows["number"].isin(done)]
+
+
+def _contest(data: SweepData, cells: Sequence[CellData]) -> Contest:
+    rows = final_rows(data)
+    rows = rows[rows["number"].isin([cell.number for cell in cells])]
+    standings = _standings(rows, cells)
+    equal = [standing for standing in standings if standing.is_equal]
+    missing = _missing(equal, cells)
+    reasons = missing or _doubts(equal)
+    asked = cells[0].cell
+    return Contest(
+        setting=cells[0].setting,
+        budget=asked.budget,
+        ratio=asked.ratio,
+        dense_percent=_dense(cells),
+        standings=tuple(standings),
+        winner=None if reasons else equal[0].method,
+        reasons=tuple(reasons),
+        notes=tuple(_notes(standings, cells)),
+        remedy=_remedy(data, is_complete=not missing) if reasons else None,
+    )
+
+
+def _dense(cells: Sequence[CellData]) -> float | None:
+    """Mean over the seeds of the mIoU that the finished jobs started from."""
+    by_seed = {
+        cell.cell.seed: cell.cell.rows[0].miou_percent for cell in cells if cell.cell.status != "failed"
+    }
+    return sum(by_seed.values()) / len(by_seed) if by_seed else None
+
+
+def _standings(rows: pd.DataFrame, cells: Sequence[CellData]) -> list[Standing]:
+    """The methods, best first; each but the best with its distance to the best."""
+    if rows.empty:
+        return []
+    table = over_seeds(rows, by=("method",)).set_index("method")
+    means = rows.astype(dict.fromkeys(MEANS, float)).groupby("method")[list(MEANS)].mean()
+    table = table.drop(columns="n").join(means)
+    error = (rows["ratio_reached"] - rows["ratio_asked"].astype(float)).abs()
+    off = ~(error <= EQUAL).groupby(rows["method"]).all()  # also where no ratio was asked for
+    table = table.assign(off=off).sort_values(["off", "mean"], ascending=[True, False], kind="stable")
+    jobs = _by_method(cells)
+    # the best of M was not chosen beforehand, so each of its M - 1 comparisons gets its share of the doubt
+    level = 1 - (1 - LEVEL) / max(1, int((~off).sum()) - 1)
+    best = str(table.index[0])
+    return [
+        Standing(
+            method=str(method),
+            seeds=tuple(sorted(jobs[str(method)])),
+            values={str(key): float(value) for key, value in values.drop("off").items()},
+            is_equal=not values["off"],
+            behind=None if method == best else _difference(jobs[best], jobs[str(method)], level),
+        )
+        for method, values in table.iterrows()
+    ]
+
+
+def _by_method(cells: Sequence[CellData]) -> Cells:
+    jobs: dict[str, dict[int, CellData]] = {}
+    for cell in cells:
+        if cell.cell.status != "failed":
+            jobs.setdefault(cell.method, {})[cell.cell.seed] = cell
+    return jobs
+
+
+def _difference(
+    best: Mapping[int, CellData], other: Mapping[int, CellData], level: float
+) -> Difference | None:
+    """Over the images of the report split where their counts are kept, else over the seeds."""
+    seeds = sorted(best.keys() & other.keys())
+    ours, theirs = (_counts(best, seeds), _counts(other, seeds))
+    if len(ours) == len(theirs) == len(seeds) > 0:
+        try:
+            return image_difference(ours, theirs, level=level)
+        except ValueError as error:
+            log.warning("jobs %s and %s: %s", best[seeds[0]].number, other[seeds[0]].number, error)
+    if len(seeds) < FEWEST_SEEDS:
+        return None
+    return seed_difference(
+        *({seed: jobs[seed].cell.rows[-1].miou_percent for seed in seeds} for jobs in (best, other))
+    )
+
+
+def _counts(jobs: Mapping[int, CellData], seeds: Sequence[int]) -> list[Counts]:
+    """Those of the last networks, where they are kept."""
+    found = [jobs[seed].entries.image_counts(jobs[seed].cell.rows[-1].stage) for seed in seeds]
+    return [counts for counts in found if counts is not None]
+
+
+def _missing(standings: Sequence[Standing], cells: Sequence[CellData]) -> list[str]:
+    """What a fair comparison lacks."""
+    pruners = {
+        cell.cell.pruner for cell in cells if cell.method in {standing.method for standing in standings}
+    }
+    reasons = []
+    if len(standings) < 2:
+        reasons.append("there are not two methods at this budget to compare")
+    if absent := [control for control in CONTROLS if control not in pruners]:
+        reasons.append(f"the control {' and '.join(absent)} is missing")
+    few = [standing.method for standing in standings if len(standing.seeds) < FEWEST_SEEDS]
+    if few:
+        reasons.append(f"fewer than {FEWEST_SEEDS} seeds of {', '.join(few)} ({GOOD_SEEDS} are recommended)")
+    if len({standing.seeds for standing in standings}) > 1:
+        reasons.append("the methods were not run with the same seeds")
+    return reasons
+
+
+def _doubts(standings: Sequence[Standing]) -> list[str]:
+    """Which methods the best one cannot be told from."""
+    best, *others = standings
+    close = [
+        f"{other.method}, {gap(other)} behind"
+        for other in others
+        if other.behind is None or not other.behind.is_clear
+    ]
+    return [f"{best.method} cannot be told from {' and '.join(close)}"] if close else []
+
+
+def _notes(standings: Sequence[Standing], cells: Sequence[CellData]) -> list[str]:
+    failed = [f"{cell.method} seed {cell.cell.seed}" for cell in cells if cell.cell.status == "failed"]
+    other = [standing.method for standing in standings if not standing.is_equal]
+    kept = [standing.values["macs_kept"] for standing in standings if standing.is_equal]
+    above = [standing.method for standing in standings if standing.values["miou_retention"] > 1]
+    fewest = min((len(standing.seeds) for standing in standings), default=GOOD_SEEDS)
+    notes = []
+    if FEWEST_SEEDS <= fewest < GOOD_SEEDS:
+        notes.append(f"{fewest} seeds; {GOOD_SEEDS} or more are recommended")
+    if above:
+        notes.append(f"Above the dense network, which was not trained to its end: {', '.join(above)}")
+    if failed:
+        notes.append(f"Failed: {', '.join(failed)}")
+    if other:
+        notes.append(f"Not ranked, since more than {100 * EQUAL:g} points off the budget: {', '.join(other)}")
+    if kept and max(kept) - min(kept) > EQUAL:
+        notes.append(
+            f"Equal {cells[0].cell.budget} are not equal compute: {100 * min(kept):.1f} to {100 * max(kept):.1f} % "
+            "of the MACs are kept; budget=macs compares at equal MACs"
+        )
+    return notes
+
+
+def _remedy(data: SweepData, *, is_complete: bool) -> str:
+    """The sweep's command with the controls and seeds it lacks; with two seeds more when it lacks none."""
+    pruners = list(dict.fromkeys(cell.cell.pruner for cell in data.cells))
+    seeds = sorted({cell.cell.seed for cell in data.cells})
+    count = max(GOOD_SEEDS, len(seeds) + 2 * is_complete)
+    controls = [control for control in CONTROLS if control not in pruners]
+    return command(data.overrides, pruner=[*controls, *pruners], seed=more_seeds(seeds, count))

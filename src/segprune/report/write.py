@@ -1,0 +1,37 @@
+"""Everything a sweep's report consists of, written from what the jobs left; nothing is computed again."""
+
+from pathlib import Path
+
+from segprune.report.collect import collect
+from segprune.report.gallery import gallery, save
+from segprune.report.html import html
+from segprune.report.summary import summary_text
+from segprune.report.table import write_csv
+from segprune.report.verdict import contests
+
+HTML, SUMMARY, ROWS, FIGURES = "report.html", "benchmark_summary.json", "rows.csv", "figures"
+
+
+def write_report(sweep_folder: Path, overrides: str, out: Path) -> list[Path]:
+    """Write ``report.html``, ``benchmark_summary.json``, ``rows.csv`` and ``figures/`` with their data.
+
+    Args:
+        sweep_folder: Where the folders of the jobs are.
+        overrides: What was typed for the sweep, joined by spaces; used where Hydra left no record of it.
+        out: Folder for the report; made if it is not there.
+
+    Returns:
+        What was written, the page first.
+
+    Raises:
+        CheckpointError: The folder is no sweep, or what a job wrote cannot be read.
+    """
+    data = collect(sweep_folder, overrides)
+    found, pictures = contests(data), list(gallery(data))
+    out.mkdir(parents=True, exist_ok=True)
+    page, summary, rows = out / HTML, out / SUMMARY, out / ROWS
+    page.write_text(html(data, found, pictures), encoding="utf-8")
+    # after the page, which notes what it looked for in vain
+    summary.write_text(summary_text(data, found), encoding="utf-8")
+    write_csv([row for cell in data.cells for row in cell.cell.rows], rows)
+    return [page, summary, rows, *save(pictures, out / FIGURES)]

@@ -1,0 +1,226 @@
+"""The oracle of one cut: which channels the loss says can go, and how many of them the criterion found."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import torch
+from pydantic import Field
+from safetensors.torch import load_file
+
+from segprune.dataset.contract import Batch
+from segprune.dataset.loading import calibration_batches
+from segprune.graph.group import Scores
+from segprune.graph.trace import trace
+from segprune.loss import segmentation_loss
+from segprune.measure.agreement import Agreement, Unit, Values, agreement, lowest, values_of
+from segprune.measure.oracle import Loss, Removal, joint_loss_change, loss_changes, mean_losses, sample_units
+from segprune.pruner.contract import Scope
+from segprune.seed import derive
+from segprune.stage.contract import Context, NetState, Trail, identity, source_digest
+from segprune.stage.prune import PLAN, SCORES
+from segprune.store import fingerprint
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+CHANGES, JOINT = "loss_changes.json", "joint.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OracleSettings:
+    """How many channels are removed one at a time, and on which images the loss is measured.
+
+    Attributes:
+        samples: Channels probed, of all groups together; 0: no oracle.
+        images: Training images, drawn independently of those that scored the channels; all when there are fewer.
+        batch_size: Images per batch.
+        copies: Channels probed in one forward pass; changes speed and memory, not what is measured.
+    """
+
+    samples: Annotated[int, Field(ge=0)]
+    images: Annotated[int, Field(ge=2)]
+    batch_size: Annotated[int, Field(ge=1)]
+    copies: Annotated[int, Field(ge=1)]
+
+    def inputs(self) -> dict[str, Any]:
+        """What can change a result, for fingerprints."""
+        measured = {name: value for name, value in identity(self).items() if name != "copies"}
+        sources = [source_digest(part) for part in (loss_changes, agreement)]
+        return {**measured, "sources": sources}
+
+
+@dataclass(frozen=True, kw_only=True)
+class OracleReport:
+    """What the oracle says about a criterion.
+
+    Attributes:
+        agreement: On the probed channels.
+        base_loss: Loss of the network as it is.
+        joint_loss_change: Of removing all channels at once that the criterion ranks lowest among the probed.
+        joint_loss_change_random: Of as many drawn ones of each group; the control.
+        channels: One row per probed channel: layer, channel, loss_change (signed), score.
+    """
+
+    agreement: Agreement
+    base_loss: float
+    joint_loss_change: float
+    joint_loss_change_random: float
+    channels: "pd.DataFrame"
+
+    def metrics(self) -> dict[str, float]:
+        """By the names under which they are logged; what is not defined is left out."""
+        values = {
+            "precision_at_k": self.agreement.precision_at_k,
+            "precision_at_k_random": self.agreement.expected_precision,
+            "spearman": self.agreement.spearman,
+            "joint_loss_change": self.joint_loss_change,
+            "joint_loss_change_random": self.joint_loss_change_random,
+            "units": len(self.channels),
+            "base_loss": self.base_loss,
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+
+def oracle_of_trail(settings: OracleSettings, ctx: Context, trail: Trail) -> OracleReport | None:
+    """The oracle of the cut in a trail; None without one, or if no channel is to be probed.
+
+    After several rounds there is none: the scores are of a network that was cut and trained meanwhile.
+    """
+    names = [state.name for state in trail]
+    folder = trail[names.index("pruned")].folder if "pruned" in names else None
+    if settings.samples == 0 or folder is None:
+        return None
+    plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
+    if plan["rounds"] > 1:
+        log.warning(
+            "no oracle: after %d rounds the scores are not of the network before the cut", plan["rounds"]
+        )
+        return None
+    scored, scores = trail[names.index("pruned_raw") - 1], load_file(folder / SCORES)
+    return oracle_report(settings, ctx, scored, scores, ratio=plan["channels"], scope=plan["scope"])
+
+
+def oracle_report(
+    settings: OracleSettings, ctx: Context, scored: NetState, scores: Scores, *, ratio: float, scope: Scope
+) -> OracleReport | None:
+    """Compare a criterion's scores with the loss changes they stand for; None if no channel is to be probed.
+
+    Loss changes are measured once per network, for all criteria that scored it.
+
+    Args:
+        settings: How much is measured.
+        ctx: The run.
+        scored: The network that was scored.
+        scores: Of the criterion, for every group of that network.
+        ratio: Fraction of channels to remove.
+        scope: Where scores and loss changes are ranked.
+    """
+    if settings.samples == 0:
+        return None
+    key = _key(settings, ctx, scored)
+    units, changes, base_loss = _loss_changes(settings, ctx, scored, key)
+    score = values_of(scores, units)
+    chosen = [units[position] for position in lowest(score, units, ratio, scope)]
+    removals = {"criterion": _together(chosen), "random": _together(_drawn(units, chosen, ctx.seed))}
+    joint = _joint_loss_changes(settings, ctx, scored, key, removals)
+    return OracleReport(
+        agreement=agreement(scores, changes, units, ratio, scope),
+        base_loss=base_loss,
+        joint_loss_change=joint["criterion"],
+        joint_loss_change_random=joint["random"],
+        channels=_table(units, changes, score),
+    )
+
+
+def _key(settings: OracleSettings, ctx: Context, scored: NetState) -> str:
+    inputs = {
+        "data": ctx.data.identity.calibration,
+        "size_hw": ctx.data.size_hw,
+        "seed": ctx.seed,
+        "device": ctx.hardware.device.type,
+        "net": scored.fingerprint,
+        "oracle": settings.inputs(),
+    }
+    return fingerprint("oracle", inputs)
+
+
+def _loss_changes(
+    settings: OracleSettings, ctx: Context, scored: NetState, key: str
+) -> tuple[tuple[Unit, ...], Values, float]:
+    """The probed channels, the loss change of each, and the loss of the network as it is."""
+
+    def make(folder: Path) -> None:
+        groups, batches, loss = trace(scored.net), _batches(settings, ctx), _loss(ctx)
+        units = sample_units(groups, settings.samples, derive(ctx.seed, "oracle", "units"))
+        changes = loss_changes(scored.net, groups, units, batches, loss, settings.copies)
+        (base_loss,) = mean_losses(scored.net, groups, [{}], batches, loss, copies=1).tolist()
+        found = {"base_loss": base_loss, "units": units, "loss_changes": changes.tolist()}
+        (folder / CHANGES).write_text(json.dumps(found, allow_nan=False), encoding="utf-8")
+
+    entry = ctx.store.get("oracle", key, make)
+    found = json.loads((entry.folder / CHANGES).read_text(encoding="utf-8"))
+    units = tuple((name, channel) for name, channel in found["units"])
+    return units, np.array(found["loss_changes"], dtype=np.float64), found["base_loss"]
+
+
+def _joint_loss_changes(
+    settings: OracleSettings, ctx: Context, scored: NetState, key: str, removals: Mapping[str, Removal]
+) -> dict[str, float]:
+    """Name of each removal -> its loss change, on the same images as the single channels."""
+
+    def make(folder: Path) -> None:
+        groups, batches, loss = trace(scored.net), _batches(settings, ctx), _loss(ctx)
+        found = {
+            name: joint_loss_change(scored.net, groups, removal, batches, loss)
+            for name, removal in removals.items()
+        }
+        (folder / JOINT).write_text(json.dumps(found, allow_nan=False), encoding="utf-8")
+
+    entry = ctx.store.get("oracle", fingerprint("oracle", {"changes": key, "removals": removals}), make)
+    found: dict[str, float] = json.loads((entry.folder / JOINT).read_text(encoding="utf-8"))
+    return found
+
+
+def _together(units: Sequence[Unit]) -> dict[str, list[int]]:
+    return {name: [c for group, c in units if group == name] for name, _ in units}
+
+
+def _drawn(units: Sequence[Unit], chosen: Sequence[Unit], seed: int) -> list[Unit]:
+    """As many of the probed channels of each group as are chosen of it, drawn."""
+    drawn: list[Unit] = []
+    for name, channels in _together(chosen).items():
+        probed = _together(units)[name]
+        order = np.random.default_rng(derive(seed, "oracle", "control", name)).permutation(probed)
+        drawn += [(name, channel) for channel in sorted(order[: len(channels)].tolist())]
+    return drawn
+
+
+def _table(units: Sequence[Unit], changes: Values, score: Values) -> "pd.DataFrame":
+    import pandas as pd
+
+    layers, channels = zip(*units, strict=True)
+    return pd.DataFrame({"layer": layers, "channel": channels, "loss_change": changes, "score": score})
+
+
+def _batches(settings: OracleSettings, ctx: Context) -> list[Batch]:
+    device = ctx.hardware.device
+    drawn = calibration_batches(
+        ctx.data.calibration,
+        count=settings.images,
+        batch_size=settings.batch_size,
+        seed=derive(ctx.seed, "oracle"),
+    )
+    return [
+        Batch(image.to(device, memory_format=torch.channels_last), label.to(device)) for image, label in drawn
+    ]
+
+
+def _loss(ctx: Context) -> Loss:
+    """Unweighted: what the deployed head says of the images, not how it was trained."""
+    return segmentation_loss(ignore_index=ctx.data.ignore_index, class_weights=None, aux_weight=0.0)

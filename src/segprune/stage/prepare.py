@@ -1,0 +1,97 @@
+"""The training phase of a criterion: logged, cached and resumable like any training."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from segprune.budget.budget import Budget
+from segprune.budget.simulate import CostSimulator
+from segprune.budget.threshold import Threshold
+from segprune.graph.trace import trace
+from segprune.pruner.contract import Phase, Target
+from segprune.seed import derive
+from segprune.stage.calibration import CalibrationSet
+from segprune.stage.contract import Context, NetState, identity, note_source, read_state, write_state
+from segprune.stage.fit import CURVE, inputs_of, log_epochs, read_curve
+from segprune.step import Training
+from segprune.store import fingerprint
+
+LEARNED, FIGURE = "learned.safetensors", "phase.png"
+WORD = "prepare"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preparation:
+    """A phase and what it may look at.
+
+    Attributes:
+        phase: The criterion's training phase.
+        calibration: Labelled training images.
+        aux_weight: Weight of auxiliary heads in the loss on them.
+        budget: What the ratio is a fraction of.
+        ratio: Fraction to remove.
+    """
+
+    phase: Phase
+    calibration: CalibrationSet
+    aux_weight: float
+    budget: Budget | Threshold
+    ratio: float | None
+
+    def __call__(self, ctx: Context, before: NetState) -> tuple[NetState, Mapping[str, Tensor]]:
+        """The network after the phase (``prepared``), and what else was learned."""
+        key = fingerprint(WORD, self._inputs(ctx, before))
+        entry = ctx.store.get(WORD, key, lambda folder: self._make(folder, ctx, before, key))
+        note_source(entry, ctx, WORD)
+        if entry.was_reused:
+            log_epochs(ctx, WORD, read_curve(entry))
+        ctx.tracker.file(entry.folder / FIGURE, "prune")
+        return read_state(entry, ctx, "prepared", key), load_file(entry.folder / LEARNED)
+
+    def _inputs(self, ctx: Context, before: NetState) -> dict[str, object]:
+        """A phase that needs no budget is shared by all of them."""
+        inputs = {
+            **inputs_of(ctx, self.phase.schedule),
+            "phase": identity(self.phase),
+            "from": before.fingerprint,
+        }
+        if not self.phase.needs_budget:
+            return inputs
+        return inputs | {
+            "calibrated_by": ctx.data.identity.calibration,
+            "calibration": identity(self.calibration),
+            "aux_weight": self.aux_weight,
+            "size_hw": ctx.data.size_hw,
+            "budget": identity(self.budget),
+            "ratio": self.ratio,
+        }
+
+    def _make(self, folder: Path, ctx: Context, before: NetState, key: str) -> None:
+        groups = trace(before.net)
+        simulator = CostSimulator(before.net, groups, ctx.data.size_hw)
+        remaining = partial(simulator.expected_share, unit=self.budget.of)
+        training = Training(
+            data=ctx.data,
+            schedule=self.phase.schedule,
+            seed=derive(ctx.seed, WORD),
+            hardware=ctx.hardware,
+            folder=folder,
+            on_epoch=lambda epoch: log_epochs(ctx, WORD, [epoch]),
+        )
+        prepared = self.phase(
+            before.net,
+            groups,
+            training=training,
+            calibration=self.calibration.calibration(ctx, self.aux_weight),
+            target=Target(share=1 - (self.ratio or 0.0), remaining=remaining),
+        )
+        learned = {name: value.cpu().contiguous() for name, value in prepared.learned.items()}
+        save_file(learned, folder / LEARNED)
+        self.phase.figure(learned).savefig(folder / FIGURE, dpi=100)
+        (folder / CURVE).write_text(json.dumps([asdict(epoch) for epoch in prepared.curve]), encoding="utf-8")
+        write_state(folder, ctx, prepared.net, before.plans, key)

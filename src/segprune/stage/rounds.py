@@ -1,0 +1,165 @@
+"""Score, plan, cut, prove; once, or in rounds with training in between."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from segprune.budget.budget import Budget
+from segprune.budget.reached import Reached
+from segprune.budget.simulate import CostSimulator
+from segprune.budget.threshold import Threshold
+from segprune.errors import CutError
+from segprune.graph.cut import cut, mask_error
+from segprune.graph.group import ChannelGroup, PrunePlan, Scores
+from segprune.graph.trace import trace
+from segprune.measure.memory import peak_memory
+from segprune.model.contract import SegmentationNet
+from segprune.pruner.contract import Scope
+
+LARGEST_MASK_ERROR = 1e-8
+"""A right cut is at 1e-15, a wrong channel index at 1e-2 or more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rounds:
+    """How a network is cut down.
+
+    Every round asks for its share of the ratio of the network that the first one started from, so that rounds
+    change which channels go, never how many.
+
+    Attributes:
+        score: Network and its groups -> scores; called once per round.
+        scope: Where the criterion's paper ranks.
+        budget: What the ratio is a fraction of, and its guards.
+        ratio: Fraction to remove after the last round.
+        count: Number of rounds.
+        train_between: Network right after a cut, its cuts so far, number of the round from 1 -> the network to
+            score in the next round.
+    """
+
+    score: Callable[[SegmentationNet, Sequence[ChannelGroup]], Scores]
+    scope: Scope
+    budget: Budget | Threshold
+    ratio: float | None
+    count: int
+    train_between: Callable[[SegmentationNet, tuple[PrunePlan, ...], int], SegmentationNet]
+
+    def __call__(self, source: SegmentationNet, size_hw: tuple[int, int]) -> "Cut":
+        """Cut a copy of the network.
+
+        Args:
+            source: The network; left as it was.
+            size_hw: (H, W) in px of the image that MACs are counted for.
+
+        Raises:
+            BudgetError: The budget is out of reach.
+            CutError: A cut is not the network with the same channels set to zero.
+        """
+        groups = trace(source)
+        simulator = CostSimulator(source, groups, size_hw)
+        plans: tuple[PrunePlan, ...] = ()
+        gone: PrunePlan = {}
+        net, seconds, memory, worst = source, 0.0, 0.0, 0.0
+        for number in range(1, self.count + 1):
+            here = trace(net) if number > 1 else groups
+            started = time.perf_counter()
+            with peak_memory(next(net.parameters()).device) as peak:
+                scores = spread(self.score(net, here), groups, gone)
+            seconds, memory = seconds + time.perf_counter() - started, max(memory, peak.mb)
+            reached = self.budget(
+                groups,
+                scores,
+                ratio=None if self.ratio is None else self.ratio * number / self.count,
+                paper_scope=self.scope,
+                simulator=simulator,
+                gone=gone,
+            )
+            plan = renumbered(reached.plan, groups, gone)
+            small = cut(net, plan)
+            worst = max(worst, proven(net, small, here, plan))
+            gone, plans = reached.plan, (*plans, plan)
+            net = small if number == self.count else self.train_between(small, plans, number)
+        return Cut(
+            groups=groups,
+            net=net,
+            plans=plans,
+            reached=reached,
+            scores=scores,
+            scoring_s=seconds,
+            scoring_peak_mb=memory,
+            error=worst,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """A cut network.
+
+    Attributes:
+        groups: Of the network before.
+        net: Right after the last cut.
+        plans: One per round, in the channels of the network which that round cut.
+        reached: What all rounds together removed, in the channels of the network before.
+        scores: Of the last round, in the channels of the network before; those gone earlier are lowest.
+        scoring_s: Wall time of all scoring.
+        scoring_peak_mb: Most memory that scoring needed beyond what was in use before, in MB (10^6 bytes).
+        error: Largest relative error of the proofs.
+    """
+
+    groups: tuple[ChannelGroup, ...]
+    net: SegmentationNet
+    plans: tuple[PrunePlan, ...]
+    reached: Reached
+    scores: Scores
+    scoring_s: float
+    scoring_peak_mb: float
+    error: float
+
+
+def spread(scores: Scores, groups: Sequence[ChannelGroup], gone: PrunePlan) -> Scores:
+    """Scores of the channels that are left -> scores of all channels; those gone get less than any other."""
+    if not gone:
+        return scores
+    lowest = min(float(score.min()) for score in scores.values()) - 1
+    full = {}
+    for group in groups:
+        left = _left(group, gone)
+        full[group.name] = torch.full((group.size,), lowest, dtype=torch.float64)
+        full[group.name][left] = scores[group.name].double()
+    return full
+
+
+def renumbered(plan: PrunePlan, groups: Sequence[ChannelGroup], gone: PrunePlan) -> PrunePlan:
+    """What a plan removes beyond what is gone, in the numbers of the channels that are left."""
+    cuts = {}
+    for group in groups:
+        removed = set(plan.get(group.name, ())) - set(gone.get(group.name, ()))
+        if removed:
+            left = _left(group, gone)
+            cuts[group.name] = tuple(new for new, old in enumerate(left) if old in removed)
+    return cuts
+
+
+def proven(
+    net: SegmentationNet, small: SegmentationNet, groups: Sequence[ChannelGroup], plan: PrunePlan
+) -> float:
+    """The error of a cut that has been proven right.
+
+    Raises:
+        CutError: It is not.
+    """
+    error = mask_error(net, small, groups, plan)
+    if not error <= LARGEST_MASK_ERROR:
+        raise CutError(
+            f"the cut {type(net).__name__} differs from the network with the same channels set to zero by "
+            f"{error:.1e} (float64, relative; at most {LARGEST_MASK_ERROR:.0e}): its channel groups are "
+            "wrong, so no result of this cut can be trusted. Give traced_logits every coupling of channels."
+        )
+    return error
+
+
+def _left(group: ChannelGroup, gone: PrunePlan) -> list[int]:
+    removed = set(gone.get(group.name, ()))
+    return [channel for channel in range(group.size) if channel not in removed]

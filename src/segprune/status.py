@@ -1,0 +1,126 @@
+"""What became of a run, in one small file of its folder that any process can read at any time."""
+
+import json
+import os
+import platform
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from segprune import durable
+from segprune.errors import ConfigError
+
+STATUS, LOCK = "status.json", "running.lock"
+STOPPED = "stopped before its end"
+GROUPS = ("dataset", "model", "pruner", "budget")
+
+
+class JobRecord:
+    """The status file of one run; written anew at every change.
+
+    From its start to its end the process holds a lock beside the file, and the system lets go of it however the
+    process ends. So a file that says ``running`` without a lock is that of a process that died. Its number would
+    not tell: numbers are used again.
+    """
+
+    def __init__(self, folder: Path, asked: Mapping[str, Any]) -> None:
+        """Say that the run is running.
+
+        Raises:
+            ConfigError: A living process is running in this folder.
+        """
+        self._folder, self._started = folder, time.time()
+        self._lock = FileLock(folder / LOCK)
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise ConfigError(
+                f"{folder} belongs to a run that is still going on (process {read(folder).get('pid')}); wait for "
+                "its end, or give another output folder."
+            ) from error
+        self._values = {"asked": dict(asked), "pid": os.getpid(), "host": platform.node()}
+        self._write(status="running")
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the run has not said yet how it ended."""
+        return bool(self._values["status"] == "running")
+
+    def tracked(self, run_id: str) -> None:
+        """The run has this id in the tracker; an empty one is none."""
+        self._write(run_id=run_id)
+
+    def done(self, summary: Mapping[str, Any]) -> None:
+        """The chain ended well."""
+        self._end(status="done", **summary)
+
+    def failed(self, reason: str) -> None:
+        """The run ended with an error."""
+        self._end(status="failed", error=reason)
+
+    def killed(self) -> None:
+        """The run was stopped from outside."""
+        self._end(status="killed", error=STOPPED)
+
+    def _write(self, **values: object) -> None:
+        self._values |= {"seconds": round(time.time() - self._started, 1), **values}
+        write(self._folder, self._values)
+
+    def _end(self, **values: object) -> None:
+        self._write(**values)
+        self._lock.release()
+
+
+def asked(choices: Mapping[str, Any], *, ratio: Any, seed: Any) -> dict[str, Any]:
+    """What a job was asked to do, as the table of its sweep names it.
+
+    Args:
+        choices: Config group -> chosen option.
+        ratio: Fraction to remove.
+        seed: Seed.
+    """
+    return {
+        **{group: str(choices[group]) for group in GROUPS},
+        # not yet checked, so it may be anything
+        **{
+            name: value if value is None or isinstance(value, int | float) else str(value)
+            for name, value in (("ratio", ratio), ("seed", seed))
+        },
+    }
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """What is written in the run's status file; empty if it has none."""
+    path = folder / STATUS
+    if not path.exists():
+        return {}
+    loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return loaded
+
+
+def amend(folder: Path, **values: object) -> None:
+    """Change the status of a run whose process cannot do it any more."""
+    write(folder, {**read(folder), **values})
+
+
+def is_dead(folder: Path) -> bool:
+    """Whether the run says that it is running while its process, one of this machine, is not there any more."""
+    status = read(folder)
+    if status.get("status") != "running" or status.get("host") != platform.node():
+        return False
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    lock.release()
+    return True
+
+
+def write(folder: Path, values: Mapping[str, Any]) -> None:
+    """Replace the run's status file."""
+    with durable.replacing(folder / STATUS) as file:
+        file.write(json.dumps(values, indent=1).encode())

@@ -1,0 +1,109 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from segprune.pruner.gates import find_gates
+from segprune.pruner.markov import (
+    chunk_of_rank,
+    frozen_statistics,
+    gated,
+    keep_chances,
+    sampled_chunks,
+    shift_scores,
+)
+from tests.pruner.surgery import kill, traced
+from tests.toys import TOYS, Plain, toy, toy_batches
+
+LOGITS = torch.tensor([math.log(3), 0.0, -math.log(3)], dtype=torch.float64)
+
+
+def test_chances_of_the_worked_example() -> None:
+    # p = (3/4, 1/2, 1/4): 3/4, 3/8, 3/32
+    torch.testing.assert_close(keep_chances(LOGITS), torch.tensor([1, 0.75, 0.375, 0.09375]).double())
+
+
+def test_gradients_of_the_expected_width_of_the_worked_example() -> None:
+    logits = LOGITS.clone().requires_grad_()
+    keep_chances(logits).sum().backward()
+    # d/da_i = (1 - p_i) * (P_i + ... + P_3): .25 * 1.21875, .5 * .46875, .75 * .09375
+    assert logits.grad is not None
+    torch.testing.assert_close(logits.grad, torch.tensor([0.3046875, 0.234375, 0.0703125]).double())
+
+
+def test_chances_never_rise_and_go_to_all_or_the_first_chunk() -> None:
+    chances = keep_chances(torch.randn(9, generator=torch.Generator().manual_seed(0)))
+    assert (chances.diff() <= 0).all()
+    assert torch.equal(keep_chances(torch.full((3,), 100.0)), torch.ones(4))
+    assert torch.equal(keep_chances(torch.full((3,), -200.0)), torch.tensor([1.0, 0, 0, 0]))
+
+
+def test_chunks_are_even() -> None:
+    assert chunk_of_rank(7, 3).tolist() == [0, 0, 0, 1, 1, 2, 2]
+    assert chunk_of_rank(2, 10).tolist() == [0, 1]
+    assert chunk_of_rank(1, 10).tolist() == [0]
+    assert torch.bincount(chunk_of_rank(64, 10)).tolist() == [7] * 4 + [6] * 6
+
+
+def test_draws_follow_the_chain() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        drawn = torch.tensor([sampled_chunks(LOGITS) for _ in range(4000)])
+    for chunks, chance in zip((2, 3, 4), (0.75, 0.375, 0.09375), strict=True):
+        share = float((drawn >= chunks).double().mean())
+        assert abs(share - chance) < 4 * math.sqrt(chance * (1 - chance) / 4000)
+
+
+def widths(logits: torch.Tensor, size: int, shift: float) -> int:
+    counts = torch.bincount(chunk_of_rank(size, len(logits) + 1)).double()
+    return round(float((keep_chances(logits + shift) * counts).sum()))
+
+
+@pytest.mark.parametrize("shift", [-6.0, -1.0, 0.0, 0.7, 4.0])
+def test_cutting_the_ranking_anywhere_gives_the_rounded_widths_of_one_common_shift(shift: float) -> None:
+    generator = torch.Generator().manual_seed(1)
+    groups = {size: torch.randn(min(size, 10) - 1, generator=generator).double() for size in (5, 12, 40)}
+    for size, logits in groups.items():
+        rank = torch.randperm(size, generator=generator)
+        kept = shift_scores(logits, rank) >= -shift
+        assert int(kept.sum()) == widths(logits, size, shift)
+        assert set(rank[kept].tolist()) == set(range(int(kept.sum())))
+
+
+def test_the_first_chunk_scores_above_all_others_and_a_better_rank_above_a_worse() -> None:
+    score = shift_scores(LOGITS, torch.arange(8))
+    assert (score.diff() < 0).all()
+    assert score[1] > 200
+    assert score[2] <= 100
+
+
+@pytest.mark.parametrize("kind", TOYS)
+def test_open_gates_change_no_bit_and_closed_ones_are_the_cut(kind) -> None:
+    net, (batch, _), groups = toy(kind), toy_batches(), traced(kind)
+    gates = find_gates(net, groups, batch.image, "gate")
+    with torch.no_grad():
+        plain = net(batch.image)
+        with gated(gates, {group.name: torch.ones(group.size) for group in groups}):
+            assert torch.equal(net(batch.image), plain)
+        for group in groups:
+            factor = torch.ones(group.size)
+            factor[1] = 0.0
+            with gated(gates, {group.name: factor}):
+                closed = net(batch.image)
+            dead = toy(kind)
+            kill(dead, group, channel=1)
+            torch.testing.assert_close(closed, dead(batch.image), rtol=1e-4, atol=1e-5)
+        assert torch.equal(net(batch.image), plain)
+
+
+def test_frozen_statistics_are_used_but_not_changed() -> None:
+    net, (batch, _) = toy(Plain).train(), toy_batches()
+    before = {name: value.clone() for name, value in net.named_buffers()}
+    with torch.no_grad(), frozen_statistics(net):
+        frozen = net(batch.image)
+    assert all(torch.equal(value, before[name]) for name, value in net.named_buffers())
+    with torch.no_grad():
+        assert torch.equal(frozen, net(batch.image))
+    assert not torch.equal(net.first[1].running_mean, before["first.1.running_mean"])
+    assert all(norm.track_running_stats for norm in net.modules() if isinstance(norm, nn.BatchNorm2d))

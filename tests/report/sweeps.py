@@ -1,0 +1,130 @@
+"""Sweeps made of known numbers, as objects and as folders."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from segprune.report.collect import CellData, SweepData, sweep_data
+from segprune.report.entries import COUNTS, entries_of
+from segprune.report.row import Row, to_record
+from segprune.report.table import Cell
+from tests.report.test_row import CUT, DENSE
+
+CLASSES = ("road", "sky", "pole")
+PNG = (
+    b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x00\x00\x00\x00:~\x9bU"
+    b"\x00\x00\x00\nIDATx\x9cc`\x00\x00\x00\x02\x00\x01H\xaf\xa4q\x00\x00\x00\x00IEND\xaeB`\x82"
+)
+
+
+def rows(pruner: str, miou: float, *, seed: int = 0, **changes: Any) -> tuple[Row, ...]:
+    """Dense with 50 % mIoU, pruned with 10, finetuned with ``miou``."""
+    dense = replace(DENSE, seed=seed, miou_percent=50.0, fingerprint=f"dense-{seed}")
+    cut = replace(CUT, pruner=pruner, seed=seed, ratio_reached=0.3, **changes)
+    pruned = replace(cut, stage="pruned", miou_percent=10.0, miou_retention=0.2)
+    return (dense, pruned, replace(cut, stage="finetuned", miou_percent=miou, miou_retention=miou / 50))
+
+
+def cell(
+    number: int,
+    pruner: str,
+    miou: float | None,
+    *,
+    seed: int = 0,
+    ratio: float | None = 0.3,
+    budget: str = "channels",
+    method: str = "",
+    setting: str = "streets, unet",
+    root: Path = Path("nowhere"),
+    names: Sequence[str] = (),
+    **changes: Any,
+) -> CellData:
+    """A job; one without an mIoU has failed."""
+    changes = {"ratio_asked": ratio, **changes}
+    return CellData(
+        number=str(number),
+        cell=Cell(
+            dataset="streets",
+            model="unet",
+            pruner=pruner,
+            budget=budget,
+            ratio=ratio,
+            seed=seed,
+            status="failed" if miou is None else "done",
+            reason="BudgetError: out of reach" if miou is None else "",
+            rows=() if miou is None else rows(pruner, miou, seed=seed, **changes),
+        ),
+        setting=setting,
+        method=method or pruner,
+        seconds=1.5,
+        entries=entries_of(root, names),
+    )
+
+
+def sweep(
+    cells: Sequence[CellData], overrides: Sequence[str] = ("pruner=l1,taylor", "ratio=0.3")
+) -> SweepData:
+    return sweep_data(Path("sweeps") / "12-00-00", overrides, cells)
+
+
+def counts(hits: Sequence[int], of: int = 100) -> NDArray[np.int32]:
+    """(N, 3, 3): in image n, ``hits[n]`` of the ``of`` pixels of each class are right, the others of the next."""
+    right, wrong = np.eye(3, dtype=np.int32), np.roll(np.eye(3, dtype=np.int32), 1, axis=1)
+    hit = np.asarray(hits, dtype=np.int32)[:, None, None]
+    return hit * right + (of - hit) * wrong
+
+
+def store(root: Path, name: str, hits: Sequence[int]) -> list[str]:
+    """Every file a job can leave in the store, in entries called ``name``; the names of the entries."""
+    folders = {stage: root / stage / name for stage in ("train", "prune", "finetune", "eval")}
+    for folder in folders.values():
+        folder.mkdir(parents=True, exist_ok=True)
+    curve = [{"epoch": n, "loss": 2.0 - n, "lr": 0.1, "select_miou_percent": 10.0 * n} for n in (0, 1)]
+    about = {"versions": {"torch": "2.9"}, "python": "3.11", "fingerprint": name}
+    plan = {
+        "layers": [{"layer": "a", "channels": 4, "kept": 3}, {"layer": "b", "channels": 2, "kept": 2}],
+        "plan": {"a": [1]},
+    }
+    for stage in ("train", "finetune"):
+        (folders[stage] / "curve.json").write_text(json.dumps(curve))
+        (folders[stage] / "net.json").write_text(json.dumps(about))
+    (folders["prune"] / "plan.json").write_text(json.dumps(plan))
+    scores = {
+        "a": np.array([3.0, 0.5, 1.0, 2.0], dtype=np.float32),
+        "b": np.array([5.0, 4.0], dtype=np.float32),
+    }
+    save_file(scores, folders["prune"] / "scores.safetensors")
+    lines = ["class,dense,pruned,finetuned,pruned change", "road,50,20,40,-30", "sky,60,1,66,-59", "pole,,,,"]
+    (folders["eval"] / "per_class.csv").write_text("\n".join(lines))
+    (folders["eval"] / "predictions.png").write_bytes(PNG)
+    save_file({"finetuned": counts(hits)}, folders["eval"] / COUNTS)
+    return [f"{stage}/{name}" for stage in folders]
+
+
+def write_job(
+    folder: Path, cell: CellData, *, typed: Sequence[str] = (), changes: Mapping[str, Any] | None = None
+) -> None:
+    """The folder that a job leaves."""
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / ".hydra" / "overrides.yaml").write_text("".join(f"- {json.dumps(o)}\n" for o in typed))
+    asked = {
+        name: getattr(cell.cell, name) for name in ("dataset", "model", "pruner", "budget", "ratio", "seed")
+    }
+    status: dict[str, Any] = {"asked": asked, "seconds": cell.seconds, "status": cell.cell.status}
+    if cell.cell.rows:
+        status |= {
+            "status": "done",
+            "was_reused": cell.cell.status == "reused",
+            "store": str(cell.entries.root),
+            "entries": list(cell.entries.names.values()),
+            "rows": [to_record(row) for row in cell.cell.rows],
+        }
+    else:
+        status["error"] = cell.cell.reason
+    (folder / "status.json").write_text(json.dumps({**status, **(changes or {})}))

@@ -1,0 +1,151 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from segprune.errors import CheckpointError
+from segprune.report.collect import collect, split_overrides
+from tests.report.sweeps import cell, store, sweep, write_job
+
+
+def test_a_finished_sweep_is_read_as_it_was_written(tmp_path: Path) -> None:
+    names = store(tmp_path / "store", "ab12", [1])
+    folder = tmp_path / "sweep"
+    jobs = [
+        cell(0, "l1", 40.0, root=tmp_path / "store", names=names),
+        cell(2, "taylor", 45.0),
+        cell(10, "l2", None),
+    ]
+    for job in jobs:
+        write_job(folder / job.number, job)
+    data = collect(folder, "pruner=l1,taylor,l2 ratio=0.3")
+    assert [found.number for found in data.cells] == ["0", "2", "10"]  # as numbers, not as text
+    assert [found.cell for found in data.cells] == [job.cell for job in jobs]
+    assert data.cells[0].entries == jobs[0].entries
+    assert data.cells[0].seconds == 1.5
+    assert data.overrides == ("pruner=l1,taylor,l2", "ratio=0.3")
+
+
+def test_rows_say_which_job_and_method_they_are_of() -> None:
+    data = sweep([cell(0, "l1", 40.0, budget="macs"), cell(1, "l2", None)])
+    assert data.rows[["stage", "number", "method", "is_final"]].to_numpy().tolist() == [
+        ["dense", "0", "dense", False],
+        ["pruned", "0", "l1", False],
+        ["finetuned", "0", "l1", True],
+    ]
+    # the option as asked, where the unit is another word; none for a network that nobody cut
+    assert data.rows["option"].isna().tolist() == [True, False, False]
+    assert data.rows["option"].tolist()[1:] == ["macs", "macs"]
+    assert data.rows["budget"].tolist()[1:] == ["channels", "channels"]
+
+
+def test_a_sweep_in_which_all_failed_has_no_rows() -> None:
+    data = sweep([cell(0, "l1", None)])
+    assert data.rows.empty
+    assert "miou_percent" in data.rows
+
+
+def test_what_differs_between_jobs_makes_methods_and_settings(tmp_path: Path) -> None:
+    typed = [
+        ["pruner=l1", "ratio=0.3", "pruner.p=1", "finetune.epochs=1", "train.epochs=9"],
+        ["pruner=l1", "ratio=0.3", "+pruner.p=2", "finetune.epochs=1", "train.epochs=9"],
+        ["pruner=l1", "ratio=0.3", "budget.scope=local", "finetune.epochs=5", "train.epochs=9"],
+    ]
+    for number, overrides in enumerate(typed):
+        write_job(tmp_path / str(number), cell(number, "l1", 40.0), typed=overrides)
+    found = collect(tmp_path).cells
+    assert [job.method for job in found] == ["l1 pruner.p=1", "l1 +pruner.p=2", "l1 budget.scope=local"]
+    assert [job.setting for job in found] == [
+        "streets, unet; finetune.epochs=1",
+        "streets, unet; finetune.epochs=1",
+        "streets, unet; finetune.epochs=5",
+    ]
+
+
+def test_jobs_that_nothing_tells_apart_are_never_taken_for_seeds() -> None:
+    data = sweep([cell(0, "l1", 40.0), cell(1, "l1", 41.0), cell(2, "l1", 42.0, seed=1)])
+    assert [job.setting for job in data.cells] == [
+        "streets, unet; job 0",
+        "streets, unet; job 1",
+        "streets, unet",
+    ]
+
+
+def test_hydras_own_record_of_the_command_counts_first(tmp_path: Path) -> None:
+    write_job(tmp_path / "0", cell(0, "l1", 40.0))
+    record = {"hydra": {"overrides": {"task": ["pruner=l1", "stages=[train, eval]"]}}}
+    (tmp_path / "multirun.yaml").write_text(json.dumps(record))  # JSON is YAML
+    assert collect(tmp_path, "pruner=other").overrides == ("pruner=l1", "stages=[train, eval]")
+    (tmp_path / "multirun.yaml").write_text("hydra: {overrides: [")
+    assert collect(tmp_path, "pruner=other").overrides == ("pruner=other",)
+
+
+def test_credentials_stay_out(tmp_path: Path) -> None:
+    failed = cell(1, "l1", None)
+    write_job(tmp_path / "0", cell(0, "l1", 40.0), typed=["tracking.uri=http://me:secret@host"])
+    write_job(
+        tmp_path / "1",
+        failed,
+        typed=["train=short"],
+        changes={"error": "no answer from http://me:secret@host"},
+    )
+    data = collect(tmp_path, "tracking.uri=http://me:secret@host")
+    assert data.overrides == ("tracking.uri=http://***@host",)
+    assert data.cells[0].setting.endswith("tracking.uri=http://***@host")
+    assert data.cells[1].cell.reason == "no answer from http://***@host"
+
+
+def test_the_noise_of_a_range_is_taken_out_of_ratios(tmp_path: Path) -> None:
+    write_job(
+        tmp_path / "0", replace(cell(0, "l1", None), cell=replace(cell(0, "l1", None).cell, ratio=0.1 + 0.2))
+    )
+    assert collect(tmp_path).cells[0].cell.ratio == 0.3
+
+
+def test_a_job_that_never_said_how_it_ended_was_stopped(tmp_path: Path) -> None:
+    write_job(tmp_path / "0", cell(0, "l1", 40.0), changes={"status": "running", "rows": []})
+    found = collect(tmp_path).cells[0].cell
+    assert (found.status, found.reason) == ("failed", "stopped before its end")
+
+
+def test_a_reused_job_is_told_from_a_new_one(tmp_path: Path) -> None:
+    write_job(tmp_path / "0", cell(0, "l1", 40.0), changes={"was_reused": True})
+    assert collect(tmp_path).cells[0].cell.status == "reused"
+
+
+def test_the_status_of_the_sweep_itself_is_no_job(tmp_path: Path) -> None:
+    write_job(tmp_path / "l1" / "0", cell(0, "l1", 40.0))
+    (tmp_path / "status.json").write_text('{"status": "done"}')
+    assert [job.number for job in collect(tmp_path).cells] == ["l1/0"]
+
+
+def test_a_folder_without_jobs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=f"{tmp_path} holds no job; give the folder of a sweep"):
+        collect(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["[]", "{", '{"status": "done"}'])
+def test_a_damaged_status_is_refused_by_name(tmp_path: Path, content: str) -> None:
+    write_job(tmp_path / "0", cell(0, "l1", 40.0))
+    (tmp_path / "0" / "status.json").write_text(content)
+    with pytest.raises(CheckpointError, match=r"0/status.json cannot be read .*; remove the job's folder"):
+        collect(tmp_path)
+
+
+def test_rows_of_another_schema_are_refused(tmp_path: Path) -> None:
+    write_job(tmp_path / "0", cell(0, "l1", 40.0), changes={"rows": [{"schema_version": 0}]})
+    with pytest.raises(CheckpointError, match="schema_version 0"):
+        collect(tmp_path)
+
+
+def test_overrides_are_split_where_the_next_one_begins() -> None:
+    assert split_overrides(" pruner=l1  stages=[train, eval] +a.b=1 ~c ++hydra/x=y note=") == [
+        "pruner=l1",
+        "stages=[train, eval]",
+        "+a.b=1",
+        "~c",
+        "++hydra/x=y",
+        "note=",
+    ]
+    assert split_overrides("") == []

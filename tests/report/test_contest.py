@@ -1,0 +1,49 @@
+from dataclasses import replace
+
+from segprune.report.contest import Contest, Standing, gap, spread
+from segprune.report.statistics import Difference
+
+BEHIND = Difference(
+    points=1.25, low=0.5, high=2.0, level=0.975, over="images", n=100, per_seed=(1.0, 1.5), share_positive=1.0
+)
+FIRST = Standing(method="taylor", seeds=(0, 1), values={"mean": 50.0, "sd": 0.5}, is_equal=True, behind=None)
+SECOND = replace(FIRST, method="l1", behind=BEHIND)
+CONTEST = Contest(
+    setting="streets, unet",
+    budget="macs",
+    ratio=0.3,
+    dense_percent=51.0,
+    standings=(FIRST, SECOND, replace(SECOND, method="fgp", is_equal=False)),
+    winner="taylor",
+    reasons=(),
+    notes=(),
+    remedy=None,
+)
+
+
+def test_a_winner_is_named_with_its_lead_and_uncertainty() -> None:
+    assert CONTEST.headline == (
+        "At 30 % of MACs removed, streets, unet, taylor keeps the most mIoU of the 2 methods that finished: "
+        "50.00 ± 0.50 % (sd of 2 seeds), 1.25 points (97.5 % interval 0.50 to 2.00 over 100 report images) ahead "
+        "of l1."
+    )
+
+
+def test_no_winner_is_named_with_the_reasons() -> None:
+    refused = replace(CONTEST, winner=None, reasons=("the control l1 is missing", "one seed"))
+    assert refused.headline == (
+        "No winner at 30 % of MACs removed, streets, unet: the control l1 is missing; one seed."
+    )
+
+
+def test_a_threshold_has_no_ratio() -> None:
+    assert replace(CONTEST, ratio=None, budget="threshold").title == "budget=threshold, streets, unet"
+
+
+def test_one_seed_has_no_spread() -> None:
+    assert spread(replace(FIRST, seeds=(4,))) == "50.00 % (one seed)"
+
+
+def test_an_interval_over_seeds_says_so_and_none_is_unknown() -> None:
+    assert gap(replace(SECOND, behind=replace(BEHIND, over="seeds", n=3))).endswith("over 3 seeds)")
+    assert gap(FIRST) == "unknown"

@@ -1,0 +1,69 @@
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from segprune.report.gallery import gallery, save
+from tests.report.sweeps import cell, store, sweep
+
+
+def test_every_figure_has_its_data_and_says_what_it_shows(tmp_path: Path) -> None:
+    names = store(tmp_path, "ab12", [1])
+    jobs = [
+        cell(0, "taylor", 40.0, root=tmp_path, names=names),
+        cell(1, "taylor", 41.0, seed=1, root=tmp_path, names=names),
+    ]
+    pictures = {picture.name: picture for picture in gallery(sweep(jobs))}
+    # the second job differs from the first in the seed alone, so that its layers and scores are not shown again
+    assert {name: picture.kind for name, picture in pictures.items()} == {
+        "cost-1": "method",
+        "curves-1": "method",
+        "retention-1-channels": "method",
+        "classes-1-channels": "class",
+        "layers-0-taylor": "job",
+        "scores-0-taylor": "job",
+    }
+    for picture in pictures.values():
+        assert picture.png.startswith(b"\x89PNG")
+        assert not picture.table.empty
+        assert "streets, unet" in picture.caption
+    assert "global ranking" in pictures["scores-0-taylor"].caption
+    assert "job 0: taylor, 0.3 of channels, seed 0" in pictures["layers-0-taylor"].caption
+
+
+def test_only_what_there_is_data_for_is_drawn() -> None:
+    names = [picture.name for picture in gallery(sweep([cell(0, "taylor", 40.0), cell(1, "fgp", None)]))]
+    assert names == ["cost-1", "retention-1-channels"]
+    assert list(gallery(sweep([cell(1, "fgp", None)]))) == []
+
+
+def test_a_threshold_is_a_budget_like_others(tmp_path: Path) -> None:
+    names = store(tmp_path, "ab12", [1])[1:]  # without curves of training
+    job = cell(0, "slimming", 40.0, ratio=None, budget="threshold", root=tmp_path, names=names)
+    pictures = {picture.name: picture for picture in gallery(sweep([job]))}
+    assert {"retention-1-threshold", "classes-1-threshold", "layers-0-slimming"} <= pictures.keys()
+    assert "slimming, threshold, seed 0" in pictures["layers-0-slimming"].caption
+
+
+def test_settings_and_jobs_of_any_name_get_files_of_their_own(tmp_path: Path) -> None:
+    names = store(tmp_path, "ab12", [1])[1:2]  # the plan
+    first = cell(0, "../../up", 40.0, root=tmp_path, names=names)
+    second = cell(1, "../../up", 40.0, root=tmp_path, names=names, setting="other", budget="a/b")
+    pictures = list(gallery(sweep([first, second])))
+    found = [picture.name for picture in pictures]
+    assert len(set(found)) == len(found) == 8
+    assert not any("/" in name or "." in name for name in found)
+
+
+def test_pictures_are_saved_with_their_data(tmp_path: Path) -> None:
+    pictures = list(gallery(sweep([cell(0, "taylor", 40.0)])))
+    written = save(pictures, tmp_path / "figures")
+    assert [path.name for path in written] == [
+        "cost-1.png",
+        "cost-1.csv",
+        "retention-1-channels.png",
+        "retention-1-channels.csv",
+    ]
+    assert (tmp_path / "figures" / "cost-1.png").read_bytes() == pictures[0].png
+    table = pd.read_csv(tmp_path / "figures" / "cost-1.csv").set_index("method")
+    assert table.loc["taylor", "miou_percent"] == pytest.approx(40.0)

@@ -1,0 +1,159 @@
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from segprune.report.collect import SweepData
+from segprune.report.gallery import Picture
+from segprune.report.html import html
+from segprune.report.verdict import contests
+from tests.report.sweeps import PNG, cell, store, sweep
+
+EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7 * 7 }}"
+
+
+class Reader(HTMLParser):
+    """Tags, what they point to, and the text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.words: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def page(data: SweepData, caption: str = "what it shows") -> Reader:
+    pictures = [
+        Picture(name=kind, kind=kind, caption=caption, table=data.rows, png=PNG) for kind in ("method", "job")
+    ]
+    return Reader(html(data, contests(data), pictures))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Reader:
+    """Three methods with two seeds, the last beyond doubt; a failed one; one whose predictions are lost."""
+    root = tmp_path_factory.mktemp("store")
+    hits = {"random": ([50, 52], 30.0), "l1": ([60, 61], 35.0), "taylor": ([80, 82], 45.0)}
+    jobs = [
+        cell(10 * n + seed, name, miou, seed=seed, root=root, names=store(root, f"{name}{seed}", images))
+        for n, (name, (images, miou)) in enumerate(hits.items())
+        for seed in (0, 1)
+    ]
+    (root / "eval" / "random0" / "predictions.png").unlink()
+    return page(sweep([*jobs, cell(99, "fgp", None)]))
+
+
+def test_the_page_loads_and_runs_nothing(whole: Reader) -> None:
+    assert not {"script", "link", "iframe", "object", "form", "base"} & set(whole.tags)
+    attributes = dict(whole.attributes)
+    assert attributes["content"] is not None
+    assert ("http-equiv", "Content-Security-Policy") in whole.attributes
+    assert any(
+        value == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+        for _, value in whole.attributes
+    )
+    sources = [value for name, value in whole.attributes if name in ("src", "href")]
+    assert sources
+    assert all(value is not None and value.startswith("data:image/png;base64,") for value in sources)
+    assert not any(name.startswith("on") for name, _ in whole.attributes)
+
+
+def test_every_picture_has_a_text(whole: Reader) -> None:
+    assert whole.tags.count("img") == sum(bool(value) for name, value in whole.attributes if name == "alt")
+
+
+def test_the_headline_names_the_winner_with_its_uncertainty(whole: Reader) -> None:
+    assert (
+        "At 30 % of channels removed, streets, unet, taylor keeps the most mIoU of the 3 methods"
+        in whole.text
+    )
+    assert "(97.5 % interval" in whole.text
+    assert "over 2 report images) ahead of l1." in whole.text
+
+
+def test_the_dense_network_is_there_to_compare_with(whole: Reader) -> None:
+    assert "Dense network: mIoU 50.00 %" in whole.text
+
+
+def test_failures_and_losses_are_told(whole: Reader) -> None:
+    assert "7 jobs, 1 failed" in whole.text
+    assert "BudgetError: out of reach" in whole.text
+    assert "job 0: eval/random0/predictions.png is not there" in whole.text
+
+
+def test_what_reproduces_the_sweep_is_told(whole: Reader) -> None:
+    assert "python run.py -m pruner=l1,taylor ratio=0.3" in whole.text
+    for fact in (
+        "streets val",
+        "96x128 px",
+        "seeds 0; 1",
+        "torch 2.9, python 3.11",
+        "train/taylor1 prune/taylor1",
+    ):
+        assert fact in whole.text
+
+
+def test_asked_and_reached_stand_side_by_side(whole: Reader) -> None:
+    (line,) = re.findall(r"taylor 0 1 45\.00 0\.00 45\.00 to 45\.00 [-. \d]*", whole.text)
+    # no distance to itself; asked, reached; MACs and params kept; GMACs, Mparams; mIoU kept; ms, speed-up
+    assert line.split()[8:] == [
+        "-",
+        "-",
+        "30.0",
+        "30.0",
+        "100.0",
+        "100.0",
+        "0.712",
+        "0.485",
+        "90.0",
+        "12.5",
+        "1.50",
+    ]
+
+
+def test_no_winner_without_controls_and_the_command_that_adds_them() -> None:
+    found = page(sweep([cell(0, "taylor", 45.0), cell(1, "l1", 40.0)]))
+    assert (
+        "No winner at 30 % of channels removed, streets, unet: the control random is missing; fewer than"
+        in found.text
+    )
+    assert "python run.py -m ratio=0.3 pruner=random,taylor,l1 seed=0,1,2" in found.text
+    assert "keeps the most" not in found.text
+
+
+def test_what_is_missing_is_shown_as_missing() -> None:
+    found = page(sweep([cell(0, "l1", None)], overrides=()))
+    assert "No predictions were found." in found.text
+    assert "No table of classes was found." in found.text
+    assert "The command of this sweep is not known." in found.text
+    assert "No job finished." in found.text
+    assert "versions unknown" in found.text
+
+
+def test_hostile_names_stay_text(tmp_path: Path) -> None:
+    names = store(tmp_path, "ab12", [1])
+    about = {"versions": {EVIL: EVIL}, "python": EVIL}
+    (tmp_path / "finetune" / "ab12" / "net.json").write_text(json.dumps(about))
+    job = cell(0, EVIL, 40.0, setting=EVIL, root=tmp_path, names=names, dataset=EVIL, split=EVIL, device=EVIL)
+    failed = cell(1, "l1", None, setting=EVIL)
+    failed = replace(failed, cell=replace(failed.cell, reason=EVIL))
+    found = page(sweep([job, failed], overrides=(f"pruner={EVIL}",)), caption=EVIL)
+    assert "script" not in found.tags
+    assert not any(name.startswith("on") for name, _ in found.attributes)
+    assert "{{ 7 * 7 }}" in found.text
+    assert found.text.count("<script>alert(1)</script>") > 5

@@ -1,0 +1,199 @@
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import stats
+
+from segprune.measure.miou import scores
+from segprune.report.statistics import better, image_difference, over_seeds, rank_stability, seed_difference
+from tests.report.sweeps import counts
+
+
+def table(values: dict[int, float], method: str = "l1") -> pd.DataFrame:
+    keys = {"setting": "s", "option": "macs", "method": method, "ratio_asked": 0.3, "stage": "finetuned"}
+    return pd.DataFrame([{**keys, "seed": seed, "miou_percent": value} for seed, value in values.items()])
+
+
+def test_mean_sd_and_interval_over_seeds() -> None:
+    # sd of 1, 2, 3 is 1; the 97.5 % quantile of t with 2 degrees of freedom is 4.302653; half = 4.302653 / sqrt(3)
+    (line,) = over_seeds(table({0: 1.0, 1: 2.0, 2: 3.0})).to_dict("records")
+    assert (line["method"], line["ratio_asked"], line["stage"], line["n"]) == ("l1", 0.3, "finetuned", 3)
+    assert (line["mean"], line["sd"]) == (2.0, 1.0)
+    assert line["low"] == pytest.approx(2 - 2.484138, abs=1e-6)
+    assert line["high"] == pytest.approx(2 + 2.484138, abs=1e-6)
+
+
+def test_one_seed_has_a_mean_and_nothing_else() -> None:
+    (line,) = over_seeds(table({4: 7.0})).to_dict("records")
+    assert (line["n"], line["mean"]) == (1, 7.0)
+    assert all(math.isnan(line[name]) for name in ("sd", "low", "high"))
+
+
+def test_equal_seeds_have_an_interval_of_one_point() -> None:
+    (line,) = over_seeds(table({0: 7.0, 1: 7.0})).to_dict("records")
+    assert (line["low"], line["mean"], line["high"]) == (7.0, 7.0, 7.0)
+
+
+def test_networks_are_told_apart_by_every_key_and_missing_values_do_not_count() -> None:
+    lines = over_seeds(pd.concat([table({0: 1.0, 1: math.nan}), table({0: 5.0}, "taylor")]))
+    assert lines[["method", "n", "mean"]].to_numpy().tolist() == [["l1", 1, 1.0], ["taylor", 1, 5.0]]
+
+
+def test_a_seed_that_occurs_twice_is_refused() -> None:
+    with pytest.raises(ValueError, match="'seed': 3} occurs twice; a seed counts once"):
+        over_seeds(pd.concat([table({3: 1.0}), table({3: 1.0})]))
+
+
+def test_paired_interval_over_seeds() -> None:
+    # differences 2 and 1: mean 1.5, sd sqrt(1/2), half = 12.706205 * sqrt(1/2) / sqrt(2) = 6.353102
+    found = seed_difference({0: 3.0, 1: 5.0, 9: 0.0}, {0: 1.0, 1: 4.0})
+    assert (found.points, found.n, found.over, found.per_seed) == (1.5, 2, "seeds", (2.0, 1.0))
+    assert found.low == pytest.approx(1.5 - 6.353102, abs=1e-6)
+    assert found.high == pytest.approx(1.5 + 6.353102, abs=1e-6)
+    assert not found.is_clear
+
+
+def test_an_interval_over_one_shared_seed_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"the shared seeds are \[1\]; an interval needs two or more"):
+        seed_difference({0: 3.0, 1: 5.0}, {1: 4.0, 2: 4.0})
+
+
+def test_the_difference_is_that_of_the_pooled_mious() -> None:
+    rng = np.random.default_rng(0)
+    a, b = counts(rng.integers(0, 101, 9)), counts(rng.integers(0, 101, 9))
+    ours, theirs = (scores(torch.from_numpy(x.astype(np.int64)).sum(0)).miou for x in (a, b))
+    assert image_difference([a], [b]).points == pytest.approx(100 * (ours - theirs), abs=1e-12)
+
+
+def test_two_images_by_hand() -> None:
+    # Each class has 100 pixels an image and as many false positives as false negatives: IoU = h / (200 - h) for
+    # h hits a hundred. Draws of two images: first twice, both, second twice, with 1/4, 1/2, 1/4.
+    # a hits 80 and 60, b 50 and 60: 80/120 - 50/150 = 1/3; 70/130 - 55/145; 0.
+    found = image_difference([counts([80, 60])], [counts([50, 60])], level=0.9, resamples=2000)
+    assert found.points == pytest.approx(100 * (70 / 130 - 55 / 145))
+    assert (found.low, found.high) == pytest.approx((0.0, 100 / 3))
+    assert found.share_positive == pytest.approx(0.75, abs=0.04)  # 4 sd of a share of 2000
+    assert (found.n, found.over) == (2, "images")
+    assert not found.is_clear
+
+
+def test_equal_networks_differ_by_exactly_nothing() -> None:
+    a = counts([3, 97, 55, 41])
+    found = image_difference([a, a], [a, a])
+    assert (found.points, found.low, found.high, found.share_positive) == (0.0, 0.0, 0.0, 0.0)
+    assert not better([a], [a])
+
+
+def test_a_network_that_is_better_on_every_image_is_better() -> None:
+    a, b = counts([50, 60, 70, 80]), counts([45, 52, 69, 71])
+    assert better([a], [b])
+    assert not better([b], [a])
+    assert image_difference([a], [b]).share_positive == 1.0
+
+
+def test_one_seed_that_disagrees_leaves_doubt() -> None:
+    high, low, less = counts([90, 91, 92]), counts([20, 21, 22]), counts([18, 19, 20])
+    found = image_difference([high, less], [low, low])
+    assert found.low > 0
+    assert found.per_seed[1] < 0
+    assert not found.is_clear
+
+
+def test_seeds_see_the_same_images_in_a_draw() -> None:
+    # What the first seed gains on a draw, the second loses on it; with draws of their own they would not cancel.
+    a, b = counts([80, 20, 60, 55]), counts([30, 70, 50, 65])
+    found = image_difference([a, b], [b, a])
+    assert (found.low, found.high) == (0.0, 0.0)
+
+
+def test_a_class_that_a_draw_lacks_is_left_out_of_it() -> None:
+    # Two classes; the second is labelled in the second image alone. a is right everywhere, b on the first image.
+    # Draws: first twice: class one alone, 1 - 1 = 0. Both: b has IoU 10 / 20 and 0. Second twice: b has 0 and 0.
+    a = np.array([[[10, 0], [0, 0]], [[0, 0], [0, 10]]])
+    b = np.array([[[10, 0], [0, 0]], [[0, 0], [10, 0]]])
+    found = image_difference([a], [b], level=0.9)
+    assert found.points == 75.0
+    assert (found.low, found.high) == (0.0, 100.0)
+
+
+def test_the_interval_is_that_of_another_library() -> None:
+    rng = np.random.default_rng(1)
+    hits = rng.integers(30, 90, 40)
+    a, b = counts(hits), counts(np.clip(hits - rng.integers(-8, 12, 40), 0, 100))
+
+    def change(index: np.ndarray) -> float:
+        ours, theirs = (100 * scores(torch.from_numpy(x[index].astype(np.int64)).sum(0)).miou for x in (a, b))
+        return ours - theirs
+
+    other = stats.bootstrap(
+        (np.arange(40),), change, vectorized=False, n_resamples=2000, method="percentile", rng=2
+    ).confidence_interval
+    found = image_difference([a], [b])
+    # ends of a percentile interval from 2000 draws are sure to about a tenth of its width
+    assert found.low == pytest.approx(other.low, abs=0.1 * (other.high - other.low))
+    assert found.high == pytest.approx(other.high, abs=0.1 * (other.high - other.low))
+
+
+def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
+    # Images have a difficulty d in [0, 20]; a hits 70 - d + noise, b 66 - d + noise of a hundred. Pooled over
+    # infinitely many images, the hits are 60 and 56: IoU 60 / 140 and 56 / 144.
+    truth = 100 * (60 / 140 - 56 / 144)
+    rng, inside, sims = np.random.default_rng(3), 0, 200
+    for _ in range(sims):
+        difficulty = rng.integers(0, 21, 60)
+        noise = rng.integers(-10, 11, (2, 60))
+        a, b = counts(70 - difficulty + noise[0]), counts(66 - difficulty + noise[1])
+        found = image_difference([a], [b], resamples=1000, seed=int(rng.integers(1 << 30)))
+        inside += found.low <= truth <= found.high
+    low, high = stats.binom.interval(0.999, sims, 0.95)
+    assert low <= inside <= high
+
+
+def test_the_same_seed_gives_the_same_interval() -> None:
+    a, b = counts([80, 20, 60, 55]), counts([30, 70, 50, 65])
+    assert image_difference([a], [b], seed=5) == image_difference([a], [b], seed=5)
+    assert image_difference([a], [b], seed=5) != image_difference([a], [b], seed=6)
+
+
+def test_counts_of_other_images_are_refused() -> None:
+    a, swapped = counts([80, 20]), counts([80, 20])
+    swapped[0] *= 2
+    with pytest.raises(ValueError, match="not of the same report images in the same order"):
+        image_difference([a], [swapped])
+    with pytest.raises(ValueError, match="not of the same report images in the same order"):
+        image_difference([a], [counts([80, 20, 5])])
+
+
+def test_unpaired_networks_and_void_splits_are_refused() -> None:
+    a = counts([80, 20])
+    with pytest.raises(ValueError, match="2 and 1 networks cannot be paired"):
+        image_difference([a, a], [a])
+    with pytest.raises(ValueError, match="0 and 0 networks cannot be paired"):
+        image_difference([], [])
+    with pytest.raises(ValueError, match="no pixel of the report images is labelled"):
+        image_difference([0 * a], [0 * a])
+
+
+def test_rank_stability_counts_pairs_in_order() -> None:
+    # a > b > c against a > c > b: of three pairs two agree, one does not: (2 - 1) / 3
+    means = pd.DataFrame(
+        {"0.3": [9.0, 8.0, 7.0, 6.0], "0.5": [5.0, 3.0, 4.0, math.nan], "0.7": [1.0, 2.0, 3.0, math.nan]},
+        index=["a", "b", "c", "d"],
+    )
+    found = rank_stability(means)
+    assert found[["first", "second", "methods"]].to_numpy().tolist() == [
+        ["0.3", "0.5", 3],
+        ["0.3", "0.7", 3],
+        ["0.5", "0.7", 3],
+    ]
+    # 0.5: a > c > b against c > b > a: of three pairs one agrees
+    assert found["tau"].tolist() == pytest.approx([1 / 3, -1.0, -1 / 3])
+
+
+def test_the_order_of_two_methods_says_nothing() -> None:
+    (line,) = rank_stability(pd.DataFrame({"0.3": [1.0, 2.0], "0.5": [1.0, 2.0]})).to_dict("records")
+    assert line["methods"] == 2
+    assert math.isnan(line["tau"])
+    assert rank_stability(pd.DataFrame({"0.3": [1.0, 2.0]})).empty

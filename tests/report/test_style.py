@@ -1,0 +1,57 @@
+from matplotlib.figure import Figure
+
+from segprune.report.style import Where, empty, hue, legend_below, marker, plain
+from segprune.tracking.color import color
+
+
+def test_text_is_drawn_as_it_is_and_not_too_long() -> None:
+    assert plain("a$b\nc") == r"a\$b c"
+    assert plain("word " * 20, 14) == "word word..."
+    assert plain(" \n") == "-"
+
+
+def test_methods_have_the_colour_of_the_tracking_ui_and_controls_are_grey() -> None:
+    assert hue("taylor", 0.3) == color("taylor", 0.3)
+    for control in ("dense", "random", "l1"):
+        red, green, blue = bytes.fromhex(hue(control)[1:])
+        assert red == green == blue
+    assert len({hue(name) for name in ("dense", "random", "l1")}) == 3
+
+
+def test_a_larger_ratio_is_darker() -> None:
+    for name in ("taylor", "random", "l1"):
+        light, dark = (sum(bytes.fromhex(hue(name, ratio)[1:])) for ratio in (0.1, 0.9))
+        assert dark < light
+
+
+def test_marks_tell_methods_apart() -> None:
+    methods = [f"method {n}" for n in range(10)]
+    assert len({marker(name, methods) for name in methods}) == 10
+    assert marker("l1", ["taylor", "l1"]) == marker("l1", ["l1", "taylor", "l1"])
+
+
+def test_what_was_measured_is_named_with_split_and_size() -> None:
+    where = Where(dataset="streets", split="test", size_hw=(96, 128))
+    assert where.miou == "mIoU on streets test, 96x128 px (%)"
+
+
+def test_the_legend_names_each_method_once() -> None:
+    figure = Figure()
+    axes = figure.subplots(1, 2)
+    for ax in axes:
+        ax.plot([0, 1], label="l1")
+    legend_below(figure, list(axes))
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["l1"]
+
+
+def test_nothing_to_name_is_no_legend() -> None:
+    figure = Figure()
+    legend_below(figure, [figure.subplots()])
+    assert figure.legends == []
+
+
+def test_an_empty_plot_says_why() -> None:
+    ax = Figure().subplots()
+    empty(ax, "not measured")
+    assert [text.get_text() for text in ax.texts] == ["not measured"]

@@ -1,0 +1,80 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from segprune.report.row import to_record
+from segprune.report.summary import summary_text
+from segprune.report.verdict import contests
+from tests.report.sweeps import cell, store, sweep
+
+
+def read(*jobs: Any) -> dict[str, Any]:
+    data = sweep(jobs)
+
+    def refuse(word: str) -> float:
+        raise AssertionError(f"{word} is no JSON")
+
+    found: dict[str, Any] = json.loads(summary_text(data, contests(data)), parse_constant=refuse)
+    return found
+
+
+def test_jobs_are_counted_by_what_became_of_them() -> None:
+    old = cell(1, "l2", 40.0)
+    found = read(
+        cell(0, "l1", 40.0),
+        replace(old, cell=replace(old.cell, status="reused")),
+        cell(2, "fgp", None),
+        cell(3, "fpgm", None),
+    )
+    counted = {
+        key: found[key]
+        for key in ("schema_version", "total", "completed", "reused", "failed", "success_rate")
+    }
+    assert counted == {
+        "schema_version": 1,
+        "total": 4,
+        "completed": 2,
+        "reused": 1,
+        "failed": 2,
+        "success_rate": 0.5,
+    }
+    assert (found["sweep"], found["overrides"]) == ("12-00-00", ["pruner=l1,taylor", "ratio=0.3"])
+
+
+def test_every_job_has_its_record(tmp_path: Path) -> None:
+    job = cell(0, "l1", 40.0, root=tmp_path, names=store(tmp_path, "ab12", [1]))
+    done, failed = read(job, cell(1, "fgp", None))["cells"]
+    assert done["rows"] == [to_record(row) for row in job.cell.rows]
+    assert done["entries"]["prune"] == "prune/ab12"
+    assert (done["seconds"], done["status"], done["reason"], done["missing"]) == (1.5, "done", "", [])
+    assert (failed["method"], failed["status"], failed["reason"]) == (
+        "fgp",
+        "failed",
+        "BudgetError: out of reach",
+    )
+    assert (failed["rows"], failed["ratio"], failed["seed"]) == ([], 0.3, 0)
+
+
+def test_contests_hold_the_verdict_and_null_for_what_is_unknown() -> None:
+    (found,) = read(cell(0, "l1", 40.0), cell(1, "random", 39.0))["contests"]
+    assert (found["winner"], found["budget"], found["ratio"]) == (None, "channels", 0.3)
+    assert found["headline"].startswith("No winner at 30 % of channels removed")
+    assert found["remedy"] == "python run.py -m ratio=0.3 pruner=l1,random seed=0,1,2"
+    best, other = found["standings"]
+    assert (best["method"], best["mean"], best["sd"], best["behind"]) == ("l1", 40.0, None, None)
+    assert (other["method"], other["is_at_budget"]) == ("random", True)
+
+
+def test_distances_keep_every_digit() -> None:
+    jobs = [
+        cell(10 * n + seed, name, 40.0 + n + seed, seed=seed)
+        for n, name in enumerate(("l1", "l2"))
+        for seed in (0, 1)
+    ]
+    (found,) = read(*jobs)["contests"]
+    behind = found["standings"][1]["behind"]
+    assert (behind["points"], behind["over"], behind["per_seed"]) == (1.0, "seeds", [1.0, 1.0])
+    assert behind["level"] == pytest.approx(0.95)

@@ -1,0 +1,173 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from segprune.report.collect import CellData
+from segprune.report.contest import Contest
+from segprune.report.statistics import image_difference
+from segprune.report.verdict import contests, final_rows
+from tests.report.sweeps import cell, counts, store, sweep
+
+HITS = {"random": [50, 52, 49, 55], "l1": [60, 61, 59, 64], "taylor": [80, 82, 78, 85]}
+MIOU = {"random": 30.0, "l1": 35.0, "taylor": 45.0}
+
+
+def jobs(root: Path, hits: dict[str, list[int]], seeds: tuple[int, ...] = (0, 1)) -> list[CellData]:
+    """One job per method and seed, whose counts per image are kept."""
+    return [
+        cell(
+            10 * n + seed,
+            name,
+            MIOU[name],
+            seed=seed,
+            root=root,
+            names=store(root, f"{name}{seed}", hits[name]),
+        )
+        for n, name in enumerate(hits)
+        for seed in seeds
+    ]
+
+
+def only(cells: list[CellData]) -> Contest:
+    (found,) = contests(sweep(cells))
+    return found
+
+
+def test_a_method_that_leads_beyond_doubt_wins(tmp_path: Path) -> None:
+    found = only(jobs(tmp_path, HITS))
+    assert (found.winner, found.reasons, found.remedy) == ("taylor", (), None)
+    assert found.notes == ("2 seeds; 3 or more are recommended",)
+    assert [standing.method for standing in found.standings] == ["taylor", "l1", "random"]
+    assert found.standings[0].behind is None
+    # two comparisons, each at 1 - 0.05 / 2
+    expected = image_difference([counts(HITS["taylor"])] * 2, [counts(HITS["l1"])] * 2, level=0.975)
+    assert found.standings[1].behind == expected
+
+
+def test_means_are_over_the_seeds() -> None:
+    found = only([cell(0, "l1", 40.0, seed=0, macs_kept=0.5), cell(1, "l1", 44.0, seed=1, macs_kept=0.52)])
+    (standing,) = found.standings
+    assert found.dense_percent == 50.0
+    assert standing.seeds == (0, 1)
+    assert standing.values["mean"] == 42.0
+    assert standing.values["sd"] == pytest.approx(8**0.5)  # (-2, 2): 8 / (2 - 1)
+    assert standing.values["macs_kept"] == pytest.approx(0.51)
+    assert standing.values["miou_retention"] == pytest.approx(0.84)
+
+
+def test_a_lead_on_some_images_only_is_no_win(tmp_path: Path) -> None:
+    found = only(jobs(tmp_path, {**HITS, "taylor": [80, 20, 85, 58]}))
+    assert found.winner is None
+    (reason,) = found.reasons
+    assert reason.startswith("taylor cannot be told from l1, ")
+    assert "over 4 report images) behind" in reason
+    # nothing is missing but certainty: two seeds more than there are
+    assert found.remedy == "python run.py -m ratio=0.3 pruner=random,l1,taylor seed=0,1,2,3"
+
+
+@pytest.mark.parametrize("control", ["random", "l1"])
+def test_without_a_control_there_is_no_winner(tmp_path: Path, control: str) -> None:
+    found = only(jobs(tmp_path, {name: hits for name, hits in HITS.items() if name != control}))
+    assert (found.winner, found.reasons) == (None, (f"the control {control} is missing",))
+    others = [name for name in HITS if name != control]
+    assert found.remedy == f"python run.py -m ratio=0.3 pruner={control},{','.join(others)} seed=0,1,2"
+
+
+def test_a_single_seed_names_no_winner_but_shows_the_distance(tmp_path: Path) -> None:
+    found = only(jobs(tmp_path, HITS, seeds=(5,)))
+    assert found.winner is None
+    assert found.reasons == ("fewer than 2 seeds of taylor, l1, random (3 are recommended)",)
+    assert found.standings[1].behind is not None
+    assert found.remedy == "python run.py -m ratio=0.3 pruner=random,l1,taylor seed=5,0,1"
+
+
+def test_methods_with_other_seeds_are_not_compared(tmp_path: Path) -> None:
+    cells = jobs(tmp_path, HITS, seeds=(0, 1, 2))
+    failed = cell(99, "taylor", None, seed=2)
+    found = only([*cells[:-1], failed])
+    assert found.reasons == ("the methods were not run with the same seeds",)
+    assert found.notes[1:] == ("Failed: taylor seed 2",)
+
+
+def test_without_counts_per_image_the_seeds_decide() -> None:
+    # differences to taylor: l1 10, 10.2, 9.8; sd 0.2, half = t(0.9875, 2) * 0.2 / sqrt(3) = 0.72 < 10
+    values = {"random": (30.0, 31.0, 32.0), "l1": (35.0, 35.0, 35.0), "taylor": (45.0, 45.2, 44.8)}
+    cells = [
+        cell(10 * n + seed, name, values[name][seed], seed=seed)
+        for n, name in enumerate(values)
+        for seed in range(3)
+    ]
+    found = only(cells)
+    behind = found.standings[1].behind
+    assert behind is not None
+    assert (behind.over, behind.n, behind.points) == ("seeds", 3, pytest.approx(10.0))
+    assert found.winner == "taylor"
+
+
+def test_counts_of_other_images_are_not_paired(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cells = jobs(tmp_path, {**HITS, "l1": [60, 61]})
+    behind = only(cells).standings[1].behind
+    assert behind is not None
+    assert behind.over == "seeds"
+    assert "not of the same report images" in caplog.text
+
+
+def test_a_method_off_the_budget_is_shown_but_not_ranked(tmp_path: Path) -> None:
+    cells = jobs(tmp_path, HITS)
+    off = [cell(90 + seed, "fgp", 49.0, seed=seed, ratio_asked=0.2) for seed in (0, 1)]  # reached 0.3
+    found = only([*cells, *off])
+    assert found.winner == "taylor"
+    assert [standing.method for standing in found.standings] == ["taylor", "l1", "random", "fgp"]
+    assert [standing.is_equal for standing in found.standings] == [True, True, True, False]
+    assert found.notes[1:] == ("Not ranked, since more than 1 points off the budget: fgp",)
+
+
+def test_a_method_above_the_dense_network_is_pointed_out() -> None:
+    # the dense network has 50 %
+    found = only([cell(0, "l1", 50.0), cell(1, "random", 51.0)])
+    assert found.notes == ("Above the dense network, which was not trained to its end: random",)
+
+
+def test_a_threshold_makes_no_equal_budgets() -> None:
+    found = only([cell(seed, "l1", 40.0, seed=seed, ratio=None, budget="threshold") for seed in (0, 1)])
+    assert found.winner is None
+    assert "there are not two methods at this budget to compare" in found.reasons
+    assert not found.standings[0].is_equal
+
+
+def test_equal_channels_at_unequal_compute_are_pointed_out() -> None:
+    found = only([cell(0, "l1", 40.0, macs_kept=0.5), cell(1, "random", 39.0, macs_kept=0.6)])
+    assert found.notes == (
+        "Equal channels are not equal compute: 50.0 to 60.0 % of the MACs are kept; budget=macs compares at equal "
+        "MACs",
+    )
+
+
+def test_every_setting_budget_and_ratio_is_a_contest_of_its_own() -> None:
+    found = contests(
+        sweep(
+            [
+                cell(0, "l1", 40.0, ratio=0.5),
+                cell(1, "l1", 40.0),
+                cell(2, "l1", 40.0, budget="macs"),
+                cell(3, "l1", None, setting="camvid, unet"),
+            ]
+        )
+    )
+    assert [(contest.setting, contest.budget, contest.ratio) for contest in found] == [
+        ("camvid, unet", "channels", 0.3),
+        ("streets, unet", "channels", 0.3),
+        ("streets, unet", "channels", 0.5),
+        ("streets, unet", "macs", 0.3),
+    ]
+    assert found[0].standings == ()
+    assert found[0].dense_percent is None
+    assert found[0].notes == ("Failed: l1 seed 0",)
+
+
+def test_jobs_that_cut_nothing_take_no_part() -> None:
+    cut = cell(0, "l1", 40.0)
+    data = sweep([replace(cut, cell=replace(cut.cell, rows=cut.cell.rows[:1]))])
+    assert contests(data) == []
+    assert final_rows(data).empty

@@ -1,0 +1,57 @@
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from segprune.errors import CheckpointError
+from segprune.report.write import write_report
+from tests.report.sweeps import cell, store, write_job
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    root = tmp_path / "store"
+    job = cell(0, "taylor", 45.0, root=root, names=store(root, "ab12", [1]))
+    write_job(tmp_path / "sweep" / "0", job)
+    write_job(tmp_path / "sweep" / "1", cell(1, "fgp", None))
+    return tmp_path / "sweep"
+
+
+def test_the_whole_report_is_written(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "report"
+    written = write_report(folder, "pruner=taylor,fgp ratio=0.3", out)
+    assert all(path.is_file() for path in written)
+    assert [path.relative_to(out).as_posix() for path in written[:3]] == [
+        "report.html",
+        "benchmark_summary.json",
+        "rows.csv",
+    ]
+    pictures = {path.stem for path in written if path.suffix == ".png"}
+    assert pictures == {path.stem for path in written[3:] if path.suffix == ".csv"}
+    assert {"cost-1", "retention-1-channels", "classes-1-channels", "layers-0-taylor"} <= pictures
+    with (out / "rows.csv").open(newline="") as file:
+        assert [line["stage"] for line in csv.DictReader(file)] == ["dense", "pruned", "finetuned"]
+    assert "python run.py -m pruner=taylor,fgp ratio=0.3" in (out / "report.html").read_text()
+
+
+def test_written_again_it_is_the_same(folder: Path, tmp_path: Path) -> None:
+    shutil.rmtree(tmp_path / "store" / "train")  # fewer figures
+    shutil.rmtree(tmp_path / "store" / "finetune")
+    first = write_report(folder, "pruner=taylor,fgp", tmp_path / "a")
+    second = write_report(folder, "pruner=taylor,fgp", tmp_path / "b")
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+def test_what_the_page_misses_is_in_the_summary_too(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "store" / "prune" / "ab12" / "plan.json").unlink()
+    write_report(folder, "", tmp_path / "out")
+    summary = json.loads((tmp_path / "out" / "benchmark_summary.json").read_text())
+    assert "prune/ab12/plan.json is not there" in summary["cells"][0]["missing"]
+
+
+def test_a_folder_that_is_no_sweep_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="holds no job"):
+        write_report(tmp_path, "", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

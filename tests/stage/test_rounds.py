@@ -1,0 +1,85 @@
+import pytest
+import torch
+
+from segprune.budget.budget import Budget
+from segprune.graph.cut import cut
+from segprune.graph.trace import trace
+from segprune.measure.cost import cost
+from segprune.model.contract import SegmentationNet
+from segprune.stage.rounds import Rounds, renumbered, spread
+from tests.pruner.surgery import traced, whole
+from tests.toys import TOYS, Residual, toy
+
+
+def rounds(count: int, *, of: str = "channels", scope: str = "local", seed: int = 0) -> Rounds:
+    """Scores drawn anew in every round, so that rounds have something to decide."""
+    generator = torch.Generator().manual_seed(seed)
+    return Rounds(
+        score=lambda net, groups: {g.name: torch.rand(g.size, generator=generator).double() for g in groups},
+        scope=scope,
+        budget=Budget(of=of, scope="paper", floor=0.1, round_to=1, tolerance=0.2),
+        ratio=0.5,
+        count=count,
+        train_between=lambda net, plans, number: net,
+    )
+
+
+def test_scores_are_spread_over_the_channels_that_are_left() -> None:
+    full = spread({"0": torch.tensor([5.0, 7.0])}, [whole(4, "0")], {"0": (1, 2)})
+    assert full["0"].tolist() == [5.0, 4.0, 4.0, 7.0]
+
+
+def test_plans_are_renumbered_to_the_channels_that_are_left() -> None:
+    groups = [whole(6, "0"), whole(3, "1")]
+    # 0 2 3 5 are left and become 0 1 2 3; 3 and 5 go
+    assert renumbered({"0": (1, 3, 4, 5), "1": ()}, groups, {"0": (1, 4)}) == {"0": (2, 3)}
+
+
+@pytest.mark.parametrize("scope", ["local", "global"])
+@pytest.mark.parametrize("kind", TOYS)
+def test_many_cuts_one_after_the_other_are_the_one_cut_of_the_whole_plan(
+    kind: type[SegmentationNet], scope: str
+) -> None:
+    net = toy(kind)
+    result = rounds(3, scope=scope)(net, (32, 32))
+    at_once = cut(net, result.reached.plan)
+    assert len(result.plans) == 3
+    for a, b in zip(result.net.state_dict().values(), at_once.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+    again = net
+    for plan in result.plans:
+        again = cut(again, plan)
+    image = torch.rand(1, 3, 32, 32)
+    assert torch.equal(again(image), result.net(image))
+    assert result.error < 1e-12
+
+
+@pytest.mark.parametrize("of", ["channels", "macs", "params"])
+def test_rounds_change_which_channels_go_not_how_many(of: str) -> None:
+    net, size_hw = toy(Residual), (32, 32)
+    once, thrice = (rounds(count, of=of)(net, size_hw) for count in (1, 3))
+    for result in (once, thrice):
+        removed = {
+            "channels": 1 - sum(g.size for g in trace(result.net)) / sum(g.size for g in traced(Residual)),
+            "macs": 1 - cost(result.net, size_hw).macs / cost(net, size_hw).macs,
+            "params": 1 - cost(result.net, size_hw).params / cost(net, size_hw).params,
+        }
+        assert getattr(result.reached, of) == pytest.approx(removed[of], abs=1e-9)
+    assert getattr(thrice.reached, of) == pytest.approx(getattr(once.reached, of), abs=0.1)
+
+
+def test_every_round_but_the_last_is_followed_by_training() -> None:
+    seen: list[tuple[int, int]] = []
+    of = rounds(3)
+    object.__setattr__(
+        of, "train_between", lambda net, plans, number: seen.append((number, len(plans))) or net
+    )
+    of(toy(Residual), (32, 32))
+    assert seen == [(1, 1), (2, 2)]
+
+
+def test_the_network_is_left_as_it_was() -> None:
+    net = toy(Residual)
+    rounds(2)(net, (32, 32))
+    for a, b in zip(net.state_dict().values(), toy(Residual).state_dict().values(), strict=True):
+        assert torch.equal(a, b)

@@ -1,0 +1,132 @@
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+
+from segprune.graph.group import PrunePlan
+from segprune.graph.trace import trace
+from segprune.measure.cost import Cost
+from segprune.measure.latency import Latency
+from segprune.measure.quality import Quality
+from segprune.report.row import Row
+from segprune.stage.contract import NetState, Trail
+from segprune.stage.evaluation import Footprint
+from segprune.stage.rows import RowFacts, channels_kept, rows_of
+from tests.tiny import tiny_context, tiny_net
+
+FACTS = RowFacts(run="l1-r0.5-s0", model="toy", pruner="l1", budget="channels", scope="local", ratio=0.5)
+# groups of the tiny network: stem.0 with 6 channels and inner.0 with 4
+FIRST: PrunePlan = {"stem.0": (0, 2), "inner.0": (1,)}
+SECOND: PrunePlan = {"stem.0": (1,)}
+
+
+def state(name: str, *plans: PrunePlan) -> NetState:
+    return NetState(name=name, net=tiny_net(), plans=plans, fingerprint=name)
+
+
+# two images, two classes: pixels 5 and 5 right of 10 and 10; or 8 of 10 and 10 of 10
+WORSE = torch.tensor([[[5, 0], [0, 0]], [[0, 5], [5, 5]]], dtype=torch.int32)
+BETTER = torch.tensor([[[5, 0], [0, 10]], [[3, 2], [0, 0]]], dtype=torch.int32)
+
+
+def quality(image_counts: torch.Tensor, **changes: list[int] | list[float]) -> Quality:
+    return Quality(
+        image_counts=image_counts,
+        boundary=torch.tensor([[1, 0], [3, 0], [2, 9]]),
+        small_objects=torch.tensor(changes.get("small_objects", [8, 2])),
+        reconstruction=torch.tensor(changes.get("reconstruction", [10.0, 15.0, 20.0]), dtype=torch.float64),
+    )
+
+
+def footprint(macs: int, times_ms: tuple[float, ...]) -> Footprint:
+    latency = Latency(times_ms=times_ms, batch_size=2)
+    return Footprint(
+        cost=Cost(params=macs // 10, macs=macs), latency=latency, file_size_bytes=500, peak_memory_mb=1.5
+    )
+
+
+def rows(tmp_path: Path, trail: Trail, facts: RowFacts = FACTS, **changes: list[int]) -> Mapping[str, Row]:
+    dense, small = footprint(1000, (8.0, 8.0, 8.0)), footprint(400, (4.0, 4.0, 8.0))
+    made = rows_of(
+        tiny_context(tmp_path),
+        trail,
+        facts,
+        trace(trail[0].net),
+        {one.name: quality(BETTER if one is trail[0] else WORSE, **changes) for one in trail},
+        {one.name: small if one.plans[len(trail[0].plans) :] else dense for one in trail},
+    )
+    return {row.stage: row for row in made}
+
+
+def test_quality_worked_by_hand(tmp_path: Path) -> None:
+    found = rows(tmp_path, (state("dense"), state("pruned", FIRST)))
+    dense, pruned = found["dense"], found["pruned"]
+    # better: class 0 8/10, class 1 10/12; worse: class 0 5 / (10 + 5), class 1 5 / (10 + 5)
+    assert dense.miou_percent == pytest.approx(100 * (8 / 10 + 10 / 12) / 2)
+    assert pruned.miou_percent == pytest.approx(100 / 3)
+    assert pruned.miou_retention == pytest.approx((1 / 3) / ((8 / 10 + 10 / 12) / 2))
+    assert (dense.pixel_accuracy_percent, pruned.pixel_accuracy_percent) == (90, 50)
+    assert pruned.pixel_accuracy_retention == pytest.approx(5 / 9)
+    assert pruned.boundary_iou_percent == pytest.approx(25)  # 1 / (3 + 2 - 1); class 1 has no labelled border
+    assert (pruned.small_objects, pruned.small_object_recall_percent) == (8, 25)
+    assert (pruned.logit_mse, pruned.argmax_agreement_percent) == (0.5, 75)
+    assert (dense.logit_mse, dense.argmax_agreement_percent) == (None, None)
+    nothing_small = rows(tmp_path, (state("dense"), state("pruned", FIRST)), small_objects=[0, 0])
+    assert nothing_small["pruned"].small_object_recall_percent is None
+
+
+def test_a_baseline_without_a_right_pixel_leaves_no_retention(tmp_path: Path) -> None:
+    wrong = torch.tensor([[[0, 4], [0, 0]]], dtype=torch.int32)
+    trail = (state("dense"), state("finetuned"))
+    whole = footprint(1000, (8.0,))
+    made = rows_of(
+        tiny_context(tmp_path),
+        trail,
+        FACTS,
+        trace(trail[0].net),
+        {one.name: quality(wrong) for one in trail},
+        {one.name: whole for one in trail},
+    )
+    assert (made[1].miou_retention, made[1].pixel_accuracy_retention) == (None, None)
+
+
+def test_speed_worked_by_hand(tmp_path: Path) -> None:
+    found = rows(tmp_path, (state("dense"), state("pruned", FIRST)))
+    dense, pruned = found["dense"], found["pruned"]
+    assert (pruned.latency_batch_size, pruned.latency_ms_median, pruned.speedup) == (2, 4, 2)
+    assert pruned.latency_ms_p95 == pytest.approx(7.6)  # of 4, 4, 8: at position 1.9
+    # two images of 16 x 16 px in 4 ms
+    assert (pruned.frames_per_s, pruned.pixels_per_s) == (500, 500 * 256)
+    # the MACs promise x2.5, of which x2 is there
+    assert pruned.realisation_efficiency == pytest.approx(0.8)
+    assert (dense.speedup, dense.realisation_efficiency) == (1, None)
+    assert (pruned.file_size_bytes, pruned.peak_memory_mb) == (500, 1.5)
+
+
+def test_a_network_that_was_only_trained_is_not_called_cut(tmp_path: Path) -> None:
+    found = rows(tmp_path, (state("dense"), state("prepared"), state("pruned", FIRST)))
+    prepared = found["prepared"]
+    assert (prepared.pruner, prepared.ratio_asked, prepared.realisation_efficiency) == (None, None, None)
+    assert (prepared.channels_kept, prepared.argmax_agreement_percent) == (1, 75)
+    assert (found["pruned"].pruner, found["pruned"].channels, found["pruned"].ratio_reached) == (
+        "l1",
+        7,
+        pytest.approx(0.3),
+    )
+
+
+def test_a_threshold_asks_for_nothing(tmp_path: Path) -> None:
+    facts = RowFacts(run="x", model="toy", pruner="l1", budget="macs", scope="global", ratio=None)
+    pruned = rows(tmp_path, (state("dense"), state("pruned", FIRST)), facts)["pruned"]
+    assert (pruned.ratio_asked, pruned.ratio_reached) == (None, 0.6)  # of the MACs
+
+
+def test_channels_are_counted_over_all_cuts_of_this_run_only() -> None:
+    groups = trace(tiny_net())
+    assert channels_kept(state("dense"), state("pruned", FIRST, SECOND), groups) == {
+        "stem.0": 3,
+        "inner.0": 3,
+    }
+    # a run that began with the first cut: its groups would be smaller, these are as the trace of the whole network
+    assert channels_kept(state("start", FIRST), state("pruned", FIRST, SECOND), groups)["stem.0"] == 5

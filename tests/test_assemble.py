@@ -1,0 +1,71 @@
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from segprune.assemble import hardware_of, run_name, stages_of
+from segprune.compose import Job, Settings, settings_of
+from segprune.errors import ConfigError
+from segprune.stage.eval import Eval
+from segprune.stage.fit import Fit
+from segprune.stage.prune import Prune
+from tests.test_conf import composed, composer
+
+__all__ = ["composer"]  # a fixture that starts Hydra for every test of this file
+JOB = Job(
+    choices={"model": "unet", "pruner": "taylor", "budget": "macs"},
+    folder=Path(),
+    is_multirun=False,
+    overrides=[],
+)
+
+
+def settings(*overrides: str) -> Settings:
+    cfg = composed(*overrides)
+    keys = [key for key in cfg if key != "hydra"]
+    return settings_of(OmegaConf.masked_copy(cfg, keys))[0]
+
+
+def test_runs_are_named_after_what_makes_them_differ() -> None:
+    assert run_name(settings("ratio=0.30000000000000004", "seed=2"), JOB) == "taylor-r0.3-s2"
+    assert run_name(settings("stages=[train,eval]"), JOB) == "dense-s0"
+
+
+def test_stages_come_in_the_configured_order_with_the_configured_parts() -> None:
+    train, prune, finetune, evaluate = stages_of(
+        settings("pruner=fpgm", "budget=macs", "ratio=0.4"), JOB, "x"
+    )
+    assert isinstance(train, Fit)
+    assert isinstance(finetune, Fit)
+    assert isinstance(prune, Prune)
+    assert isinstance(evaluate, Eval)
+    assert (train.word, train.makes, finetune.word, finetune.makes) == (
+        "train",
+        "dense",
+        "finetune",
+        "finetuned",
+    )
+    assert (prune.pruner.name, prune.budget.of, prune.ratio) == ("fpgm", "macs", 0.4)
+    assert (evaluate.facts.budget, evaluate.facts.scope) == (
+        "macs",
+        "local",
+    )  # fpgm's paper ranks within layers
+    assert [stage.word for stage in stages_of(settings("stages=[train,eval]"), JOB, "x")] == ["train", "eval"]
+
+
+def test_a_scope_that_was_asked_for_is_the_one_reported() -> None:
+    evaluate = stages_of(settings("pruner=fpgm", "budget.scope=global"), JOB, "x")[-1]
+    assert isinstance(evaluate, Eval)
+    assert evaluate.facts.scope == "global"
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "gpu", "tpu0"])
+def test_a_device_that_is_not_there_is_refused(device: str) -> None:
+    with pytest.raises(
+        ConfigError, match=rf"device is '{device}', which cannot be used here.*Allowed are auto, cpu"
+    ):
+        hardware_of(settings(f"device={device}"))
+
+
+def test_auto_finds_a_device() -> None:
+    assert hardware_of(settings()).device.type in ("cpu", "cuda")

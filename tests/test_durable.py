@@ -1,0 +1,98 @@
+import errno
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from segprune import durable
+
+ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+"""SHA-256 of b"abc", the first example of FIPS 180."""
+
+
+def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    path = tmp_path / "value.json"
+    path.write_bytes(b"old")
+    with durable.replacing(path) as file:
+        file.write(b"a")
+        file.write(b"bc")
+        assert path.read_bytes() == b"old"
+        assert file.sha256.hexdigest() == ABC
+    assert path.read_bytes() == b"abc"
+    assert durable.sha256(path) == ABC
+    assert [path.name for path in tmp_path.iterdir()] == ["value.json"]
+
+
+def test_a_block_that_fails_changes_nothing_and_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "value.json"
+    path.write_bytes(b"old")
+
+    def write() -> None:
+        with durable.replacing(path) as file:
+            file.write(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write()
+    assert path.read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["value.json"]
+
+
+def test_the_bytes_are_on_the_disk_before_the_name_and_the_name_before_it_returns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def synced(descriptor: int) -> None:
+        done.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        fsync(descriptor)
+
+    def replaced(old: Path, new: Path) -> None:
+        done.append("rename")
+        replace(old, new)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", replaced)
+    with durable.replacing(tmp_path / "value.json") as file:
+        file.write(b"abc")
+    assert done == ["value.tmp", "rename", tmp_path.name]
+
+
+@pytest.mark.parametrize(("number", "passes"), [(errno.EINVAL, True), (errno.EIO, False)])
+def test_only_a_disk_that_cannot_sync_folders_is_excused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, passes: bool
+) -> None:
+    def fsync(descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    if passes:
+        durable.sync(tmp_path)
+    else:
+        with pytest.raises(OSError, match="Input/output error"):
+            durable.sync(tmp_path)
+
+
+def test_a_checksum_at_the_end_tells_every_truncation_and_every_flipped_bit(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    whole = b"abc" + bytes.fromhex(ABC)
+    path.write_bytes(whole)
+    assert durable.ends_in_its_checksum(path)
+    damaged = [whole[:length] for length in range(len(whole))]
+    damaged += [
+        whole[:i] + bytes([whole[i] ^ 1 << bit]) + whole[i + 1 :] for i in range(35) for bit in range(8)
+    ]
+    damaged += [whole + b"\0", b"\0" * 35]
+    for raw in damaged:
+        path.write_bytes(raw)
+        assert not durable.ends_in_its_checksum(path), raw
+
+
+def test_a_checksum_covers_more_than_one_block(tmp_path: Path) -> None:
+    path, content = tmp_path / "file", bytes(range(256)) * 8192  # 2 MiB: two blocks of 1 MiB
+    path.write_bytes(content + hashlib.sha256(content).digest())
+    assert durable.ends_in_its_checksum(path)
+    path.write_bytes(b"\1" + content[1:] + hashlib.sha256(content).digest())
+    assert not durable.ends_in_its_checksum(path)

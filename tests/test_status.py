@@ -1,0 +1,79 @@
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from segprune.errors import ConfigError
+from segprune.status import JobRecord, amend, asked, is_dead, read, write
+
+ASKED = {"dataset": "streets", "model": "unet", "pruner": "l1", "budget": "channels", "ratio": 0.3, "seed": 0}
+
+
+def test_a_record_tells_every_state(tmp_path: Path) -> None:
+    assert read(tmp_path) == {}
+    record = JobRecord(tmp_path, ASKED)
+    assert (read(tmp_path)["status"], read(tmp_path)["asked"]) == ("running", ASKED)
+    record.tracked("abc")
+    assert (read(tmp_path)["status"], read(tmp_path)["run_id"]) == ("running", "abc")
+    record.done({"name": "l1-r0.3-s0", "was_reused": False, "seconds": 7.5})
+    assert (read(tmp_path)["status"], read(tmp_path)["name"]) == ("done", "l1-r0.3-s0")
+    assert (read(tmp_path)["run_id"], read(tmp_path)["seconds"]) == ("abc", 7.5)
+    record.failed("no memory")
+    assert (read(tmp_path)["status"], read(tmp_path)["error"]) == ("failed", "no memory")
+    record.killed()
+    assert (read(tmp_path)["status"], read(tmp_path)["error"]) == ("killed", "stopped before its end")
+
+
+def test_a_folder_has_one_living_run(tmp_path: Path) -> None:
+    record = JobRecord(tmp_path, ASKED)
+    with pytest.raises(
+        ConfigError, match=rf"{tmp_path} belongs to a run that is still going on .* give another"
+    ):
+        JobRecord(tmp_path, ASKED)
+    assert read(tmp_path)["status"] == "running"
+    record.done({})
+    JobRecord(tmp_path, ASKED).done({})  # the same job again, as after an interruption
+
+
+def test_a_living_run_and_one_that_said_how_it_ended_are_not_dead(tmp_path: Path) -> None:
+    assert not is_dead(tmp_path)  # there is none
+    record = JobRecord(tmp_path, ASKED)
+    assert not is_dead(tmp_path)
+    record.failed("no memory")
+    assert not is_dead(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"status": "running", "host": platform.node()}, True),
+        ({"status": "running", "host": "another machine"}, False),  # whose locks cannot be seen from here
+        ({"status": "running"}, False),
+        ({"status": "starting"}, False),
+    ],
+)
+def test_a_run_without_a_lock_is_dead_if_it_was_on_this_machine(
+    tmp_path: Path, values: dict[str, Any], expected: bool
+) -> None:
+    write(tmp_path, values)
+    assert is_dead(tmp_path) == expected
+
+
+def test_an_amended_status_keeps_what_it_said(tmp_path: Path) -> None:
+    write(tmp_path, {"asked": ASKED, "status": "running"})
+    amend(tmp_path, status="killed", error="x")
+    assert json.loads((tmp_path / "status.json").read_text()) == {
+        "asked": ASKED,
+        "status": "killed",
+        "error": "x",
+    }
+
+
+def test_what_was_asked_is_named_after_the_chosen_options() -> None:
+    choices = {"dataset": "streets", "model": "unet", "pruner": "l1", "budget": "channels", "train": "short"}
+    assert asked(choices, ratio=0.3, seed=0) == ASKED
+    assert asked(choices, ratio=None, seed=0)["ratio"] is None  # a budget that has no ratio
+    assert asked(choices, ratio="a lot", seed=[1])["ratio"] == "a lot"  # the run says what is wrong with it
+    assert asked(choices, ratio=0.3, seed=[1])["seed"] == "[1]"

@@ -12,12 +12,10 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from segprune.dataset.contract import Batch
-from segprune.errors import ConfigError
 from segprune.graph.group import ChannelGroup, Scores
 from segprune.model.contract import SegmentationNet
-from segprune.pruner.bn_scale import scale_scores
 from segprune.pruner.contract import Calibration, Needs, Scope
-from segprune.pruner.sparse import SparseStep, SparseTraining
+from segprune.pruner.sparse import SparseStep, SparseTraining, trained_scales
 from segprune.step import Training
 
 
@@ -139,9 +137,4 @@ class Cap:
             ConfigError: The network did not go through the phase, or has channels without a scale.
             TrainingError: A scale that is not finite.
         """
-        if calibration.learned is None:
-            raise ConfigError(
-                "pruner cap scores a network after its sparse training, and this one had none. Let the prune stage "
-                "run it, or use bn_scale for the scales as they are."
-            )
-        return scale_scores(net, groups, self.name)
+        return trained_scales(net, groups, calibration, self.name)

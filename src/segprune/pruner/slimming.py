@@ -4,12 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from segprune.errors import ConfigError
 from segprune.graph.group import ChannelGroup, Scores
 from segprune.model.contract import SegmentationNet
-from segprune.pruner.bn_scale import scale_scores
 from segprune.pruner.contract import Calibration, Needs, Scope
-from segprune.pruner.sparse import SparseTraining
+from segprune.pruner.sparse import SparseTraining, trained_scales
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +36,4 @@ class Slimming:
             ConfigError: The network did not go through the phase, or has channels without a scale.
             TrainingError: A scale that is not finite.
         """
-        if calibration.learned is None:
-            raise ConfigError(
-                "pruner slimming scores a network after its sparse training, and this one had none. Let the prune "
-                "stage run it, or use bn_scale for the scales as they are."
-            )
-        return scale_scores(net, groups, self.name)
+        return trained_scales(net, groups, calibration, self.name)

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from segprune.errors import ConfigError
 from segprune.fit import fit
-from segprune.graph.group import ChannelGroup
+from segprune.graph.group import ChannelGroup, Scores
 from segprune.model.contract import SegmentationNet
-from segprune.pruner.bn_scale import refuse_bare, scaled_norms
+from segprune.pruner.bn_scale import refuse_bare, scale_scores, scaled_norms
 from segprune.pruner.contract import Calibration, Prepared, Target
 from segprune.schedule.schedule import Schedule
 from segprune.step import Step, Training
@@ -157,6 +157,23 @@ class SparseStep(Step):
     def _histogram(self) -> Tensor:
         inside = self._sizes().clamp(float(EDGES[0]), float(EDGES[-1]))
         return torch.histogram(inside, EDGES).hist.long()
+
+
+def trained_scales(
+    net: SegmentationNet, groups: Sequence[ChannelGroup], calibration: Calibration, pruner: str
+) -> Scores:
+    """Group name -> (C,) float64 on CPU: absolute scales of a network that went through such a phase.
+
+    Raises:
+        ConfigError: It did not, or has channels without a scale.
+        TrainingError: A scale that is not finite.
+    """
+    if calibration.learned is None:
+        raise ConfigError(
+            f"pruner {pruner} scores a network after its sparse training, and this one had none. Let the prune "
+            "stage run it, or use bn_scale for the scales as they are."
+        )
+    return scale_scores(net, groups, pruner)
 
 
 def refuse_schedule(schedule: Schedule, without: str) -> None:

@@ -69,3 +69,21 @@ def test_a_device_that_is_not_there_is_refused(device: str) -> None:
 
 def test_auto_finds_a_device() -> None:
     assert hardware_of(settings()).device.type in ("cpu", "cuda")
+
+
+def test_a_budget_without_a_ratio_is_named_after_its_threshold() -> None:
+    assert run_name(settings("budget=threshold", "budget.threshold=0.05"), JOB) == "taylor-t0.05-s0"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["ratio=null"], r"ratio is null, but a budget of channels needs it: give ratio="),
+        (["budget=threshold", "ratio=0.5"], r"ratio is 0\.5, but budget=threshold.*Leave ratio out"),
+        (["budget=threshold", "budget.threshold=low"], r"budget\.threshold is 'low'"),
+    ],
+)
+def test_a_ratio_that_does_not_go_with_the_budget_is_refused(overrides: list[str], message: str) -> None:
+    wanted = settings(*overrides)
+    with pytest.raises(ConfigError, match=message):
+        stages_of(wanted, JOB, run_name(wanted, JOB))

@@ -80,7 +80,8 @@ def run_name(settings: Settings, job: Job) -> str:
     """
     if "prune" not in settings.stages:
         return f"dense-s{settings.seed}"
-    much = f"t{settings.budget['threshold']:g}" if settings.ratio is None else f"r{settings.ratio:g}"
+    # the budget's own arguments are checked after the name is made, so they may still be anything
+    much = f"t{settings.budget.get('threshold')}" if settings.ratio is None else f"r{settings.ratio:g}"
     rounds = f"-{settings.rounds}x" if settings.rounds > 1 else ""
     weights = "" if settings.weights == "inherited" else f"-{settings.weights}"
     return f"{job.choices['pruner']}-{much}{rounds}{weights}-s{settings.seed}"

@@ -64,10 +64,11 @@ class Rounds:
         net, seconds, memory, worst = source, 0.0, 0.0, 0.0
         for number in range(1, self.count + 1):
             here = trace(net) if number > 1 else groups
-            started = time.perf_counter()
             with peak_memory(next(net.parameters()).device) as peak:
+                started = time.perf_counter()
                 scores = spread(self.score(net, here), groups, gone)
-            seconds, memory = seconds + time.perf_counter() - started, max(memory, peak.mb)
+                seconds += time.perf_counter() - started
+            memory = max(memory, peak.mb)
             reached = self.budget(
                 groups,
                 scores,

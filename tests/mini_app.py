@@ -31,6 +31,10 @@ def crash(record):
 def segfault(record):
     signal.raise_signal(signal.SIGSEGV)
 
+def abort(record):
+    os.write(2, b"terminate called after throwing an instance of 'std::bad_alloc'\\n")
+    os.abort()
+
 def kill(record):
     signal.raise_signal(signal.SIGKILL)
 
@@ -58,7 +62,7 @@ if __name__ == "__main__":
     sys.exit(guarded(main))
 """
 CONFIG = """
-defaults: [dataset: a, model: a, pruner: a, budget: a, _self_]
+defaults: [dataset: a, model: a, pruner: a, budget: a, protocol: a, _self_]
 act: done
 ratio: 0.5
 seed: 0
@@ -71,7 +75,7 @@ DEADLINE_SECONDS = 120.0
 
 def make(folder: Path) -> None:
     """Write the app."""
-    for group in ("dataset", "model", "pruner", "budget"):
+    for group in ("dataset", "model", "pruner", "budget", "protocol"):
         (folder / "conf" / group).mkdir(parents=True)
         for name in ("a", "b"):
             (folder / "conf" / group / f"{name}.yaml").write_text(f"name: {name}\n")

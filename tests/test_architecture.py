@@ -9,19 +9,22 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "segprune"
 ORDER = [
-    "errors", "stop", "seed", "durable", "status", "pool", "dataset", "model", "schedule", "loss",
-    "measure", "step", "fit", "graph", "pruner", "budget", "admission", "checkpoint", "manifest", "store",
-    "tracking", "report", "stage", "chain", "compose", "assemble", "start", "describe", "app", "grid", "plan",
-    "handover", "launcher", "sweep", "cli", "bench", "inventory", "storage",
+    "errors", "shortage", "refusal", "stop", "seed", "durable", "status", "pool", "board", "dataset",
+    "model", "schedule", "loss", "measure", "step", "fit", "graph", "pruner", "budget", "admission",
+    "checkpoint", "manifest", "store", "tracking", "report", "stage", "chain", "explain", "compose",
+    "plugin", "controls", "assemble", "start", "describe", "reproduce", "app", "grid", "plan", "handover",
+    "launcher", "sweep", "cli", "bench", "inventory", "storage",
 ]  # fmt: skip
 DOORS = {
     "torch_pruning": {"graph"},
     "fvcore": {"measure"},
     "mlflow": {"tracking"},
     "albumentations": {"dataset"},
-    "hydra": {"compose", "grid", "handover", "launcher", "sweep", "cli"},
+    "hydra": {"refusal", "compose", "plugin", "controls", "grid", "handover", "launcher", "sweep", "cli"},
     "omegaconf": {
+        "refusal",
         "compose",
+        "controls",
         "assemble",
         "describe",
         "app",

@@ -1,9 +1,10 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
-from segprune.assemble import hardware_of, run_name, stages_of
+from segprune.assemble import checked, hardware_of, run_name, stages_of
 from segprune.compose import Job, Settings, settings_of
 from segprune.errors import ConfigError
 from segprune.stage.eval import Eval
@@ -13,7 +14,7 @@ from tests.test_conf import composed, composer
 
 __all__ = ["composer"]  # a fixture that starts Hydra for every test of this file
 JOB = Job(
-    choices={"model": "unet", "pruner": "taylor", "budget": "macs"},
+    choices={"model": "unet", "pruner": "taylor", "budget": "macs", "protocol": "standard"},
     folder=Path(),
     is_multirun=False,
     overrides=[],
@@ -29,6 +30,38 @@ def settings(*overrides: str) -> Settings:
 def test_runs_are_named_after_what_makes_them_differ() -> None:
     assert run_name(settings("ratio=0.30000000000000004", "seed=2"), JOB) == "taylor-r0.3-s2"
     assert run_name(settings("stages=[train,eval]"), JOB) == "dense-s0"
+
+
+def test_a_control_is_named_after_its_protocol() -> None:
+    job = replace(JOB, choices={**JOB.choices, "protocol": "scratch_e"})
+    assert run_name(settings("protocol=scratch_e"), job) == "taylor-r0.3-scratch_e-s0"
+
+
+def test_a_protocol_for_sweeps_is_refused_in_a_single_run() -> None:
+    with pytest.raises(ConfigError, match="protocol=fair adds control jobs to a whole sweep: use it with -m"):
+        checked(composed("protocol=fair", "hydra.runtime.output_dir=somewhere"))
+
+
+def test_training_from_the_start_follows_the_schedule_of_the_dense_network() -> None:
+    for protocol, is_stretched in (("scratch_e", False), ("scratch_b", True), ("half", False)):
+        train, prune, finetune, _ = stages_of(settings(f"protocol={protocol}", "train.lr=0.07"), JOB, "x")
+        assert isinstance(train, Fit)
+        assert isinstance(prune, Prune)
+        assert isinstance(finetune, Fit)
+        assert finetune.schedule == train.schedule
+        assert finetune.schedule.lr == 0.07
+        assert (prune.weights, finetune.is_stretched) == ("retrained", is_stretched)
+    assert (prune.ratio, prune.budget.of, prune.budget.scope, prune.pruner.name) == (
+        0.5,
+        "channels",
+        "local",
+        "l1",
+    )
+
+
+def test_the_dense_control_is_never_cut() -> None:
+    stages = stages_of(settings("protocol=dense", "pruner=l1", "ratio=0.5"), JOB, "x")
+    assert [stage.word for stage in stages] == ["train", "finetune", "eval"]
 
 
 def test_stages_come_in_the_configured_order_with_the_configured_parts() -> None:

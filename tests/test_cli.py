@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from segprune.cli import quoted
+
 ROOT = Path(__file__).parent.parent
 TINY = [
     "dataset.counts={fit: 8, select: 4, report: 4}",
@@ -63,7 +65,7 @@ def test_looking_at_the_configuration_imports_nothing_heavy(tmp_path: Path, flag
             ["finetune.epoch=3"],
             "'finetune.epoch' is not a key of this configuration. Did you mean 'finetune.epochs'?",
         ),
-        (["pruner=tailor"], "Could not find 'pruner/tailor'"),
+        (["pruner=tailor"], "pruner is 'tailor'; it must be one of apoz, bn_scale"),
         (["ratio=0.2,0.3"], "add --multirun"),
         (["ratio=1.5"], "ratio is 1.5: input should be less than 1."),
         (["ratio=much"], "ratio is 'much': input should be a valid number"),
@@ -84,6 +86,20 @@ def test_a_mistake_is_one_paragraph_and_exit_code_one(
     assert not (tmp_path / "store").exists()
     for path in tmp_path.glob("runs/*/*/status.json"):  # none if Hydra refused it
         assert json.loads(path.read_text())["status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("typed", "taken"),
+    [
+        ("dataset.root=/data/größe 1", 'dataset.root="/data/größe 1"'),
+        ("dataset.root=/data/large", "dataset.root=/data/large"),
+        ("dataset.classes=[ä,b]", "dataset.classes=[ä,b]"),
+        ("dataset.root='/ä'", "dataset.root='/ä'"),
+        ("--help", "--help"),
+    ],
+)
+def test_letters_that_hydra_takes_in_quotes_only_get_them(typed: str, taken: str) -> None:
+    assert quoted(typed) == taken
 
 
 @pytest.mark.slow
@@ -148,6 +164,33 @@ def test_a_sweep_shares_its_dense_network_and_survives_a_failing_job(tmp_path: P
     assert {"sweep_report.txt", "rows.csv"} <= {
         file.path for file in client.list_artifacts(parent.info.run_id)
     }
+
+
+@pytest.mark.slow
+def test_a_fair_sweep_brings_its_controls_and_lacks_none_in_its_report(tmp_path: Path) -> None:
+    done = run(tmp_path, "-m", "protocol=full", "pruner=fpgm", "ratio=0.5", *TINY, "tracking=silent")
+    assert done.returncode == 0, done.stderr
+    (summary,) = (json.loads(path.read_text()) for path in tmp_path.glob("sweeps/*/*/benchmark_summary.json"))
+    assert summary["total"] == 7  # fpgm, random, l1, dense, half, scratch_e, scratch_b
+    (contest,) = summary["contests"]
+    assert {standing["method"] for standing in contest["standings"]} == {"fpgm", "random", "l1"}
+    assert not [reason for reason in contest["reasons"] if "missing" in reason]
+    best, found = contest["standings"][0]["method"], contest["references"]
+    assert [(reference["protocol"], reference["method"]) for reference in found] == [
+        ("dense", best),
+        ("half", best),
+        ("scratch_e", "fpgm"),
+        ("scratch_b", "fpgm"),
+    ]
+    assert all(reference["seeds"] == [0] and reference["ahead"] for reference in found)
+    epochs = {}
+    for cell in summary["cells"]:
+        name = cell["entries"]["finetune"]
+        epochs[cell["protocol"]] = len(json.loads((tmp_path / "store" / name / "curve.json").read_text()))
+    # scratch_b: 2 epochs by the MACs that are left
+    (kept,) = {cell["rows"][-1]["macs_kept"] for cell in summary["cells"] if cell["protocol"] == "scratch_b"}
+    assert epochs == {"standard": 2, "dense": 2, "half": 2, "scratch_e": 2, "scratch_b": round(2 / kept)}
+    assert epochs["scratch_b"] > 4
 
 
 @pytest.mark.slow

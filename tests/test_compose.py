@@ -2,9 +2,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from segprune.compose import component, settings_of
+from segprune.compose import component, job_of_this_process, settings_of
 from segprune.errors import ConfigError
 from segprune.pruner.fpgm import Fpgm
 
@@ -16,6 +17,7 @@ def config(**changes: Any) -> Any:
         "ratio": 0.3,
         "rounds": 1,
         "weights": "inherited",
+        "stretch": False,
         "seed": 0,
         "stages": ["train", "prune", "finetune", "eval"],
         "checkpoint": None,
@@ -143,3 +145,63 @@ def test_an_argument_without_a_type_is_refused() -> None:
     node = {**FPGM, "_target_": "tests.test_compose.untyped"}
     with pytest.raises(ConfigError, match=r"whose arguments norm_mix, normalize have no type"):
         component(node, "pruner", extensions=["tests"])
+
+
+def deferred(norm_mix: "Nowhere", normalize: str) -> object:  # type: ignore[name-defined]  # noqa: F821
+    return norm_mix, normalize
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        (
+            "tests.test_compose.deferred",
+            r"whose arguments cannot be checked: name 'Nowhere' is not defined\. Give",
+        ),
+        ("tests.broken.Pruner", r"whose module cannot be imported: ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_faulty_extension_is_named(path: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=rf"pruner\._target_ is '{path}', {message}"):
+        component({**FPGM, "_target_": path}, "pruner", extensions=["tests"])
+
+
+def test_an_extension_that_is_not_there_is_refused() -> None:
+    with pytest.raises(
+        ConfigError, match=r"extensions is \['nowhere'\], but Python finds no package 'nowhere'"
+    ):
+        settings_of(config(extensions=["nowhere"]))
+
+
+def test_true_is_no_number() -> None:
+    with pytest.raises(ConfigError, match=r"seed is true: input should be a number"):
+        settings_of(config(seed=True))
+    with pytest.raises(ConfigError, match=r"pruner\.norm_mix is false: input should be a number"):
+        component({**FPGM, "norm_mix": False}, "pruner")
+
+
+def test_infinity_is_no_value() -> None:
+    with pytest.raises(ConfigError, match=r"pruner\.norm_mix is nan: input should be a finite number"):
+        component({**FPGM, "norm_mix": float("nan")}, "pruner")
+
+
+def picky(norm_mix: float, normalize: str) -> object:
+    raise ConfigError("pruner.fpgm is gone" if normalize == "x" else f"normalize is {normalize!r}")
+
+
+def test_an_error_of_the_callable_says_where_its_keys_are() -> None:
+    node = {**FPGM, "_target_": "tests.test_compose.picky"}
+    with pytest.raises(ConfigError, match=r"^pruner: normalize is 'none'$"):
+        component(node, "pruner", extensions=["tests"])()
+    with pytest.raises(ConfigError, match=r"^pruner\.fpgm is gone$"):
+        component({**node, "normalize": "x"}, "pruner", extensions=["tests"])()
+
+
+def test_a_group_without_an_option_is_named() -> None:
+    choices = dict.fromkeys(("dataset", "model", "pruner", "budget", "protocol", "train", "finetune"), "a")
+    HydraConfig.instance().cfg = OmegaConf.create({"hydra": {"runtime": {"choices": choices}}})  # type: ignore[assignment]
+    try:
+        with pytest.raises(ConfigError, match=r"eval has no option, or several; give it one: eval=<option>"):
+            job_of_this_process()
+    finally:
+        HydraConfig.instance().cfg = None

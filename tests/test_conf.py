@@ -23,7 +23,9 @@ GROUPS = {
 }
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 PRESETS = [
-    (group, path.stem) for group in ("experiment", "sweep") for path in sorted((CONF / group).glob("*.yaml"))
+    (group, path.stem)
+    for group in ("experiment", "sweep", "protocol")
+    for path in sorted((CONF / group).glob("*.yaml"))
 ]
 
 
@@ -61,7 +63,7 @@ def test_every_option_fits_its_callable(group: str, name: str) -> None:
 @pytest.mark.parametrize(("group", "name"), PRESETS)
 def test_every_preset_composes(group: str, name: str) -> None:
     cfg = composed(f"{group}={name}")
-    assert cfg.ratio == 0.3
+    assert cfg.ratio == (0.5 if name == "half" else 0.3)
 
 
 @pytest.mark.parametrize(("group", "name"), OPTIONS)

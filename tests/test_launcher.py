@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from segprune.errors import ConfigError
-from segprune.launcher import ProcessLauncher
+from segprune.launcher import ProcessLauncher, _in_short
 from segprune.status import is_dead
 from tests import mini_app
 from tests.mini_app import run, start, status, wait_for
@@ -26,21 +26,25 @@ def is_gone(pid: int) -> bool:
 
 
 def test_every_job_ends_by_itself_and_its_status_says_how(app: Path) -> None:
-    code, out, err = run(app, "act=done,failed,crash,segfault,kill", "hydra.launcher.jobs=3")
+    code, out, err = run(app, "act=done,failed,crash,segfault,kill,abort", "hydra.launcher.jobs=3")
     assert code == 0, err  # how it went is for the caller to tell, from these
-    ends = [(status(app, number)["status"], status(app, number).get("error")) for number in range(5)]
+    ends = [(status(app, number)["status"], status(app, number).get("error")) for number in range(6)]
     assert ends == [
         ("done", None),
         ("failed", "no memory"),
         ("failed", "ended with exit code 1: ValueError: a bug"),
         ("failed", "killed by signal 11 (Segmentation fault)"),
         ("failed", "killed by signal 9, e.g. out of memory"),
+        (
+            "failed",
+            "killed by signal 6 (Aborted): terminate called after throwing an instance of 'std::bad_alloc'",
+        ),
     ]
     asked = {"dataset": "a", "model": "a", "pruner": "a", "budget": "a", "ratio": 0.5, "seed": 0}
-    assert all(status(app, number)["asked"] == asked for number in range(5))
-    assert "5 jobs, 3 at a time" in out
+    assert all(status(app, number)["asked"] == asked for number in range(6))
+    assert "6 jobs, 3 at a time" in out
     assert "#0 act=done: started" in out
-    assert "mIoU 12.35 % (" in out
+    assert " left), mIoU 12.35 %" in out
     assert f"killed by signal 9, e.g. out of memory; see {app}/sweep/4/stdout.log" in out
     assert out.count("(0 left)") == 1
     assert "Fatal Python error: Segmentation fault" in (app / "sweep" / "3" / "stdout.log").read_text()
@@ -113,3 +117,12 @@ def test_a_sweep_that_is_killed_leaves_no_process(app: Path) -> None:
         wait_for(lambda pid=pid: is_gone(pid))
     assert [status(app, number)["status"] for number in range(3)] == ["killed", "killed", "running"]
     assert is_dead(app / "sweep" / "2")  # the next sweep says so in its file
+
+
+def test_the_reason_in_a_status_line_is_one_short_line() -> None:
+    assert _in_short("ratio is 2.\n  Ask for less.") == "ratio is 2. Ask for less"
+    long = _in_short("word " * 100)
+    assert (len(long), long[-7:]) == (
+        157,
+        "word...",
+    )  # 31 times "word ", without the last space; and the dots

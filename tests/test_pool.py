@@ -28,7 +28,7 @@ def task(folder: Path, number: int, code: str) -> Task:
 
 def run(pool: Pool, tasks: list[Task]) -> dict[str, End]:
     ends: dict[str, End] = {}
-    pool.run(tasks, lambda _: None, lambda task, end: ends.update({task.label: end}))
+    pool.run(tasks, lambda _: None, lambda: None, lambda task, end: ends.update({task.label: end}))
     return ends
 
 
@@ -59,7 +59,7 @@ def test_never_more_processes_than_allowed_and_all_are_run_in_order(tmp_path: Pa
     )
     begun: list[str] = []
     tasks = [task(tmp_path, number, code) for number in range(5)]
-    pool(jobs=2).run(tasks, lambda task: begun.append(task.label), lambda *_: None)
+    pool(jobs=2).run(tasks, lambda task: begun.append(task.label), lambda: None, lambda *_: None)
     assert begun == ["0", "1", "2", "3", "4"]
     assert {output(tmp_path, number) for number in range(5)} <= {"1", "2"}
 
@@ -87,10 +87,23 @@ def test_a_pool_that_is_left_stops_what_is_running(tmp_path: Path) -> None:
 
     tasks = [task(tmp_path, 0, ""), task(tmp_path, 1, "import time; time.sleep(1000)"), task(tmp_path, 2, "")]
     with pytest.raises(RuntimeError, match="a bug"):
-        pool(jobs=2).run(tasks, lambda _: None, after)
+        pool(jobs=2).run(tasks, lambda _: None, lambda: None, after)
     assert ends["1"].was_stopped
     assert ends["1"].code in (-signal.SIGTERM, -signal.SIGKILL)
     assert "2" not in ends
+
+
+def test_while_processes_run_others_get_their_turn(tmp_path: Path) -> None:
+    turns: list[bool] = []
+    waits = "import pathlib, time\nwhile not pathlib.Path(r'{}').exists(): time.sleep(0.01)"
+    gate = tmp_path / "gate"
+
+    def during() -> None:
+        turns.append(gate.exists())
+        gate.touch()
+
+    pool().run([task(tmp_path, 0, waits.format(gate))], lambda _: None, during, lambda *_: None)
+    assert turns[0] is False  # the process waited for it
 
 
 def test_a_request_to_end_stops_the_pool(tmp_path: Path) -> None:
@@ -98,7 +111,9 @@ def test_a_request_to_end_stops_the_pool(tmp_path: Path) -> None:
         stop.on_terminate(signal.SIGTERM, None)
 
     with pytest.raises(SystemExit) as ended:
-        pool().run([task(tmp_path, 0, "import time; time.sleep(1000)")], before, lambda *_: None)
+        pool().run(
+            [task(tmp_path, 0, "import time; time.sleep(1000)")], before, lambda: None, lambda *_: None
+        )
     assert ended.value.code == 143
 
 

@@ -8,7 +8,15 @@ import pytest
 from segprune.errors import ConfigError
 from segprune.status import JobRecord, amend, asked, is_dead, read, write
 
-ASKED = {"dataset": "streets", "model": "unet", "pruner": "l1", "budget": "channels", "ratio": 0.3, "seed": 0}
+ASKED = {
+    "dataset": "streets",
+    "model": "unet",
+    "pruner": "l1",
+    "budget": "channels",
+    "protocol": "standard",
+    "ratio": 0.3,
+    "seed": 0,
+}
 
 
 def test_a_record_tells_every_state(tmp_path: Path) -> None:
@@ -72,7 +80,9 @@ def test_an_amended_status_keeps_what_it_said(tmp_path: Path) -> None:
 
 
 def test_what_was_asked_is_named_after_the_chosen_options() -> None:
-    choices = {"dataset": "streets", "model": "unet", "pruner": "l1", "budget": "channels", "train": "short"}
+    choices = {name: str(ASKED[name]) for name in ("dataset", "model", "pruner", "budget", "protocol")} | {
+        "train": "short"
+    }
     assert asked(choices, ratio=0.3, seed=0) == ASKED
     assert asked(choices, ratio=None, seed=0)["ratio"] is None  # a budget that has no ratio
     assert asked(choices, ratio="a lot", seed=[1])["ratio"] == "a lot"  # the run says what is wrong with it

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from filelock import Timeout
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from segprune import manifest
+from segprune import manifest, stop
 from segprune.errors import StoreError
 from segprune.store import Store, fingerprint, lock_of
 
@@ -276,3 +277,11 @@ def test_the_lock_of_a_dead_process_blocks_nobody_and_its_work_is_handed_on(tmp_
     entry = store(tmp_path).get("train", "k", lambda folder: seen.extend(p.name for p in folder.iterdir()))
     assert seen == ["half"]
     assert not entry.was_reused
+
+
+def test_who_waits_for_another_ends_when_asked_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "train").mkdir()
+    monkeypatch.setattr(stop, "_asked", [signal.SIGTERM])
+    with lock_of(tmp_path / "train" / "k"), pytest.raises(SystemExit) as ended:
+        store(tmp_path).get("train", "k", writes("one"))
+    assert ended.value.code == 143

@@ -15,10 +15,18 @@ from segprune.status import JobRecord, write
 from segprune.sweep import SweepCallback, parent_run_id, recorded_job
 from tests.test_conf import composed, composer
 
-ASKED = {"dataset": "streets", "model": "unet", "pruner": "l1", "budget": "channels", "ratio": 0.3, "seed": 0}
+ASKED = {
+    "dataset": "streets",
+    "model": "unet",
+    "pruner": "l1",
+    "budget": "channels",
+    "protocol": "standard",
+    "ratio": 0.3,
+    "seed": 0,
+}
 SMALL = [
     "tracking=silent",
-    "dataset.counts={fit: 2, select: 2, report: 2}",
+    "dataset.counts={fit: 4, select: 2, report: 2}",
     "dataset.size_hw=[32,32]",
     "model.width=4",
 ]
@@ -48,7 +56,7 @@ def job(folder: Path, number: int) -> JobRecord:
 
 
 def test_a_job_that_is_stopped_is_recorded_as_killed(tmp_path: Path) -> None:
-    choices = {name: ASKED[name] for name in ("dataset", "model", "pruner", "budget")}
+    choices = {name: ASKED[name] for name in ("dataset", "model", "pruner", "budget", "protocol")}
     runtime = {"output_dir": str(tmp_path), "choices": choices}
     HydraConfig.instance().cfg = OmegaConf.create({"hydra": {"runtime": runtime}})  # type: ignore[assignment]
     with pytest.raises(KeyboardInterrupt), recorded_job(OmegaConf.create({"ratio": 0.3, "seed": 0})):

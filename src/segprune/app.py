@@ -13,9 +13,10 @@ from segprune.chain import run_chain
 from segprune.describe import describe, describe_result, run_start
 from segprune.report.row import Row, to_record
 from segprune.report.table import chain_table
+from segprune.reproduce.origin import keep_origin
 from segprune.stage.contract import Context, Stage, Trail
 from segprune.stage.eval import Eval
-from segprune.start import context_of, refuse_unreachable, start_of_trail
+from segprune.start import context_of, refuse_unfit, refuse_unreachable, start_of_trail
 from segprune.store import Store
 from segprune.tracking.contract import Status
 
@@ -42,10 +43,11 @@ def run_job(cfg: DictConfig, parent_run_id: str | None, on_open: Callable[[str],
     try:
         on_open(tracker.run_id)
         describe(tracker, run, data)
+        keep_origin(tracker, run, data, hardware)
         ctx = context_of(run, data, hardware, store, tracker)
+        refuse_unfit(run.stages, ctx)
         start = start_of_trail(run.settings, ctx)
-        if not start:
-            refuse_unreachable(run.stages, ctx)
+        refuse_unreachable(run.stages, ctx, start)
         trail = run_chain(run.stages, ctx, start)
         describe_result(tracker, trail, with_weights=run.settings.log_checkpoint)
         rows = _rows(run.stages, ctx, trail)

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from segprune import checkpoint
 from segprune.compose import Job, Settings, component, job_of_this_process, settings_of, target
+from segprune.controls import FOR_SWEEPS
 from segprune.dataset.contract import SegData
 from segprune.errors import CheckpointError, ConfigError
 from segprune.model.contract import SegmentationNet
@@ -56,6 +57,7 @@ def checked(cfg: DictConfig) -> Run:
         CheckpointError: The checkpoint to start from is none, or of another model.
     """
     job = job_of_this_process()
+    _refuse_protocol_of_sweeps(job)
     settings, values = settings_of(cfg)
     _refuse_foreign_checkpoint(settings)
     name = run_name(settings, job)
@@ -75,8 +77,8 @@ def checked(cfg: DictConfig) -> Run:
 def run_name(settings: Settings, job: Job) -> str:
     """``<pruner>-r<ratio>-s<seed>``, or ``dense-s<seed>`` for a chain that does not prune.
 
-    Rounds and retrained weights are named where they are not the usual ones; a budget without a ratio has ``t``
-    and its threshold.
+    Rounds, retrained weights and a protocol are named where they are not the usual ones; a budget without a ratio
+    has ``t`` and its threshold.
     """
     if "prune" not in settings.stages:
         return f"dense-s{settings.seed}"
@@ -84,7 +86,9 @@ def run_name(settings: Settings, job: Job) -> str:
     much = f"t{settings.budget.get('threshold')}" if settings.ratio is None else f"r{settings.ratio:g}"
     rounds = f"-{settings.rounds}x" if settings.rounds > 1 else ""
     weights = "" if settings.weights == "inherited" else f"-{settings.weights}"
-    return f"{job.choices['pruner']}-{much}{rounds}{weights}-s{settings.seed}"
+    protocol = job.choices["protocol"]
+    how = weights if protocol == "standard" else f"-{protocol}"
+    return f"{job.choices['pruner']}-{much}{rounds}{how}-s{settings.seed}"
 
 
 def stages_of(settings: Settings, job: Job, name: str) -> list[Stage]:
@@ -114,7 +118,9 @@ def stages_of(settings: Settings, job: Job, name: str) -> list[Stage]:
             calibration=part("calibration")(),
             aux_weight=train.aux_weight,
         ),
-        "finetune": Fit(word="finetune", makes="finetuned", schedule=part("finetune")()),
+        "finetune": Fit(
+            word="finetune", makes="finetuned", schedule=part("finetune")(), is_stretched=settings.stretch
+        ),
         "eval": part("eval", "facts", "word")(facts=facts),
     }
     return [stages[word] for word in settings.stages]
@@ -154,7 +160,22 @@ def hardware_of(settings: Settings) -> Hardware:
             f"device is {settings.device!r}, which cannot be used here: {reason}. Allowed are auto, cpu, and cuda "
             "or cuda:<n> on a machine with such a GPU and a CUDA build of torch."
         ) from error
-    return Hardware(device=device, workers=settings.workers)
+    # there is one CPU, whatever number it is given
+    return Hardware(device=torch.device("cpu") if device.type == "cpu" else device, workers=settings.workers)
+
+
+def _refuse_protocol_of_sweeps(job: Job) -> None:
+    """A job that still has the protocol which adds jobs was made by a command that could not add any.
+
+    Raises:
+        ConfigError: It has.
+    """
+    protocol = job.choices["protocol"]
+    if protocol in FOR_SWEEPS:
+        raise ConfigError(
+            f"protocol={protocol} adds control jobs to a whole sweep: use it with -m, Hydra's basic sweeper and no "
+            "other protocol beside it. One job has protocol=standard, dense, scratch_e, scratch_b or half."
+        )
 
 
 def _refuse_foreign_checkpoint(settings: Settings) -> None:

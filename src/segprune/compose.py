@@ -4,21 +4,26 @@ A YAML of a config group names a callable (``_target_``) and gives its arguments
 the schema: an unknown, missing or mistyped key is refused with its full name before any work starts.
 """
 
-import difflib
 import importlib
+import importlib.machinery
 import inspect
+import re
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
+from pydantic.errors import PydanticUserError
 
 from segprune.errors import ConfigError
+from segprune.explain import explain, switches_for_numbers
+from segprune.status import GROUPS
 
 StageWord = Literal["train", "prune", "finetune", "eval"]
 Node = dict[str, Any]
@@ -56,12 +61,13 @@ class Settings(BaseModel):
     rounds: Annotated[int, Field(ge=1)]
     between: Node
     weights: Literal["inherited", "retrained"]
+    stretch: bool
     seed: Annotated[int, Field(ge=0)]
     stages: Annotated[list[StageWord], Field(min_length=1)]
     checkpoint: Path | None
     device: str
-    threads: Annotated[int, Field(ge=1)] | None
-    workers: Annotated[int, Field(ge=0)]
+    threads: Annotated[int, Field(ge=1, le=1024)] | None  # OpenMP ends the process if it cannot start them
+    workers: Annotated[int, Field(ge=0, le=256)]
     store: StoreSettings
     paths: Node
     extensions: list[str]
@@ -86,14 +92,27 @@ class Job:
 
 
 def job_of_this_process() -> Job:
-    """The job Hydra is running."""
+    """The job Hydra is running.
+
+    Raises:
+        ConfigError: A group has no option, or several.
+    """
     config = HydraConfig.get()
+    for group in (*GROUPS, "train", "finetune", "eval", "tracking"):
+        if group not in config.runtime.choices:
+            raise ConfigError(f"{group} has no option, or several; give it one: {group}=<option>.")
     return Job(
         choices={name: str(choice) for name, choice in config.runtime.choices.items() if "/" not in name},
         folder=Path(config.runtime.output_dir),
         is_multirun=str(config.mode).endswith("MULTIRUN"),
-        overrides=list(config.overrides.task),
+        overrides=typed(config.overrides.task),
     )
+
+
+def typed(overrides: Sequence[str]) -> list[str]:
+    """Overrides as they were typed: ``finetune.lr=${train.lr}`` is the text of one, not a value to look up."""
+    found = OmegaConf.to_container(typing.cast(ListConfig, overrides), resolve=False)
+    return typing.cast(list[str], found)
 
 
 def settings_of(cfg: DictConfig) -> tuple[Settings, Node]:
@@ -116,7 +135,9 @@ def settings_of(cfg: DictConfig) -> tuple[Settings, Node]:
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(_explain(error, "", list(Settings.model_fields))) from error
+        raise ConfigError(explain(error, "", list(Settings.model_fields), values)) from error
+    _refuse_switches(values, dict(settings), "")
+    _refuse_missing_packages(settings.extensions)
     _refuse_impossible_chain(settings)
     return settings, values
 
@@ -136,35 +157,53 @@ def component(
         ConfigError: The target is foreign or missing, or an argument is unknown, missing or out of range.
     """
     function = target(node, key, extensions)
-    hints = typing.get_type_hints(
-        function.__init__ if inspect.isclass(function) else function, include_extras=True
-    )
-    names = [name for name in inspect.signature(function).parameters if name not in runtime]
-    untyped = [name for name in names if name not in hints]
-    if untyped:
-        raise ConfigError(
-            f"{key}._target_ is {node['_target_']!r}, whose arguments {', '.join(untyped)} have no type. Annotate "
-            "every argument: its type is the rule that values are checked against."
-        )
-    fields: dict[str, Any] = {name: (hints[name], ...) for name in names}
-    schema = create_model(
-        "Arguments",
-        __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=True, protected_namespaces=()),
-        **fields,
-    )
+    schema = _schema(function, f"{key}._target_ is {node['_target_']!r}", tuple(runtime))
+    names = list(schema.model_fields)
     given = {
         name: _built(value, f"{key}.{name}", extensions) for name, value in node.items() if name != "_target_"
     }
     try:
         checked = schema.model_validate(given)
     except ValidationError as error:
-        raise ConfigError(_explain(error, f"{key}.", names)) from error
+        raise ConfigError(explain(error, f"{key}.", names, given)) from error
     arguments = {name: getattr(checked, name) for name in names}
+    _refuse_switches(given, arguments, f"{key}.")
 
     def call(**late: object) -> Any:
-        return function(**arguments, **late)
+        try:
+            return function(**arguments, **late)
+        except ConfigError as error:
+            if re.search(rf"\b{re.escape(key)}(\.| is )", str(error)):
+                raise
+            raise ConfigError(f"{key}: {error}") from error
 
     return call
+
+
+@cache
+def _schema(function: Callable[..., Any], made: str, runtime: tuple[str, ...]) -> type[BaseModel]:
+    """The arguments that YAML gives to a callable, as a model that checks them; ``made`` is for messages."""
+    try:
+        hints = typing.get_type_hints(
+            function.__init__ if inspect.isclass(function) else function, include_extras=True
+        )
+        names = [name for name in inspect.signature(function).parameters if name not in runtime]
+        untyped = [name for name in names if name not in hints]
+        if untyped:
+            raise ConfigError(
+                f"{made}, whose arguments {', '.join(untyped)} have no type. Annotate every argument: its type is "
+                "the rule that values are checked against."
+            )
+        fields: dict[str, Any] = {name: (hints[name], ...) for name in names}
+        config = ConfigDict(
+            extra="forbid", arbitrary_types_allowed=True, protected_namespaces=(), allow_inf_nan=False
+        )
+        return create_model("Arguments", __config__=config, **fields)
+    except (NameError, PydanticUserError) as error:
+        raise ConfigError(
+            f"{made}, whose arguments cannot be checked: {str(error).splitlines()[0]}. Give them names without a "
+            "leading underscore, and types that exist while the program runs."
+        ) from error
 
 
 def _built(value: object, key: str, extensions: Sequence[str]) -> object:
@@ -189,14 +228,35 @@ def target(node: Node, key: str, extensions: Sequence[str]) -> Callable[..., Any
     module, _, name = path.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)
-        inspect.signature(found)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"{key}._target_ is {path!r}, which cannot be imported: {error}") from error
+    except Exception as error:  # whatever somebody's module raises
+        reason = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"{key}._target_ is {path!r}, whose module cannot be imported: {reason}") from error
+    try:
+        inspect.signature(found)
     except (TypeError, ValueError) as error:
         raise ConfigError(
             f"{key}._target_ is {path!r}, which is not callable with named arguments"
         ) from error
     return typing.cast(Callable[..., Any], found)
+
+
+def _refuse_switches(given: Node, taken: Node, prefix: str) -> None:
+    wrong = [
+        line for name in given for line in switches_for_numbers(given[name], taken[name], f"{prefix}{name}")
+    ]
+    if wrong:
+        raise ConfigError("\n".join(wrong))
+
+
+def _refuse_missing_packages(extensions: Sequence[str]) -> None:
+    for name in extensions:
+        if importlib.machinery.PathFinder.find_spec(name) is None:
+            raise ConfigError(
+                f"extensions is {list(extensions)}, but Python finds no package {name!r}. Install it, or start "
+                "where it lies with PYTHONPATH=."
+            )
 
 
 def _refuse_impossible_chain(settings: Settings) -> None:
@@ -217,20 +277,3 @@ def _refuse_impossible_chain(settings: Settings) -> None:
             f"checkpoint is {settings.checkpoint}, but stages is {words} and starts with training a new network. "
             "Leave train out of stages, or checkpoint out of the command."
         )
-
-
-def _explain(error: ValidationError, prefix: str, known: Sequence[str]) -> str:
-    """One sentence per wrong key: key, value, rule, remedy."""
-    lines = []
-    for problem in error.errors():
-        name = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
-            close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
-            hint = f" Did you mean {prefix}{close[0]}?" if close else ""
-            lines.append(f"{prefix}{name} is not a key; there are {', '.join(known)}.{hint}")
-        elif problem["type"] == "missing":
-            lines.append(f"{prefix}{name} is missing; give {prefix}{name}=... on the command line.")
-        else:
-            rule = problem["msg"][0].lower() + problem["msg"][1:]
-            lines.append(f"{prefix}{name} is {problem['input']!r}: {rule}.")
-    return "\n".join(lines)

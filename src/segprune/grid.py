@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from segprune.controls import ControlSweeper, jobs_of
 from segprune.errors import ConfigError, SegpruneError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class GridCell:
 
 def is_known(config: DictConfig) -> bool:
     """Whether the jobs are known beforehand: other sweepers than Hydra's own choose them while they run."""
-    return str(config.hydra.sweeper._target_).endswith("BasicSweeper")
+    return str(config.hydra.sweeper._target_).endswith((BasicSweeper.__name__, ControlSweeper.__name__))
 
 
 def cells(config: DictConfig) -> Iterator[GridCell]:
@@ -46,12 +46,8 @@ def cells(config: DictConfig) -> Iterator[GridCell]:
     from segprune.assemble import checked
 
     loader = GlobalHydra.instance().config_loader()
-    params = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
-    parser = OverridesParser.create(config_loader=loader)
-    overrides = parser.parse_overrides([*params, *config.hydra.overrides.task])
-    (batch,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
     try:
-        for cell in batch:
+        for cell in jobs_of(config, loader):
             job = loader.load_sweep_config(config, cell)
             with open_dict(job.hydra.runtime):
                 job.hydra.runtime.output_dir = str(config.hydra.sweep.dir)

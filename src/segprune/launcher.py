@@ -6,23 +6,26 @@ A job answers with its status file. When it died before it could, the launcher w
 import logging
 import os
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrides
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from segprune import status
+from segprune import plugin, status
+from segprune.board import Board
 from segprune.grid import labels
 from segprune.handover import hand_over, number_the_job
 from segprune.pool import OUTPUT, End, Pool, Task
+from segprune.shortage import is_about_memory
 
 log = logging.getLogger(__name__)
+REASON_CHARACTERS = 160
 
 
 class ProcessLauncher(Launcher):
@@ -43,6 +46,7 @@ class ProcessLauncher(Launcher):
         node = {"_target_": f"{Pool.__module__}.{Pool.__qualname__}", **self._settings}
         self._pool: Pool = component(node, "hydra.launcher")()
         self._context, self._config, self._left = hydra_context, config, 0
+        self._board = Board()
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         """Run the jobs; gives Hydra what it needs to go on, as if all went well: the status files say what did."""
@@ -52,7 +56,7 @@ class ProcessLauncher(Launcher):
         HydraConfig.instance().set_config(self._config)
         self._left = len(tasks)
         log.info("%d jobs, %d at a time, below %s", len(tasks), self._pool.jobs, self._config.hydra.sweep.dir)
-        self._pool.run(tasks, self._before, self._after)
+        self._pool.run(tasks, self._before, self._board.refresh, self._after)
         return [JobReturn(overrides=job, status=JobStatus.COMPLETED) for job in job_overrides]
 
     def _task(self, number: int, overrides: Sequence[str], label: str) -> Task:
@@ -74,29 +78,28 @@ class ProcessLauncher(Launcher):
     def _before(self, task: Task) -> None:
         status.write(task.folder, {"asked": task.asked, "status": "starting"})
         log.info("%s: started", task.label)
+        self._board.add(task.label, task.folder / OUTPUT)
 
     def _after(self, task: Task, end: End) -> None:
         self._left -= 1
+        self._board.remove(task.label)
         found = _settled(task.folder, end)
         status.write(task.folder, found)
         is_done = found["status"] == "done"
         log.log(
             logging.INFO if is_done else logging.ERROR,
-            "%s: %s after %.0f s, %s (%d left)",
+            "%s: %s after %.0f s (%d left), %s",
             task.label,
             "done" if is_done else found["status"].upper(),
             end.seconds,
-            _miou(found) if is_done else f"{found['error']}; see {task.folder / OUTPUT}",
             self._left,
+            _miou(found) if is_done else f"{_in_short(found['error'])}; see {task.folder / OUTPUT}",
         )
 
 
 def register() -> None:
-    """Make the launcher known to Hydra, which takes them only from a package ``hydra_plugins`` otherwise."""
-    plugins, mine = Plugins.instance(), f"{ProcessLauncher.__module__}.{ProcessLauncher.__qualname__}"
-    plugins.register(ProcessLauncher)
-    is_plugin = plugins.is_in_toplevel_plugins_module
-    plugins.is_in_toplevel_plugins_module = lambda clazz: clazz == mine or is_plugin(clazz)  # type: ignore[method-assign]
+    """Make the launcher known to Hydra."""
+    plugin.register(ProcessLauncher)
 
 
 def _settled(folder: Path, end: End) -> dict[str, Any]:
@@ -107,15 +110,23 @@ def _settled(folder: Path, end: End) -> dict[str, Any]:
         return {**found, "status": "killed", "error": status.STOPPED, "seconds": end.seconds}
     if is_silent or (end.was_overdue and found["status"] != "done"):
         error = end.fault or "ended without a result"
-        if end.code > 0 and not end.was_overdue:
-            error += f": {_last_line(folder / OUTPUT)}"
+        if end.code and not end.was_overdue:
+            error += _last_words(folder / OUTPUT, is_signal=end.code < 0)
         return {**found, "status": "failed", "error": error, "seconds": end.seconds}
     return found
 
 
-def _last_line(path: Path) -> str:
+def _last_words(path: Path, *, is_signal: bool) -> str:
+    """What a dead job said last about memory, or else at all; after a signal that would be the stack."""
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "no output")
+    said = [line.strip() for line in lines if line.strip()]
+    words = [line for line in said if is_about_memory(line)] or ([] if is_signal else said or ["no output"])
+    return f": {words[-1]}" if words else ""
+
+
+def _in_short(error: str) -> str:
+    """One line; the table at the end has all of it."""
+    return textwrap.shorten(error.strip().rstrip("."), REASON_CHARACTERS, placeholder="...")
 
 
 def _miou(found: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from segprune.assemble import hardware_of
 from segprune.dataset.contract import SegData
 from segprune.errors import ConfigError, SegpruneError
 from segprune.grid import GridCell, cells, is_known, labels
-from segprune.start import context_of, refuse_unreachable, start_of_trail
+from segprune.start import context_of, refuse_unfit, refuse_unreachable, start_of_trail
 from segprune.store import Entry, Store
 from segprune.tracking.silent import SilentRun
 
@@ -101,9 +101,9 @@ def _looked_at(job: GridCell, data: SegData, store: Store) -> Iterator[str]:
     """
     run = job.run
     ctx = context_of(run, data, hardware_of(run.settings), store, SilentRun())
+    refuse_unfit(run.stages, ctx)
     trail = start_of_trail(run.settings, ctx)
-    if not trail:
-        refuse_unreachable(run.stages, ctx)
+    refuse_unreachable(run.stages, ctx, trail)
     for stage in run.stages:
         if stage.word != "eval":  # what it measures depends on the launcher, which gives out threads
             trail = stage(ctx, trail)

@@ -76,13 +76,18 @@ class Pool:
     grace_s: Annotated[float, Field(gt=0)]
 
     def run(
-        self, tasks: Sequence[Task], before: Callable[[Task], None], after: Callable[[Task, End], None]
+        self,
+        tasks: Sequence[Task],
+        before: Callable[[Task], None],
+        during: Callable[[], None],
+        after: Callable[[Task, End], None],
     ) -> None:
         """Run all tasks; when it is left early, by Ctrl-C or an exception, no process stays behind.
 
         Args:
             tasks: What to run, in this order.
             before: Called before a process is started; its folder is there.
+            during: Called again and again while processes run.
             after: Called when it is over.
         """
         waiting, live = deque(tasks), dict[int, _Process]()
@@ -96,6 +101,7 @@ class Pool:
                         live[slot] = _Process(task, {**self._share(slot), **task.environment})
                 stop.if_asked()
                 time.sleep(POLL_SECONDS)
+                during()
                 for slot, process in list(live.items()):
                     process.watch(self.timeout_s, self.grace_s)
                     if process.is_over():

@@ -15,7 +15,7 @@ from segprune.errors import ConfigError
 
 STATUS, LOCK = "status.json", "running.lock"
 STOPPED = "stopped before its end"
-GROUPS = ("dataset", "model", "pruner", "budget")
+GROUPS = ("dataset", "model", "pruner", "budget", "protocol")
 
 
 class JobRecord:
@@ -83,7 +83,7 @@ def asked(choices: Mapping[str, Any], *, ratio: Any, seed: Any) -> dict[str, Any
         seed: Seed.
     """
     return {
-        **{group: str(choices[group]) for group in GROUPS},
+        **{group: str(choices.get(group)) for group in GROUPS},
         # not yet checked, so it may be anything
         **{
             name: value if value is None or isinstance(value, int | float) else str(value)

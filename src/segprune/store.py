@@ -18,7 +18,7 @@ from typing import Any, Literal
 from filelock import AcquireReturnProxy, FileLock, Timeout
 from safetensors import SafetensorError
 
-from segprune import durable, manifest
+from segprune import durable, manifest, stop
 from segprune.errors import StoreError
 
 log = logging.getLogger(__name__)
@@ -161,12 +161,15 @@ def lock_of(folder: Path) -> FileLock:
 
 
 def _locked(folder: Path) -> AcquireReturnProxy[FileLock]:
-    lock = lock_of(folder)
-    try:
-        return lock.acquire(timeout=1)
-    except Timeout:
-        log.info("waiting for another job that makes %s/%s", folder.parent.name, folder.name)
-        return lock.acquire()
+    lock, is_told = lock_of(folder), False
+    while True:
+        try:
+            return lock.acquire(timeout=1)
+        except Timeout:
+            stop.if_asked()
+            if not is_told:
+                log.info("waiting for another job that makes %s/%s", folder.parent.name, folder.name)
+            is_told = True
 
 
 def _set_aside_damaged(folder: Path) -> bool:

@@ -17,7 +17,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from segprune import grid, status
-from segprune.errors import SegpruneError
+from segprune.errors import ConfigError, SegpruneError
+from segprune.refusal import refusal
 from segprune.status import JobRecord
 
 if TYPE_CHECKING:
@@ -40,22 +41,18 @@ class SweepCallback(Callback):
         if config.hydra.launcher._target_ == PLAN:
             raise SystemExit("hydra/launcher=plan shows what a sweep would do; add -m to the command.")
         HydraConfig.instance().set_config(config)
-        _close_the_dead(config)
+        with _refusing():
+            _close_the_dead(config)
 
     def on_multirun_start(self, config: DictConfig, **_: object) -> None:
         """Open the parent and name it to the jobs, wherever they run, through the environment."""
         HydraConfig.instance().set_config(config)
-        try:
+        with _refusing():
             self._start(config)
-        # Hydra turns exceptions of callbacks into warnings and goes on, but not these
-        except SegpruneError as error:
-            raise SystemExit(str(error)) from error
-        except Exception as error:
-            log.exception("the sweep cannot start")
-            raise SystemExit(f"{type(error).__name__}: {error}") from error
 
     def _start(self, config: DictConfig) -> None:
-        from segprune import launcher
+        from segprune import launcher, plugin
+        from segprune.controls import ControlSweeper
 
         if config.hydra.launcher._target_ == PLAN:
             from segprune.plan import plan
@@ -65,16 +62,33 @@ class SweepCallback(Callback):
         if grid.is_known(config):
             list(grid.cells(config))  # checks every job
         launcher.register()
+        plugin.register(ControlSweeper)
         _close_the_dead(config)
         _opened.append(_Sweep(config))
         os.environ[PARENT_VARIABLE] = _opened[0].tracker.run_id
 
 
 @contextmanager
+def _refusing() -> Iterator[None]:
+    """Hydra turns exceptions of callbacks into warnings and goes on, but not SystemExit."""
+    try:
+        yield
+    except SegpruneError as error:
+        raise SystemExit(str(error)) from error
+    except Exception as error:
+        told = refusal(error)
+        if told is None:
+            log.exception("it cannot start")
+        raise SystemExit(told or f"{type(error).__name__}: {error}") from error
+
+
+@contextmanager
 def recorded_job(cfg: DictConfig) -> Iterator[JobRecord]:
     """The record of the run or job Hydra is running; one that is stopped inside is recorded as killed."""
     config = HydraConfig.get()
-    asked = status.asked(config.runtime.choices, ratio=cfg.ratio, seed=cfg.seed)
+    # nothing is checked yet, so keys may be missing or lead nowhere
+    found = {key: OmegaConf.select(cfg, key, throw_on_resolution_failure=False) for key in ("ratio", "seed")}
+    asked = status.asked(config.runtime.choices, **found)
     record = JobRecord(Path(config.runtime.output_dir), asked)
     try:
         yield record
@@ -105,10 +119,11 @@ class _Sweep:
     """The parent run and where its jobs leave their status."""
 
     def __init__(self, config: DictConfig) -> None:
+        from segprune.compose import typed
         from segprune.tracking.contract import RunStart
 
         self.folder = Path(str(config.hydra.sweep.dir))
-        self.overrides = overrides = " ".join(config.hydra.overrides.task)
+        self.overrides = overrides = " ".join(typed(config.hydra.overrides.task))
         self.tracking = _tracking(config)
         start = RunStart(
             name=time.strftime("sweep %m-%d %H:%M"),
@@ -176,8 +191,12 @@ class _Sweep:
 
 def _close_the_dead(config: DictConfig) -> None:
     """End what earlier runs on this machine left as running when they were killed, here and in the tracker."""
-    outputs = Path(str(config.paths.outputs))
-    files = [path for room in ("runs", "sweeps") for path in (outputs / room).rglob(status.STATUS)]
+    outputs = OmegaConf.select(config, "paths.outputs")
+    if not isinstance(outputs, str) or not outputs:
+        raise ConfigError(
+            f"paths.outputs is {outputs!r}; it must be a folder: give paths.outputs=/some/folder."
+        )
+    files = [path for room in ("runs", "sweeps") for path in Path(outputs, room).rglob(status.STATUS)]
     for folder in [path.parent for path in files if status.is_dead(path.parent)]:
         run_id = status.read(folder).get("run_id")
         if run_id:

@@ -2,6 +2,7 @@ import pytest
 
 from segprune.budget.reached import reached_by, removed_by
 from segprune.budget.simulate import CostSimulator
+from segprune.errors import BudgetError
 from segprune.graph.trace import trace
 from tests.toys import Plain, toy
 
@@ -18,3 +19,9 @@ def test_fractions_of_every_unit_by_hand() -> None:
     reached = reached_by(plan, simulator, scope="local", asked=0.25)
     assert (reached.channels, reached.asked, reached.scope) == (pytest.approx(2 / 15), 0.25, "local")
     assert reached.macs == pytest.approx(144 / 468)
+
+
+def test_a_network_without_a_channel_to_spare_is_refused() -> None:
+    simulator = CostSimulator(toy(Plain), (), (8, 8))
+    with pytest.raises(BudgetError, match=r"no channels that could be removed.*leave prune out of stages"):
+        removed_by({}, simulator, "channels")

@@ -4,6 +4,7 @@ from PIL import Image
 
 from segprune.dataset.decode import read_image, read_label
 from segprune.errors import DataError
+from tests.dataset.faults import shades
 from tests.dataset.trees import labels, picture, save
 
 
@@ -77,3 +78,13 @@ def test_file_that_is_no_image_is_refused(tmp_path):
     (tmp_path / "x.png").write_text("version https://git-lfs.github.com/spec/v1")
     with pytest.raises(DataError, match=r"x.png cannot be decoded.*no image"):
         read_image(tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_numbers_that_may_be_shades_are_refused(tmp_path, bits):
+    shades(tmp_path / "x.png", bits)
+    with pytest.raises(
+        DataError, match=rf"x.png is a gray PNG of {bits} bits.*store labels as PNG of 8 bits"
+    ):
+        read_label(tmp_path / "x.png")
+    assert read_image(tmp_path / "x.png").shape == (12, 16, 3)

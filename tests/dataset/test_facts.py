@@ -88,3 +88,10 @@ def test_first_fault_is_told_in_full_with_the_number_of_the_others():
         refuse(["one"])
     with pytest.raises(DataError, match=r"^one \(and 2 more faulty files\)$"):
         refuse(["one", "two", "three"])
+
+
+def test_a_pipe_is_refused_and_not_waited_for(files):
+    (files / "a.png").unlink()
+    os.mkfifo(files / "a.png")
+    with pytest.raises(DataError, match=r"a.png is no plain file but a pipe, socket or device; remove it"):
+        gather(keys(files), files / "cache" / "index.json")

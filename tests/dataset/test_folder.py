@@ -101,3 +101,12 @@ def test_missing_folder_is_named_with_the_layout(make):
         DataError, match=r"d/img is missing. Expected: fit: a/img/\*.png with a/msk/\*_m.png; report"
     ):
         make(report={"images": "d/img", "masks": "d/msk"})
+
+
+@pytest.mark.parametrize("where", [".", "a/img/sub"])
+def test_a_role_inside_of_another_is_refused(make, where):
+    with pytest.raises(
+        ConfigError,
+        match=rf"dataset.report.images and dataset.fit.images lie in one another: {where} and a/img:",
+    ):
+        make(report={"images": where, "masks": "c/msk"})

@@ -1,3 +1,6 @@
+import errno
+import os
+
 import pytest
 
 from segprune.dataset.pairing import list_pairs, require_root
@@ -76,3 +79,41 @@ def test_root_must_be_a_folder(tmp_path):
         DataError, match=r"dataset.root=.*nowhere is not a folder. Expected: LAYOUT. Set dataset.root="
     ):
         require_root(tmp_path / "nowhere", "LAYOUT")
+
+
+def test_a_folder_that_a_link_leads_to_again_is_refused(tmp_path):
+    files(tmp_path, "i/a.jpg", "l/a_mask.png")
+    (tmp_path / "i/again").symlink_to(tmp_path / "i")
+    with pytest.raises(DataError, match=r"i/again and .*/i are one folder.*count twice: remove the link"):
+        listed(tmp_path)
+
+
+def test_a_folder_elsewhere_may_be_linked(tmp_path):
+    files(tmp_path, "far/b.jpg", "i/a.jpg", "l/a_mask.png", "l/there/b_mask.png")
+    (tmp_path / "i/there").symlink_to(tmp_path / "far")
+    assert [pair.name for pair in listed(tmp_path)] == ["a", "there/b"]
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
+    files(tmp_path, "i/sub/a.jpg", "l/sub/a_mask.png")
+    scan = os.scandir
+
+    def refusing(path):
+        if os.fspath(path).endswith("sub"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(DataError, match=r"i/sub cannot be listed \(Permission denied\); make it readable"):
+        listed(tmp_path)
+
+
+def test_a_name_that_no_disk_can_hold_is_no_folder(tmp_path):
+    with pytest.raises(DataError, match=r"dataset.root=.*xxx is not a folder"):
+        require_root(tmp_path / ("x" * 300), "LAYOUT")
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path):
+    files(tmp_path, os.fsdecode(b"i/\xff.jpg"), os.fsdecode(b"l/\xff_mask.png"))
+    with pytest.raises(DataError, match=r"\\udcff.jpg' has a name that is no text in UTF-8; rename it"):
+        listed(tmp_path)

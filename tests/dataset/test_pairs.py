@@ -143,3 +143,18 @@ def test_images_are_kept_in_memory_only_below_cache_mb(pairs, reading, monkeypat
     for _ in range(2):
         data.report[0]
     assert len(seen) == decodes
+
+
+@pytest.mark.parametrize("role", ["fit", "select", "report"])
+def test_a_role_whose_labels_are_all_ignored_is_refused(pairs, reading, role):
+    for pair in getattr(pairs, role):
+        save(pair.label, np.full((12, 16), 11, np.uint8))
+    with pytest.raises(
+        DataError, match=rf"labels of the role {role} .* hold nothing but 11.*correct the labels"
+    ):
+        pair_data(pairs, reading)
+
+
+def test_one_label_of_many_may_be_all_ignored(pairs, reading):
+    save(pairs.fit[0].label, np.full((12, 16), 11, np.uint8))
+    assert len(pair_data(pairs, reading).fit) == 2

@@ -39,6 +39,7 @@ def cell(
     seed: int = 0,
     ratio: float | None = 0.3,
     budget: str = "channels",
+    protocol: str = "standard",
     method: str = "",
     setting: str = "streets, unet",
     root: Path = Path("nowhere"),
@@ -54,6 +55,7 @@ def cell(
             model="unet",
             pruner=pruner,
             budget=budget,
+            protocol=protocol,
             ratio=ratio,
             seed=seed,
             status="failed" if miou is None else "done",
@@ -65,6 +67,15 @@ def cell(
         seconds=1.5,
         entries=entries_of(root, names),
     )
+
+
+def dense(number: int, miou: float | None, *, seed: int = 0, **known: Any) -> CellData:
+    """The control that finetunes the dense network; with ``root`` and ``names`` as a job."""
+    job = cell(number, "taylor", miou, seed=seed, protocol="dense", method="dense", **known)
+    uncut = {"pruner": None, "budget": None, "scope": None, "ratio_asked": None, "ratio_reached": None}
+    whole = {"macs_kept": 1.0, "params_kept": 1.0, "channels_kept": 1.0, "realisation_efficiency": None}
+    kept = tuple(replace(row, **uncut, **whole) for row in job.cell.rows if row.stage == "finetuned")
+    return replace(job, cell=replace(job.cell, rows=(*job.cell.rows[:1], *kept)))
 
 
 def sweep(
@@ -114,7 +125,8 @@ def write_job(
     (folder / ".hydra").mkdir(parents=True)
     (folder / ".hydra" / "overrides.yaml").write_text("".join(f"- {json.dumps(o)}\n" for o in typed))
     asked = {
-        name: getattr(cell.cell, name) for name in ("dataset", "model", "pruner", "budget", "ratio", "seed")
+        name: getattr(cell.cell, name)
+        for name in ("dataset", "model", "pruner", "budget", "protocol", "ratio", "seed")
     }
     status: dict[str, Any] = {"asked": asked, "seconds": cell.seconds, "status": cell.cell.status}
     if cell.cell.rows:

@@ -63,6 +63,30 @@ def test_what_differs_between_jobs_makes_methods_and_settings(tmp_path: Path) ->
     ]
 
 
+def test_what_a_control_leaves_out_sets_no_other_job_apart(tmp_path: Path) -> None:
+    usual = ["dataset.limit=8", "finetune.epochs=1", "rounds=2"]
+    typed = {
+        "standard": [*usual, "pruner=taylor", "ratio=0.3", "protocol=standard"],
+        "dense": ["dataset.limit=8", "finetune.epochs=1", "protocol=dense"],
+        "half": ["dataset.limit=8", "protocol=half"],
+        "scratch_e": ["dataset.limit=8", "rounds=2", "pruner=taylor", "ratio=0.3", "protocol=scratch_e"],
+    }
+    for number, (protocol, overrides) in enumerate(typed.items()):
+        write_job(tmp_path / str(number), cell(number, "taylor", 40.0, protocol=protocol), typed=overrides)
+    found = collect(tmp_path).cells
+    assert [job.method for job in found] == ["taylor", "dense", "half", "taylor scratch_e"]
+    assert {job.setting for job in found} == {"streets, unet"}
+
+
+def test_a_status_of_before_there_were_controls_is_of_none(tmp_path: Path) -> None:
+    job = cell(0, "l1", 40.0)
+    asked = {
+        name: getattr(job.cell, name) for name in ("dataset", "model", "pruner", "budget", "ratio", "seed")
+    }
+    write_job(tmp_path / "0", job, changes={"asked": asked})
+    assert collect(tmp_path).cells[0].cell == job.cell
+
+
 def test_jobs_that_nothing_tells_apart_are_never_taken_for_seeds() -> None:
     data = sweep([cell(0, "l1", 40.0), cell(1, "l1", 41.0), cell(2, "l1", 42.0, seed=1)])
     assert [job.setting for job in data.cells] == [

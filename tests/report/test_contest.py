@@ -14,6 +14,7 @@ CONTEST = Contest(
     ratio=0.3,
     dense_percent=51.0,
     standings=(FIRST, SECOND, replace(SECOND, method="fgp", is_equal=False)),
+    references=(),
     winner="taylor",
     reasons=(),
     notes=(),

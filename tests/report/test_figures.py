@@ -8,32 +8,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from segprune.report.figures import cost_figure, curve_figure, pareto, retention_figure
+from segprune.report.figures import cost_figure, curve_figure, pareto, speed_figure
 from segprune.report.style import Where
 
 WHERE = Where(dataset="streets", split="test", size_hw=(96, 128))
 HOSTILE = "$\\frac{_<b>\n"
 
 
-def retention(*methods: str) -> pd.DataFrame:
-    records = [
-        {
-            "method": method,
-            "pruner": method,
-            "option": "macs",
-            "ratio_asked": ratio,
-            "seed": seed,
-            "stage": stage,
-        }
-        | {"removed_percent": 100 * ratio, "kept_percent": 90 - 50 * ratio + seed}
-        for method, ratio, seed, stage in itertools.product(
-            methods, (0.3, 0.5), (0, 2), ("pruned", "finetuned")
-        )
-    ]
-    return pd.DataFrame(records)
-
-
-def costs(latency: float = 10.0) -> pd.DataFrame:
+def costs(latency: float = 80.0) -> pd.DataFrame:
     points = [
         ("dense", None, 50.0, 4.0),
         ("l1", 0.3, 45.0, 3.0),
@@ -43,8 +25,23 @@ def costs(latency: float = 10.0) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {"method": method, "ratio_asked": ratio, "miou_percent": miou, "gmacs": gmacs, "mparams": gmacs}
-            | {"latency_ms": latency}
+            | {"latency_percent": latency}
             for method, ratio, miou, gmacs in points
+        ]
+    )
+
+
+def speeds(*methods: str, spread: float = 0.1) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {
+                "method": method,
+                "ratio_asked": ratio,
+                "macs_speedup": 1 / (1 - ratio),
+                "speedup": 1 + number / 10,
+            }
+            | {"speedup_sd": spread}
+            for (number, method), ratio in itertools.product(enumerate(methods), (0.3, 0.5))
         ]
     )
 
@@ -95,36 +92,14 @@ def boxes(figure: Figure) -> None:
 @pytest.mark.parametrize(
     "figure",
     [
-        retention_figure(
-            retention("l1", "taylor", "random", "fgp", "a method with a long name"), WHERE, "macs"
-        ),
         cost_figure(costs(), WHERE),
+        speed_figure(speeds("l1", "taylor", "random", "fgp", "a method with a long name"), WHERE),
         curve_figure(curves(), WHERE),
     ],
-    ids=["retention", "cost", "curves"],
+    ids=["cost", "speed", "curves"],
 )
 def test_no_label_covers_another_or_leaves_the_picture(figure: Figure) -> None:
     boxes(figure)
-
-
-def test_retention_shows_means_and_spread_at_what_was_reached() -> None:
-    figure = retention_figure(retention("l1"), WHERE, "macs")
-    pruned, finetuned = figure.axes
-    assert [ax.get_title() for ax in figure.axes] == ["right after the cut, BN re-estimated", "finetuned"]
-    line = finetuned.containers[0]
-    assert line.lines[0].get_xdata().tolist() == [30.0, 50.0]
-    assert line.lines[0].get_ydata().tolist() == [76.0, 66.0]  # seeds 0 and 2: 90 - 15 + 1, 90 - 25 + 1
-    # their sd is sqrt(2)
-    low, high = line.lines[1]
-    assert low.get_ydata().tolist() == pytest.approx([76 - 2**0.5, 66 - 2**0.5])
-    assert high.get_ydata().tolist() == pytest.approx([76 + 2**0.5, 66 + 2**0.5])
-    assert pruned.get_xlabel() == "MACs removed, reached (%)"
-    assert "streets test, 96x128 px" in pruned.get_ylabel()
-
-
-def test_retention_of_nothing_says_so() -> None:
-    figure = retention_figure(retention("l1").iloc[:0], WHERE, "macs")
-    assert [text.get_text() for text in figure.axes[0].texts] == ["no cut network was evaluated"]
 
 
 def test_costs_are_labelled_with_their_units() -> None:
@@ -132,10 +107,31 @@ def test_costs_are_labelled_with_their_units() -> None:
     assert [ax.get_xlabel() for ax in figure.axes] == [
         "GMACs per image",
         "million parameters",
-        "latency of a batch (ms)",
+        "latency, % of the dense network's",
     ]
     assert figure.axes[0].get_ylabel() == "mIoU on streets test, 96x128 px (%)"
     assert [text.get_text() for text in figure.axes[2].texts] == ["not measured"]
+
+
+def test_speed_is_shown_as_counted_and_as_measured_with_the_lines_of_its_efficiency() -> None:
+    table = speeds("l1", spread=math.nan).assign(speedup=[1.2, 1.5])
+    (ax,) = speed_figure(table, WHERE).axes
+    lines = {line.get_label(): line.get_xydata().tolist() for line in ax.lines if line.get_label()[0] != "_"}
+    full, half = lines["100 % realised"], lines["50 % realised"]
+    assert [y / x for x, y in full] == [1.0, 1.0]
+    assert [y / x for x, y in half] == [0.5, 0.5]
+    marks = [line.get_xydata().tolist() for line in ax.lines if line.get_label() == "l1"]
+    assert marks == [[[pytest.approx(1 / 0.7), 1.2]], [[2.0, 1.5]]]
+    assert (ax.get_xlabel(), ax.get_ylabel().split("\n")[0]) == (
+        "speed-up in MACs (dense by cut)",
+        "measured speed-up (dense by cut)",
+    )
+
+
+def test_what_is_slower_than_the_dense_network_is_in_the_picture() -> None:
+    (ax,) = speed_figure(speeds("l1").assign(speedup=[0.5, 1.1]), WHERE).axes
+    assert ax.get_ylim()[0] < 0.5
+    assert ax.get_ylim()[1] > 1.1
 
 
 def test_the_pareto_front_holds_what_nothing_beats_at_its_cost() -> None:
@@ -156,7 +152,7 @@ def test_curves_are_means_over_seeds_without_what_was_not_measured() -> None:
 
 def test_hostile_names_are_drawn() -> None:
     for figure in (
-        retention_figure(retention(HOSTILE, "_hidden"), WHERE, HOSTILE),
+        speed_figure(speeds(HOSTILE, "_hidden"), WHERE),
         cost_figure(costs().replace("l1", HOSTILE), Where(dataset=HOSTILE, split="$", size_hw=(1, 1))),
     ):
         figure.savefig(io.BytesIO(), dpi=30)

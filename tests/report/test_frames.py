@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,46 @@ def test_costs_are_means_over_seeds_with_the_dense_network_once() -> None:
     assert (line["seeds"], line["miou_percent"], line["gmacs"], line["mparams"]) == (2, 42.0, 3.0, 2.0)
     assert line["latency_ms"] == 12.5
     assert (found.loc["dense", "seeds"], found.loc["dense", "miou_percent"]) == (2, 50.0)
+    assert line["latency_percent"] == pytest.approx(100 / 1.5)
     assert math.isnan(found.loc["dense", "latency_ms"])  # it was not timed
+    assert math.isnan(found.loc["dense", "latency_percent"])
+
+
+def test_details_are_kept_as_parts_of_what_the_dense_network_had() -> None:
+    changes = {"boundary_iou_percent": 25.2, "small_object_recall_percent": 50.0}
+    data = sweep([cell(0, "l1", 40.0, **changes), cell(1, "l2", 45.0, budget="macs"), cell(2, "fgp", None)])
+    found = frames.details(data, SETTING, "channels").set_index("measure")
+    # the dense network has 50, 31.5 and 62.5 %
+    assert found["kept_percent"].to_dict() == pytest.approx(
+        {"mIoU": 80.0, "boundary IoU": 80.0, "small-object recall": 80.0}
+    )
+    assert found["dense_percent"].tolist() == [50.0, 31.5, 62.5]
+    assert set(found["method"]) == {"l1"}
+    assert set(found["removed_percent"]) == {30.0}
+
+
+def test_of_no_small_objects_nothing_is_kept() -> None:
+    job = cell(0, "l1", 40.0)
+    none = {"small_objects": 0, "small_object_recall_percent": None}
+    job = replace(job, cell=replace(job.cell, rows=tuple(replace(row, **none) for row in job.cell.rows)))
+    found = frames.details(sweep([job]), SETTING, "channels").set_index("measure")
+    assert math.isnan(found.loc["small-object recall", "kept_percent"])
+    assert found.loc["boundary IoU", "kept_percent"] == 100.0
+
+
+def test_speeds_are_means_over_seeds_of_what_was_timed() -> None:
+    cells = [
+        cell(0, "l1", 40.0, seed=0, macs_kept=0.5, speedup=1.2, realisation_efficiency=0.6),
+        cell(1, "l1", 44.0, seed=1, macs_kept=0.4, speedup=1.6, realisation_efficiency=0.64),
+        cell(2, "l2", 45.0, speedup=None, realisation_efficiency=None),
+        cell(3, "l2", 45.0, setting="other"),
+    ]
+    (line,) = frames.speeds(sweep(cells), SETTING).to_dict("records")
+    assert (line["method"], line["option"], line["ratio_asked"], line["seeds"]) == ("l1", "channels", 0.3, 2)
+    # 1/0.5 and 1/0.4; the sd of 1.2 and 1.6 is 0.4 / sqrt(2)
+    assert (line["macs_speedup"], line["speedup"]) == (pytest.approx(2.25), pytest.approx(1.4))
+    assert line["speedup_sd"] == pytest.approx(0.4 / 2**0.5)
+    assert line["realisation_efficiency"] == pytest.approx(0.62)
 
 
 def test_layers_and_scores_of_a_job(tmp_path: Path) -> None:

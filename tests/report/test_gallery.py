@@ -16,10 +16,12 @@ def test_every_figure_has_its_data_and_says_what_it_shows(tmp_path: Path) -> Non
     pictures = {picture.name: picture for picture in gallery(sweep(jobs))}
     # the second job differs from the first in the seed alone, so that its layers and scores are not shown again
     assert {name: picture.kind for name, picture in pictures.items()} == {
-        "cost-1": "method",
-        "curves-1": "method",
         "retention-1-channels": "method",
+        "details-1-channels": "method",
         "classes-1-channels": "class",
+        "cost-1": "method",
+        "speed-1": "method",
+        "curves-1": "method",
         "layers-0-taylor": "job",
         "scores-0-taylor": "job",
     }
@@ -27,14 +29,25 @@ def test_every_figure_has_its_data_and_says_what_it_shows(tmp_path: Path) -> Non
         assert picture.png.startswith(b"\x89PNG")
         assert not picture.table.empty
         assert "streets, unet" in picture.caption
+    assert "the 40 small objects" in pictures["details-1-channels"].caption
     assert "global ranking" in pictures["scores-0-taylor"].caption
     assert "job 0: taylor, 0.3 of channels, seed 0" in pictures["layers-0-taylor"].caption
 
 
 def test_only_what_there_is_data_for_is_drawn() -> None:
-    names = [picture.name for picture in gallery(sweep([cell(0, "taylor", 40.0), cell(1, "fgp", None)]))]
-    assert names == ["cost-1", "retention-1-channels"]
+    untimed = cell(0, "taylor", 40.0, speedup=None, realisation_efficiency=None)
+    names = [picture.name for picture in gallery(sweep([untimed, cell(1, "fgp", None)]))]
+    assert names == ["retention-1-channels", "details-1-channels", "cost-1"]
     assert list(gallery(sweep([cell(1, "fgp", None)]))) == []
+
+
+def test_a_control_at_another_budget_has_no_figure_of_its_own() -> None:
+    half = cell(1, "l1", 30.0, ratio=0.5, protocol="half", method="half", setting="streets, unet; rounds=2")
+    job = cell(0, "taylor", 40.0, budget="macs")
+    assert "retention-1-macs" in {picture.name for picture in gallery(sweep([job]))}
+    names = {picture.name for picture in gallery(sweep([job, half]))}
+    assert names == {picture.name for picture in gallery(sweep([job]))}
+    assert "retention-1-channels" in {picture.name for picture in gallery(sweep([half]))}
 
 
 def test_a_threshold_is_a_budget_like_others(tmp_path: Path) -> None:
@@ -51,19 +64,15 @@ def test_settings_and_jobs_of_any_name_get_files_of_their_own(tmp_path: Path) ->
     second = cell(1, "../../up", 40.0, root=tmp_path, names=names, setting="other", budget="a/b")
     pictures = list(gallery(sweep([first, second])))
     found = [picture.name for picture in pictures]
-    assert len(set(found)) == len(found) == 8
+    assert len(set(found)) == len(found) == 12
     assert not any("/" in name or "." in name for name in found)
 
 
 def test_pictures_are_saved_with_their_data(tmp_path: Path) -> None:
     pictures = list(gallery(sweep([cell(0, "taylor", 40.0)])))
     written = save(pictures, tmp_path / "figures")
-    assert [path.name for path in written] == [
-        "cost-1.png",
-        "cost-1.csv",
-        "retention-1-channels.png",
-        "retention-1-channels.csv",
-    ]
-    assert (tmp_path / "figures" / "cost-1.png").read_bytes() == pictures[0].png
+    names = ("retention-1-channels", "details-1-channels", "cost-1", "speed-1")
+    assert [path.name for path in written] == [f"{name}{end}" for name in names for end in (".png", ".csv")]
+    assert (tmp_path / "figures" / "cost-1.png").read_bytes() == pictures[2].png
     table = pd.read_csv(tmp_path / "figures" / "cost-1.csv").set_index("method")
     assert table.loc["taylor", "miou_percent"] == pytest.approx(40.0)

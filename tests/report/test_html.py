@@ -10,7 +10,7 @@ from segprune.report.collect import SweepData
 from segprune.report.gallery import Picture
 from segprune.report.html import html
 from segprune.report.verdict import contests
-from tests.report.sweeps import PNG, cell, store, sweep
+from tests.report.sweeps import PNG, cell, dense, store, sweep
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7 * 7 }}"
 
@@ -46,7 +46,7 @@ def page(data: SweepData, caption: str = "what it shows") -> Reader:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Reader:
-    """Three methods with two seeds, the last beyond doubt; a failed one; one whose predictions are lost."""
+    """Three methods with two seeds, the last beyond doubt; controls; a failed one; one with lost predictions."""
     root = tmp_path_factory.mktemp("store")
     hits = {"random": ([50, 52], 30.0), "l1": ([60, 61], 35.0), "taylor": ([80, 82], 45.0)}
     jobs = [
@@ -54,6 +54,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Reader:
         for n, (name, (images, miou)) in enumerate(hits.items())
         for seed in (0, 1)
     ]
+    jobs += [dense(50 + seed, 52.0, seed=seed) for seed in (0, 1)]
     (root / "eval" / "random0" / "predictions.png").unlink()
     return page(sweep([*jobs, cell(99, "fgp", None)]))
 
@@ -91,7 +92,7 @@ def test_the_dense_network_is_there_to_compare_with(whole: Reader) -> None:
 
 
 def test_failures_and_losses_are_told(whole: Reader) -> None:
-    assert "7 jobs, 1 failed" in whole.text
+    assert "9 jobs, 1 failed" in whole.text
     assert "BudgetError: out of reach" in whole.text
     assert "job 0: eval/random0/predictions.png is not there" in whole.text
 
@@ -129,11 +130,30 @@ def test_asked_and_reached_stand_side_by_side(whole: Reader) -> None:
 def test_no_winner_without_controls_and_the_command_that_adds_them() -> None:
     found = page(sweep([cell(0, "taylor", 45.0), cell(1, "l1", 40.0)]))
     assert (
-        "No winner at 30 % of channels removed, streets, unet: the control random is missing; fewer than"
-        in found.text
+        "No winner at 30 % of channels removed, streets, unet: the control random is missing; the dense network "
+        "finetuned by the same schedule is missing; fewer than" in found.text
     )
-    assert "python run.py -m ratio=0.3 pruner=random,taylor,l1 seed=0,1,2" in found.text
+    assert "python run.py -m ratio=0.3 pruner=taylor seed=0,1,2 protocol=fair" in found.text
     assert "keeps the most" not in found.text
+
+
+def test_one_command_for_all_budgets_is_shown_once() -> None:
+    found = page(sweep([cell(n, "taylor", 45.0, ratio=ratio) for n, ratio in enumerate((0.2, 0.3, 0.5))]))
+    assert found.text.count("No winner") == 3
+    assert found.text.count("To find out, run this; what is finished is not run again.") == 1
+    assert found.text.count("seed=0,1,2") == 1
+
+
+def test_what_one_seed_does_not_tell_is_a_dash() -> None:
+    found = page(sweep([cell(0, "taylor", 45.0)]))
+    assert "taylor 0 45.00 - - - - 30.0" in found.text
+
+
+def test_controls_stand_below_the_methods_with_their_distance(tmp_path: Path) -> None:
+    jobs = [cell(seed, "taylor", 45.0, seed=seed) for seed in (0, 1)]
+    jobs += [dense(9 + seed, 44.0 - seed, seed=seed) for seed in (0, 1)]
+    found = page(sweep(jobs))
+    assert "dense network, finetuned by the same schedule 0 1 43.50 0.71 100.0 taylor 1.50" in found.text
 
 
 def test_what_is_missing_is_shown_as_missing() -> None:

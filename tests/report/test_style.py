@@ -12,10 +12,11 @@ def test_text_is_drawn_as_it_is_and_not_too_long() -> None:
 
 def test_methods_have_the_colour_of_the_tracking_ui_and_controls_are_grey() -> None:
     assert hue("taylor", 0.3) == color("taylor", 0.3)
-    for control in ("dense", "random", "l1"):
+    controls = ("dense", "half", "random", "l1")
+    for control in controls:
         red, green, blue = bytes.fromhex(hue(control)[1:])
         assert red == green == blue
-    assert len({hue(name) for name in ("dense", "random", "l1")}) == 3
+    assert len({hue(name) for name in controls}) == 4
 
 
 def test_a_larger_ratio_is_darker() -> None:
@@ -28,6 +29,11 @@ def test_marks_tell_methods_apart() -> None:
     methods = [f"method {n}" for n in range(10)]
     assert len({marker(name, methods) for name in methods}) == 10
     assert marker("l1", ["taylor", "l1"]) == marker("l1", ["l1", "taylor", "l1"])
+
+
+def test_a_method_has_the_same_mark_with_and_without_the_dense_network() -> None:
+    assert marker("l1", ["l1", "taylor"]) == marker("l1", ["dense", "l1", "taylor"])
+    assert marker("dense", ["dense", "l1"]) not in {marker(str(n), map(str, range(20))) for n in range(20)}
 
 
 def test_what_was_measured_is_named_with_split_and_size() -> None:

@@ -1,14 +1,16 @@
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from segprune.report.row import to_record
 from segprune.report.summary import summary_text
 from segprune.report.verdict import contests
-from tests.report.sweeps import cell, store, sweep
+from tests.report.sweeps import cell, dense, store, sweep
 
 
 def read(*jobs: Any) -> dict[str, Any]:
@@ -34,7 +36,7 @@ def test_jobs_are_counted_by_what_became_of_them() -> None:
         for key in ("schema_version", "total", "completed", "reused", "failed", "success_rate")
     }
     assert counted == {
-        "schema_version": 1,
+        "schema_version": 2,
         "total": 4,
         "completed": 2,
         "reused": 1,
@@ -58,11 +60,32 @@ def test_every_job_has_its_record(tmp_path: Path) -> None:
     assert (failed["rows"], failed["ratio"], failed["seed"]) == ([], 0.3, 0)
 
 
+def test_results_are_a_frame_at_once() -> None:
+    whole = {"channels_kept": 0.7, "macs_kept": 0.5, "params_kept": 0.6, "speedup": 1.5}
+    jobs = [
+        cell(n, name, 40.0, ratio=ratio, **whole)
+        for n, (name, ratio) in enumerate((("l1", 0.3), ("l2", 0.5)))
+    ]
+    results = read(*jobs, cell(7, "fgp", None), dense(8, 52.0))["results"]
+    frame = pd.read_json(io.StringIO(json.dumps(results)))
+    columns = ["method", "ratio", "miou_retention", "speedup_latency", "channel_reduction"]
+    assert frame.loc[:1, "method"].tolist() == ["l1", "l2"]
+    for line, ratio in enumerate((0.3, 0.5)):  # to the last bit only with precise_float=True
+        assert frame.loc[line, columns[1:]].tolist() == pytest.approx([ratio, 0.8, 1.5, 0.3])
+    assert frame.loc[:1, ["mac_reduction", "param_reduction"]].to_numpy().tolist() == [[0.5, 0.4]] * 2
+    assert frame[columns[1:]].dtypes.astype(str).tolist() == ["float64"] * 4
+    # what failed has its line, so that it is not forgotten; the dense network has no ratio, for nothing was removed
+    assert frame["status"].tolist() == ["done", "done", "failed", "done"]
+    assert frame["ratio"].isna().tolist() == [False, False, False, True]
+    assert frame["miou_retention"].isna().tolist() == [False, False, True, False]
+    assert frame.loc[3, "channel_reduction"] == 0
+
+
 def test_contests_hold_the_verdict_and_null_for_what_is_unknown() -> None:
     (found,) = read(cell(0, "l1", 40.0), cell(1, "random", 39.0))["contests"]
     assert (found["winner"], found["budget"], found["ratio"]) == (None, "channels", 0.3)
     assert found["headline"].startswith("No winner at 30 % of channels removed")
-    assert found["remedy"] == "python run.py -m ratio=0.3 pruner=l1,random seed=0,1,2"
+    assert found["remedy"] == "python run.py -m ratio=0.3 pruner=l1,random seed=0,1,2 protocol=fair"
     best, other = found["standings"]
     assert (best["method"], best["mean"], best["sd"], best["behind"]) == ("l1", 40.0, None, None)
     assert (other["method"], other["is_at_budget"]) == ("random", True)

@@ -100,12 +100,14 @@ def cell(
     status: Literal["done", "reused", "failed"] = "done",
     rows: tuple[Row, ...] = (DENSE, PRUNED, TUNED),
     seed: int = 0,
+    protocol: str = "standard",
 ) -> Cell:
     return Cell(
         dataset="streets",
         model="unet",
         pruner=pruner,
         budget="channels",
+        protocol=protocol,
         ratio=ratio,
         seed=seed,
         status=status,
@@ -255,3 +257,18 @@ def test_a_ratio_that_nobody_asked_for_is_a_dash() -> None:
     titles, done, _ = words(text)[-4:-1]
     assert (done[titles.index("asked")], done[titles.index("reached")]) == ("-", "0.298")
     assert text.splitlines()[-1].startswith("FAILED slimming - seed 0: ")
+
+
+def test_controls_come_last_and_the_network_that_was_never_cut_has_no_pruner() -> None:
+    half, dense, asked = (
+        cell("l1", 0.5, protocol="half"),
+        cell("taylor", 0.3, protocol="dense"),
+        cell("random", 0.3),
+    )
+    *_, titles, first, second, third = words(sweep_table([half, dense, asked]))
+    assert titles[:3] == ["pruner", "protocol", "asked"]
+    assert [line[:3] for line in (first, second, third)] == [
+        ["random", "standard", "0.300"],
+        ["-", "dense", "-"],
+        ["l1", "half", "0.500"],
+    ]

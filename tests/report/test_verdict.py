@@ -7,15 +7,17 @@ from segprune.report.collect import CellData
 from segprune.report.contest import Contest
 from segprune.report.statistics import image_difference
 from segprune.report.verdict import contests, final_rows
-from tests.report.sweeps import cell, counts, store, sweep
+from tests.report.sweeps import cell, counts, dense, store, sweep
 
+NOT_SCRATCH = "taylor was not compared with its cut network trained from the start: protocol=full adds that"
 HITS = {"random": [50, 52, 49, 55], "l1": [60, 61, 59, 64], "taylor": [80, 82, 78, 85]}
 MIOU = {"random": 30.0, "l1": 35.0, "taylor": 45.0}
 
 
 def jobs(root: Path, hits: dict[str, list[int]], seeds: tuple[int, ...] = (0, 1)) -> list[CellData]:
-    """One job per method and seed, whose counts per image are kept."""
-    return [
+    """One job per method and seed, whose counts per image are kept, and the dense network finetuned."""
+    finetuned = [dense(70 + seed, 50.0, seed=seed) for seed in seeds]
+    return finetuned + [
         cell(
             10 * n + seed,
             name,
@@ -37,7 +39,8 @@ def only(cells: list[CellData]) -> Contest:
 def test_a_method_that_leads_beyond_doubt_wins(tmp_path: Path) -> None:
     found = only(jobs(tmp_path, HITS))
     assert (found.winner, found.reasons, found.remedy) == ("taylor", (), None)
-    assert found.notes == ("2 seeds; 3 or more are recommended",)
+    assert found.notes == ("2 seeds; 3 or more are recommended", NOT_SCRATCH)
+    assert [reference.protocol for reference in found.references] == ["dense"]
     assert [standing.method for standing in found.standings] == ["taylor", "l1", "random"]
     assert found.standings[0].behind is None
     # two comparisons, each at 1 - 0.05 / 2
@@ -63,15 +66,52 @@ def test_a_lead_on_some_images_only_is_no_win(tmp_path: Path) -> None:
     assert reason.startswith("taylor cannot be told from l1, ")
     assert "over 4 report images) behind" in reason
     # nothing is missing but certainty: two seeds more than there are
-    assert found.remedy == "python run.py -m ratio=0.3 pruner=random,l1,taylor seed=0,1,2,3"
+    assert found.remedy == "python run.py -m ratio=0.3 pruner=taylor seed=0,1,2,3 protocol=fair"
 
 
 @pytest.mark.parametrize("control", ["random", "l1"])
 def test_without_a_control_there_is_no_winner(tmp_path: Path, control: str) -> None:
     found = only(jobs(tmp_path, {name: hits for name, hits in HITS.items() if name != control}))
     assert (found.winner, found.reasons) == (None, (f"the control {control} is missing",))
-    others = [name for name in HITS if name != control]
-    assert found.remedy == f"python run.py -m ratio=0.3 pruner={control},{','.join(others)} seed=0,1,2"
+    assert found.remedy == "python run.py -m ratio=0.3 pruner=taylor seed=0,1,2 protocol=fair"
+
+
+def test_without_the_dense_network_finetuned_there_is_no_winner(tmp_path: Path) -> None:
+    finetuned, _, *others = jobs(tmp_path, HITS)
+    assert finetuned.cell.protocol == "dense"
+    found = only([finetuned, *others])  # the one with the other seed is not there
+    assert (found.winner, found.reasons) == (
+        None,
+        ("the dense network finetuned by the same schedule is missing",),
+    )
+
+
+def test_a_winner_that_its_widths_trained_from_the_start_come_close_to_is_said(tmp_path: Path) -> None:
+    names = [store(tmp_path, f"scratch{seed}", [81, 80, 80, 83]) for seed in (0, 1)]
+    scratch = [
+        cell(
+            80 + seed,
+            "taylor",
+            44.9,
+            seed=seed,
+            protocol="scratch_e",
+            method="taylor scratch_e",
+            root=tmp_path,
+            names=names[seed],
+        )
+        for seed in (0, 1)
+    ]
+    found = only([*jobs(tmp_path, HITS), *scratch])
+    assert found.winner == "taylor"
+    assert found.notes[1:] == (
+        "taylor is not clearly better than its cut network trained from the start for as many epochs as the dense "
+        "network",
+    )
+
+
+def test_only_controls_are_still_compared_with_each_other() -> None:
+    found = only([cell(0, "l1", 40.0), cell(1, "random", 39.0)])
+    assert found.remedy == "python run.py -m ratio=0.3 pruner=l1,random seed=0,1,2 protocol=fair"
 
 
 def test_a_single_seed_names_no_winner_but_shows_the_distance(tmp_path: Path) -> None:
@@ -79,7 +119,7 @@ def test_a_single_seed_names_no_winner_but_shows_the_distance(tmp_path: Path) ->
     assert found.winner is None
     assert found.reasons == ("fewer than 2 seeds of taylor, l1, random (3 are recommended)",)
     assert found.standings[1].behind is not None
-    assert found.remedy == "python run.py -m ratio=0.3 pruner=random,l1,taylor seed=5,0,1"
+    assert found.remedy == "python run.py -m ratio=0.3 pruner=taylor seed=5,0,1 protocol=fair"
 
 
 def test_methods_with_other_seeds_are_not_compared(tmp_path: Path) -> None:
@@ -87,7 +127,7 @@ def test_methods_with_other_seeds_are_not_compared(tmp_path: Path) -> None:
     failed = cell(99, "taylor", None, seed=2)
     found = only([*cells[:-1], failed])
     assert found.reasons == ("the methods were not run with the same seeds",)
-    assert found.notes[1:] == ("Failed: taylor seed 2",)
+    assert found.notes[1:] == ("Failed: taylor seed 2", NOT_SCRATCH)
 
 
 def test_without_counts_per_image_the_seeds_decide() -> None:
@@ -98,7 +138,7 @@ def test_without_counts_per_image_the_seeds_decide() -> None:
         for n, name in enumerate(values)
         for seed in range(3)
     ]
-    found = only(cells)
+    found = only([*cells, *(dense(90 + seed, 50.0, seed=seed) for seed in range(3))])
     behind = found.standings[1].behind
     assert behind is not None
     assert (behind.over, behind.n, behind.points) == ("seeds", 3, pytest.approx(10.0))
@@ -120,13 +160,13 @@ def test_a_method_off_the_budget_is_shown_but_not_ranked(tmp_path: Path) -> None
     assert found.winner == "taylor"
     assert [standing.method for standing in found.standings] == ["taylor", "l1", "random", "fgp"]
     assert [standing.is_equal for standing in found.standings] == [True, True, True, False]
-    assert found.notes[1:] == ("Not ranked, since more than 1 points off the budget: fgp",)
+    assert found.notes[1:] == ("Not ranked, since more than 1 points off the budget: fgp", NOT_SCRATCH)
 
 
 def test_a_method_above_the_dense_network_is_pointed_out() -> None:
     # the dense network has 50 %
     found = only([cell(0, "l1", 50.0), cell(1, "random", 51.0)])
-    assert found.notes == ("Above the dense network, which was not trained to its end: random",)
+    assert found.notes[0] == "Above the dense network, which was not trained to its end: random"
 
 
 def test_a_threshold_makes_no_equal_budgets() -> None:
@@ -138,7 +178,7 @@ def test_a_threshold_makes_no_equal_budgets() -> None:
 
 def test_equal_channels_at_unequal_compute_are_pointed_out() -> None:
     found = only([cell(0, "l1", 40.0, macs_kept=0.5), cell(1, "random", 39.0, macs_kept=0.6)])
-    assert found.notes == (
+    assert found.notes[:1] == (
         "Equal channels are not equal compute: 50.0 to 60.0 % of the MACs are kept; budget=macs compares at equal "
         "MACs",
     )

@@ -23,17 +23,19 @@ def test_the_whole_report_is_written(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "report"
     written = write_report(folder, "pruner=taylor,fgp ratio=0.3", out)
     assert all(path.is_file() for path in written)
-    assert [path.relative_to(out).as_posix() for path in written[:3]] == [
+    assert [path.relative_to(out).as_posix() for path in written[:4]] == [
         "report.html",
         "benchmark_summary.json",
+        "note.md",
         "rows.csv",
     ]
     pictures = {path.stem for path in written if path.suffix == ".png"}
-    assert pictures == {path.stem for path in written[3:] if path.suffix == ".csv"}
+    assert pictures == {path.stem for path in written[4:] if path.suffix == ".csv"}
     assert {"cost-1", "retention-1-channels", "classes-1-channels", "layers-0-taylor"} <= pictures
     with (out / "rows.csv").open(newline="") as file:
         assert [line["stage"] for line in csv.DictReader(file)] == ["dense", "pruned", "finetuned"]
-    assert "python run.py -m pruner=taylor,fgp ratio=0.3" in (out / "report.html").read_text()
+    for name in ("report.html", "note.md"):
+        assert "python run.py -m pruner=taylor,fgp ratio=0.3" in (out / name).read_text()
 
 
 def test_written_again_it_is_the_same(folder: Path, tmp_path: Path) -> None:

@@ -171,9 +171,9 @@ def test_widths_learnt_for_a_ratio_need_one_and_one_round() -> None:
         stage(pruner=dmcp(), ratio=None, budget=Threshold(threshold=0.1, floor=0.1, round_to=1))
 
 
-def test_a_phase_that_cannot_run_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+def test_a_phase_that_cannot_run_is_refused_before_anything_is_trained() -> None:
     with pytest.raises(ConfigError, match=r"pruner slimming: channels of .* groups have no batch norm"):
-        stage(pruner=sparse()).refuse_unreachable(tiny_context(tmp_path, build=Plain))
+        stage(pruner=sparse()).refuse_unreachable(Plain(), (16, 16))
 
 
 def dmcp() -> Dmcp:
@@ -197,3 +197,10 @@ def test_learnt_widths_meet_the_budget(tmp_path: Path) -> None:
     report = json.loads((pruned.folder / "plan.json").read_text())
     assert report["scope"] == "global"
     assert report["macs"] == pytest.approx(0.3, abs=0.1)
+
+
+def test_a_tolerance_that_no_ranking_within_layers_meets_is_refused_before_training() -> None:
+    # the groups of Plain have 6, 5 and 4 channels; in widths of 4, one of the 15 goes or two: 0.0667 or 0.1333
+    budget = Budget(of="channels", scope="local", floor=0.1, round_to=4, tolerance=0.01)
+    with pytest.raises(BudgetError, match=r"ratio=0\.1 .* removes 0\.0667, further away"):
+        stage(budget=budget, ratio=0.1).refuse_unreachable(Plain(), (16, 16))

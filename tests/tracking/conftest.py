@@ -68,28 +68,39 @@ class Server:
         self.uri = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        line = command(sqlite_uri(self.folder), "127.0.0.1", self.port)
+    def start(self, *options: str, **environment: str) -> None:
+        line = [*command(sqlite_uri(self.folder), "127.0.0.1", self.port), *options]
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
                 line,
-                env=dict(os.environ) | SERVER_ENVIRONMENT,
+                env=dict(os.environ) | SERVER_ENVIRONMENT | environment,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline and self.process.poll() is None:
-            with suppress(OSError), closing(urllib.request.urlopen(f"{self.uri}/health", timeout=2)):
-                return
-            time.sleep(0.2)
-        raise RuntimeError((self.folder / "server.log").read_text())
+        wait_for_server(self.process, self.uri, self.folder / "server.log")
 
     def kill(self) -> None:
         if self.process is not None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait(timeout=10)
+            stop_server(self.process)
         self.process = None
+
+
+def wait_for_server(process: "subprocess.Popen[bytes]", uri: str, log: Path) -> None:
+    """Return when it answers; fail with its log when it ends or does not."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        with suppress(OSError), closing(urllib.request.urlopen(f"{uri}/health", timeout=2)):
+            return
+        time.sleep(0.2)
+    raise RuntimeError(log.read_text())
+
+
+def stop_server(process: "subprocess.Popen[bytes]") -> None:
+    """Kill it and its workers; its session has to be its own."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait(timeout=10)
 
 
 @pytest.fixture(scope="session")
@@ -107,8 +118,7 @@ def server(running_server) -> Server:
     return running_server
 
 
-def python(code: str) -> "subprocess.Popen[str]":
+def python(code: str, *arguments: str) -> "subprocess.Popen[str]":
     """A fresh interpreter that runs ``code``."""
-    return subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

@@ -102,6 +102,15 @@ def test_datasets_have_a_short_digest_and_spelled_facts(run, outbox):
     assert record.content["profile"] == {"select": "null", "classes": "11"}
 
 
+def test_a_note_is_the_description_in_the_ui_cut_to_what_the_store_takes(run, outbox):
+    run.note("**70.1** mIoU, uri http://me:secret@host")
+    run.note("x" * 9000)
+    first, second = outbox.records
+    assert first.kind == second.kind == "tags"
+    assert first.content == {"mlflow.note.content": "**70.1** mIoU, uri http://***@host"}
+    assert second.content == {"mlflow.note.content": "x" * 7997 + "..."}
+
+
 def test_closing_twice_ends_once(run, outbox):
     run.close("FAILED")
     run.close("FINISHED")

@@ -19,6 +19,7 @@ def test_everything_is_taken_and_nothing_is_written(tmp_path):
     run.figure(plt.figure(), "b.png")
     plt.close("all")
     run.tags({"a": "b"})
+    run.note("# x")
     run.dataset(name="streets", digest="0", split="train", profile={})
     run.close("FINISHED")
     assert (run.run_id, run.url_hint) == ("", "")

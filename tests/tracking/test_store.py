@@ -1,3 +1,4 @@
+import signal
 import sqlite3
 import threading
 import time
@@ -76,6 +77,31 @@ def test_three_processes_may_create_the_store_at_once(tmp_path):
     said = [process.communicate(timeout=120)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0], said
     assert all(text.endswith("Default\n") for text in said)
+
+
+HALF = """
+import os, signal, sys
+from pathlib import Path
+import sqlalchemy
+from segprune.tracking.store import open_client, sqlite_uri
+
+def kill(connection, cursor, statement, *rest):
+    if statement.startswith("ALTER TABLE"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+sqlalchemy.event.listen(sqlalchemy.engine.Engine, "after_cursor_execute", kill)
+open_client(sqlite_uri(Path(sys.argv[1])))
+"""
+
+
+@pytest.mark.slow
+def test_a_process_killed_while_it_makes_the_store_blocks_and_breaks_nothing(tmp_path):
+    process = python(HALF, str(tmp_path))
+    said = process.communicate(timeout=120)[0]
+    assert process.returncode == -signal.SIGKILL, said
+    client = open_client(sqlite_uri(tmp_path))
+    assert client.search_experiments()[0].name == "Default"
+    assert {path.name for path in tmp_path.glob("*unfinished*")} == set()
 
 
 @pytest.mark.parametrize("uri", ["./mlruns", "file:/tmp/mlruns", "mlruns"])

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from segprune.budget.simulate import CostSimulator, Unit
+from segprune.errors import BudgetError
 from segprune.graph.group import PrunePlan
 from segprune.pruner.contract import Scope
 
@@ -41,5 +42,15 @@ def reached_by(plan: PrunePlan, simulator: CostSimulator, *, scope: Scope, asked
 
 
 def removed_by(plan: PrunePlan, simulator: CostSimulator, unit: Unit) -> float:
-    """Fraction of the unit that the plan removes."""
-    return 1 - simulator.cost(plan, unit) / simulator.cost({}, unit)
+    """Fraction of the unit that the plan removes.
+
+    Raises:
+        BudgetError: The network has none of the unit.
+    """
+    whole = simulator.cost({}, unit)
+    if whole == 0:
+        raise BudgetError(
+            f"the network has no {unit} that could be removed: no layer has more than one channel, except those "
+            "that make its output. Make it wider, or leave prune out of stages."
+        )
+    return 1 - simulator.cost(plan, unit) / whole

@@ -43,7 +43,7 @@ class CropOptions(TypedDict):
     jitter: Fraction
 
 
-@with_config(ConfigDict(extra="forbid"))
+@with_config(ConfigDict(extra="forbid", allow_inf_nan=False))
 class ScaleOptions(TypedDict):
     """Keys of ``augment`` for datasets that are enlarged or reduced, then cropped.
 

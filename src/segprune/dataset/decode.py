@@ -11,6 +11,7 @@ from segprune.dataset.augment import Pixels
 from segprune.errors import DataError
 
 _DEEP_GRAY = ("I", "I;16", "I;16B", "I;16L", "I;16N")
+_PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def read_image(path: Path) -> Pixels:
@@ -32,7 +33,7 @@ def read_label(path: Path) -> Pixels:
 
     Raises:
         DataError: The file is missing, damaged or no image; it holds colours instead of numbers, was stored
-            as JPEG, or has values above 255.
+            as JPEG or as gray PNG of 2 or 4 bits, or has values above 255.
     """
     with _opened(path) as picture:
         if picture.format == "JPEG":
@@ -45,6 +46,7 @@ def read_label(path: Path) -> Pixels:
                 "or palette PNG): convert its colours to class ids"
             )
         values = np.array(picture)
+    _refuse_shades(path)
     if values.dtype.itemsize == 1:
         return values.astype(np.uint8, copy=False)
     low, high = int(values.min()), int(values.max())
@@ -54,6 +56,21 @@ def read_label(path: Path) -> Pixels:
             "dataset.ignore_index): renumber them"
         )
     return values.astype(np.uint8)
+
+
+def _refuse_shades(path: Path) -> None:
+    """In a gray PNG of 2 or 4 bits the numbers are shades: by the standard the 3 of two bits is white, 255.
+
+    Whoever wrote class ids into one meant the numbers, who reduced a file to it the shades; nobody can tell.
+    """
+    with path.open("rb") as file:
+        header = file.read(26)
+    depth, kind = (header[24], header[25]) if header.startswith(_PNG) else (8, 0)
+    if kind == 0 and depth in (2, 4):
+        raise DataError(
+            f"{path} is a gray PNG of {depth} bits, whose values may be class ids or shades; store labels as PNG "
+            "of 8 bits"
+        )
 
 
 @contextmanager

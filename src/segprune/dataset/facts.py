@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+import stat
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -122,6 +123,8 @@ def _stamp(path: Path) -> tuple[int, int]:
         status = path.stat()
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error}); restore it, or remove its partner too") from error
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+        raise DataError(f"{path} is no plain file but a pipe, socket or device; remove it and its partner")
     return status.st_size, status.st_mtime_ns
 
 

@@ -1,5 +1,6 @@
 """A user's own folders of images and label masks."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -109,15 +110,18 @@ def folder(  # noqa: PLR0913 - one argument per key of the YAML
 
 
 def _refuse_overlap(root: Path, roles: dict[str, RoleFolders], suffixes: tuple[str, str]) -> None:
-    first_with: dict[Path, str] = {}
+    found: dict[str, Path] = {}
     for role, where in roles.items():
-        images, masks = (root / where["images"]).resolve(), (root / where["masks"]).resolve()
-        other = first_with.setdefault(images, role)
-        if other != role:
-            raise ConfigError(
-                f"dataset.{role}.images and dataset.{other}.images are both {where['images']}: one image "
-                f"must not serve two roles; give dataset.{role} its own folder"
-            )
+        images, masks = (Path(os.path.realpath(root / where[part])) for part in ("images", "masks"))
+        for other, theirs in found.items():
+            if images.is_relative_to(theirs) or theirs.is_relative_to(images):
+                how = "are both" if images == theirs else "lie in one another:"
+                raise ConfigError(
+                    f"dataset.{role}.images and dataset.{other}.images {how} {where['images']} and "
+                    f"{roles[other]['images']}: one image must not serve two roles; give dataset.{role} its own "
+                    "folder"
+                )
+        found[role] = images
         if images == masks and suffixes[0] == suffixes[1]:
             raise ConfigError(
                 f"dataset.{role}: images and masks are both {where['images']}/*{suffixes[0]}; set "

@@ -26,7 +26,7 @@ def require_root(root: Path, layout: str) -> None:
     Raises:
         DataError: With the layout that is expected there.
     """
-    if not root.is_dir():
+    if not os.path.isdir(root):  # unlike Path.is_dir, false for names that no disk can hold
         raise DataError(
             f"dataset.root={root} is not a folder. Expected: {layout}. Set dataset.root=/path/to/it"
         )
@@ -45,7 +45,8 @@ def list_pairs(
         limit: Only so many, the first ones; ``None``: all.
 
     Raises:
-        DataError: A folder is missing or holds no such file, or a file has no partner.
+        DataError: A folder is missing, cannot be listed, holds no such file or leads into itself, or a file has no
+            partner.
     """
     image_suffix, label_suffix = suffixes
     is_shared = images == labels
@@ -68,16 +69,33 @@ def list_pairs(
 
 def _files(folder: Path, suffix: str, other_suffix: str | None, layout: str) -> dict[str, Path]:
     """Name without suffix -> file; ``other_suffix`` is that of the partners, if they share the folder."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise DataError(f"{folder} is missing. Expected: {layout}. Set dataset.root=/path/to/it")
     excluded = other_suffix if other_suffix and other_suffix.endswith(suffix) else None
-    found = {}
-    for place, _, names in os.walk(folder, followlinks=True):
+    found: dict[str, Path] = {}
+    seen: dict[str, str] = {}  # what each listed folder really is -> where it was found
+    for place, _, names in os.walk(folder, onerror=_refuse_unlisted, followlinks=True):
+        first = seen.setdefault(os.path.realpath(place), place)
+        if first != place:
+            raise DataError(
+                f"{place} and {first} are one folder, through a symbolic link; its files would count twice: remove "
+                "the link"
+            )
         for name in names:
             is_hidden = name.startswith(".")  # macOS leaves ._name.png next to name.png
             if name.endswith(suffix) and not is_hidden and not (excluded and name.endswith(excluded)):
                 path = Path(place, name)
+                if name.encode(errors="ignore").decode() != name:
+                    raise DataError(
+                        f"{str(path)!r} has a name that is no text in UTF-8; rename it and its partner"
+                    )
                 found[path.relative_to(folder).as_posix().removesuffix(suffix)] = path
     if not found:
         raise DataError(f"{folder} holds no *{suffix}. Expected: {layout}. Set dataset.root=/path/to/it")
     return found
+
+
+def _refuse_unlisted(error: OSError) -> None:
+    raise DataError(
+        f"{error.filename} cannot be listed ({error.strerror}); make it readable, or move it elsewhere"
+    ) from error

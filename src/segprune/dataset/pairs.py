@@ -14,6 +14,7 @@ from segprune.dataset.identity import identify
 from segprune.dataset.items import CalibrationItems, EvaluationItems, FitItems
 from segprune.dataset.labels import LabelSpace
 from segprune.dataset.pairing import Pair
+from segprune.errors import DataError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,11 +60,14 @@ def pair_data(pairs: PairSet, reading: Reading) -> SegData:
     """The checked dataset with its roles.
 
     Raises:
-        DataError: A file is damaged, image and label differ in size, or a label value is no class.
+        DataError: A file is damaged, image and label differ in size, a label value is no class, or no pixel of a
+            role is labelled.
         ConfigError: ``cache_dir`` cannot be written.
     """
     roles = {"fit": pairs.fit, "select": pairs.select or (), "report": pairs.report}
     facts = _checked(pairs, [pair for role in roles.values() for pair in role], reading.cache_dir)
+    for name, role in roles.items():
+        _refuse_unlabelled(name, role, facts, pairs)
     sizes = {name: [facts[pair][0].size_hw for pair in role] for name, role in roles.items()}
     is_kept = sum(map(decoded_bytes, sizes.values())) < reading.cache_mb * 10**6
     fit, select, report = (
@@ -115,7 +119,7 @@ def _faults(pair: Pair, facts: tuple[Fact, Fact], pairs: PairSet) -> list[str]:
             "the size of the image"
         )
     last, ignore = len(pairs.space.classes) - 1, pairs.space.ignore_index
-    meaning = {value: pairs.lookup[value] if pairs.lookup else value for value in label.values}
+    meaning = _meaning(label, pairs)
     foreign = [value for value, means in meaning.items() if means > last and means != ignore]
     if foreign:
         faults.append(
@@ -123,3 +127,20 @@ def _faults(pair: Pair, facts: tuple[Fact, Fact], pairs: PairSet) -> list[str]:
             "correct the label, or the classes and ignore_index of the dataset"
         )
     return faults
+
+
+def _refuse_unlabelled(
+    name: str, role: Sequence[Pair], facts: Mapping[Pair, tuple[Fact, Fact]], pairs: PairSet
+) -> None:
+    ignore = pairs.space.ignore_index
+    if role and all(set(_meaning(facts[pair][1], pairs).values()) == {ignore} for pair in role):
+        raise DataError(
+            f"{role[0].label} and all other labels of the role {name} ({len(role)}) hold nothing but {ignore}, "
+            "which is ignored, so there is nothing to learn or to score: correct the labels, or ignore_index and "
+            "the classes of the dataset"
+        )
+
+
+def _meaning(label: Fact, pairs: PairSet) -> Mapping[int, int]:
+    """Each stored value -> the class it stands for, or the value that is ignored."""
+    return {value: pairs.lookup[value] if pairs.lookup else value for value in label.values}

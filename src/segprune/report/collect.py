@@ -20,7 +20,9 @@ from segprune.tracking.secrets import redacted
 STATUS = "status.json"
 EXTRA = ("number", "setting", "option", "method", "is_final")
 """``option`` is the budget as asked, ``budget`` its unit."""
-_ASKED = ("dataset", "model", "pruner", "budget", "ratio", "seed")
+_ASKED = ("dataset", "model", "pruner", "budget", "protocol", "ratio", "seed")
+STANDARD = "standard"
+"""The protocol of a job that is no control."""
 _OF_METHOD = ("pruner.", "budget.")
 """Overrides that make another method; all others that differ make another setting, compared apart."""
 
@@ -33,7 +35,8 @@ class CellData:
         number: Its folder inside the sweep's.
         cell: What was asked and what became of it.
         setting: Dataset, model and other overrides that differ in the sweep: methods are compared within it.
-        method: The pruner, and overrides of pruner or budget that differ in the sweep.
+        method: The pruner, and overrides of pruner or budget that differ in the sweep; for a control, its protocol,
+            behind the pruner where it has one.
         seconds: Wall time of the job.
         entries: Its results in the store.
     """
@@ -78,7 +81,9 @@ def collect(folder: Path, overrides: str = "") -> SweepData:
     if not found:
         raise CheckpointError(f"{folder} holds no job; give the folder of a sweep, with <job>/{STATUS} in it")
     typed = [_overrides(path.parent / ".hydra" / "overrides.yaml") for path in found]
-    common = set.intersection(*map(set, typed))
+    # a control lacks what does not concern it, which tells no other jobs apart
+    usual = [mine for mine in typed if _protocol(mine) == STANDARD] or typed
+    common = set.intersection(*map(set, usual))
     cells = [
         _cell_data(
             path,
@@ -113,7 +118,8 @@ def cell_of(status: Mapping[str, Any]) -> Cell:
     asked, is_done = status["asked"], status["status"] == "done"
     ratio = asked["ratio"]
     return Cell(
-        **{name: asked[name] for name in _ASKED if name != "ratio"},
+        **{name: asked[name] for name in _ASKED if name not in ("ratio", "protocol")},
+        protocol=asked.get("protocol", STANDARD),
         ratio=None if ratio is None else round(float(ratio), 6),  # range(...) leaves 0.30000000000000004
         status="failed" if not is_done else "reused" if status["was_reused"] else "done",
         reason="" if is_done else redacted(str(status.get("error", "stopped before its end"))),
@@ -136,10 +142,20 @@ def _cell_data(path: Path, *, number: str, own: Sequence[str]) -> CellData:
         number=number,
         cell=cell,
         setting="; ".join([f"{cell.dataset}, {cell.model}", *of_setting]),
-        method=" ".join([cell.pruner, *(override for override in varied if override not in of_setting)]),
+        method=_method(cell, [override for override in varied if override not in of_setting]),
         seconds=status.get("seconds"),
         entries=entries,
     )
+
+
+def _method(cell: Cell, of_method: Sequence[str]) -> str:
+    match cell.protocol:
+        case "standard":
+            return " ".join([cell.pruner, *of_method])
+        case "dense" | "half":
+            return cell.protocol
+        case _:
+            return " ".join([cell.pruner, *of_method, cell.protocol])
 
 
 def _frame(cells: Sequence[CellData]) -> pd.DataFrame:
@@ -160,6 +176,11 @@ def _frame(cells: Sequence[CellData]) -> pd.DataFrame:
 
 def _identity(cell: CellData) -> tuple[object, ...]:
     return (cell.setting, cell.method, cell.cell.budget, cell.cell.ratio, cell.cell.seed)
+
+
+def _protocol(overrides: Sequence[str]) -> str:
+    found = [override.split("=")[1] for override in overrides if _key(override) == "protocol"]
+    return found[-1] if found else STANDARD
 
 
 def _key(override: str) -> str:

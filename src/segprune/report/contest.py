@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from segprune.report.references import Reference
 from segprune.report.statistics import Difference
 
 UNITS = {"macs": "MACs", "params": "parameters"}
@@ -38,6 +39,7 @@ class Contest:
         ratio: Fraction asked to be removed; None where a threshold decided.
         dense_percent: mIoU of the network before the cut, mean over the seeds; None if no job finished.
         standings: Highest mean mIoU first; those at another budget than asked last.
+        references: What methods are compared with besides each other.
         winner: The method that is best beyond doubt; None if none is.
         reasons: Why there is no winner.
         notes: What a reader has to know besides.
@@ -49,6 +51,7 @@ class Contest:
     ratio: float | None
     dense_percent: float | None
     standings: tuple[Standing, ...]
+    references: tuple[Reference, ...]
     winner: str | None
     reasons: tuple[str, ...]
     notes: tuple[str, ...]

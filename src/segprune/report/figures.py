@@ -1,4 +1,4 @@
-"""Figures that compare methods: what is kept, at which cost, and how it was learned."""
+"""Figures that compare methods: what a network costs, how much faster it is, and how it was learned."""
 
 import math
 from typing import Any
@@ -8,55 +8,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from segprune.report.contest import UNITS
-from segprune.report.statistics import over_seeds
 from segprune.report.style import Where, empty, hue, legend_below, marker, plain
 
-_STAGES = {"pruned": "right after the cut, BN re-estimated", "finetuned": "finetuned"}
 _COSTS = {
     "gmacs": "GMACs per image",
     "mparams": "million parameters",
-    "latency_ms": "latency of a batch (ms)",
+    "latency_percent": "latency, % of the dense network's",
 }
+_SHARES = {1.0: "-", 0.75: "--", 0.5: ":"}
 _TRAININGS = {"train": "training", "prepare": "preparation", "finetune": "finetuning"}
-
-
-def retention_figure(table: pd.DataFrame, where: Where, unit: str) -> Figure:
-    """What is kept of mIoU against what was removed, one line per method; bars are sd over seeds.
-
-    Args:
-        table: See ``frames.retention``.
-        where: What was measured on.
-        unit: What the reached fraction is a fraction of.
-    """
-    stages = [stage for stage in _STAGES if (table["stage"] == stage).any()]
-    figure = Figure(figsize=(4.4 * max(1, len(stages)) + 0.4, 4.0), layout="constrained")
-    panels = figure.subplots(1, max(1, len(stages)), squeeze=False, sharey=True)[0]
-    by = ["method", "ratio_asked", "stage"]
-    x = table.groupby(by, dropna=False)["removed_percent"].mean()
-    means = over_seeds(table, "kept_percent", by=by).set_index(by).join(x).reset_index()
-    for ax, stage in zip(panels, stages, strict=False):
-        for method, line in means[means["stage"] == stage].sort_values("removed_percent").groupby("method"):
-            ax.errorbar(
-                line["removed_percent"],
-                line["mean"],
-                yerr=line["sd"].fillna(0),
-                label=plain(str(method)),
-                color=hue(str(method)),
-                marker=marker(str(method), means["method"]),
-                markersize=5,
-                linewidth=1.4,
-                capsize=2,
-            )
-        ax.axhline(100, color=hue("dense"), linewidth=0.8, linestyle="--", label="dense network")
-        ax.set_title(_STAGES[stage], fontsize=10)
-        ax.set_xlabel(f"{plain(UNITS.get(unit, unit))} removed, reached (%)")
-        ax.grid(alpha=0.3)
-    panels[0].set_ylabel(f"mIoU kept, % of the dense network's\n({where.data})")
-    if not stages:
-        empty(panels[0], "no cut network was evaluated")
-    legend_below(figure, panels)
-    return figure
 
 
 def cost_figure(table: pd.DataFrame, where: Where) -> Figure:
@@ -84,7 +44,7 @@ def cost_figure(table: pd.DataFrame, where: Where) -> Figure:
             label="Pareto front",
         )
         for method, points in measured.sort_values(column).groupby("method"):
-            _draw_points(ax, str(method), points, column, marker(str(method), table["method"]))
+            _draw_points(ax, points, column, "miou_percent", marker(str(method), table["method"]))
         ax.grid(alpha=0.3)
     panels[0].set_ylabel(where.miou)
     legend_below(figure, panels)
@@ -96,6 +56,40 @@ def pareto(table: pd.DataFrame, cost: str) -> pd.DataFrame:
     ordered = table.sort_values([cost, "miou_percent"], ascending=[True, False])
     before = ordered["miou_percent"].cummax().shift(fill_value=-math.inf)
     return ordered[ordered["miou_percent"] > before]
+
+
+def speed_figure(table: pd.DataFrame, where: Where) -> Figure:
+    """Measured speed-up against that in MACs, with lines of realisation efficiency; bars are sd over seeds.
+
+    Args:
+        table: See ``frames.speeds``.
+        where: What was measured on.
+    """
+    figure = Figure(figsize=(7.2, 4.8), layout="constrained")
+    ax = figure.subplots()
+    farthest = max(1.1, 1.05 * float(table["macs_speedup"].max()))
+    for share, style in _SHARES.items():
+        line = [share * speed for speed in (1.0, farthest)]
+        ax.plot(
+            [1.0, farthest], line, style, color="#888888", linewidth=1, label=f"{100 * share:g} % realised"
+        )
+    for method, points in table.sort_values("macs_speedup").groupby("method"):
+        ax.errorbar(
+            points["macs_speedup"],
+            points["speedup"],
+            yerr=points["speedup_sd"].fillna(0),
+            color=hue(str(method)),
+            linestyle="none",
+            capsize=2,
+        )
+        _draw_points(ax, points, "macs_speedup", "speedup", marker(str(method), table["method"]))
+    ax.set_xlim(min(1.0, 0.95 * float(table["macs_speedup"].min())), farthest)
+    ax.set_ylim(0.95 * min(1.0, table["speedup"].min()), 1.1 * max(1.0, table["speedup"].max()))
+    ax.set_xlabel("speed-up in MACs (dense by cut)")
+    ax.set_ylabel(f"measured speed-up (dense by cut)\n({where.data})")
+    ax.grid(alpha=0.3)
+    legend_below(figure, [ax])
+    return figure
 
 
 def curve_figure(table: pd.DataFrame, where: Where) -> Figure:
@@ -131,20 +125,20 @@ def curve_figure(table: pd.DataFrame, where: Where) -> Figure:
     return figure
 
 
-def _draw_points(ax: Axes, method: str, points: pd.DataFrame, column: str, mark: str) -> None:
-    """One method's networks, joined by cost; a darker mark is a larger ratio."""
-    label = plain(method)
+def _draw_points(ax: Axes, points: pd.DataFrame, x: str, y: str, mark: str) -> None:
+    """One method's networks, joined in order; a darker mark is a larger ratio."""
+    method = str(points["method"].iloc[0])
     if method != "dense":
-        ax.plot(points[column], points["miou_percent"], color=hue(method), linewidth=1.0)
+        ax.plot(points[x], points[y], color=hue(method), linewidth=1.0)
     for _, point in points.iterrows():
         ax.plot(
-            point[column],
-            point["miou_percent"],
+            point[x],
+            point[y],
             color=hue(method, _shade(point["ratio_asked"])),
-            marker="*" if method == "dense" else mark,
+            marker=mark,
             markersize=12 if method == "dense" else 6,
             linestyle="none",
-            label=label,
+            label=plain(method),
         )
 
 

@@ -9,6 +9,11 @@ from segprune.report.verdict import final_rows
 
 _CUT = ("method", "pruner", "option", "ratio_asked", "seed")
 _TRAININGS = ("train", "prepare", "finetune")
+_DETAILS = {
+    "miou_percent": "mIoU",
+    "boundary_iou_percent": "boundary IoU",
+    "small_object_recall_percent": "small-object recall",
+}
 
 
 def retention(data: SweepData, setting: str, option: str) -> pd.DataFrame:
@@ -26,12 +31,38 @@ def retention(data: SweepData, setting: str, option: str) -> pd.DataFrame:
     )
 
 
+def details(data: SweepData, setting: str, option: str) -> pd.DataFrame:
+    """What the last networks keep of mIoU, and of what breaks first: borders and small objects.
+
+    Returns:
+        ``method``, ``pruner``, ``option``, ``ratio_asked``, ``seed``, ``measure``, ``removed_percent`` of the
+        budget, ``dense_percent``, ``percent``, and ``kept_percent`` of the dense network's; nan where that is 0.
+    """
+    rows = final_rows(data)
+    rows = rows[(rows["setting"] == setting) & (rows["option"] == option)]
+    first = data.rows.drop_duplicates("number").set_index("number")
+    parts = []
+    for column, measure in _DETAILS.items():
+        dense, last = rows["number"].map(first[column].astype(float)), rows[column].astype(float)
+        parts.append(
+            rows[list(_CUT)].assign(
+                measure=measure,
+                removed_percent=100 * rows["ratio_reached"].astype(float),
+                dense_percent=dense,
+                percent=last,
+                kept_percent=(100 * last / dense).where(dense > 0),
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
 def costs(data: SweepData, setting: str) -> pd.DataFrame:
     """What the last networks and the dense ones are worth and cost, as means over the seeds.
 
     Returns:
         ``method`` (``dense`` for the dense ones), ``pruner``, ``option``, ``ratio_asked``, ``seeds``,
-        ``miou_percent``, ``gmacs``, ``mparams``, ``latency_ms``.
+        ``miou_percent``, ``gmacs``, ``mparams``, ``latency_ms``, and ``latency_percent`` of the dense network's,
+        timed in turns with it: the jobs themselves may have run under different loads.
     """
     rows = pd.concat([final_rows(data), data.rows[data.rows["stage"].isin(["dense", "start"])]])
     rows = rows[rows["setting"] == setting]
@@ -39,12 +70,35 @@ def costs(data: SweepData, setting: str) -> pd.DataFrame:
         gmacs=rows["macs"] / 1e9,
         mparams=rows["params"] / 1e6,
         latency_ms=rows["latency_ms_median"].astype(float),
+        latency_percent=100 / rows["speedup"].astype(float),
     )
-    columns = ["miou_percent", "gmacs", "mparams", "latency_ms"]
+    columns = ["miou_percent", "gmacs", "mparams", "latency_ms", "latency_percent"]
     by = [key for key in _CUT if key != "seed"]
     seeds = numbers.groupby([*by, "seed"], dropna=False)[columns].mean().reset_index()
     table = seeds.groupby(by, dropna=False).agg(
         seeds=("seed", "count"), **{name: (name, "mean") for name in columns}
+    )
+    return table.reset_index()
+
+
+def speeds(data: SweepData, setting: str) -> pd.DataFrame:
+    """How much faster the last networks are, counted in MACs and measured, as means over the seeds.
+
+    Returns:
+        ``method``, ``pruner``, ``option``, ``ratio_asked``, ``seeds``, ``macs_speedup``, ``speedup``, its standard
+        deviation ``speedup_sd``, ``realisation_efficiency``.
+    """
+    rows = final_rows(data)
+    rows = rows[(rows["setting"] == setting) & rows["speedup"].notna()]
+    numbers = rows.astype({"speedup": float, "realisation_efficiency": float}).assign(
+        macs_speedup=1 / rows["macs_kept"].astype(float)
+    )
+    table = numbers.groupby([key for key in _CUT if key != "seed"], dropna=False).agg(
+        seeds=("seed", "count"),
+        macs_speedup=("macs_speedup", "mean"),
+        speedup=("speedup", "mean"),
+        speedup_sd=("speedup", "std"),
+        realisation_efficiency=("realisation_efficiency", "mean"),
     )
     return table.reset_index()
 

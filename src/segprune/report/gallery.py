@@ -13,7 +13,9 @@ from segprune.report import frames
 from segprune.report.cell_figures import layer_figure, score_figure
 from segprune.report.class_figure import class_figure
 from segprune.report.collect import CellData, SweepData
-from segprune.report.figures import cost_figure, curve_figure, retention_figure
+from segprune.report.figures import cost_figure, curve_figure, speed_figure
+from segprune.report.references import is_control
+from segprune.report.retention_figure import detail_figure, retention_figure
 from segprune.report.style import DPI, Where
 
 
@@ -38,13 +40,14 @@ class Picture:
 
 def gallery(data: SweepData) -> Iterator[Picture]:
     """The figures that the sweep has data for; of jobs that differ in the seed alone, the first is shown."""
-    settings = list(dict.fromkeys(cell.setting for cell in data.cells if cell.cell.rows))
+    compared = [cell for cell in data.cells if not is_control(cell)] or data.cells
+    settings = list(dict.fromkeys(cell.setting for cell in compared if cell.cell.rows))
     for number, setting in enumerate(settings, start=1):
         where = _where(data, setting)
-        yield from _of_methods(data, setting, where, f"{number}")
-        options = data.rows.loc[data.rows["setting"] == setting, "option"].dropna().unique()
-        for option in options:
+        rows = data.rows[data.rows["number"].isin([cell.number for cell in compared])]
+        for option in rows.loc[rows["setting"] == setting, "option"].dropna().unique():
             yield from _of_budget(data, setting, str(option), where, f"{number}-{_slug(str(option))}")
+        yield from _of_methods(data, setting, where, f"{number}")
     shown: set[tuple[object, ...]] = set()
     for cell in data.cells:
         key = (cell.setting, cell.method, cell.cell.budget, cell.cell.ratio)
@@ -76,6 +79,17 @@ def _of_methods(data: SweepData, setting: str, where: Where, number: str) -> Ite
         table=table,
         png=_drawn(cost_figure(table, where)),
     )
+    table = frames.speeds(data, setting)
+    if not table.empty:
+        yield Picture(
+            name=f"speed-{number}",
+            kind="method",
+            caption="Realisation efficiency: how much of the speed-up in MACs was measured as shorter latency, "
+            f"means over the seeds, {setting}. Bars: standard deviation over seeds. Darker marks: larger ratios. "
+            "Below the full line, time goes to what MACs do not count.",
+            table=table,
+            png=_drawn(speed_figure(table, where)),
+        )
     table = frames.curves(data, setting)
     if not table.empty:
         yield Picture(
@@ -99,6 +113,17 @@ def _of_budget(data: SweepData, setting: str, option: str, where: Where, number:
         table=table,
         png=_drawn(retention_figure(table, where, unit)),
     )
+    table = frames.details(data, setting, option)
+    if not table.empty:
+        yield Picture(
+            name=f"details-{number}",
+            kind="method",
+            caption="What the last networks keep of mIoU, of boundary IoU, and of the recall of the "
+            f"{_small_objects(data, setting)} small objects in the labels, {setting}, budget={option}. Bars: "
+            "standard deviation over seeds.",
+            table=table,
+            png=_drawn(detail_figure(table, where, unit)),
+        )
     table = frames.class_changes(data, setting, option)
     if not table.empty:
         yield Picture(
@@ -148,6 +173,12 @@ def _where(data: SweepData, setting: str) -> Where:
     return Where(
         dataset=row["dataset"], split=row["split"], size_hw=(int(row["size_h_px"]), int(row["size_w_px"]))
     )
+
+
+def _small_objects(data: SweepData, setting: str) -> str:
+    """Their number; the same in all rows unless the jobs count them differently."""
+    found = data.rows.loc[data.rows["setting"] == setting, "small_objects"].unique()
+    return " or ".join(map(str, sorted(found)))
 
 
 def _slug(text: str) -> str:

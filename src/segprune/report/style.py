@@ -11,8 +11,8 @@ from segprune.tracking.color import color
 
 DPI = 100
 KEPT, REMOVED = "#3b6ea5", "#d9a441"
-_MARKERS = "osD^vPX<>*hp"
-_GREYS = {"dense": 0.1, "random": 0.75, "l1": 0.5}
+_MARKERS = "osD^vPX<>hp8"
+_GREYS = {"dense": 0.1, "half": 0.3, "l1": 0.5, "random": 0.75}
 """What others are compared with; hues are for those that are compared."""
 
 
@@ -55,8 +55,10 @@ def hue(method: str, ratio: float = 0.45) -> str:
 
 
 def marker(method: str, methods: Iterable[str]) -> str:
-    """A mark that tells the methods apart without colour."""
-    order = sorted(set(methods))
+    """A mark that tells the methods apart without colour; a star is the dense network."""
+    if method == "dense":
+        return "*"
+    order = sorted(set(methods) - {"dense"})
     return _MARKERS[order.index(method) % len(_MARKERS)]
 
 

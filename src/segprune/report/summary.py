@@ -9,8 +9,15 @@ from segprune.report.collect import CellData, SweepData
 from segprune.report.contest import Contest, Standing
 from segprune.report.row import to_record
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised when a key is added, removed or changes its meaning."""
+_SAME = (
+    "ratio_reached",
+    "miou_percent",
+    "miou_retention",
+    "pixel_accuracy_retention",
+    "realisation_efficiency",
+)
 
 
 def summary(data: SweepData, contests: Sequence[Contest]) -> dict[str, Any]:
@@ -20,12 +27,17 @@ def summary(data: SweepData, contests: Sequence[Contest]) -> dict[str, Any]:
         - ``schema_version``, ``sweep`` (name of the folder), ``overrides`` (list)
         - ``total``, ``completed`` (made now or before), ``reused`` (of these, made before), ``failed``: numbers of
           jobs; ``success_rate``: ``completed`` by ``total``
-        - ``cells``: one record per job: ``number``, ``setting``, ``method``, ``dataset``, ``model``, ``pruner``,
-          ``budget``, ``ratio``, ``seed``, ``status`` (``done``, ``reused``, ``failed``), ``reason``, ``seconds``,
-          ``entries`` (stage -> entry of the store), ``missing`` (what the report looked for in vain), ``rows``
+        - ``results``: one flat record per job, for ``pandas.read_json``: ``method``, ``ratio`` (asked),
+          ``miou_retention``, ``speedup_latency``, ``channel_reduction`` and others of the job's last network; bare
+          fractions of the dense network unless the name has a unit
+        - ``cells``: one full record per job: ``number``, ``setting``, ``method``, ``dataset``, ``model``,
+          ``pruner``, ``budget``, ``protocol``, ``ratio``, ``seed``, ``status`` (``done``, ``reused``, ``failed``),
+          ``reason``, ``seconds``, ``entries`` (stage -> entry of the store), ``missing`` (what the report looked
+          for in vain), ``rows``
         - ``contests``: per setting and budget: ``setting``, ``budget``, ``ratio``, ``dense_percent``, ``winner``,
           ``headline``, ``reasons``, ``notes``, ``remedy``, and ``standings``, best first: ``method``, ``seeds``,
-          ``is_at_budget``, the numbers of ``Standing.values``, and ``behind`` with the fields of ``Difference``
+          ``is_at_budget``, the numbers of ``Standing.values``, ``behind`` with the fields of ``Difference``; and
+          ``references``, the controls: ``name`` and the fields of ``Reference``
     """
     statuses = [cell.cell.status for cell in data.cells]
     failed = statuses.count("failed")
@@ -38,6 +50,7 @@ def summary(data: SweepData, contests: Sequence[Contest]) -> dict[str, Any]:
         "reused": statuses.count("reused"),
         "failed": failed,
         "success_rate": (len(statuses) - failed) / len(statuses) if statuses else None,
+        "results": [_result(cell) for cell in data.cells],
         "cells": [_cell(cell) for cell in data.cells],
         "contests": [_contest(contest) for contest in contests],
     }
@@ -63,9 +76,34 @@ def _cell(cell: CellData) -> dict[str, Any]:
     }
 
 
+def _result(cell: CellData) -> dict[str, Any]:
+    asked = cell.cell
+    last: dict[str, Any] = {**to_record(asked.rows[-1])} if asked.rows else {}
+    return {
+        "number": cell.number,
+        "setting": cell.setting,
+        "method": cell.method,
+        "budget": asked.budget,
+        "protocol": asked.protocol,
+        "ratio": None if asked.protocol == "dense" else asked.ratio,
+        "seed": asked.seed,
+        "status": asked.status,
+        **{name: last.get(name) for name in _SAME},
+        "speedup_latency": last.get("speedup"),
+        **{
+            f"{name}_reduction": 1 - last[f"{name}s_kept"] if last else None
+            for name in ("channel", "mac", "param")
+        },
+    }
+
+
 def _contest(contest: Contest) -> dict[str, Any]:
     standings = [_standing(standing) for standing in contest.standings]
-    return vars(contest) | {"headline": contest.headline, "standings": standings}
+    controls = [
+        {"name": control.name, **vars(control), "ahead": control.ahead and vars(control.ahead)}
+        for control in contest.references
+    ]
+    return vars(contest) | {"headline": contest.headline, "standings": standings, "references": controls}
 
 
 def _standing(standing: Standing) -> dict[str, Any]:

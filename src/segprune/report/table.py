@@ -23,6 +23,7 @@ class Cell:
         model: Name of the architecture, as asked.
         pruner: The criterion, as asked.
         budget: What the ratio is a ratio of, as asked.
+        protocol: ``standard``, or which control the job is.
         ratio: Fraction to remove, as asked; ``None`` where a threshold decides.
         seed: Seed, as asked.
         status: ``done`` now, ``reused`` from the store, or ``failed``.
@@ -34,6 +35,7 @@ class Cell:
     model: str
     pruner: str
     budget: str
+    protocol: str
     ratio: float | None
     seed: int
     status: Literal["done", "reused", "failed"]
@@ -62,10 +64,23 @@ def chain_table(rows: Sequence[Row]) -> str:
 def sweep_table(cells: Sequence[Cell]) -> str:
     """What a sweep found, one line per job: by pruner, then ratio, then what else differs.
 
-    Dataset, model, budget and seed are columns if they differ between the jobs; ``prepared`` if it occurs.
+    Protocol, dataset, model, budget and seed are columns if they differ between the jobs, ``prepared`` if it
+    occurs. Controls come last.
     """
-    varying = [name for name in ("dataset", "model", "budget", "seed") if _differs(cells, name)]
-    ordered = sorted(cells, key=lambda c: (c.pruner, c.ratio or 0.0, c.dataset, c.model, c.budget, c.seed))
+    varying = [name for name in ("protocol", "dataset", "model", "budget", "seed") if _differs(cells, name)]
+    ordered = sorted(
+        cells,
+        key=lambda c: (
+            c.protocol != "standard",
+            c.protocol,
+            c.pruner,
+            c.ratio or 0.0,
+            c.dataset,
+            c.model,
+            c.budget,
+            c.seed,
+        ),
+    )
     rows = [row for cell in ordered for row in cell.rows]
     prepared = ["prepared"] if any(row.stage == "prepared" for row in rows) else []
     titles = ["pruner", *varying, "asked", "reached", "MACs", "params"]
@@ -130,9 +145,14 @@ def _outcome(cell: Cell) -> dict[str, str]:
         "pruned": pruned,
         "tuned": by_stage.get("finetuned"),
     }
-    found = {name: str(getattr(cell, name)) for name in ("pruner", "dataset", "model", "budget", "seed")}
+    found = {
+        name: str(getattr(cell, name))
+        for name in ("pruner", "protocol", "dataset", "model", "budget", "seed")
+    }
     found |= {name: f"{row.miou_percent:.2f}" for name, row in networks.items() if row is not None}
     found["asked"] = _number(cell.ratio, "{:.3f}")
+    if cell.protocol == "dense":  # never cut
+        found |= {"pruner": _MISSING, "asked": _MISSING}
     found["status"] = "FAILED" if cell.status == "failed" else cell.status
     if last is not None:
         found |= {

@@ -1,6 +1,5 @@
 """Which method is best at an equal achieved budget, and whether that can be said at all."""
 
-import logging
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -8,33 +7,27 @@ import pandas as pd
 from segprune.report.collect import CellData, SweepData
 from segprune.report.command import command, more_seeds
 from segprune.report.contest import Contest, Standing, gap
-from segprune.report.statistics import (
-    LEVEL,
-    Counts,
-    Difference,
-    image_difference,
-    over_seeds,
-    seed_difference,
-)
+from segprune.report.paired import FEWEST_SEEDS, BySeed, by_seed, difference
+from segprune.report.references import Reference, is_control, references
+from segprune.report.statistics import LEVEL, over_seeds
 
-log = logging.getLogger(__name__)
 CONTROLS = ("random", "l1")
 """A method that does not beat chance and the norm of the filters has shown nothing."""
-FEWEST_SEEDS, GOOD_SEEDS = 2, 3
+GOOD_SEEDS = 3
 EQUAL = 0.01
 """A reached fraction that differs by more from what was asked is another budget."""
 MEANS = (
     "ratio_reached", "macs_kept", "params_kept", "miou_retention", "latency_ms_median", "speedup", "macs", "params",
 )  # fmt: skip
-Cells = Mapping[str, Mapping[int, CellData]]
-"""Method -> seed -> the finished job."""
 
 
 def contests(data: SweepData) -> list[Contest]:
-    """Every setting and budget of a sweep, in order. Jobs that cut nothing take no part."""
+    """Every setting and budget of a sweep, in order. Jobs that cut nothing take no part, nor do controls."""
     found: dict[tuple[str, str, float | None], list[CellData]] = {}
     for cell in data.cells:
         asked = cell.cell
+        if is_control(cell):
+            continue
         if asked.status == "failed" or any(row.pruner is not None for row in asked.rows):
             found.setdefault((cell.setting, asked.budget, asked.ratio), []).append(cell)
     order = sorted(found, key=lambda key: (key[0], key[1], key[2] or 0.0))
@@ -53,7 +46,10 @@ def _contest(data: SweepData, cells: Sequence[CellData]) -> Contest:
     rows = rows[rows["number"].isin([cell.number for cell in cells])]
     standings = _standings(rows, cells)
     equal = [standing for standing in standings if standing.is_equal]
-    missing = _missing(equal, cells)
+    controls = (
+        tuple(references(data.cells, cells[0], _by_method(cells), standings[0].method)) if standings else ()
+    )
+    missing = _missing(equal, cells, controls)
     reasons = missing or _doubts(equal)
     asked = cells[0].cell
     return Contest(
@@ -62,9 +58,10 @@ def _contest(data: SweepData, cells: Sequence[CellData]) -> Contest:
         ratio=asked.ratio,
         dense_percent=_dense(cells),
         standings=tuple(standings),
+        references=controls,
         winner=None if reasons else equal[0].method,
         reasons=tuple(reasons),
-        notes=tuple(_notes(standings, cells)),
+        notes=(*_notes(standings, cells), *_against_scratch(standings, controls)),
         remedy=_remedy(data, is_complete=not missing) if reasons else None,
     )
 
@@ -97,45 +94,20 @@ def _standings(rows: pd.DataFrame, cells: Sequence[CellData]) -> list[Standing]:
             seeds=tuple(sorted(jobs[str(method)])),
             values={str(key): float(value) for key, value in values.drop("off").items()},
             is_equal=not values["off"],
-            behind=None if method == best else _difference(jobs[best], jobs[str(method)], level),
+            behind=None if method == best else difference(jobs[best], jobs[str(method)], level=level),
         )
         for method, values in table.iterrows()
     ]
 
 
-def _by_method(cells: Sequence[CellData]) -> Cells:
-    jobs: dict[str, dict[int, CellData]] = {}
-    for cell in cells:
-        if cell.cell.status != "failed":
-            jobs.setdefault(cell.method, {})[cell.cell.seed] = cell
-    return jobs
+def _by_method(cells: Sequence[CellData]) -> Mapping[str, BySeed]:
+    methods = dict.fromkeys(cell.method for cell in cells if cell.cell.status != "failed")
+    return {method: by_seed(cell for cell in cells if cell.method == method) for method in methods}
 
 
-def _difference(
-    best: Mapping[int, CellData], other: Mapping[int, CellData], level: float
-) -> Difference | None:
-    """Over the images of the report split where their counts are kept, else over the seeds."""
-    seeds = sorted(best.keys() & other.keys())
-    ours, theirs = (_counts(best, seeds), _counts(other, seeds))
-    if len(ours) == len(theirs) == len(seeds) > 0:
-        try:
-            return image_difference(ours, theirs, level=level)
-        except ValueError as error:
-            log.warning("jobs %s and %s: %s", best[seeds[0]].number, other[seeds[0]].number, error)
-    if len(seeds) < FEWEST_SEEDS:
-        return None
-    return seed_difference(
-        *({seed: jobs[seed].cell.rows[-1].miou_percent for seed in seeds} for jobs in (best, other))
-    )
-
-
-def _counts(jobs: Mapping[int, CellData], seeds: Sequence[int]) -> list[Counts]:
-    """Those of the last networks, where they are kept."""
-    found = [jobs[seed].entries.image_counts(jobs[seed].cell.rows[-1].stage) for seed in seeds]
-    return [counts for counts in found if counts is not None]
-
-
-def _missing(standings: Sequence[Standing], cells: Sequence[CellData]) -> list[str]:
+def _missing(
+    standings: Sequence[Standing], cells: Sequence[CellData], controls: Sequence[Reference]
+) -> list[str]:
     """What a fair comparison lacks."""
     pruners = {
         cell.cell.pruner for cell in cells if cell.method in {standing.method for standing in standings}
@@ -145,6 +117,9 @@ def _missing(standings: Sequence[Standing], cells: Sequence[CellData]) -> list[s
         reasons.append("there are not two methods at this budget to compare")
     if absent := [control for control in CONTROLS if control not in pruners]:
         reasons.append(f"the control {' and '.join(absent)} is missing")
+    finetuned = {seed for control in controls if control.protocol == "dense" for seed in control.seeds}
+    if any(set(standing.seeds) - finetuned for standing in standings):
+        reasons.append("the dense network finetuned by the same schedule is missing")
     few = [standing.method for standing in standings if len(standing.seeds) < FEWEST_SEEDS]
     if few:
         reasons.append(f"fewer than {FEWEST_SEEDS} seeds of {', '.join(few)} ({GOOD_SEEDS} are recommended)")
@@ -187,10 +162,33 @@ def _notes(standings: Sequence[Standing], cells: Sequence[CellData]) -> list[str
     return notes
 
 
+def _against_scratch(standings: Sequence[Standing], controls: Sequence[Reference]) -> list[str]:
+    """Whether the best method is worth more than the widths it found."""
+    best = standings[0].method if standings else None
+    scratch = [
+        control for control in controls if control.protocol.startswith("scratch") and control.method == best
+    ]
+    if best is not None and not scratch:
+        return [
+            f"{best} was not compared with its cut network trained from the start: protocol=full adds that"
+        ]
+    return [
+        f"{best} is not clearly better than its cut network {control.name.partition(', ')[2]}"
+        for control in scratch
+        if control.ahead is None or not control.ahead.is_clear
+    ]
+
+
 def _remedy(data: SweepData, *, is_complete: bool) -> str:
     """The sweep's command with the controls and seeds it lacks; with two seeds more when it lacks none."""
-    pruners = list(dict.fromkeys(cell.cell.pruner for cell in data.cells))
+    pruners = list(dict.fromkeys(cell.cell.pruner for cell in data.cells if not is_control(cell)))
+    protocols = {cell.cell.protocol for cell in data.cells}
+    protocol = "full" if "scratch_e" in protocols else "fair"
     seeds = sorted({cell.cell.seed for cell in data.cells})
     count = max(GOOD_SEEDS, len(seeds) + 2 * is_complete)
-    controls = [control for control in CONTROLS if control not in pruners]
-    return command(data.overrides, pruner=[*controls, *pruners], seed=more_seeds(seeds, count))
+    return command(
+        data.overrides,
+        pruner=[pruner for pruner in pruners if pruner not in CONTROLS] or pruners,
+        seed=more_seeds(seeds, count),
+        protocol=[protocol],
+    )

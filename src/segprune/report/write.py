@@ -5,15 +5,18 @@ from pathlib import Path
 from segprune.report.collect import collect
 from segprune.report.gallery import gallery, save
 from segprune.report.html import html
+from segprune.report.note import parent_note
 from segprune.report.summary import summary_text
 from segprune.report.table import write_csv
 from segprune.report.verdict import contests
 
 HTML, SUMMARY, ROWS, FIGURES = "report.html", "benchmark_summary.json", "rows.csv", "figures"
+NOTE = "note.md"
+"""The description of the sweep's tracked run."""
 
 
 def write_report(sweep_folder: Path, overrides: str, out: Path) -> list[Path]:
-    """Write ``report.html``, ``benchmark_summary.json``, ``rows.csv`` and ``figures/`` with their data.
+    """Write ``report.html``, ``benchmark_summary.json``, ``note.md``, ``rows.csv`` and ``figures/`` with data.
 
     Args:
         sweep_folder: Where the folders of the jobs are.
@@ -29,9 +32,10 @@ def write_report(sweep_folder: Path, overrides: str, out: Path) -> list[Path]:
     data = collect(sweep_folder, overrides)
     found, pictures = contests(data), list(gallery(data))
     out.mkdir(parents=True, exist_ok=True)
-    page, summary, rows = out / HTML, out / SUMMARY, out / ROWS
+    page, summary, note, rows = out / HTML, out / SUMMARY, out / NOTE, out / ROWS
     page.write_text(html(data, found, pictures), encoding="utf-8")
     # after the page, which notes what it looked for in vain
     summary.write_text(summary_text(data, found), encoding="utf-8")
+    note.write_text(parent_note(data, found), encoding="utf-8")
     write_csv([row for cell in data.cells for row in cell.cell.rows], rows)
-    return [page, summary, rows, *save(pictures, out / FIGURES)]
+    return [page, summary, note, rows, *save(pictures, out / FIGURES)]

@@ -88,7 +88,8 @@ def identity(part: object) -> dict[str, Any]:
             f"{kind.__module__}.{kind.__qualname__} must be a dataclass, so that its results are found"
         )
     name = f"{kind.__module__}.{kind.__qualname__}"
-    return {"class": name, "source": source_digest(kind), **asdict(part)}
+    sources = [source_digest(base) for base in kind.__mro__ if is_dataclass(base)]
+    return {"class": name, "source": sources, **asdict(part)}
 
 
 def source_digest(thing: type | Callable[..., Any]) -> str:

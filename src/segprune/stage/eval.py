@@ -89,10 +89,13 @@ class Eval:
         return fingerprint(self.word, inputs)
 
     def rows(self, ctx: Context, trail: Trail) -> tuple[Row, ...]:
-        """The rows of a finished evaluation, one per network of the trail."""
+        """The rows of a finished evaluation, one per network of the trail, under the names of this run."""
         path = ctx.store.root / self.word / self.key(ctx, trail) / ROWS
         rows = (from_record(row) for row in json.loads(path.read_text(encoding="utf-8")))
-        return tuple(replace(row, run=self.facts.run) for row in rows)
+        mine = self.facts
+        return tuple(
+            replace(row, run=mine.run, model=mine.model, pruner=row.pruner and mine.pruner) for row in rows
+        )
 
     def _make(self, folder: Path, ctx: Context, trail: Trail) -> None:
         rules = Rules(boundary_width=self.boundary_width, small_object_area=self.small_object_area)

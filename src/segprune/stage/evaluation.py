@@ -85,6 +85,7 @@ def qualities(ctx: Context, trail: Trail, rules: Rules, batch_size: int) -> dict
             "rules": asdict(rules),
             "reference": trail[0].fingerprint,
             "net": state.fingerprint,
+            "device": ctx.hardware.device.type,
         }
         entry = ctx.store.get("quality", fingerprint("quality", inputs), partial(make, position=position))
         stored[state.name] = Quality(**load_file(entry.folder / QUALITY))

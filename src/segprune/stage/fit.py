@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from segprune.fit import fit
+from segprune.measure.cost import cost
 from segprune.schedule.schedule import Schedule, autocast_dtype
 from segprune.seed import derive
 from segprune.stage.contract import Context, Trail, identity, note_source, read_state, write_state
@@ -24,26 +25,30 @@ class Fit:
         word: ``train`` or ``finetune``; prefix of its metrics.
         makes: Name of the network it makes, e.g. ``dense``.
         schedule: Epochs, optimiser and learning rate; with 0 epochs the stage does nothing.
+        is_stretched: Whether a cut network is trained for more epochs, by the factor of the MACs it was spared: for
+            as much compute as the schedule gives the dense one (Scratch-B, arXiv:1810.05270).
     """
 
     word: str
     makes: str
     schedule: Schedule
+    is_stretched: bool = False
 
     def __call__(self, ctx: Context, trail: Trail) -> Trail:
         """The trail and the trained network; reused when the same training was done before."""
         if trail and self.schedule.epochs == 0:
             return trail
         before = trail[-1] if trail else None
+        schedule = self._stretched(ctx, trail) if self.is_stretched else self.schedule
         key = fingerprint(
             self.word,
-            {**inputs_of(ctx, self.schedule), "from": before.fingerprint if before else None},
+            {**inputs_of(ctx, schedule), "from": before.fingerprint if before else None},
         )
 
         def make(folder: Path) -> None:
             training = Training(
                 data=ctx.data,
-                schedule=self.schedule,
+                schedule=schedule,
                 seed=derive(ctx.seed, self.word),
                 hardware=ctx.hardware,
                 folder=folder,
@@ -59,6 +64,10 @@ class Fit:
             log_epochs(ctx, self.word, read_curve(entry))
         return (*trail, read_state(entry, ctx, self.makes, key))
 
+    def _stretched(self, ctx: Context, trail: Trail) -> Schedule:
+        dense, small = (cost(state.net, ctx.data.size_hw).macs for state in (trail[0], trail[-1]))
+        return replace(self.schedule, epochs=round(self.schedule.epochs * dense / small))
+
 
 def inputs_of(ctx: Context, schedule: Schedule) -> dict[str, Any]:
     """What can change the result of a training besides the network it starts from, for its fingerprint."""
@@ -66,7 +75,7 @@ def inputs_of(ctx: Context, schedule: Schedule) -> dict[str, Any]:
         "about": ctx.about,
         "data": ctx.data.identity.fit,
         "weighted_by": None if schedule.class_weights == "none" else ctx.data.identity.calibration,
-        "select": ctx.data.identity.select if schedule.keep == "best" else None,
+        "select": ctx.data.identity.select,
         "device": ctx.hardware.device.type,
         "autocast": str(autocast_dtype(schedule, ctx.hardware.device)),
         "schedule": identity(schedule),

@@ -105,18 +105,30 @@ class Prune:
         raw_state = NetState(name="pruned_raw", net=raw, plans=pruned.plans, fingerprint=f"{key}-raw")
         return (*trail, raw_state, pruned)
 
-    def refuse_unreachable(self, ctx: Context) -> None:
-        """Check that the dense network can be prepared and cut that far at all, before it is trained.
+    def refuse_unreachable(self, net: SegmentationNet, size_hw: tuple[int, int]) -> None:
+        """Check that a network can be prepared and cut that far at all, before anything is trained.
+
+        Args:
+            net: As it will be cut, or before it is trained; left as it was.
+            size_hw: (H, W) in px of the image that MACs are counted for.
 
         Raises:
-            BudgetError: It cannot be cut that far.
+            BudgetError: It cannot be cut that far, or not as closely as asked.
             ConfigError: The criterion's training phase cannot run on it.
         """
-        net = ctx.build().to(ctx.hardware.device)
         groups = trace(net)
         if isinstance(self.pruner, TrainedPruner):
             self.pruner.phase.refuse(net, groups)
-        self.budget.refuse_unreachable(groups, self.ratio, CostSimulator(net, groups, ctx.data.size_hw))
+        simulator = CostSimulator(net, groups, size_hw)
+        self.budget.refuse_unreachable(groups, self.ratio, simulator)
+        if self.budget.ranking(self.pruner.scope) == "local":  # how much goes then depends on no score
+            scores = {group.name: torch.zeros(group.size) for group in groups}
+            self.budget(groups, scores, ratio=self.ratio, paper_scope=self.pruner.scope, simulator=simulator)
+
+    @property
+    def _trains_between(self) -> bool:
+        """Whether rounds are trained by ``between``; a criterion with a phase of its own repeats that."""
+        return self.rounds > 1 and not isinstance(self.pruner, TrainedPruner)
 
     def _preparation(self, pruner: TrainedPruner) -> Preparation:
         return Preparation(
@@ -132,12 +144,13 @@ class Prune:
             "data": ctx.data.identity.calibration,
             "size_hw": ctx.data.size_hw,
             "seed": ctx.seed,
+            "device": ctx.hardware.device.type,
             "from": before.fingerprint,
             "pruner": identity(self.pruner),
             "budget": identity(self.budget),
             "ratio": self.ratio,
             "rounds": self.rounds,
-            "between": identity(self.between) if self.rounds > 1 else None,
+            "between": identity(self.between) if self._trains_between else None,
             "weights": self.weights,
             "calibration": identity(self.calibration),
             "aux_weight": self.aux_weight,

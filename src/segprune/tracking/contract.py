@@ -70,6 +70,9 @@ class Tracker(Protocol):
     def tags(self, values: Mapping[str, str], /) -> None:
         """Set or replace tags."""
 
+    def note(self, content: str, /) -> None:
+        """Set or replace the run's description: Markdown, the headline first, cut after 8000 characters."""
+
     def dataset(self, *, name: str, digest: str, split: str, profile: Mapping[str, Scalar]) -> None:
         """Say which data was used and as what; it shows in the Dataset column.
 

@@ -7,7 +7,7 @@ from typing import Any
 from segprune.tracking.contract import RunStart
 from segprune.tracking.experiment import ensure_experiment
 from segprune.tracking.provenance import provenance
-from segprune.tracking.record import TAG_CHARACTERS, Record, checked_name, clipped
+from segprune.tracking.record import NOTE_TAG, TAG_CHARACTERS, Record, checked_name, clipped
 from segprune.tracking.search import runs_where
 from segprune.tracking.secrets import redacted
 from segprune.tracking.views import ensure_views
@@ -42,7 +42,7 @@ def start_tags(start: RunStart) -> dict[str, str]:
     optional = {
         "mlflow.parentRunId": start.parent_run_id,
         "mlflow.runColor": start.color,
-        "mlflow.note.content": start.note or None,
+        NOTE_TAG: start.note or None,
     }
     given = {name: value for name, value in optional.items() if value is not None}
     tags = provenance() | {"kind": start.kind} | given | dict(start.tags)

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 from segprune.errors import TrackingError
 from segprune.tracking.contract import Scalar, Status
 from segprune.tracking.outbox import Outbox
-from segprune.tracking.record import DIGEST_CHARACTERS, Record, param_records, spell, tag_records
+from segprune.tracking.record import (
+    DIGEST_CHARACTERS,
+    NOTE_TAG,
+    Record,
+    param_records,
+    spell,
+    tag_records,
+)
 from segprune.tracking.secrets import redacted
 
 if TYPE_CHECKING:
@@ -73,6 +80,10 @@ class MlflowRun:
     def tags(self, values: Mapping[str, str], /) -> None:
         """Set or replace tags."""
         self.outbox.put(*tag_records(values))
+
+    def note(self, content: str, /) -> None:
+        """Set or replace the run's description."""
+        self.tags({NOTE_TAG: content})
 
     def dataset(self, *, name: str, digest: str, split: str, profile: Mapping[str, Scalar]) -> None:
         """Say which data was used and as what."""

@@ -21,6 +21,7 @@ PARAMS_PER_RECORD = 100
 PARAM_CHARACTERS = 6000
 TAG_CHARACTERS = 8000
 NAME_CHARACTERS = 250
+NOTE_TAG = "mlflow.note.content"  # the UI shows it as the description
 DIGEST_CHARACTERS = 8  # as in MLflow's own digests; a longer one fills the table
 
 _NAME = re.compile(r"[/\w.\- :]+")

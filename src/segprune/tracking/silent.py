@@ -64,6 +64,9 @@ class SilentRun:
     def tags(self, values: Mapping[str, str], /) -> None:
         """Nothing."""
 
+    def note(self, content: str, /) -> None:
+        """Nothing."""
+
     def dataset(self, *, name: str, digest: str, split: str, profile: Mapping[str, Scalar]) -> None:
         """Nothing."""
 

@@ -23,7 +23,11 @@ SQLITE = "sqlite:///"
 PROBE_SECONDS = 4.0
 LOCK_SECONDS = 180.0  # creating a store takes 2 s of CPU; many jobs may start on a busy machine
 # Read by mlflow when it is imported or called; what the user has set stays.
-ENVIRONMENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "1"}
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "1",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
 # MLflow's own defaults retry for minutes, with a warning each time; the outbox tries again by itself.
 HTTP_ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
@@ -85,8 +89,9 @@ def store_error(error: Exception, uri: str) -> TrackingError:
     status = http_status(error)
     if status in {401, 403} and is_http(uri):
         return TrackingError(
-            f"the MLflow server at {shown(uri)} refuses the log-in (HTTP {status}: {first_line(error)}); set "
-            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+            f"the MLflow server at {shown(uri)} refuses the credentials (HTTP {status}: {first_line(error)}); set "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, to those of a user "
+            "who may write to this experiment, or run with tracking=silent"
         )
     kind = TrackingError if is_refusal(error) or status in {401, 403} else UnreachableError
     return kind(f"the tracking store at {shown(uri)} fails: {first_line(error)}; {_way_on()}")
@@ -123,10 +128,12 @@ def _way_on() -> str:
 
 
 def _sqlite_client(uri: str, path: Path) -> Any:
-    """A client makes the tables; one process at a time, for two at once break each other."""
+    """Tables are made by one process at a time, for two at once break each other."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{path}.lock", timeout=LOCK_SECONDS):
+            if not path.exists():
+                _make_tables(path)
             _write_ahead(path)
             return _client(uri)
     except Timeout as error:
@@ -137,6 +144,15 @@ def _sqlite_client(uri: str, path: Path) -> Any:
         raise UnreachableError(
             f"the tracking store {path} cannot be used: {first_line(error)}; {_mend(path, error)}"
         ) from error
+
+
+def _make_tables(path: Path) -> None:
+    """Make the file under another name first: MLflow cannot go on where a killed process left half of it."""
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    for leftover in (unfinished, path.with_name(f"{unfinished.name}-journal")):
+        leftover.unlink(missing_ok=True)
+    _client(f"{SQLITE}{unfinished}")._tracking_client.store.engine.dispose()
+    os.replace(unfinished, path)
 
 
 @contextmanager

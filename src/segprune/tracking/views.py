@@ -14,6 +14,7 @@ import zlib
 from typing import Any
 
 from segprune.tracking.failure import failures
+from segprune.tracking.record import NOTE_TAG
 
 LOG = logging.getLogger(__name__)
 
@@ -56,8 +57,8 @@ def ensure_views(client: Any, experiment_id: str) -> None:
             return
         for key, (name, state) in views.items():
             client.set_experiment_tag(experiment_id, f"mlflow.sharedViewState.{key}", encode(state, name))
-        if "mlflow.note.content" not in tags:
-            client.set_experiment_tag(experiment_id, "mlflow.note.content", NOTE)
+        if NOTE_TAG not in tags:
+            client.set_experiment_tag(experiment_id, NOTE_TAG, NOTE)
         client.set_experiment_tag(experiment_id, VERSION_TAG, version)
     except failures() as error:
         LOG.debug("No saved views: %s", error)

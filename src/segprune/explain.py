@@ -1,0 +1,102 @@
+"""What is wrong with values of a configuration, in words: key, value, rule, remedy."""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+TYPES = re.compile(r" for <class '[^>]*'>| or (an )?instance of \w+")
+"""What pydantic adds about the types of this program."""
+LONGEST = 120
+
+
+def explain(error: ValidationError, prefix: str, known: Sequence[str], given: Mapping[str, Any]) -> str:
+    """One sentence per wrong key.
+
+    Args:
+        error: What pydantic found.
+        prefix: What stands before its keys, with the dot.
+        known: The keys of the outermost mapping.
+        given: That mapping.
+    """
+    rules: dict[str, list[str]] = {}
+    for problem in error.errors():
+        if problem["type"] == "missing" and isinstance(
+            problem["loc"][-1], int
+        ):  # of a list that is too short
+            problem |= {
+                "type": "too_short",
+                "loc": problem["loc"][:-1],
+                "msg": "input should have more values",
+            }
+        *above, name = _place(problem["loc"], given, is_missing=problem["type"] == "missing")
+        where = "".join(f"{part}." for part in (prefix.rstrip("."), *above) if part)
+        if problem["type"] == "extra_forbidden":
+            beside = known if not above else [key for key in _inside(given, above) if key != name]
+            close = difflib.get_close_matches(name, beside, n=1)
+            hint = f" Did you mean {where}{close[0]}?" if close else ""
+            rules[f"{where}{name} is not a key"] = [f"there are {', '.join(beside)}.{hint}"]
+        elif problem["type"] == "missing":
+            rules[f"{where}{name} is missing"] = [f"give {where}{name}=... on the command line."]
+        else:
+            rule = TYPES.sub("", problem["msg"][0].lower() + problem["msg"][1:]).replace("tuple", "list")
+            rules.setdefault(f"{where}{name} is {spelled(_inside(given, [*above, name]))}", []).append(rule)
+    return "\n".join(
+        f"{what}; {how[0]}" if what.endswith(("a key", "missing")) else f"{what}: {', or '.join(how)}."
+        for what, how in rules.items()
+    )
+
+
+def switches_for_numbers(given: Any, taken: Any, key: str) -> Iterator[str]:
+    """One sentence per true or false that was taken for 1 or 0.
+
+    Args:
+        given: As in the configuration.
+        taken: What pydantic made of it.
+        key: Where it stands.
+    """
+    if isinstance(given, bool) and not isinstance(taken, bool):
+        yield f"{key} is {spelled(given)}: input should be a number."
+    elif isinstance(given, Mapping) and isinstance(taken, Mapping):
+        for name in given.keys() & taken.keys():
+            yield from switches_for_numbers(given[name], taken[name], f"{key}.{name}")
+    elif isinstance(given, list) and isinstance(taken, list | tuple):
+        for place, (one, other) in enumerate(zip(given, taken, strict=True)):
+            yield from switches_for_numbers(one, other, f"{key}.{place}")
+
+
+def spelled(value: Any) -> str:
+    """A value as YAML writes it, cut short where it is long."""
+    text = {None: "null", True: "true", False: "false"}.get(value) if _is_word(value) else None
+    text = text or repr(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
+
+def _is_word(value: Any) -> bool:
+    return value is None or isinstance(value, bool)
+
+
+def _place(loc: Sequence[int | str], given: Any, *, is_missing: bool) -> list[str]:
+    """Where a problem is: the parts of pydantic's place that are keys, not the branches of a union of types."""
+    parts = []
+    for depth, part in enumerate(loc):
+        is_new = is_missing and depth == len(loc) - 1
+        if isinstance(given, Mapping | list) and _has(given, part):
+            given = given[part]  # type: ignore[index]
+        elif not is_new:
+            continue
+        parts.append(str(part))
+    return parts
+
+
+def _has(given: Mapping[str, Any] | list[Any], part: int | str) -> bool:
+    return part in given if isinstance(given, Mapping) else isinstance(part, int) and part < len(given)
+
+
+def _inside(given: Any, parts: Sequence[str]) -> Any:
+    """What stands at a place."""
+    for part in parts:
+        given = given[int(part)] if isinstance(given, list) else given[part]
+    return given

@@ -1,0 +1,99 @@
+"""What Hydra refuses, in words for the person who typed it: key, value, what is allowed, what to do."""
+
+import difflib
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+ALL_KEYS = "See all keys with: python run.py --cfg job"
+
+
+def refusal(error: BaseException) -> str | None:
+    """One paragraph about an error that Hydra met by itself; None for one that the program met."""
+    if isinstance(error, MissingConfigException):
+        return _no_such_option(error)
+    if isinstance(error, OverrideParseException):
+        return _no_override(error)
+    cause = error.__cause__
+    if isinstance(error, HydraException) and isinstance(cause, ConfigAttributeError | ConfigKeyError):
+        return _no_such_key(cause)
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        reason = f": {_one_line(cause)}" if isinstance(cause, OmegaConfBaseException) else ""
+        return _one_line(error) + reason
+    return _surprise(error) if _is_of_hydra(error) else None
+
+
+def _no_override(error: OverrideParseException) -> str:
+    reason = _one_line(error).partition(" See https")[0]
+    if reason.startswith("LexerNoViableAltException"):
+        reason = "it has a character that must stand in quotes"
+    return (
+        f"{error.override!r} is no override: {reason}. Write key=value, lists as 'key=[a,b]' and text with special "
+        "characters as 'key=\"text\"', in single quotes for the shell."
+    )
+
+
+def _surprise(error: BaseException) -> str:
+    """Of errors that Hydra did not foresee; most are about the folder that it makes for a run."""
+    if isinstance(error, OSError):
+        return (
+            f"{error.filename} cannot be made: {error.strerror}. Every run writes a folder of its own below "
+            "paths.outputs; give one that can be written: paths.outputs=/some/folder."
+        )
+    return f"the command {' '.join(sys.argv[1:])!r} cannot be read: {error}. {ALL_KEYS}"
+
+
+def _no_such_option(error: MissingConfigException) -> str:
+    group, _, option = str(error.missing_cfg_file).rpartition("/")
+    if not error.options:
+        return f"{_one_line(error).partition(' Config search path')[0]} {ALL_KEYS}"
+    close = difflib.get_close_matches(option, error.options, n=1)
+    hint = f" Did you mean {group}={close[0]}?" if close else ""
+    return f"{group} is {option!r}; it must be one of {', '.join(error.options)}.{hint}"
+
+
+def _no_such_key(cause: ConfigAttributeError | ConfigKeyError) -> str:
+    """What to type instead of an unknown key: the closest one beside it, else anywhere; else those beside it."""
+    wrong, place = str(cause.full_key), cause.parent_node
+    above, _, name = wrong.rpartition(".")
+    beside = _names(place)
+    close = [f"{above}.{key}".lstrip(".") for key in difflib.get_close_matches(name, beside, n=1)]
+    if not close and isinstance(place, DictConfig):
+        everywhere = list(_dotted(OmegaConf.to_container(place._get_root(), resolve=False)))
+        close = [key for key in everywhere if key.endswith(f".{name}")][:1]
+    hint = f"Did you mean '{close[0]}'?" if close else f"There are {', '.join(beside)}. {ALL_KEYS}"
+    return f"'{wrong}' is not a key of this configuration. {hint}"
+
+
+def _names(place: Any) -> Sequence[str]:
+    return [str(key) for key in place if key not in ("hydra", "_target_")] if OmegaConf.is_dict(place) else []
+
+
+def _dotted(node: object, prefix: str = "") -> Iterator[str]:
+    """Every dotted key of nested mappings."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key not in ("hydra", "_target_"):
+                yield f"{prefix}{key}"
+                yield from _dotted(value, f"{prefix}{key}.")
+
+
+def _one_line(error: BaseException) -> str:
+    """What it says, behind its key, without the lines that are about OmegaConf's own types."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    text = " ".join(line for line in lines if not line.startswith(("object_type=", "full_key:")))
+    text = text.replace("ConfigTypeError raised while resolving interpolation: ", "").strip()
+    key = getattr(error, "full_key", None)
+    return f"{key}: {text}" if key else text
+
+
+def _is_of_hydra(error: BaseException) -> bool:
+    """Whether Hydra met the error by itself, not in anything of this program that it called."""
+    names = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    rooms = [name.partition(".")[0] for name in names]
+    return next((room == "hydra" for room in reversed(rooms) if room in ("hydra", "segprune")), False)

@@ -1,0 +1,98 @@
+"""The description of a sweep's tracked run: what came of it, at first sight."""
+
+import html
+import re
+import textwrap
+from collections.abc import Sequence
+from itertools import accumulate
+
+from segprune.report.collect import CellData, SweepData
+from segprune.report.command import command
+from segprune.report.contest import Contest
+from segprune.tracking.record import TAG_CHARACTERS
+
+_TITLES = (
+    "method",
+    "asked %",
+    "seed",
+    "reached %",
+    "MACs kept %",
+    "mIoU %",
+    "mIoU kept %",
+    "speed-up",
+    "status",
+)
+_REASON_CHARACTERS = 100
+_MORE = "More jobs in the report: {}."
+
+
+def parent_note(data: SweepData, contests: Sequence[Contest], *, limit: int = TAG_CHARACTERS) -> str:
+    """Markdown: the headlines first, since a tracker folds the rest away; the command; a line per job.
+
+    Headlines that name a winner come before those that do not.
+
+    Args:
+        data: The sweep.
+        contests: Its settings and budgets.
+        limit: Most characters; jobs whose lines do not fit are counted instead.
+    """
+    failed = sum(cell.cell.status == "failed" for cell in data.cells)
+    head = [
+        *(f"- **{_plain(contest.headline)}**" for contest in sorted(contests, key=_is_open)),
+        "",
+        f"{len(data.cells)} jobs, {failed} failed. Intervals, figures and predictions: artifact `report.html`.",
+        "",
+        *(["```", command(data.overrides), "```", ""] if data.overrides else []),
+        _line(_TITLES),
+        _line(["---"] * len(_TITLES)),
+    ]
+    is_mixed = len({cell.cell.budget for cell in data.cells}) > 1
+    jobs = [_line(_values(cell, names_budget=is_mixed)) for cell in data.cells]
+    whole = _text([*head, *jobs])
+    if len(whole) <= limit:
+        return whole
+    room = limit - len(_text([*head, "", _MORE.format(len(jobs))]))
+    shown = sum(end <= room for end in accumulate(len(job) + 1 for job in jobs))
+    return _text([*head, *jobs[:shown], "", _MORE.format(len(jobs) - shown)])
+
+
+def _is_open(contest: Contest) -> bool:
+    return contest.winner is None
+
+
+def _values(cell: CellData, *, names_budget: bool) -> list[str]:
+    """The texts of a job's line."""
+    asked = cell.cell
+    status = _plain(asked.status)
+    if asked.status == "failed":
+        status = f"**FAILED** {_plain(textwrap.shorten(asked.reason, _REASON_CHARACTERS, placeholder='...'))}"
+    measured = ["-"] * 5
+    if asked.rows:
+        last = asked.rows[-1]
+        measured = [
+            _percent(last.ratio_reached),
+            _percent(last.macs_kept),
+            f"{last.miou_percent:.2f}",
+            _percent(last.miou_retention),
+            "-" if last.speedup is None else f"x{last.speedup:.2f}",
+        ]
+    ratio = "-" if asked.protocol == "dense" else _percent(asked.ratio)
+    unit = f" of {_plain(asked.budget)}" if names_budget else ""
+    return [_plain(cell.method), f"{ratio}{unit}", str(asked.seed), *measured, status]
+
+
+def _percent(fraction: float | None) -> str:
+    return "-" if fraction is None else f"{100 * fraction:.1f}"
+
+
+def _text(lines: Sequence[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _line(texts: Sequence[str]) -> str:
+    return f"|{'|'.join(texts)}|"
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is."""
+    return re.sub(r"([\\`*_|~\[\]])", r"\\\1", html.escape(" ".join(text.split()), quote=False))

@@ -1,0 +1,43 @@
+"""Jobs of two kinds, seed by seed: how much higher the mIoU of the one is."""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+
+from segprune.report.collect import CellData
+from segprune.report.statistics import LEVEL, Counts, Difference, image_difference, seed_difference
+
+log = logging.getLogger(__name__)
+FEWEST_SEEDS = 2
+BySeed = Mapping[int, CellData]
+"""Seed -> the finished job."""
+
+
+def by_seed(cells: Iterable[CellData]) -> BySeed:
+    """The finished ones of jobs that differ by their seed only."""
+    return {cell.cell.seed: cell for cell in cells if cell.cell.status != "failed"}
+
+
+def difference(one: BySeed, other: BySeed, *, level: float = LEVEL) -> Difference | None:
+    """How much higher the mIoU of the last networks of ``one`` is than that of ``other``.
+
+    Over the images of the report split where their counts are kept, else over the seeds; None where neither gives
+    an interval.
+    """
+    seeds = sorted(one.keys() & other.keys())
+    ours, theirs = _counts(one, seeds), _counts(other, seeds)
+    if len(ours) == len(theirs) == len(seeds) > 0:
+        try:
+            return image_difference(ours, theirs, level=level)
+        except ValueError as error:
+            log.warning("jobs %s and %s: %s", one[seeds[0]].number, other[seeds[0]].number, error)
+    if len(seeds) < FEWEST_SEEDS:
+        return None
+    return seed_difference(
+        *({seed: jobs[seed].cell.rows[-1].miou_percent for seed in seeds} for jobs in (one, other))
+    )
+
+
+def _counts(jobs: BySeed, seeds: Sequence[int]) -> list[Counts]:
+    """Those of the last networks, where they are kept."""
+    found = [jobs[seed].entries.image_counts(jobs[seed].cell.rows[-1].stage) for seed in seeds]
+    return [counts for counts in found if counts is not None]

@@ -1,0 +1,80 @@
+"""Figures of what the cut networks keep, against how much was removed."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from segprune.report.contest import UNITS
+from segprune.report.statistics import over_seeds
+from segprune.report.style import Where, empty, hue, legend_below, marker, plain
+
+_STAGES = {"pruned": "right after the cut, BN re-estimated", "finetuned": "finetuned"}
+_NARROWEST = 5.0
+"""Percent points on the axis: methods at one budget are not to look far apart for the last channel's sake."""
+
+
+def retention_figure(table: pd.DataFrame, where: Where, unit: str) -> Figure:
+    """What is kept of mIoU against what was removed, one line per method; bars are sd over seeds.
+
+    Args:
+        table: See ``frames.retention``.
+        where: What was measured on.
+        unit: What the reached fraction is a fraction of.
+    """
+    titles = {stage: title for stage, title in _STAGES.items() if (table["stage"] == stage).any()}
+    return _panels(table, "stage", titles, unit, f"mIoU kept, % of the dense network's\n({where.data})")
+
+
+def detail_figure(table: pd.DataFrame, where: Where, unit: str) -> Figure:
+    """The same for the last networks, with what breaks before mIoU does: borders and small objects.
+
+    Args:
+        table: See ``frames.details``.
+        where: What was measured on.
+        unit: What the reached fraction is a fraction of.
+    """
+    dense = table.groupby("measure", sort=False)["dense_percent"].mean()
+    titles = {str(name): f"{name}; dense: {value:.1f} %" for name, value in dense.items() if value > 0}
+    return _panels(table, "measure", titles, unit, f"kept, % of the dense network's\n({where.data})")
+
+
+def _panels(table: pd.DataFrame, column: str, titles: Mapping[str, str], unit: str, label: str) -> Figure:
+    """A panel with a title for each of these values of a column."""
+    count = max(1, len(titles))
+    figure = Figure(figsize=(4.2 * count + 0.6, 4.0), layout="constrained")
+    panels = figure.subplots(1, count, squeeze=False, sharey=True)[0]
+    by = ["method", "ratio_asked", column]
+    x = table.groupby(by, dropna=False)["removed_percent"].mean()
+    means = over_seeds(table, "kept_percent", by=by).set_index(by).join(x).reset_index()
+    for ax, (value, title) in zip(panels, titles.items(), strict=False):
+        _draw(ax, means[means[column] == value], means["method"])
+        ax.set_title(title, fontsize=10)
+        ax.set_xlabel(f"{plain(UNITS.get(unit, unit))} removed, reached (%)")
+    panels[0].set_ylabel(label)
+    if not titles:
+        empty(panels[0], "no cut network was evaluated")
+    legend_below(figure, panels)
+    return figure
+
+
+def _draw(ax: Axes, means: pd.DataFrame, methods: pd.Series) -> None:
+    """A line per method, and that of the dense network."""
+    for method, line in means.sort_values("removed_percent").groupby("method"):
+        ax.errorbar(
+            line["removed_percent"],
+            line["mean"],
+            yerr=line["sd"].fillna(0),
+            label=plain(str(method)),
+            color=hue(str(method)),
+            marker=marker(str(method), methods),
+            markersize=5,
+            linewidth=1.4,
+            capsize=2,
+        )
+    ax.axhline(100, color=hue("dense"), linewidth=0.8, linestyle="--", label="dense network")
+    ax.grid(alpha=0.3)
+    low, high = ax.get_xlim()
+    wider = max(0.0, _NARROWEST - (high - low)) / 2
+    ax.set_xlim(low - wider, high + wider)

@@ -1,0 +1,120 @@
+"""``python -m segprune.reproduce <run>``: the command that makes a run's numbers again, and what is not as it was.
+
+The run is named by its folder (``outputs/runs/<date>/<time>``, ``outputs/sweeps/<date>/<time>/<job>``) or by its id
+in MLflow. With ``--run`` the command is started, and its rows are compared with the recorded ones bit for bit.
+"""
+
+import argparse
+import logging
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+
+from segprune.errors import ConfigError, SegpruneError
+from segprune.reproduce.differences import ANEW, differences, row_differences
+from segprune.reproduce.recorded import from_folder, from_mlflow
+from segprune.tracking.store import sqlite_uri
+
+log = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Say how a run is repeated, or repeat it; 0: said, or repeated with equal rows; 1: it could not be."""
+    options = _options(arguments)
+    try:
+        place = Path(options.which)
+        recorded = from_folder(place) if place.is_dir() else from_mlflow(options.which, options.uri)
+        folder = (options.out / f"{recorded.name}-{time.strftime('%Y%m%d-%H%M%S')}").absolute()
+        command = [*command_of(recorded.origin, folder), *options.overrides]
+        found = list(differences(recorded.origin, composed(command)))
+    except SegpruneError as error:
+        sys.stderr.write(f"segprune: {error}\n")
+        return 1
+    log.info("%s", shlex.join(["python", *command]))
+    for line in found:
+        log.warning("differs: %s", line)
+    if not found:
+        log.info("code, packages, machine, configuration and data are as they were")
+    if not options.run:
+        return 0
+    code = subprocess.call([sys.executable, *command])
+    return code or compared(recorded.rows, from_folder(folder / "run").rows)
+
+
+def command_of(made: Mapping[str, Any], folder: Path) -> list[str]:
+    """The arguments of Python that repeat a run; a store of its own keeps it from finding the first run's results.
+
+    Args:
+        made: The run's origin.
+        folder: Where the repetition goes.
+
+    Raises:
+        ConfigError: What was recorded is not what a run is typed with.
+    """
+    typed = made["overrides"]
+    if wrong := [override for override in typed if not re.match(r"(\+\+?|~)?\w", override)]:
+        raise ConfigError(f"{wrong[0]!r} was recorded as an override and is none: the record is damaged.")
+    kept = [override for override in typed if re.split(r"\W", override.lstrip("+~"))[0] not in ANEW]
+    same = [f"device={made['device']}", f"threads={made['threads']}"]
+    return ["run.py", *kept, *same, f'store.root="{folder}/store"', f'hydra.run.dir="{folder}/run"']
+
+
+def composed(command: Sequence[str]) -> dict[str, Any]:
+    """The configuration that a command would run with.
+
+    Raises:
+        ConfigError: It composes to none, or run.py is not here.
+    """
+    if not Path("run.py").is_file():
+        raise ConfigError(f"there is no run.py in {Path.cwd()}; start this in the folder that has it.")
+    shown = [sys.executable, *command, "--cfg", "job", "--resolve"]
+    done = subprocess.run(shown, capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = done.stderr.strip().removeprefix("segprune: ")
+        raise ConfigError(f"what was typed then cannot be composed now: {reason}")
+    config: dict[str, Any] = yaml.safe_load(done.stdout)
+    return config
+
+
+def compared(then: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> int:
+    """Say which values of the rows differ; 1 when some do."""
+    wrong = list(row_differences(then, now))
+    for line in wrong:
+        log.error("differs: %s", line)
+    if not then:
+        log.warning("the run to repeat left no rows, so there is nothing to compare with")
+    elif not wrong:
+        log.info("repeated: all %d rows are equal bit for bit, times left out", len(then))
+    return 1 if wrong else 0
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    outputs = Path(os.environ.get("SEGPRUNE_OUTPUTS", "outputs"))
+    parser = argparse.ArgumentParser(prog="python -m segprune.reproduce", description=main.__doc__)
+    parser.add_argument("which", help="folder of a run or of a job of a sweep, or the id of an MLflow run")
+    parser.add_argument(
+        "overrides", nargs="*", help="more of them, e.g. where the data is now: dataset.root=..."
+    )
+    parser.add_argument("--run", action="store_true", help="start the command and compare the rows")
+    parser.add_argument(
+        "--out", type=Path, default=outputs / "reproduced", help="folder of repetitions (%(default)s)"
+    )
+    parser.add_argument(
+        "--uri",
+        default=os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(outputs),
+        help="where MLflow tracks",  # without the default, which may hold a password
+    )
+    return parser.parse_intermixed_args(arguments)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,75 @@
+"""What is not as it was when a run was made, in words."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from itertools import zip_longest
+from typing import Any
+
+from segprune.compose import component
+from segprune.reproduce.origin import code, machine, packages
+
+ANEW = ("hydra", "sweep", "paths", "store", "tracking", "log_checkpoint", "workers", "threads", "device")
+"""Where a run is kept and how fast it goes is decided anew; device and threads are then those of the record."""
+NEVER_EQUAL = (
+    *("latency_ms_median", "latency_ms_p95", "latency_ms_iqr", "frames_per_s", "pixels_per_s"),
+    *("speedup", "realisation_efficiency"),  # measured with a clock
+    "run",  # a name; rows that were reused have that of the run which made them
+)
+
+
+def differences(made: Mapping[str, Any], config: Mapping[str, Any]) -> Iterator[str]:
+    """What differs here and now from what was recorded.
+
+    Args:
+        made: The run's origin.
+        config: The configuration that it would be repeated with.
+
+    Raises:
+        SegpruneError: The data cannot be read.
+    """
+    then, now = made["code"], code()
+    if now["sources"] != then["sources"]:
+        remedy = f"; git checkout {then['commit']}" if then["dirty"] == "false" else ""
+        yield f"code: {_state(then)} then, {_state(now)} now{remedy}"
+    yield from _changed("packages", made["packages"], packages())
+    yield from _changed("machine", made["machine"], machine())
+    yield from _changed("config", *_decisive(made["config"], config))
+    data = component(config["dataset"], "dataset", extensions=config["extensions"])()
+    for role, digest in asdict(data.identity).items():
+        if made["data"][role] != digest:
+            yield f"data: other images, labels or augmentation in the role {role}"
+
+
+def row_differences(then: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Every value of the rows that is not bit for bit what it was; times are left out."""
+    nothing: Mapping[str, Any] = {}
+    for was, is_ in zip_longest(then, now, fillvalue=nothing):
+        old, new = ({key: row[key] for key in row if key not in NEVER_EQUAL} for row in (was, is_))
+        yield from _changed(f"row {(was or is_)['stage']}", old, new)
+
+
+def _decisive(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Both configurations flat, without what is decided anew and what lies below the folder of outputs."""
+    outputs = str(then["paths"]["outputs"])
+    old, new = ({k: v for k, v in _flat(part) if k.split(".")[0] not in ANEW} for part in (then, now))
+    moved = {key for key, value in old.items() if str(value).startswith(outputs)}
+    yield from ({key: part[key] for key in part if key not in moved} for part in (old, new))
+
+
+def _changed(what: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    for key in {**then, **now}:
+        was, is_ = then.get(key, "not there"), now.get(key, "not there")
+        if was != is_:
+            yield f"{what}: {key} was {was}, is {is_}"
+
+
+def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _state(code: Mapping[str, str]) -> str:
+    return f"commit {code['commit'][:12]}" + (" with changes" if code["dirty"] == "true" else "")

@@ -1,0 +1,95 @@
+"""What a run's numbers come from: command, configuration, code, packages, machine and data; kept with the run."""
+
+import hashlib
+import json
+import os
+import platform
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from segprune.assemble import Run
+from segprune.dataset.contract import SegData
+from segprune.step import Hardware
+from segprune.tracking.contract import Tracker
+from segprune.tracking.provenance import provenance
+from segprune.tracking.secrets import redacted
+
+FILE, ARTIFACT = "origin.json", "config/origin.json"
+FORMAT = 1
+"""Raised when a key changes its meaning."""
+PACKAGE = Path(__file__).parent.parent
+
+
+def keep_origin(tracker: Tracker, run: Run, data: SegData, hardware: Hardware) -> None:
+    """Write it into the run's folder and its artifacts, without the passwords of URLs."""
+    text = redacted(json.dumps(origin_of(run, data, hardware), indent=1, default=str))
+    (run.job.folder / FILE).write_text(text, encoding="utf-8")
+    tracker.text(text, ARTIFACT)
+
+
+def origin_of(run: Run, data: SegData, hardware: Hardware) -> dict[str, Any]:
+    """All that has to be the same for the same numbers, as plain JSON values."""
+    return {
+        "format": FORMAT,
+        "overrides": list(run.job.overrides),
+        "config": {key: value for key, value in run.values.items() if key != "tracking"},
+        "device": str(hardware.device),
+        "threads": torch.get_num_threads(),
+        "code": code(),
+        "packages": packages(),
+        "machine": machine(),
+        "data": asdict(data.identity),
+    }
+
+
+def code() -> Mapping[str, str]:
+    """The state of the clone, if there is one, and a digest of every source file of this package."""
+    tags, sources = provenance(), hashlib.sha256()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        sources.update(f"{path.relative_to(PACKAGE).as_posix()}\n".encode() + path.read_bytes())
+    return {
+        "commit": tags.get("mlflow.source.git.commit", "none"),
+        "dirty": tags.get("git.dirty", "unknown"),
+        "sources": sources.hexdigest(),
+    }
+
+
+def packages() -> Mapping[str, str]:
+    """Name -> version of Python, of this package and of what it requires, as far as it is installed."""
+    found = {"python": platform.python_version(), "segprune": version("segprune")}
+    for requirement in sorted(requires("segprune") or []):
+        name, _, marker = requirement.partition(";")
+        short = re.match(r"[\w.-]+", name)
+        if short is None or "dev" in marker:
+            continue
+        try:
+            found[short[0]] = version(short[0])
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def machine() -> Mapping[str, Any]:
+    """What decides the last bits of a sum of floats, and where relative paths begin."""
+    return {
+        "folder": os.getcwd(),
+        "processor": _processor(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "gpus": [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())],
+        "cuda": torch.version.cuda,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())

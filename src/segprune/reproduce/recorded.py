@@ -1,0 +1,92 @@
+"""Reads what a run left, from its folder or from the tracker."""
+
+import json
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segprune.errors import ConfigError
+from segprune.reproduce.origin import ARTIFACT, FILE, FORMAT
+from segprune.tracking.failure import failures
+from segprune.tracking.store import open_client, store_error
+
+ROWS, ROWS_ARTIFACT = "rows.jsonl", "eval/rows.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """What a run left.
+
+    Attributes:
+        name: Of the run, for a folder.
+        origin: What ``origin_of`` gave.
+        rows: One record per network; none when the run did not get so far.
+    """
+
+    name: str
+    origin: Mapping[str, Any]
+    rows: Sequence[Mapping[str, Any]]
+
+
+def from_folder(folder: Path) -> Recorded:
+    """What a run left in its folder.
+
+    Raises:
+        ConfigError: It recorded nothing to repeat it from.
+    """
+    rows = folder / ROWS
+    lines = rows.read_text(encoding="utf-8").splitlines() if rows.exists() else []
+    name = "-".join(folder.resolve().parts[-3:])
+    return Recorded(name=name, origin=_origin(folder / FILE), rows=[json.loads(line) for line in lines])
+
+
+def from_mlflow(run_id: str, uri: str) -> Recorded:
+    """What a run left in the tracker.
+
+    Raises:
+        ConfigError: It cannot be the id of a run, or the run recorded nothing to repeat it from.
+        TrackingError: The tracker cannot be reached, or has no such run.
+    """
+    if not re.fullmatch(r"[0-9a-f]{32}", run_id):
+        raise ConfigError(
+            f"{run_id} is neither a folder nor the id of an MLflow run. Give outputs/runs/<date>/<time>, "
+            "outputs/sweeps/<date>/<time>/<job>, or the 32 hex digits that the MLflow UI shows as Run ID."
+        )
+    client = open_client(uri)
+    try:
+        with tempfile.TemporaryDirectory() as place:
+            held = {file.path for name in ("config", "eval") for file in client.list_artifacts(run_id, name)}
+            found = {
+                path: Path(client.download_artifacts(run_id, path, place))
+                for path in (ARTIFACT, ROWS_ARTIFACT)
+                if path in held
+            }
+            rows = found.get(ROWS_ARTIFACT)
+            return Recorded(
+                name=run_id,
+                origin=_origin(found.get(ARTIFACT, Path(place) / ARTIFACT)),
+                rows=json.loads(rows.read_text(encoding="utf-8")) if rows else [],
+            )
+    except failures() as error:
+        raise store_error(error, uri) from error
+
+
+def _origin(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        raise ConfigError(
+            f"the run left no {FILE}, which records its command, code, packages, machine and data. Give a run or a "
+            "single job of a sweep, not the sweep. What was typed for a run without such a record is in its "
+            ".hydra/overrides.yaml."
+        )
+    try:
+        made: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{path} is damaged: {error}. Give the run's id in MLflow instead.") from error
+    if made.get("format") != FORMAT:
+        raise ConfigError(
+            f"{path} has format {made.get('format')!r}, this program reads {FORMAT}. Use the version that made it."
+        )
+    return made

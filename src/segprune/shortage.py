@@ -1,0 +1,75 @@
+"""Tells that memory ran out, in whose words ever, and what to lower then."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+_SIZES = (
+    *("train.batch_size", "finetune.batch_size", "calibration.batch_size", "eval.batch_size"),
+    *("dataset.size_hw", "dataset.crop_hw"),
+)
+_NOISE = re.compile(r"^\[enforce fail at [^\]]*\] \S+ == \d+\. ")
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """A memory, the words of those who find it full, the keys that take from it, and what to do."""
+
+    name: str
+    words: str
+    keys: tuple[str, ...]
+    remedy: str
+
+
+_KINDS = (
+    _Kind(
+        name="the GPU's memory",
+        words=r"(CUDA|HIP) out of memory|CUDA error: out of memory|CU(BLAS|DNN)_STATUS_ALLOC_FAILED",
+        keys=_SIZES,
+        remedy="Lower {keys}; train.accumulate makes up for smaller batches. Or give the GPU to one job at a time.",
+    ),
+    _Kind(
+        name="the memory that data loading processes share",
+        words=r"out of shared memory|DataLoader worker .*Bus error",
+        keys=("workers",),
+        remedy="Lower {keys} to 0, or make /dev/shm larger (docker run --shm-size).",
+    ),
+    _Kind(
+        name="the memory",
+        words=r"[Cc]an(not|'t) allocate memory|bad_alloc|failed to map segment|MemoryError|worker .*signal: Killed",
+        keys=(*_SIZES, "dataset.cache_mb", "workers"),
+        remedy="Lower {keys}; train.accumulate makes up for smaller batches. Or run fewer jobs at a time.",
+    ),
+)
+
+
+def shortage(error: Exception, value_of: Callable[[str], object]) -> str:
+    """What to tell when an error says that memory ran out; empty when it says something else.
+
+    torch has a class for it on GPUs only, so that its words have to do.
+
+    Args:
+        error: What ended the run.
+        value_of: Key of the configuration -> its value; None: it has no such key.
+    """
+    for link in _chain(error):
+        for kind in _KINDS:
+            found = re.search(f".*({kind.words}).*", str(link))
+            if found or (isinstance(link, MemoryError) and kind is _KINDS[-1]):
+                said = _NOISE.sub("", found[0]) if found else str(link).split("\n", maxsplit=1)[0]
+                values = {key: value_of(key) for key in kind.keys}
+                keys = ", ".join(f"{key} ({value})" for key, value in values.items() if value)
+                return f"{kind.name} ran out: {said[:300] or 'MemoryError'}. {kind.remedy.format(keys=keys)}"
+    return ""
+
+
+def is_about_memory(line: str) -> bool:
+    """Whether a line of output says that memory ran out."""
+    return any(re.search(kind.words, line) for kind in _KINDS)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those that are named as its causes."""
+    while error is not None:
+        yield error
+        error = error.__cause__

@@ -1,0 +1,3 @@
+"""An extension that cannot be imported."""
+
+RATIO = 1 / 0

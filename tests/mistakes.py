@@ -1,0 +1,136 @@
+"""Mistakes that people make in a command, one a line: ``command | what they must be told``."""
+
+UNREADABLE = r"""
+ratio | 'ratio' is no override
+ratio=[1, | 'ratio=[1,' is no override: no viable alternative
+dataset=folder dataset.root=/a(b) | 'dataset.root=/a(b)' is no override
+dataset=folder dataset.root=[ä] | it has a character that must stand in quotes. Write key=value
+-cn mine | Cannot find primary config 'mine'
+foo=1 | 'foo' is not a key of this configuration. There are ratio, rounds, weights
+raito=0.2 | 'raito' is not a key of this configuration. Did you mean 'ratio'?
+epochs=2 | 'epochs' is not a key of this configuration. Did you mean 'train.epochs'?
+pruner.foo=1 | 'pruner.foo' is not a key of this configuration. There are variant.
+pruner=fpgm pruner.norm_mx=1 | 'pruner.norm_mx' is not a key of this configuration. Did you mean 'pruner.norm_mix'?
+pruner.variant.x=1 | 'pruner.variant.x' is not a key
+dataset.augment.jiter=0 | Did you mean 'dataset.augment.jitter'?
+train@fit=short | Could not override 'train@fit'
+~foo | Could not delete from config. 'foo' does not exist.
++ratio=1 | An item is already at 'ratio'
+pruner=tayler | pruner is 'tayler'; it must be one of apoz, bn_scale
+pruner=tayler | Did you mean pruner=taylor?
+pruner=null | the command 'tracking=silent pruner=null' cannot be read: Config group override must be
+model=resnet | model is 'resnet'; it must be one of deeplabv3_resnet101
+experiment=camvid | experiment is 'camvid'; it must be one of camvid_cpu. Did you mean experiment=camvid_cpu?
+train@pruner.phase.schedule=fast pruner=cap | train is 'fast'; it must be one of sgd_poly, short, standard.
+hydra/launcher=slurm | hydra/launcher is 'slurm'; it must be one of basic, plan, processes
+hydra.mode=fast | hydra.mode: Invalid value 'fast', expected one of [RUN, MULTIRUN]
+hydra/launcher=plan | hydra/launcher=plan shows what a sweep would do; add -m to the command
+ratio=${nowhere} | ratio: Interpolation key 'nowhere' not found
+ratio=0.2,0.3 | add --multirun
+paths=5 | paths.outputs is None; it must be a folder
+paths.outputs=null | paths.outputs is None; it must be a folder: give paths.outputs=/some/folder.
+paths.outputs=ROOT/run.py | cannot be made: Not a directory. Every run writes a folder of its own below
+hydra.run.dir=ROOT/run.py | run.py cannot be made: File exists.
+"""
+SWEEPS = r"""
+pruner=tayler,l1 | pruner is 'tayler'; it must be one of
+foo=1,2 | 'foo' is not a key of this configuration.
+ratio=0.2,much | ratio=much cannot run, so none was started.\nratio is 'much': input should be a valid number
+ratio=0.2,much 'finetune.lr=${train.lr}' | ratio is 'much': input should be a valid number
+ratio=range(1,2 | 'ratio=range(1,2' is no override
+paths.outputs=null | paths.outputs is None
+ratio=0.2 hydra/launcher=processes hydra.launcher.jobs=0 | hydra.launcher.jobs is 0: input should be greater
+ratio=0.2 hydra/launcher=processes hydra.launcher.gpus=all | hydra.launcher.gpus is 'all': input should be
+ratio=0.2 hydra/launcher=processes +hydra.launcher.job=2 | hydra.launcher.job is not a key; there are jobs
+ratio=0.2 hydra/launcher=processes hydra.launcher.timeout_s=-5 | hydra.launcher.timeout_s is -5
+"""
+WRONG = r"""
++foo=1 | foo is not a key; there are dataset, model
++pruner.foo=1 | pruner.foo is not a key; there are variant.
++dataset.augment.jiter=0 | dataset.augment.jiter is not a key; there are crop_area, flip, jitter. Did you mean
+pruner=slimming +pruner.phase.foo=1 | pruner.phase.foo is not a key; there are penalty, schedule.
+pruner=slimming +pruner.phase.schedule.foo=1 | pruner.phase.schedule.foo is not a key; there are epochs, batch_size
++eval.oracle.sample=1 | eval.oracle.sample is not a key; there are samples, images, batch_size, copies. Did you mean
+~ratio | ratio is missing; give ratio=... on the command line.
+ratio=??? | ratio is missing; give ratio=... on the command line.
+~train.lr | train.lr is missing; give train.lr=... on the command line.
+~pruner | pruner has no option, or several; give it one: pruner=<option>.
+pruner=[taylor,l1] | pruner has no option, or several
+~tracking | tracking has no option, or several
+ratio=1.0 | ratio is 1.0: input should be less than 1.
+ratio=-0.1 | ratio is -0.1: input should be greater than or equal to 0.
+ratio=nan | ratio is nan: input should be
+ratio=inf | ratio is inf: input should be less than 1.
+ratio=abc | ratio is 'abc': input should be a valid number
+ratio=null | ratio is null, but a budget of channels needs it
+ratio=false | ratio is false: input should be a number.
+seed=-1 | seed is -1: input should be greater than or equal to 0.
+rounds=0 | rounds is 0: input should be greater than or equal to 1.
+threads=1e9 | threads is 1000000000.0: input should be less than or equal to 1024.
+weights=fresh | weights is 'fresh': input should be 'inherited' or 'retrained'.
+train.epochs=-1 | train.epochs is -1: input should be greater than or equal to 0.
+train.epochs=2.5 | train.epochs is 2.5: input should be a valid integer
+train.epochs=yes | train.epochs is 'yes': input should be a valid integer
+train.epochs=1 | train: warmup_epochs is 1 but epochs is 1
+finetune.warmup_epochs=9 | finetune: warmup_epochs is 9 but epochs is 2
+train.lr=0 | train.lr is 0: input should be greater than 0.
+train.lr=inf | train.lr is inf: input should be a finite number.
+train.batch_size=0 | train.batch_size is 0: input should be greater than 0.
+train.grad_clip=inf | train.grad_clip is inf: input should be a finite number.
+train.class_weights=[1,2] | train.class_weights is [1, 2]: input should be 'none', 'sqrt' or 'median'.
+dataset.augment.flip=true | dataset.augment.flip is true: input should be a number.
+dataset.size_hw=[16,32] | dataset.size_hw.0 is 16: input should be greater than or equal to 32.
+dataset.counts.fit=0 | dataset.counts.fit is 0: input should be greater than 0.
+calibration.images=1 | calibration.images is 1: input should be greater than or equal to 2.
+model=fcn_resnet50 model.weights=5 | model.weights is 5: input should be 'none' or 'imagenet', or input is not a
+store=5 | store is 5: input should be a valid dictionary.
+store.root=null | store.root is null: input is not a valid path.
+stages=[] | stages is []: list should have at least 1 item
+stages=train | stages is 'train': input should be a valid list.
+stages=[train,distil] | stages.1 is 'distil': input should be 'train', 'prune', 'finetune' or 'eval'.
+stages=[prune,train] | each stage may stand once, in the order train, prune, finetune, eval.
+stages=[train,train] | each stage may stand once
+stages=[prune,eval] | without train, so there is no network to start from. Add train, or give checkpoint=
+checkpoint=here | Leave train out of stages, or checkpoint out of the command.
+device=cuda:99 | device is 'cuda:99', which cannot be used here
+device=foo | device is 'foo', which cannot be used here
+device=null | device is null: input should be a valid string.
+device=meta | segprune does not run on meta. Allowed are auto, cpu, and cuda
+pruner._target_=os.system | pruner._target_ is 'os.system'; it must be a dotted path into segprune.
+pruner._target_=segprune..l1 | pruner._target_ is 'segprune..l1', which cannot be imported
+pruner._target_=segprune.pruner.l1 | which cannot be imported: module 'segprune.pruner' has no
+pruner._target_=segprune.grid.GridCell | whose arguments cannot be checked: name 'Run' is not defined.
+pruner._target_=5 | pruner._target_ is 5; it must be a dotted path
+extensions=[nowhere] | extensions is ['nowhere'], but Python finds no package 'nowhere'. Install it
+extensions=[a.b] | Python finds no package 'a.b'
+extensions=nowhere | extensions is 'nowhere': input should be a valid list.
+extensions=[tests] pruner._target_=tests.broken.Pruner | whose module cannot be imported: ZeroDivisionError
+pruner=dmcp rounds=2 | rounds is 2, but pruner=dmcp learns all widths together in one phase. Take rounds=1.
+pruner=dmcp budget=threshold | pruner=dmcp learns widths for a ratio, and budget=threshold has none.
+budget=threshold rounds=2 | rounds is 2, but budget=threshold has no ratio that rounds could share.
+budget=threshold budget.threshold=0 | budget.threshold is 0: input should be greater than 0.
+budget=threshold ratio=0.3 | Leave ratio out, or take another budget.
+pruner=slimming pruner.phase.schedule.epochs=0 | pruner.phase.schedule.epochs is 0, but the method is its
+pruner=cap pruner.phase.schedule.keep=best | pruner.phase.schedule.keep is 'best'; it must be 'last'
+pruner=slimming pruner.phase=5 | pruner.phase is 5: input should be a dictionary.
+pruner=slimming pruner.phase.schedule=5 | pruner.phase.schedule is 5: input should be a dictionary.
+pruner=slimming pruner.phase.schedule.warmup_epochs=99 | pruner.phase.schedule: warmup_epochs is 99 but epochs is 8
+checkpoint=/no/where stages=[eval] | /no/where is not a checkpoint: net.json cannot be read
+checkpoint=ROOT/run.py stages=[eval] | run.py is not a checkpoint: net.json cannot be read (Not a directory)
+'checkpoint='"'"''"'"'' stages=[eval] | is not a checkpoint
+tracking=mlflow tracking.uri=ftp://host | ftp://host
+tracking=mlflow tracking.experiment=a/b | tracking.experiment is 'a/b'
+tracking=mlflow tracking.flush_seconds=inf | tracking.flush_seconds is inf: input should be a finite number.
+"""
+IMPOSSIBLE = r"""
+# widths are 4 and 8, so that with round_to=4 only halves of the wider layers can go
+ratio=0.999 | ratio=0.999 of channels cannot be removed: with budget.floor=0.1 and budget.round_to=1 at most
+budget.floor=0.99 | at most 0.0000 can go. Ask for less, or lower one of the two.
+budget.round_to=64 | with budget.floor=0.1 and budget.round_to=64 at most 0.0000 can go
+pruner=l1 budget.round_to=4 | further away than budget.tolerance=0.005. Lower budget.round_to=4 or raise
+pruner=l1 budget=macs budget.tolerance=0 | the closest allowed cut removes
+model.width=1 model.max_width=1 | has no channels that could be removed
+model.width=1 model.max_width=1 budget=macs | at most 0.0000 can go
+store.root=ROOT/run.py | run.py cannot be read or written: Not a directory
+finetune.batch_size=5 | finetune.batch_size is 5, but the training images are only 4
+"""

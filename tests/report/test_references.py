@@ -1,0 +1,56 @@
+from typing import Any
+
+import pytest
+
+from segprune.report.collect import CellData
+from segprune.report.paired import by_seed
+from segprune.report.references import Reference, is_control, references
+from tests.report.sweeps import cell, dense
+
+TAYLOR = [cell(seed, "taylor", miou, seed=seed) for seed, miou in ((0, 45.0), (1, 47.0))]
+L1 = [cell(10 + seed, "l1", miou, seed=seed) for seed, miou in ((0, 40.0), (1, 41.0))]
+
+
+def control(number: int, protocol: str, miou: float, *, seed: int = 0, **known: Any) -> CellData:
+    known = {"method": protocol if protocol == "half" else f"taylor {protocol}", **known}
+    return cell(number, "taylor", miou, seed=seed, protocol=protocol, **known)
+
+
+def found(*controls: CellData, setting: str = "streets, unet") -> list[Reference]:
+    asked = cell(0, "taylor", 45.0, setting=setting)
+    methods = {"taylor": by_seed(TAYLOR), "l1": by_seed(L1)}
+    return list(references([*TAYLOR, *L1, *controls], asked, methods, "taylor"))
+
+
+def test_the_best_method_is_compared_with_the_dense_network_that_was_trained_as_long() -> None:
+    (reference,) = found(dense(20, 48.0), dense(21, 50.0, seed=1))
+    assert (reference.protocol, reference.method, reference.seeds) == ("dense", "taylor", (0, 1))
+    assert (reference.mean, reference.sd, reference.macs_kept) == (49.0, pytest.approx(2**0.5), 1.0)
+    assert reference.ahead is not None
+    assert reference.ahead.per_seed == (-3.0, -3.0)
+    assert reference.name == "dense network, finetuned by the same schedule"
+
+
+def test_a_method_is_compared_with_its_own_cut_network_trained_from_the_start() -> None:
+    own = control(20, "scratch_e", 44.0)
+    (reference,) = found(
+        own, control(21, "scratch_e", 43.0, ratio=0.5), control(22, "scratch_b", 1.0, method="fpgm scratch_b")
+    )
+    assert (reference.mean, reference.name) == (
+        44.0,
+        "taylor, trained from the start for as many epochs as the dense network",
+    )
+    assert reference.ahead is None  # one seed without counts per image
+    assert is_control(own)
+    assert not is_control(TAYLOR[0])
+
+
+def test_a_control_without_what_sets_a_setting_apart_counts_for_it() -> None:
+    half = control(20, "half", 30.0)
+    assert [r.protocol for r in found(half, setting="streets, unet; rounds=2")] == ["half"]
+    assert found(control(20, "half", 30.0, setting="streets, unet; train.epochs=9")) == []
+    assert found(control(20, "half", 30.0, setting="camvid, unet")) == []
+
+
+def test_a_control_that_failed_is_none() -> None:
+    assert found(dense(20, None)) == []

@@ -1,0 +1,96 @@
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from segprune.errors import ConfigError
+from segprune.reproduce.__main__ import command_of, compared, composed, main
+from segprune.reproduce.origin import FILE
+from tests.test_cli import ROOT, TINY, run
+
+MADE: dict[str, Any] = {"format": 1, "overrides": [], "device": "cpu", "threads": 2}
+
+
+def test_the_command_says_what_was_typed_and_goes_to_places_of_its_own() -> None:
+    typed = [
+        *(
+            "experiment=camvid_cpu",
+            "sweep=grid",
+            "train@pruner.phase.schedule=standard",
+            "+pruner.fault=none",
+        ),
+        *(
+            "hydra.run.dir=/x",
+            "+hydra.callbacks.a._target_=os.system",
+            "tracking=silent",
+            "store.reuse=false",
+        ),
+        *("paths.outputs=/x", "threads=1", "device=auto", "workers=4", "ratio=0.4"),
+    ]
+    assert command_of({**MADE, "overrides": typed}, Path("/new place")) == [
+        *("run.py", "experiment=camvid_cpu", "train@pruner.phase.schedule=standard", "+pruner.fault=none"),
+        *("ratio=0.4", "device=cpu", "threads=2"),
+        *('store.root="/new place/store"', 'hydra.run.dir="/new place/run"'),
+    ]
+
+
+def test_a_flag_is_no_override() -> None:
+    with pytest.raises(ConfigError, match=r"'--config-dir=/x' was recorded as an override and is none"):
+        command_of({**MADE, "overrides": ["--config-dir=/x"]}, Path("/new"))
+
+
+def test_the_command_is_composed_as_it_would_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    command = command_of({**MADE, "overrides": ["pruner=fpgm", "dataset.seed=3"]}, tmp_path / "a b")
+    config = composed(command)
+    assert (config["pruner"]["norm_mix"], config["dataset"]["seed"], config["threads"]) == (0.0, 3, 2)
+    assert config["store"]["root"] == f"{tmp_path}/a b/store"
+    with pytest.raises(ConfigError, match=r"cannot be composed now: .*gone"):
+        composed(["run.py", "pruner=gone"])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"there is no run\.py in .*start this in the folder that has it"):
+        composed(command)
+
+
+def test_rows_that_differ_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    dense = {"stage": "dense", "miou_percent": 1.0}
+    assert compared([dense], [dense]) == 0
+    assert compared([dense], [{**dense, "miou_percent": 2.0}]) == 1
+    assert compared([], []) == 0
+    assert [record.message for record in caplog.records] == [
+        "repeated: all 1 rows are equal bit for bit, times left out",
+        "differs: row dense: miou_percent was 1.0, is 2.0",
+        "the run to repeat left no rows, so there is nothing to compare with",
+    ]
+
+
+def test_a_run_without_a_record_is_refused_in_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(tmp_path)]) == 1
+    assert capsys.readouterr().err.startswith("segprune: the run left no origin.json")
+
+
+@pytest.mark.slow
+def test_a_job_of_a_sweep_is_repeated_bit_for_bit(tmp_path: Path) -> None:
+    swept = run(tmp_path, "-m", "sweep=grid", "hydra.sweeper.params={pruner: 'random,l1', ratio: 0.4}", *TINY)
+    assert swept.returncode == 0, swept.stderr
+    (job,) = tmp_path.glob("sweeps/*/*/1")
+    assert json.loads((job / FILE).read_text())["threads"] == 1
+    environment = {**os.environ, "SEGPRUNE_OUTPUTS": str(tmp_path / "again")}
+    environment.pop("OMP_NUM_THREADS", None)  # all threads, were the number not recorded
+    command = [sys.executable, "-m", "segprune.reproduce", str(job), "--run", "tracking=silent"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment, cwd=ROOT, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "pruner=l1 ratio=0.4" in done.stdout
+    assert "code, packages, machine, configuration and data are as they were" in done.stdout
+    assert "repeated: all 4 rows are equal bit for bit" in done.stdout
+    assert len(list(tmp_path.glob("again/reproduced/*/store/train/*/net.json"))) == 1

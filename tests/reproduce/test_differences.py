@@ -1,0 +1,110 @@
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from segprune.compose import component
+from segprune.reproduce.differences import differences, row_differences
+from segprune.reproduce.origin import code, machine, packages
+
+
+def config(folder: Path, **changes: object) -> dict[str, Any]:
+    streets = {
+        "_target_": "segprune.dataset.streets.streets",
+        "size_hw": [32, 32],
+        "counts": {"fit": 3, "select": 2, "report": 2},
+        "data_seed": 0,
+        "augment": {"crop_area": None, "flip": 0.0, "jitter": 0.0},
+        "seed": 0,
+        "cache_dir": f"{folder}/cache",
+        **changes,
+    }
+    return {
+        "dataset": streets,
+        "paths": {"outputs": str(folder)},
+        "store": {"root": f"{folder}/store"},
+        "threads": None,
+        "extensions": [],
+    }
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> dict[str, Any]:
+    then = config(tmp_path / "then")
+    data = component(then["dataset"], "dataset")()
+    return {
+        "config": then,
+        "code": code(),
+        "packages": packages(),
+        "machine": machine(),
+        "data": asdict(data.identity),
+    }
+
+
+def test_nothing_differs_where_only_places_do(made: Mapping[str, Any], tmp_path: Path) -> None:
+    now = {**config(tmp_path / "now"), "threads": 3, "tracking": {"uri": None}}
+    assert list(differences(made, now)) == []
+
+
+def test_other_data_is_told_by_its_role_and_an_other_key_by_its_values(
+    made: Mapping[str, Any], tmp_path: Path
+) -> None:
+    now = config(tmp_path, counts={"fit": 3, "select": 2, "report": 1})
+    assert list(differences(made, now)) == [
+        "config: dataset.counts.report was 2, is 1",
+        "data: other images, labels or augmentation in the role report",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("dirty", "line"),
+    [
+        ("false", r"code: commit 0123456789ab then, commit \S+.* now; git checkout 0123456789abcdef"),
+        ("true", r"code: commit 0123456789ab with changes then, commit \S+.* now$"),
+    ],
+)
+def test_other_code_is_told_by_its_commit(
+    made: Mapping[str, Any], tmp_path: Path, dirty: str, line: str
+) -> None:
+    then = {**made, "code": {"commit": "0123456789abcdef", "dirty": dirty, "sources": "other"}}
+    (found,) = differences(then, config(tmp_path))
+    assert re.match(line, found)
+
+
+def test_the_same_sources_at_another_commit_are_the_same_code(
+    made: Mapping[str, Any], tmp_path: Path
+) -> None:
+    then = {**made, "code": {**made["code"], "commit": "0123456789abcdef"}}
+    assert list(differences(then, config(tmp_path))) == []
+
+
+def test_other_packages_and_another_machine_are_named(made: Mapping[str, Any], tmp_path: Path) -> None:
+    then = {
+        **made,
+        "packages": {**made["packages"], "torch": "1.0", "gone": "2.0"},
+        "machine": {**made["machine"], "gpus": ["H100"]},
+    }
+    torch, gone, gpus = differences(then, config(tmp_path))
+    assert torch == f"packages: torch was 1.0, is {made['packages']['torch']}"
+    assert gone == "packages: gone was 2.0, is not there"
+    assert gpus.startswith("machine: gpus was ['H100'], is ")
+
+
+def test_rows_differ_in_values_and_not_in_times() -> None:
+    dense = {"stage": "dense", "miou_percent": 0.1 + 0.2, "speedup": 1.0, "run": "a"}
+    small = {"stage": "pruned", "miou_percent": 5.0}
+    assert list(row_differences([dense, small], [{**dense, "speedup": 1.1, "run": "b"}, small])) == []
+    assert list(row_differences([dense], [{**dense, "miou_percent": 0.3}])) == [
+        "row dense: miou_percent was 0.30000000000000004, is 0.3"
+    ]
+    assert list(row_differences([dense, small], [dense])) == [
+        "row pruned: stage was pruned, is not there",
+        "row pruned: miou_percent was 5.0, is not there",
+    ]
+    assert list(row_differences([dense], [dense, small])) == [
+        "row pruned: stage was not there, is pruned",
+        "row pruned: miou_percent was not there, is 5.0",
+    ]

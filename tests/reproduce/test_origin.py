@@ -1,0 +1,53 @@
+import json
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import torch
+
+from segprune.reproduce import origin
+from segprune.reproduce.origin import ARTIFACT, FILE, keep_origin, origin_of
+from tests.test_describe import Recorder, composer, run_of
+from tests.tiny import CPU, tiny_data
+
+__all__ = ["composer"]  # a fixture that starts Hydra for every test of this file
+
+
+def test_it_says_all_that_the_numbers_come_from(tmp_path: Path) -> None:
+    run = run_of(tmp_path, "pruner=fpgm", "ratio=0.4")
+    made = origin_of(run, tiny_data(), CPU)
+    assert made["overrides"][-2:] == ["pruner=fpgm", "ratio=0.4"]
+    assert made["config"]["ratio"] == 0.4
+    assert made["config"]["seed"] == 0
+    assert "tracking" not in made["config"]
+    assert (made["device"], made["threads"]) == ("cpu", torch.get_num_threads())
+    assert made["packages"]["torch"] == version("torch")
+    assert {"python", "segprune", "numpy", "opencv-python-headless"} <= made["packages"].keys()
+    assert "pytest" not in made["packages"]
+    assert made["machine"]["folder"] == str(Path.cwd())
+    assert made["machine"]["processor"]
+    assert made["data"] == {"fit": "f", "calibration": "c", "select": "s", "report": "r"}
+
+
+def test_it_is_kept_in_the_folder_and_in_the_tracker_without_passwords(tmp_path: Path) -> None:
+    tracker = Recorder()
+    run = run_of(tmp_path, "tracking.uri=http://user:secret@127.0.0.1:5000", "ratio=0.4")
+    keep_origin(tracker, run, tiny_data(), CPU)
+    kept = (tmp_path / FILE).read_text()
+    assert tracker.texts == {ARTIFACT: kept}
+    assert "secret" not in kept
+    assert json.loads(kept)["overrides"][-1] == "ratio=0.4"
+
+
+def test_the_code_is_known_by_the_content_and_the_names_of_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(origin, "PACKAGE", tmp_path)
+    (tmp_path / "one.py").write_text("a = 1\n")
+    first = origin.code()["sources"]
+    (tmp_path / "notes.txt").write_text("nothing that runs")
+    assert origin.code()["sources"] == first
+    (tmp_path / "one.py").rename(tmp_path / "two.py")
+    renamed = origin.code()["sources"]
+    (tmp_path / "two.py").write_text("a = 2\n")
+    assert len({first, renamed, origin.code()["sources"]}) == 3

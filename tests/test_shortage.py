@@ -1,0 +1,182 @@
+"""Memory that runs out, in all the words there are for it, and in jobs that really run out of it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from segprune.cli import run_or_record
+from segprune.shortage import is_about_memory, shortage
+from tests.faulty import MENDED
+from tests.test_cli import ROOT, TINY
+from tests.test_conf import composed, composer
+
+VALUES = {"train.batch_size": 4, "dataset.size_hw": [96, 128], "dataset.cache_mb": 4000, "workers": 2}
+TOO_MUCH = 1 << 50  # bytes: no machine has them
+__all__ = ["composer"]  # a fixture that starts Hydra for every test of this file
+
+
+def told(error: Exception) -> str:
+    return shortage(error, VALUES.get)
+
+
+def test_torch_on_a_cpu_is_understood() -> None:
+    with pytest.raises(RuntimeError) as refused:
+        torch.empty(TOO_MUCH, dtype=torch.uint8)
+    assert told(refused.value) == (
+        "the memory ran out: DefaultCPUAllocator: can't allocate memory: you tried to allocate 1125899906842624 "
+        "bytes. Error code 12 (Cannot allocate memory). Lower train.batch_size (4), dataset.size_hw ([96, 128]), "
+        "dataset.cache_mb (4000), workers (2); train.accumulate makes up for smaller batches. Or run fewer jobs "
+        "at a time."
+    )
+
+
+def test_numpy_and_python_are_understood() -> None:
+    with pytest.raises(MemoryError) as refused:
+        np.zeros(TOO_MUCH, dtype=np.uint8)
+    assert told(refused.value).startswith("the memory ran out: Unable to allocate 1.00 PiB for an array")
+    assert told(MemoryError()).startswith("the memory ran out: MemoryError. Lower train.batch_size (4), ")
+
+
+@pytest.mark.parametrize(
+    ("words", "memory", "remedy"),
+    [
+        (
+            "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 79.15 GiB",
+            "the GPU's memory",
+            "Lower train.batch_size (4), dataset.size_hw ([96, 128]); train.accumulate makes up for smaller "
+            "batches. Or give the GPU to one job at a time.",
+        ),
+        (
+            "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+            "the GPU's memory",
+            "Or give the GPU to one job at a time.",
+        ),
+        (
+            "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's workers "
+            "are out of shared memory. Please try to raise your shared memory limit.",
+            "the memory that data loading processes share",
+            "Lower workers (2) to 0, or make /dev/shm larger (docker run --shm-size).",
+        ),
+        (
+            "DataLoader worker (pid 7) is killed by signal: Killed. ",
+            "the memory",
+            "Or run fewer jobs at a time.",
+        ),
+        ("[Errno 12] Cannot allocate memory", "the memory", "Or run fewer jobs at a time."),
+        ("std::bad_alloc", "the memory", "Or run fewer jobs at a time."),
+        ("libtorch_cpu.so: failed to map segment from shared object", "the memory", "fewer jobs at a time."),
+    ],
+)
+def test_each_memory_is_named_and_has_its_own_remedy(words: str, memory: str, remedy: str) -> None:
+    found = told(RuntimeError(words))
+    assert found.startswith(f"{memory} ran out: {words.strip()}")
+    assert found.endswith(remedy)
+    assert "\n" not in found
+
+
+def test_what_a_loading_process_met_is_found_in_its_traceback() -> None:
+    inside = 'Caught RuntimeError in DataLoader worker process 0.\nOriginal Traceback:\n  File "a.py"\n'
+    assert told(RuntimeError(f"{inside}RuntimeError: x: can't allocate memory: y\n")).startswith(
+        "the memory ran out: RuntimeError: x: can't allocate memory: y. Lower"
+    )
+
+
+class Victim(torch.utils.data.Dataset[int]):
+    """Its items end the process that loads them, as the system does when memory is short."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> int:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return index
+
+
+def test_a_loading_process_that_was_killed_is_found_among_the_causes() -> None:
+    with pytest.raises(RuntimeError) as died:
+        list(torch.utils.data.DataLoader(Victim(), num_workers=1))
+    assert told(died.value).startswith("the memory ran out: DataLoader worker (pid ")
+    assert told(RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly")) == ""  # may be a bug
+
+
+@pytest.mark.parametrize("error", [ValueError("a bug"), OSError(28, "No space left on device")])
+def test_other_errors_are_not_about_memory(error: Exception) -> None:
+    assert told(error) == ""
+
+
+def test_a_line_of_output_about_memory_is_told_from_others() -> None:
+    assert is_about_memory("terminate called after throwing an instance of 'std::bad_alloc'")
+    assert not is_about_memory("ValueError: a bug")
+
+
+def run(outputs: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "SEGPRUNE_OUTPUTS": str(outputs), "OMP_NUM_THREADS": "1", **more}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    command = [sys.executable, str(ROOT / "run.py"), *arguments, *TINY]
+    return subprocess.run(
+        command, capture_output=True, text=True, env=environment, cwd=ROOT, timeout=300, check=False
+    )
+
+
+def statuses(outputs: Path) -> list[dict[str, object]]:
+    """Of the jobs of the latest sweep, in order."""
+    folder = max(outputs.glob("sweeps/*/*"))
+    return [json.loads((folder / str(number) / "status.json").read_text()) for number in range(3)]
+
+
+@pytest.mark.slow
+def test_jobs_without_memory_leave_the_others_alone_and_run_when_there_is_some(tmp_path: Path) -> None:
+    """One is refused memory by the system, one is killed as the system does it, one needs none."""
+    faulty = ["pruner=random", "pruner._target_=tests.faulty.Faulty", "extensions=[tests]"]
+    command = ["-m", *faulty, "+pruner.fault=memory,kill,none", "tracking=silent"]
+    first = run(tmp_path, *command, "hydra/launcher=processes", "hydra.launcher.jobs=3")
+    assert first.returncode == 3, first.stderr
+    refused, killed, done = statuses(tmp_path)
+    assert [job["status"] for job in (refused, killed, done)] == ["failed", "failed", "done"]
+    for part in (
+        "the memory ran out",
+        "tried to allocate 1073741824 bytes",
+        "train.batch_size (4)",
+        "[32, 32]",
+    ):
+        assert part in str(refused["error"])
+    assert f"FAILED random 0.3 seed 0: {refused['error']}" in first.stdout
+    assert "FAILED random 0.3 seed 0: killed by signal 9, e.g. out of memory" in first.stdout
+    assert "Traceback" not in first.stdout + first.stderr
+
+    again = run(tmp_path, *command, **{MENDED: "1"})  # in one process, which is quicker
+    assert again.returncode == 0, again.stderr
+    assert [job["status"] for job in statuses(tmp_path)] == ["done"] * 3
+    assert [job["was_reused"] for job in statuses(tmp_path)] == [False, False, True]
+    logs = [path.read_text() for path in sorted(max(tmp_path.glob("sweeps/*/*")).glob("*/run.log"))]
+    assert not any("epoch" in log.split("[train]")[1].split("[prune]")[0] for log in logs)
+    assert ["epoch" in log.split("[finetune]")[1] for log in logs] == [True, True, False]
+
+
+def test_a_single_run_without_memory_ends_in_one_paragraph(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        torch.empty(TOO_MUCH, dtype=torch.uint8)
+
+    monkeypatch.setattr("segprune.app.run_job", fails)
+    cfg = composed(f"hydra.runtime.output_dir={tmp_path}", "hydra.mode=RUN", "workers=3")
+    with pytest.raises(SystemExit) as ended:
+        run_or_record(cfg)
+    said = capsys.readouterr().err
+    assert ended.value.code == 1
+    assert said.startswith("\nsegprune: the memory ran out: ")
+    assert (
+        "train.batch_size (4), finetune.batch_size (4), calibration.batch_size (8), eval.batch_size (8)"
+        in said
+    )
+    assert "dataset.size_hw ([96, 128]), workers (3)" in said
+    assert said.strip().count("\n") == 0
+    assert json.loads((tmp_path / "status.json").read_text())["error"] in said

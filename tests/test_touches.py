@@ -1,0 +1,280 @@
+"""Every key of the configuration is known to touch certain stages, and touches those and no others."""
+
+import copy
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra import initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+from PIL import Image
+from safetensors.torch import save_file
+
+from segprune import checkpoint, store
+from segprune.assemble import checked, hardware_of
+from segprune.dataset.labels import CAMVID
+from segprune.errors import ConfigError
+from segprune.graph.cut import cut
+from segprune.graph.trace import trace
+from segprune.model.contract import SegmentationNet
+from segprune.model.unet import unet
+from segprune.stage.calibration import buffers_of
+from segprune.stage.eval import Eval
+from segprune.stage.prepare import LEARNED
+from segprune.stage.prune import PLAN, RAW
+from segprune.start import context_of, start_of_trail
+from segprune.store import Entry, Store
+from segprune.tracking.silent import SilentRun
+from tests.dataset.trees import camvid_tree, labels, picture, save
+from tests.test_conf import CONF, composed, composer
+from tests.touches import CASES, DEFAULT, NOTHING, REFUSED
+
+__all__ = ["composer"]  # a fixture that starts Hydra for every test of this file
+WORDS = ("train", "prepare", "prune", "finetune", "eval")
+GROUPS = {
+    "dataset": "train",
+    "model": "train",
+    "train": "train",
+    "pruner": "prune",
+    "budget": "prune",
+    "finetune": "finetune",
+    "eval": "eval",
+    "tracking": NOTHING,
+}
+"""Group -> the stage that another option touches first."""
+OPTIONS = [f"{group}={path.stem}" for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
+PRESETS = [
+    f"{path.parent.name}={path.stem}"
+    for path in sorted(CONF.glob("*/*.yaml"))
+    if path.parent.name not in GROUPS
+]
+USUAL = {
+    f"{group}={option}"
+    for chosen in OmegaConf.load(CONF / "config.yaml").defaults
+    if isinstance(chosen, DictConfig)
+    for group, option in chosen.items()
+}
+FOLDER = next(case for case in CASES if case.startswith("dataset=folder"))
+Keys = Mapping[str, Sequence[str]]
+"""Stage -> fingerprints that it asks the store for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look(Store):
+    """A store that notes what it is asked for and has an entry for everything."""
+
+    entries: Path
+    asked: dict[str, list[str]] = field(default_factory=dict)
+
+    def get(self, stage: str, key: str, make: Callable[[Path], None]) -> Entry:
+        self.asked.setdefault(stage, []).append(key)
+        is_cut = WORDS.index(stage) >= WORDS.index("prune")
+        return Entry(self.entries / ("small" if is_cut else "whole"), was_reused=False)
+
+
+def net_of_all() -> SegmentationNet:
+    """Stands for every network: a fingerprint tells what the configuration says, not what was built."""
+    return unet(
+        num_classes=len(CAMVID.classes), width=4, max_width=8, depth=2, convs_per_level=1, upsample="bilinear"
+    )
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the configurations name: data of every layout, checkpoints; and the entries of ``Look``."""
+    place = tmp_path_factory.mktemp("place")
+    camvid_tree(place / "CAMVID", {"train": 3, "val": 3, "test": 3})
+    for frame in range(12):
+        stem = f"{'train' if frame < 10 else 'val'}/ulm/ulm_{frame:06d}"
+        save(place / "CITYSCAPES" / "leftImg8bit" / f"{stem}_leftImg8bit.png", picture(frame))
+        save(place / "CITYSCAPES" / "gtFine" / f"{stem}_gtFine_labelTrainIds.png", labels(frame, 19))
+    for place_of_role, role in enumerate(("fit", "select", "report", "other")):
+        for number in range(3):
+            for copies, suffix in enumerate(("png", "bmp")):
+                seed = 100 * place_of_role + 10 * copies + number
+                save(place / "FOLDER" / role / "images" / f"{number}.{suffix}", picture(seed))
+                save(place / "FOLDER" / role / "masks" / f"{number}.{suffix}", labels(seed, 2))
+    whole = net_of_all()
+    group = trace(whole)[0]
+    _entry(place / "whole")
+    _entry(place / "small", {group.name: tuple(range(group.size // 2))})
+    _entry(place / "FIRST")
+    _entry(place / "SECOND", offset=1.0)
+    shutil.copytree(place / "FIRST", place / "COPY")
+    return place
+
+
+def _entry(folder: Path, plan: Mapping[str, tuple[int, ...]] | None = None, offset: float = 0.0) -> None:
+    """A network with all that a stage reads beside it."""
+    net = cut(net_of_all(), plan or {})
+    with torch.no_grad():
+        next(net.parameters()).add_(offset)
+    folder.mkdir()
+    model = OmegaConf.to_container(OmegaConf.load(CONF / "model" / "unet.yaml"))
+    about = {"model": model, "classes": list(CAMVID.classes)}
+    checkpoint.write(folder, net, plans=(plan,) if plan else (), about=about)
+    numbers = ("channels", "macs", "params", "scoring_s", "scoring_peak_mb", "mask_error")
+    (folder / PLAN).write_text(json.dumps(dict.fromkeys(numbers, 0.0)))
+    save_file(dict(buffers_of(net)), folder / RAW)
+    save_file({}, folder / LEARNED)
+
+
+def configured(place: Path, case: str) -> DictConfig:
+    """The default configuration on a little data, with the options of a case."""
+    roles = " ".join(
+        f"dataset.{role}={{images:{role}/images,masks:{role}/masks}}" for role in ("fit", "select", "report")
+    )
+    for name in ("CAMVID", "CITYSCAPES", "FOLDER", "FIRST"):
+        case = case.replace(name, str(place / name))
+    case = case.replace("ROLES", f"{roles} dataset.image_suffix=.png")
+    little = ["dataset.counts={fit: 4, select: 2, report: 2}", "dataset.size_hw=[32,32]"]
+    where = [f"paths.outputs={place}", f"hydra.runtime.output_dir={place}", "device=cpu"]
+    cfg = composed(*where, *([] if "dataset=" in case and "streets" not in case else little), *case.split())
+    return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+
+
+def keys_of(cfg: DictConfig, place: Path) -> Keys:
+    """What the stages of a configuration ask the store for, told without computing anything."""
+    run, threads = checked(cfg), torch.get_num_threads()
+    look = Look(root=run.settings.store.root, reuse=True, entries=place)
+    try:
+        ctx = context_of(run, run.load_data(), hardware_of(run.settings), look, SilentRun())
+        ctx = replace(ctx, build=net_of_all)
+        trail = start_of_trail(run.settings, ctx)
+        for stage in run.stages:
+            if isinstance(stage, Eval):
+                look.asked["eval"] = [stage.key(ctx, trail)]
+            else:
+                trail = stage(ctx, trail)
+    finally:
+        torch.set_num_threads(threads)
+    return look.asked
+
+
+def touched(before: Keys, after: Keys) -> list[str]:
+    return [word for word in WORDS if before.get(word) != after.get(word)]
+
+
+def from_first(first: str, *keys: Keys) -> list[str]:
+    """The stage and those after it, as far as there are any."""
+    following = WORDS[WORDS.index(first) :] if first else ()
+    return [word for word in following if any(word in asked for asked in keys)]
+
+
+def leaves(node: DictConfig) -> Iterator[str]:
+    """The dotted keys of all values but of ``_target_``, which is what the options of a group are."""
+    plain = OmegaConf.to_container(node)
+    pairs: list[tuple[str, object]] = [("", plain)]
+    while pairs:
+        prefix, value = pairs.pop()
+        if isinstance(value, dict):
+            pairs += [(f"{prefix}.{key}", below) for key, below in value.items() if key != "_target_"]
+        else:
+            yield prefix.removeprefix(".")
+
+
+def cases_of(option: str) -> list[str]:
+    """The cases that are about an option; of the default those about no option."""
+    firsts = {case: case.partition(" ")[0] for case in CASES}
+    return [case for case, first in firsts.items() if (first if first in OPTIONS else DEFAULT) == option]
+
+
+def undecided(cfg: DictConfig, case: str) -> str:
+    """What to tell whoever added a key; empty when each key that the case is about is in the table."""
+    option = next(option for option in [*OPTIONS, DEFAULT] if case in cases_of(option))
+    group = option.partition("=")[0]
+    mine = {
+        key
+        for key in leaves(cfg)
+        if key.split(".")[0] == group or (not group and key.split(".")[0] not in GROUPS)
+    }
+    missing = sorted(mine - {key for one in cases_of(option) for key in CASES[one]})
+    where = f"CASES[{option!r}] of tests/touches.py"
+    return f"say in {where} which stages these keys touch first: {', '.join(missing)}" if missing else ""
+
+
+@pytest.fixture(scope="module")
+def usual(place: Path) -> Keys:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return keys_of(configured(place, DEFAULT), place)
+
+
+def value_of(value: object, key: str, place: Path, cfg: DictConfig) -> object:
+    """The value of the table, with places made real."""
+    if value == "moved":
+        moved = place / f"moved-{Path(OmegaConf.select(cfg, key)).name}"
+        shutil.copytree(OmegaConf.select(cfg, key), moved)
+        return str(moved)
+    return str(place / value) if value in ("SECOND", "COPY", "elsewhere") else value
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case or "default")
+def test_a_key_touches_the_stages_that_the_table_says(case: str, place: Path, usual: Keys) -> None:
+    cfg = configured(place, case)
+    before = keys_of(cfg, place)
+    wrong = {}
+    for key, (value, first) in CASES[case].items():
+        assert OmegaConf.select(cfg, key, default=...) is not ..., f"{key} of {case!r} is no key any more"
+        changed = copy.deepcopy(cfg)
+        OmegaConf.update(changed, key, value_of(value, key, place, cfg), merge=False)
+        if first == REFUSED:
+            with pytest.raises(ConfigError, match=key.replace(".", r"\.")):
+                checked(changed)
+            continue
+        after = keys_of(changed, place)
+        if touched(before, after) != from_first(first, before, after):
+            wrong[key] = touched(before, after)
+    assert wrong == {}
+    if case in OPTIONS:
+        group = case.partition("=")[0]
+        first = "prepare" if group == "pruner" and "prepare" in before else GROUPS[group]
+        assert touched(usual, before) == ([] if case in USUAL else from_first(first, usual, before))
+    assert undecided(cfg, case) == ""
+
+
+def test_every_option_has_its_keys_in_the_table() -> None:
+    missing = [option for option in OPTIONS if not cases_of(option)]
+    assert missing == [], (
+        f"add {missing} to CASES of tests/touches.py: which stages does each of its keys touch?"
+    )
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_brings_no_key_of_its_own(preset: str) -> None:
+    decided = {key for case in CASES.values() for key in case}
+    cfg = composed(preset)
+    assert set(leaves(OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]))) <= decided
+
+
+def test_a_key_that_nobody_decided_on_is_named() -> None:
+    new = OmegaConf.create({"seed": 0, "model": {"width": 4, "dropout": 0.1}, "mood": {"is_good": True}})
+    assert undecided(new, "model=unet") == (
+        "say in CASES['model=unet'] of tests/touches.py which stages these keys touch first: model.dropout"
+    )
+    assert undecided(new, DEFAULT).endswith("touch first: mood.is_good")
+
+
+def test_another_schema_touches_everything(place: Path, usual: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "SCHEMA", store.SCHEMA + 1)
+    after = keys_of(configured(place, DEFAULT), place)
+    assert touched(usual, after) == from_first("train", usual)
+
+
+@pytest.mark.parametrize(("role", "first"), [("fit", "train"), ("select", "train"), ("report", "eval")])
+@pytest.mark.parametrize("kind", ["images", "masks"])
+def test_one_pixel_of_one_file_touches_what_reads_it(role: str, first: str, kind: str, place: Path) -> None:
+    cfg = configured(place, FOLDER)
+    before = keys_of(cfg, place)
+    path = place / "FOLDER" / role / kind / "1.png"
+    kept = path.read_bytes()
+    pixels = np.array(Image.open(path))
+    pixels[0, 0] ^= 1
+    save(path, pixels)
+    after = keys_of(cfg, place)
+    path.write_bytes(kept)
+    assert touched(before, after) == from_first(first, before)

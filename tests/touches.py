@@ -1,0 +1,269 @@
+"""Which stages a key of the configuration touches.
+
+``CASES``: a choice of options -> key -> another valid value, and the first stage whose result it can change. Every
+stage is made of those before it, so all that follow are touched too: ``train``, ``prepare`` (a criterion's training
+phase), ``prune``, ``finetune``, ``eval``. A key that changes no result says ``NOTHING``.
+"""
+
+from collections.abc import Mapping
+
+import torch
+
+NOTHING = ""
+REFUSED = "refused"
+"""Of a key with one valid value: any other one is refused."""
+DEFAULT = ""
+Touches = Mapping[str, tuple[object, str]]
+"""Key -> another value, first touched stage."""
+
+
+def schedule(at: str, stage: str, **others: object) -> Touches:
+    """The keys of a training schedule.
+
+    Those that a schedule does not read, such as the momentum of AdamW, count as touching: a training is then made
+    again without need, but never a wrong one reused.
+
+    Args:
+        at: Where it stands in the configuration.
+        stage: What it trains.
+        others: Other values where this schedule has the usual ones already.
+    """
+    values: dict[str, object] = {
+        "epochs": 3,
+        "batch_size": 3,
+        "accumulate": 2,
+        "optimizer": "sgd",
+        "lr": 0.004,
+        "weight_decay": 0.02,
+        "momentum": 0.8,
+        "decay": "cosine",
+        "poly_power": 0.8,
+        "warmup_epochs": 0.25,
+        "class_weights": "median",
+        "aux_weight": 0.2,
+        "amp": "none",
+        "grad_clip": 1.0,
+        "keep": "last",
+    }
+    return {f"{at}.{name}": (value, stage) for name, value in {**values, **others}.items()}
+
+
+def phase(**others: object) -> Touches:
+    """The schedule of a criterion's training phase, whose last epoch always counts."""
+    at = "pruner.phase.schedule"
+    return {**schedule(at, "prepare", **others), f"{at}.keep": ("best", REFUSED)}
+
+
+BUDGET: Touches = {
+    "budget.floor": (0.2, "prune"),
+    "budget.round_to": (2, "prune"),
+}
+RATIO_BUDGET: Touches = {
+    **BUDGET,
+    "budget.scope": ("local", "prune"),
+    "budget.tolerance": (0.5, "prune"),  # a cut that was allowed may be refused now
+}
+TORCHVISION: Touches = {"model.aux": (False, "train"), "model.weights": ("imagenet", "train")}
+RESNET: Touches = {
+    "model.output_stride": (8, "train"),
+    "model.head_channels": (128, "train"),
+    "model.weights": ("imagenet", "train"),
+}
+CROPS: Touches = {
+    "dataset.augment.crop_area": ([0.5, 1.0], "train"),
+    "dataset.augment.flip": (0.0, "train"),
+    "dataset.augment.jitter": (0.1, "train"),
+    "dataset.seed": (7, "train"),
+}
+FILES: Touches = {
+    "dataset.root": ("moved", NOTHING),
+    "dataset.limit": (2, "train"),
+    "dataset.cache_dir": ("elsewhere", NOTHING),
+    "dataset.cache_mb": (0, NOTHING),
+}
+ROOT: Touches = {
+    "ratio": (0.4, "prune"),
+    "rounds": (2, "prune"),
+    "weights": ("retrained", "prune"),
+    "stretch": (True, "finetune"),
+    "seed": (1, "train"),
+    "stages": (["train", "prune", "eval"], "finetune"),
+    "calibration.images": (3, "prune"),
+    "calibration.batch_size": (2, "prune"),
+    # a device of another type touches all
+    "device": ("auto", "train" if torch.cuda.is_available() else NOTHING),
+    "threads": (3, "eval"),  # latencies; sums of floats too, but a sweep has to share what it trained
+    "workers": (2, NOTHING),
+    "paths.outputs": ("elsewhere", NOTHING),
+    "paths.cache": ("elsewhere", NOTHING),
+    "store.root": ("elsewhere", NOTHING),
+    "store.reuse": (False, NOTHING),
+    "log_checkpoint": (False, NOTHING),
+    "extensions": (["tests"], NOTHING),
+}
+CASES: Mapping[str, Touches] = {
+    DEFAULT: {
+        **ROOT,
+        **schedule("between", NOTHING),  # there is but one round
+    },
+    "rounds=2": schedule("between", "prune"),
+    "pruner=slimming rounds=2": schedule("between", NOTHING),  # repeats its own phase
+    "stages=[prune,finetune,eval] checkpoint=FIRST": {"checkpoint": ("SECOND", "prune")},
+    "stages=[prune,eval] checkpoint=FIRST": {"checkpoint": ("COPY", NOTHING)},
+    "dataset=streets": {
+        **CROPS,
+        "dataset.size_hw": ([32, 64], "train"),
+        "dataset.counts.fit": (5, "train"),
+        "dataset.counts.select": (3, "train"),
+        "dataset.counts.report": (3, "eval"),
+        "dataset.data_seed": (1, "train"),
+        "dataset.cache_dir": ("elsewhere", NOTHING),
+    },
+    "dataset=streets train.keep=last finetune.keep=last": {
+        "dataset.counts.select": (3, "train"),  # its mIoU is in the curve
+    },
+    "dataset=camvid dataset.root=CAMVID dataset.size_hw=[32,32]": {
+        **CROPS,
+        **FILES,
+        "dataset.size_hw": ([32, 48], "train"),
+        "dataset.select": (None, "train"),
+    },
+    "dataset=camvid dataset.root=CAMVID dataset.select=null": {"dataset.report_split": ("val", "eval")},
+    "dataset=cityscapes dataset.root=CITYSCAPES": {
+        **FILES,
+        "dataset.size_hw": ([64, 64], "train"),  # class weights come from labels of this size
+        "dataset.crop_hw": ([64, 64], "train"),
+        "dataset.select_fraction": (0.5, "train"),
+        "dataset.select_seed": (1, "train"),
+        "dataset.augment.scale": ([0.75, 1.5], "train"),
+        "dataset.augment.flip": (0.0, "train"),
+        "dataset.augment.jitter": (0.1, "train"),
+        "dataset.seed": (7, "train"),
+    },
+    "dataset=folder dataset.root=FOLDER dataset.classes=[a,b] ROLES": {
+        **CROPS,
+        **FILES,
+        "dataset.fit.images": ("other/images", "train"),
+        "dataset.fit.masks": ("other/masks", "train"),
+        "dataset.select.images": ("other/images", "train"),
+        "dataset.select.masks": ("other/masks", "train"),
+        "dataset.report.images": ("other/images", "eval"),
+        "dataset.report.masks": ("other/masks", "eval"),
+        "dataset.image_suffix": (".bmp", "train"),
+        "dataset.mask_suffix": (".bmp", "train"),
+        "dataset.classes": (["a", "c"], "train"),
+        "dataset.palette": ([[1, 2, 3], [4, 5, 6]], NOTHING),  # of figures
+        "dataset.ignore_index": (254, "train"),
+        "dataset.size_hw": ([32, 48], "train"),
+    },
+    "model=unet": {
+        "model.width": (6, "train"),
+        "model.max_width": (12, "train"),
+        "model.depth": (3, "train"),
+        "model.convs_per_level": (2, "train"),
+        "model.upsample": ("transposed", "train"),
+    },
+    "model=simple_segnet": {
+        "model.width": (6, "train"),
+        "model.max_width": (12, "train"),
+        "model.depth": (3, "train"),
+        "model.convs_per_level": (2, "train"),
+    },
+    "model=resnet50_seg": RESNET,
+    "model=resnet101_seg": RESNET,
+    "model=fcn_resnet50": TORCHVISION,
+    "model=fcn_resnet101": TORCHVISION,
+    "model=deeplabv3_resnet50": TORCHVISION,
+    "model=deeplabv3_resnet101": TORCHVISION,
+    "model=lite0_fpn": {"model.width": (32, "train"), "model.weights": ("none", "train")},
+    "train=short": schedule("train", "train"),
+    "train=standard": schedule("train", "train"),
+    "train=sgd_poly": schedule("train", "train", optimizer="adamw"),
+    "finetune=none": {
+        # what no epoch reads
+        **schedule("finetune", NOTHING),
+        "finetune.epochs": (3, "finetune"),
+    },
+    "finetune=short": schedule("finetune", "finetune"),
+    "finetune=standard": schedule("finetune", "finetune"),
+    "finetune=long": schedule("finetune", "finetune"),
+    "pruner=apoz": {},
+    "pruner=bn_scale": {},
+    "pruner=fisher": {},
+    "pruner=lamp": {},
+    "pruner=random": {},
+    "pruner=taylor": {"pruner.variant": ("gamma", "prune")},
+    "pruner=fgp": {"pruner.gradient": ("elementwise", "prune")},
+    "pruner=fpgm": {"pruner.norm_mix": (0.1, "prune"), "pruner.normalize": ("mean", "prune")},
+    "pruner=group_l2": {"pruner.normalize": ("none", "prune")},
+    "pruner=l1": {"pruner.normalize": ("mean", "prune")},
+    "pruner=l2": {"pruner.normalize": ("mean", "prune")},
+    "pruner=sirfp": {
+        "pruner.similarity": ("l1", "prune"),
+        "pruner.self_term": (True, "prune"),
+        "pruner.normalize": ("none", "prune"),
+        "pruner.edge_weight": (0.4, "prune"),
+        "pruner.pool": (17, "prune"),
+        "pruner.join": ("max", "prune"),
+    },
+    "pruner=slimming": {
+        **phase(optimizer="adamw"),
+        "pruner.phase.penalty": (0.01, "prepare"),
+        # all budgets share a phase that does not look at them
+        "ratio": (0.4, "prune"),
+        "budget.of": ("macs", "prune"),
+        "calibration.images": (3, "prune"),
+    },
+    "pruner=cap": {
+        **phase(optimizer="adamw"),
+        "pruner.phase.penalty": (0.01, "prepare"),
+        "pruner.phase.memory": (0.5, "prepare"),
+        "pruner.phase.softening": (0.2, "prepare"),
+        "pruner.phase.pool": (9, "prepare"),
+    },
+    "pruner=dmcp": {
+        **phase(),
+        "pruner.phase.chunks": (5, "prepare"),
+        "pruner.phase.start": (2.0, "prepare"),
+        "pruner.phase.gate_lr": (0.1, "prepare"),
+        "pruner.phase.gates_from": (0.25, "prepare"),
+        "pruner.phase.budget_weight": (0.2, "prepare"),
+        "pruner.phase.sampled": (1, "prepare"),
+        "pruner.phase.order": ("index", "prepare"),
+        # it learns widths for the budget
+        "ratio": (0.4, "prepare"),
+        "budget.of": ("macs", "prepare"),
+        "calibration.images": (3, "prepare"),
+        "weights": ("retrained", "prune"),
+    },
+    "budget=channels": {**RATIO_BUDGET, "budget.of": ("params", "prune")},
+    "budget=macs": {**RATIO_BUDGET, "budget.of": ("params", "prune")},
+    "budget=params": {**RATIO_BUDGET, "budget.of": ("macs", "prune")},
+    "budget=threshold": {**BUDGET, "budget.threshold": (0.02, "prune")},
+    "eval=standard": {
+        "eval.batch_size": (2, NOTHING),
+        "eval.boundary_width": (0.05, "eval"),
+        "eval.small_object_area": (0.01, "eval"),
+        "eval.latency_batch_size": (2, "eval"),
+        "eval.latency_rounds": (3, "eval"),
+        "eval.latency_warmup": (1, "eval"),
+        "eval.overlay_images": (0, "eval"),
+        "eval.oracle.samples": (4, "eval"),
+        # how an oracle that is not asked for would work
+        "eval.oracle.images": (3, NOTHING),
+        "eval.oracle.batch_size": (2, NOTHING),
+        "eval.oracle.copies": (2, NOTHING),
+    },
+    "eval=standard eval.oracle.samples=2": {
+        "eval.oracle.images": (3, "eval"),
+        "eval.oracle.batch_size": (2, "eval"),
+        "eval.oracle.copies": (2, NOTHING),
+    },
+    "tracking=mlflow": {
+        "tracking.uri": ("http://127.0.0.1:5000", NOTHING),
+        "tracking.root": ("elsewhere", NOTHING),
+        "tracking.experiment": ("other", NOTHING),
+        "tracking.flush_seconds": (1, NOTHING),
+    },
+    "tracking=silent": {},
+}

@@ -9,7 +9,7 @@ import pytest
 
 from segprune.errors import ConfigError
 from segprune.launcher import ProcessLauncher, _in_short
-from segprune.status import is_dead
+from segprune.status import GROUPS, is_dead
 from tests import mini_app
 from tests.mini_app import run, start, status, wait_for
 
@@ -40,7 +40,7 @@ def test_every_job_ends_by_itself_and_its_status_says_how(app: Path) -> None:
             "killed by signal 6 (Aborted): terminate called after throwing an instance of 'std::bad_alloc'",
         ),
     ]
-    asked = {"dataset": "a", "model": "a", "pruner": "a", "budget": "a", "ratio": 0.5, "seed": 0}
+    asked = dict.fromkeys(GROUPS, "a") | {"ratio": 0.5, "seed": 0}
     assert all(status(app, number)["asked"] == asked for number in range(6))
     assert "6 jobs, 3 at a time" in out
     assert "#0 act=done: started" in out

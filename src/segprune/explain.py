@@ -23,30 +23,23 @@ def explain(error: ValidationError, prefix: str, known: Sequence[str], given: Ma
     """
     rules: dict[str, list[str]] = {}
     for problem in error.errors():
-        if problem["type"] == "missing" and isinstance(
-            problem["loc"][-1], int
-        ):  # of a list that is too short
-            problem |= {
-                "type": "too_short",
-                "loc": problem["loc"][:-1],
-                "msg": "input should have more values",
-            }
-        *above, name = _place(problem["loc"], given, is_missing=problem["type"] == "missing")
+        loc, kind, rule = problem["loc"], problem["type"], problem["msg"]
+        if kind == "missing" and isinstance(loc[-1], int):
+            loc, kind, rule = loc[:-1], "too short", "input should have more values"
+        *above, name = _place(loc, given, is_missing=kind == "missing")
         where = "".join(f"{part}." for part in (prefix.rstrip("."), *above) if part)
-        if problem["type"] == "extra_forbidden":
+        if kind == "extra_forbidden":
             beside = known if not above else [key for key in _inside(given, above) if key != name]
             close = difflib.get_close_matches(name, beside, n=1)
-            hint = f" Did you mean {where}{close[0]}?" if close else ""
-            rules[f"{where}{name} is not a key"] = [f"there are {', '.join(beside)}.{hint}"]
-        elif problem["type"] == "missing":
-            rules[f"{where}{name} is missing"] = [f"give {where}{name}=... on the command line."]
+            hint = f". Did you mean {where}{close[0]}?" if close else "."
+            rules[f"{where}{name} is not a key;"] = [f"there are {', '.join(beside)}{hint}"]
+        elif kind == "missing":
+            rules[f"{where}{name} is missing;"] = [f"give {where}{name}=... on the command line."]
         else:
-            rule = TYPES.sub("", problem["msg"][0].lower() + problem["msg"][1:]).replace("tuple", "list")
-            rules.setdefault(f"{where}{name} is {spelled(_inside(given, [*above, name]))}", []).append(rule)
-    return "\n".join(
-        f"{what}; {how[0]}" if what.endswith(("a key", "missing")) else f"{what}: {', or '.join(how)}."
-        for what, how in rules.items()
-    )
+            rule = TYPES.sub("", rule[0].lower() + rule[1:]).replace("tuple", "list")
+            what = f"{where}{name} is {spelled(_inside(given, [*above, name]))}:"
+            rules[what] = [*[f"{other.rstrip('.')}, or" for other in rules.get(what, [])], f"{rule}."]
+    return "\n".join(" ".join([what, *how]) for what, how in rules.items())
 
 
 def switches_for_numbers(given: Any, taken: Any, key: str) -> Iterator[str]:
@@ -60,7 +53,7 @@ def switches_for_numbers(given: Any, taken: Any, key: str) -> Iterator[str]:
     if isinstance(given, bool) and not isinstance(taken, bool):
         yield f"{key} is {spelled(given)}: input should be a number."
     elif isinstance(given, Mapping) and isinstance(taken, Mapping):
-        for name in given.keys() & taken.keys():
+        for name in [name for name in given if name in taken]:
             yield from switches_for_numbers(given[name], taken[name], f"{key}.{name}")
     elif isinstance(given, list) and isinstance(taken, list | tuple):
         for place, (one, other) in enumerate(zip(given, taken, strict=True)):

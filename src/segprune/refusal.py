@@ -10,6 +10,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+_BELOW_HYDRA = sys.stdlib_module_names | {"omegaconf", "antlr4", "yaml"}
 ALL_KEYS = "See all keys with: python run.py --cfg job"
 
 
@@ -93,7 +94,8 @@ def _one_line(error: BaseException) -> str:
 
 
 def _is_of_hydra(error: BaseException) -> bool:
-    """Whether Hydra met the error by itself, not in anything of this program that it called."""
+    """Whether Hydra met the error by itself, not in anything of this program, or of its user, that it called."""
     names = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
     rooms = [name.partition(".")[0] for name in names]
-    return next((room == "hydra" for room in reversed(rooms) if room in ("hydra", "segprune")), False)
+    inner = rooms[::-1].index("hydra") if "hydra" in rooms else None
+    return inner is not None and _BELOW_HYDRA.issuperset(rooms[len(rooms) - inner :])

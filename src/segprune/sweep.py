@@ -172,7 +172,7 @@ class _Sweep:
 
     def _report(self) -> None:
         """Write the report beside the jobs and track it; the sweep is what it is without one."""
-        from segprune.report.write import write_report
+        from segprune.report.write import NOTE, write_report
 
         try:
             page, *others = write_report(self.folder, self.overrides, self.folder)
@@ -181,6 +181,7 @@ class _Sweep:
             return
         for path in (page, *others):
             self.tracker.file(path, "figures" if path.parent != self.folder else "")
+        self.tracker.note((self.folder / NOTE).read_text(encoding="utf-8"))
         log.info("report: %s", page)
 
     def _jobs(self) -> list[dict[str, Any]]:

@@ -3,6 +3,8 @@ import math
 from dataclasses import fields, replace
 from typing import Any
 
+import pytest
+
 from segprune.report.evaluation_report import evaluation_report
 from segprune.report.row import Row
 from tests.report.test_row import CUT, DENSE
@@ -35,6 +37,21 @@ def test_every_field_of_the_rows_is_in_the_report_but_the_name_of_the_run() -> N
     assert (made["baseline"]["fingerprint"], made["candidate"]["fingerprint"]) == ("ab12", "cd34")
     assert made["setting"]["images"] == 7
     assert made["cut"]["ratio_reached"] == 0.2984375
+
+
+def test_scores_are_also_there_under_the_names_that_scripts_of_the_field_use() -> None:
+    made = report(DENSE, CUT, TUNED)
+    assert made["candidate"]["mIoU"] == pytest.approx(0.502)
+    for name, metric in (("Pixel_Accuracy", "pixel_accuracy"), ("Mean_Accuracy", "mean_accuracy")):
+        assert made["baseline"][name] == made["baseline"]["metrics"][f"{metric}_percent"] / 100
+    assert made["baseline"]["Frequency_Weighted_IoU"] == DENSE.fw_iou_percent / 100
+    assert (made["miou_retention"], made["pixel_accuracy_retention"]) == (
+        TUNED.miou_retention,
+        TUNED.pixel_accuracy_retention,
+    )
+    assert made["speedup_latency"] == made["speedup_fps"] == TUNED.speedup
+    assert made["channel_prune_ratio"] == pytest.approx(1 - TUNED.channels_kept)
+    assert report(DENSE)["channel_prune_ratio"] is None
 
 
 def test_changes_are_in_points_and_null_where_one_side_is() -> None:

@@ -7,11 +7,18 @@ from typing import Any
 from segprune.measure.cost import MACS_RULE
 from segprune.report.row import CUT_FIELDS, Row, Value, to_record
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised when a key is added, removed or changes its meaning."""
 
 _SETTING = ("dataset", "split", "model", "seed", "size_h_px", "size_w_px", "classes_scored", "device")
 _NOT_METRICS = {"schema_version", "run", "stage", "fingerprint", *_SETTING, *CUT_FIELDS, "ratio_asked"}
+_USUAL = {
+    "mIoU": "miou_percent",
+    "Pixel_Accuracy": "pixel_accuracy_percent",
+    "Mean_Accuracy": "mean_accuracy_percent",
+    "Frequency_Weighted_IoU": "fw_iou_percent",
+}
+"""Names that evaluation scripts of the field give to these scores, as bare fractions."""
 _CHANGES = ("miou", "pixel_accuracy", "mean_accuracy", "fw_iou", "boundary_iou", "small_object_recall")
 
 
@@ -43,7 +50,11 @@ def evaluation_report(
         - ``schema_version``: of this object.
         - ``setting``: on what was evaluated.
         - ``cut``: pruner, budget, scope, ratio asked and reached; ``null`` if the candidate was not cut.
-        - ``baseline``, ``candidate``: stage, fingerprint and ``metrics``; no candidate for a single network.
+        - ``baseline``, ``candidate``: stage, fingerprint, ``metrics``, and ``mIoU``, ``Pixel_Accuracy``,
+          ``Mean_Accuracy``, ``Frequency_Weighted_IoU`` as fractions; no candidate for a single network.
+        - ``miou_retention``, ``pixel_accuracy_retention``, ``speedup_latency``, ``speedup_fps``,
+          ``channel_prune_ratio``, ``realisation_efficiency``: of the candidate, fractions and factors of the
+          baseline; the gain in frames per second is that in latency, timed in turns.
         - ``change``: candidate less baseline, in percent points.
         - ``reconstruction``: outputs against the baseline's, ``before_finetune`` and ``after_finetune``.
         - ``classes``: IoU and boundary IoU of each class in percent, and the change in points.
@@ -59,6 +70,7 @@ def evaluation_report(
         "cut": _cut(candidate),
         "baseline": _network(baseline),
         "candidate": _network(candidate) if candidate else None,
+        **_gains(candidate),
         "change": _changes(baseline, candidate) if candidate else None,
         "reconstruction": _reconstruction(rows),
         "classes": [
@@ -87,8 +99,22 @@ def _cut(candidate: Row | None) -> dict[str, Value] | None:
 
 
 def _network(row: Row) -> dict[str, Any]:
-    metrics = {name: value for name, value in to_record(row).items() if name not in _NOT_METRICS}
-    return {"stage": row.stage, "fingerprint": row.fingerprint, "metrics": metrics}
+    metrics: dict[str, Any] = {
+        name: value for name, value in to_record(row).items() if name not in _NOT_METRICS
+    }
+    usual = {name: metrics[metric] / 100 for name, metric in _USUAL.items()}
+    return {"stage": row.stage, "fingerprint": row.fingerprint, **usual, "metrics": metrics}
+
+
+def _gains(candidate: Row | None) -> dict[str, float | None]:
+    return {
+        "miou_retention": candidate and candidate.miou_retention,
+        "pixel_accuracy_retention": candidate and candidate.pixel_accuracy_retention,
+        "speedup_latency": candidate and candidate.speedup,
+        "speedup_fps": candidate and candidate.speedup,
+        "channel_prune_ratio": candidate and 1 - candidate.channels_kept,
+        "realisation_efficiency": candidate and candidate.realisation_efficiency,
+    }
 
 
 def _changes(baseline: Row, candidate: Row) -> dict[str, float | None]:

@@ -116,7 +116,7 @@ def _missing(
     if len(standings) < 2:
         reasons.append("there are not two methods at this budget to compare")
     if absent := [control for control in CONTROLS if control not in pruners]:
-        reasons.append(f"the control {' and '.join(absent)} is missing")
+        reasons.append(f"the control {' and the control '.join(absent)} is missing")
     finetuned = {seed for control in controls if control.protocol == "dense" for seed in control.seeds}
     if any(set(standing.seeds) - finetuned for standing in standings):
         reasons.append("the dense network finetuned by the same schedule is missing")

@@ -19,6 +19,14 @@ _USUAL = {
     "Frequency_Weighted_IoU": "fw_iou_percent",
 }
 """Names that evaluation scripts of the field give to these scores, as bare fractions."""
+_GAINS = (
+    "miou_retention",
+    "pixel_accuracy_retention",
+    "speedup_latency",
+    "speedup_fps",
+    "channel_prune_ratio",
+    "realisation_efficiency",
+)
 _CHANGES = ("miou", "pixel_accuracy", "mean_accuracy", "fw_iou", "boundary_iou", "small_object_recall")
 
 
@@ -107,14 +115,17 @@ def _network(row: Row) -> dict[str, Any]:
 
 
 def _gains(candidate: Row | None) -> dict[str, float | None]:
-    return {
-        "miou_retention": candidate and candidate.miou_retention,
-        "pixel_accuracy_retention": candidate and candidate.pixel_accuracy_retention,
-        "speedup_latency": candidate and candidate.speedup,
-        "speedup_fps": candidate and candidate.speedup,
-        "channel_prune_ratio": candidate and 1 - candidate.channels_kept,
-        "realisation_efficiency": candidate and candidate.realisation_efficiency,
-    }
+    if candidate is None:
+        return dict.fromkeys(_GAINS)
+    gains = (
+        candidate.miou_retention,
+        candidate.pixel_accuracy_retention,
+        candidate.speedup,
+        candidate.speedup,
+        1 - candidate.channels_kept,
+        candidate.realisation_efficiency,
+    )
+    return dict(zip(_GAINS, gains, strict=True))
 
 
 def _changes(baseline: Row, candidate: Row) -> dict[str, float | None]:

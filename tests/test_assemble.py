@@ -7,6 +7,7 @@ from omegaconf import OmegaConf
 from segprune.assemble import checked, hardware_of, run_name, stages_of
 from segprune.compose import Job, Settings, settings_of
 from segprune.errors import ConfigError
+from segprune.stage.contract import identity, source_digest
 from segprune.stage.eval import Eval
 from segprune.stage.fit import Fit
 from segprune.stage.prune import Prune
@@ -35,6 +36,20 @@ def test_runs_are_named_after_what_makes_them_differ() -> None:
 def test_a_control_is_named_after_its_protocol() -> None:
     job = replace(JOB, choices={**JOB.choices, "protocol": "scratch_e"})
     assert run_name(settings("protocol=scratch_e"), job) == "taylor-r0.3-scratch_e-s0"
+
+
+def test_sources_are_read_once_and_before_work_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    source_digest.cache_clear()
+    cfg = composed("hydra.runtime.output_dir=somewhere", "tracking=silent")
+    run = checked(OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]))
+
+    def edited(path: Path) -> bytes:
+        raise AssertionError(f"{path} is read again")
+
+    monkeypatch.setattr(Path, "read_bytes", edited)
+    prune = next(stage for stage in run.stages if isinstance(stage, Prune))
+    for part in (prune.pruner, prune.budget, prune.calibration, *run.stages):
+        assert len(identity(part)["source"][0]) == 64
 
 
 def test_a_protocol_for_sweeps_is_refused_in_a_single_run() -> None:

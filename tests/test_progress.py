@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.test_fit import equal, run
 from tests.tiny import tiny_schedule
@@ -53,3 +54,16 @@ def test_what_torch_cannot_read_starts_again_though_its_checksum_is_right(
     again, _ = run(tmp_path / "foreign")
     assert equal(whole, again)
     assert "is damaged" in caplog.text
+
+
+def test_memory_that_is_short_while_it_is_read_is_no_damage(
+    tmp_path: Path, progress: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes.")
+
+    (tmp_path / "progress.pt").write_bytes(progress)
+    monkeypatch.setattr(torch, "load", full)
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        run(tmp_path)
+    assert (tmp_path / "progress.pt").read_bytes() == progress

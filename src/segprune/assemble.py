@@ -14,7 +14,7 @@ from segprune.dataset.contract import SegData
 from segprune.errors import CheckpointError, ConfigError
 from segprune.model.contract import SegmentationNet
 from segprune.seed import seeded
-from segprune.stage.contract import Stage, source_digest
+from segprune.stage.contract import Stage, read_sources, source_digest
 from segprune.stage.eval import RowFacts
 from segprune.stage.fit import Fit
 from segprune.stage.prune import Prune
@@ -61,12 +61,14 @@ def checked(cfg: DictConfig) -> Run:
     settings, values = settings_of(cfg)
     _refuse_foreign_checkpoint(settings)
     name = run_name(settings, job)
+    stages = stages_of(settings, job, name)
+    read_sources(stages)
     return Run(
         name=name,
         job=job,
         settings=settings,
         values=values,
-        stages=stages_of(settings, job, name),
+        stages=stages,
         build=network_builder(settings),
         model_source=source_digest(target(settings.model, "model", settings.extensions)),
         load_data=component(settings.dataset, "dataset", extensions=settings.extensions),

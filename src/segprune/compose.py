@@ -237,7 +237,7 @@ def target(node: Node, key: str, extensions: Sequence[str]) -> Callable[..., Any
         inspect.signature(found)
     except (TypeError, ValueError) as error:
         raise ConfigError(
-            f"{key}._target_ is {path!r}, which is not callable with named arguments"
+            f"{key}._target_ is {path!r}, which is not callable with named arguments; name a class or function."
         ) from error
     return typing.cast(Callable[..., Any], found)
 

@@ -19,6 +19,7 @@ from segprune.measure.miou import scores
 from segprune.measure.quality import evaluate
 from segprune.model.contract import SegmentationNet
 from segprune.seed import seeded
+from segprune.shortage import shortage
 from segprune.step import Epoch, Hardware, Step, Training
 
 log = logging.getLogger(__name__)
@@ -97,6 +98,8 @@ class _Progress:
                 raise ValueError("its checksum is wrong")
             saved: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
         except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+            if shortage(error, lambda _: None):  # the memory is at fault, not the file
+                raise
             log.warning(
                 "%s is damaged (%s); this training starts again", self.path, str(error).split("\n")[0]
             )

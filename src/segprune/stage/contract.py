@@ -1,9 +1,10 @@
 """What a stage is given and what it hands on."""
 
+import functools
 import hashlib
 import inspect
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -92,9 +93,21 @@ def identity(part: object) -> dict[str, Any]:
     return {"class": name, "source": sources, **asdict(part)}
 
 
+@functools.cache
 def source_digest(thing: type | Callable[..., Any]) -> str:
-    """SHA-256 of the source file that defines a class or function: its results change when its code does."""
+    """SHA-256 of the source file that defines a class or function: its results change when its code does.
+
+    Read once, since a file that is edited later is not what this process runs.
+    """
     return hashlib.sha256(Path(inspect.getfile(thing)).read_bytes()).hexdigest()
+
+
+def read_sources(stages: Sequence[Stage]) -> None:
+    """Read the source files that the stages' fingerprints hold now, while they are what was imported."""
+    for stage in stages:
+        for part in (stage, *vars(stage).values()):
+            if is_dataclass(part) and not isinstance(part, type):
+                identity(part)
 
 
 def write_state(

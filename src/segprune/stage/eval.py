@@ -31,6 +31,7 @@ from segprune.store import fingerprint
 
 __all__ = ["Eval", "RowFacts"]
 ROWS, PER_CLASS, OVERLAY = "rows.json", "per_class.csv", "predictions.png"
+SOURCES = [source_digest(part) for part in (footprints, rows_of, evaluation_report)]
 REPORT, IMAGE_COUNTS = "evaluation_report.json", "image_counts.safetensors"
 ORACLE_CHANNELS = "oracle.csv"
 
@@ -81,7 +82,7 @@ class Eval:
             "data": ctx.data.identity.report,
             "eval": measured,
             "versions": [QUALITY_VERSION, SCHEMA_VERSION],
-            "sources": [source_digest(part) for part in (footprints, rows_of, evaluation_report)],
+            "sources": SOURCES,
             "machine": _machine(ctx.hardware.device),
             "trail": [state.fingerprint for state in trail],
             **({"oracle": self.oracle.inputs()} if self.oracle.samples else {}),

@@ -26,6 +26,7 @@ def answered(status):
     [
         MlflowException("changed", codes.INVALID_PARAMETER_VALUE),
         MlflowException("deleted", codes.RESOURCE_DOES_NOT_EXIST),
+        MlflowException("A string literal cannot contain NUL (0x00) characters.", codes.BAD_REQUEST),
         answered(413),
         FileNotFoundError("gone"),
     ],
@@ -39,6 +40,8 @@ def test_what_will_fail_again_is_a_refusal(error):
     [
         MlflowException("out", codes.TEMPORARILY_UNAVAILABLE),
         MlflowException("log in", codes.UNAUTHENTICATED),
+        MlflowException("cannot execute INSERT in a read-only transaction", codes.BAD_REQUEST),
+        MlflowException("permission denied for table metrics", codes.BAD_REQUEST),
         ConnectionRefusedError("out"),
         OSError("disk full"),
         answered(401),

@@ -1,7 +1,10 @@
 import signal
 import sqlite3
+import ssl
 import threading
 import time
+import urllib.error
+import urllib.request
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -122,6 +125,14 @@ def test_a_server_that_is_not_there_is_found_out_quickly(uri):
     with pytest.raises(TrackingError, match=r"no MLflow server answers at http://.*make ui.*tracking=silent"):
         open_client(uri)
     assert time.monotonic() - started < 3
+
+
+def test_whom_to_trust_is_left_to_mlflow_which_has_settings_for_it(monkeypatch):
+    def distrusted(*_, **__):
+        raise urllib.error.URLError(ssl.SSLCertVerificationError("self-signed certificate"))
+
+    monkeypatch.setattr(urllib.request, "urlopen", distrusted)
+    assert open_client(f"https://127.0.0.1:{free_port()}") is not None
 
 
 @pytest.mark.parametrize("answering", [(401, b"log in"), (200, b"OK")], indirect=True)

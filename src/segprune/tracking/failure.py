@@ -12,6 +12,8 @@ _REFUSALS = frozenset(
 )
 # 4xx answers that wait for somebody: a log-in, a permission, time, a slower pace.
 _PASSING = frozenset({401, 403, 408, 429})
+# MLflow answers BAD_REQUEST to these states of PostgreSQL, which its administrator ends.
+_OF_THE_DATABASE = ("read-only transaction", "permission denied for")
 
 
 class UnreachableError(TrackingError):
@@ -40,6 +42,8 @@ def opening_failures() -> tuple[type[Exception], ...]:
 
 def is_refusal(error: Exception) -> bool:
     """Whether sending the same again would fail again."""
+    if any(state in str(error) for state in _OF_THE_DATABASE):
+        return False
     if getattr(error, "error_code", None) in _REFUSALS or isinstance(error, FileNotFoundError):
         return True
     # Artifacts travel by plain HTTP: the error then carries the answer instead of a code.

@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import sqlite3
+import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -31,7 +32,7 @@ ENVIRONMENT = {
 # MLflow's own defaults retry for minutes, with a warning each time; the outbox tries again by itself.
 HTTP_ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",  # an upload is answered when the storage behind the server has it
 }
 
 
@@ -115,6 +116,8 @@ def _probe(uri: str) -> None:
     except urllib.error.HTTPError as answer:
         answer.close()
     except (OSError, ValueError, http.client.HTTPException) as error:
+        if isinstance(getattr(error, "reason", None), ssl.SSLError):
+            return  # somebody answers; MLflow has settings of its own for whom to trust
         raise UnreachableError(
             f"no MLflow server answers at {shown(uri)} ({first_line(error)}); {_way_on()}"
         ) from error

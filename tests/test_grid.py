@@ -34,5 +34,6 @@ def test_other_sweepers_choose_their_jobs_while_they_run() -> None:
 
 def test_a_label_leaves_out_what_all_jobs_share() -> None:
     assert labels([["a=1", "b=2"], ["a=1", "b=3"]]) == ["b=2", "b=3"]
+    assert labels([["a=1", "b=2"], ["b=3"]]) == ["b=2", "b=3"]  # controls lack what does not concern them
     assert labels([["a=1", "b=2"]]) == ["a=1 b=2"]
     assert labels([]) == []

@@ -1,5 +1,6 @@
 """The cells of a sweep, composed and checked before the first one runs."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -64,6 +65,10 @@ def cells(config: DictConfig) -> Iterator[GridCell]:
 
 
 def labels(jobs: Sequence[Sequence[str]]) -> list[str]:
-    """What tells each job from the others: its overrides, without those that all of them share."""
-    shared = set.intersection(*map(set, jobs)) if len(jobs) > 1 else set()
-    return [" ".join(override for override in job if override not in shared) for job in jobs]
+    """What tells each job from the others: its overrides of keys that are not the same wherever they are given."""
+    given = {override for job in jobs for override in job}
+    keys = Counter(override.split("=")[0] for override in given)
+    return [
+        " ".join(override for override in job if len(jobs) == 1 or keys[override.split("=")[0]] > 1)
+        for job in jobs
+    ]

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -97,6 +98,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
         text=True,
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored below a background shell
     )
 
 

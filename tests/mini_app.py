@@ -98,8 +98,13 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
         text=True,
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored below a background shell
+        preexec_fn=_heed_interrupts,  # noqa: PLW1509 - no other thread runs here
     )
+
+
+def _heed_interrupts() -> None:
+    """A shell has them ignored in what it starts in the background, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def run(folder: Path, *arguments: str) -> tuple[int, str, str]:

@@ -6,7 +6,7 @@ ratio=[1, | 'ratio=[1,' is no override: no viable alternative
 dataset=folder dataset.root=/a(b) | 'dataset.root=/a(b)' is no override
 dataset=folder dataset.root=[ä] | it has a character that must stand in quotes. Write key=value
 -cn mine | Cannot find primary config 'mine'
-foo=1 | 'foo' is not a key of this configuration. There are ratio, rounds, weights
+foo=1 | 'foo' is not a key of this configuration. There are ratio, phase_epochs, rounds, weights
 raito=0.2 | 'raito' is not a key of this configuration. Did you mean 'ratio'?
 epochs=2 | 'epochs' is not a key of this configuration. Did you mean 'train.epochs'?
 pruner.foo=1 | 'pruner.foo' is not a key of this configuration. There are variant.
@@ -21,7 +21,8 @@ pruner=tayler | Did you mean pruner=taylor?
 pruner=null | the command 'tracking=silent pruner=null' cannot be read: Config group override must be
 model=resnet | model is 'resnet'; it must be one of deeplabv3_resnet101
 experiment=camvid | experiment is 'camvid'; it must be one of camvid_cpu. Did you mean experiment=camvid_cpu?
-train@pruner.phase.schedule=fast pruner=cap | train is 'fast'; it must be one of sgd_poly, short, standard.
+finetune@between=fast rounds=2 | finetune is 'fast'; it must be one of long, none, short, standard.
+phase_epochs=0 pruner=cap | phase_epochs is 0: input should be greater than or equal to 1.
 hydra/launcher=slurm | hydra/launcher is 'slurm'; it must be one of basic, plan, processes
 hydra.mode=fast | hydra.mode: Invalid value 'fast', expected one of [RUN, MULTIRUN]
 hydra/launcher=plan | hydra/launcher=plan shows what a sweep would do; add -m to the command

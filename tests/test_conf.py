@@ -44,7 +44,8 @@ def composed(*overrides: str) -> DictConfig:
 
 def test_every_yaml_is_tried() -> None:
     tried = {CONF / group / f"{name}.yaml" for group, name in [*OPTIONS, *PRESETS]}
-    others = {CONF / "config.yaml", *(CONF / "hydra").rglob("*.yaml")}
+    parts = (CONF / "schedule").glob("*.yaml")  # of other options, which are tried
+    others = {CONF / "config.yaml", *parts, *(CONF / "hydra").rglob("*.yaml")}
     assert set(CONF.rglob("*.yaml")) == tried | others
 
 

@@ -51,7 +51,7 @@ OPTIONS = [f"{group}={path.stem}" for group in GROUPS for path in sorted((CONF /
 PRESETS = [
     f"{path.parent.name}={path.stem}"
     for path in sorted(CONF.glob("*/*.yaml"))
-    if path.parent.name not in GROUPS
+    if path.parent.name not in (*GROUPS, "schedule")
 ]
 USUAL = {
     f"{group}={option}"

@@ -51,7 +51,8 @@ def schedule(at: str, stage: str, **others: object) -> Touches:
 def phase(**others: object) -> Touches:
     """The schedule of a criterion's training phase, whose last epoch always counts."""
     at = "pruner.phase.schedule"
-    return {**schedule(at, "prepare", **others), f"{at}.keep": ("best", REFUSED)}
+    of_phase = {"phase_epochs": (3, "prepare"), f"{at}.keep": ("best", REFUSED)}
+    return {**schedule(at, "prepare", **others), **of_phase}
 
 
 BUDGET: Touches = {
@@ -83,6 +84,7 @@ FILES: Touches = {
 }
 ROOT: Touches = {
     "ratio": (0.4, "prune"),
+    "phase_epochs": (3, NOTHING),  # of criteria that have a phase
     "rounds": (2, "prune"),
     "weights": ("retrained", "prune"),
     "stretch": (True, "finetune"),

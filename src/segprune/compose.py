@@ -58,6 +58,7 @@ class Settings(BaseModel):
     tracking: Node
     calibration: Node
     ratio: Annotated[float, BeforeValidator(_rounded), Field(ge=0, lt=1)] | None
+    phase_epochs: Annotated[int, Field(ge=1)]
     rounds: Annotated[int, Field(ge=1)]
     between: Node
     weights: Literal["inherited", "retrained"]

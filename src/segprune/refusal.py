@@ -59,14 +59,16 @@ def _no_such_option(error: MissingConfigException) -> str:
 
 
 def _no_such_key(cause: ConfigAttributeError | ConfigKeyError) -> str:
-    """What to type instead of an unknown key: the closest one beside it, else anywhere; else those beside it."""
+    """What to type instead of an unknown key: its name elsewhere, else the closest beside it, else all there."""
     wrong, place = str(cause.full_key), cause.parent_node
     above, _, name = wrong.rpartition(".")
     beside = _names(place)
-    close = [f"{above}.{key}".lstrip(".") for key in difflib.get_close_matches(name, beside, n=1)]
-    if not close and isinstance(place, DictConfig):
-        everywhere = list(_dotted(OmegaConf.to_container(place._get_root(), resolve=False)))
+    close: list[str] = []
+    if isinstance(place, DictConfig):
+        everywhere = _dotted(OmegaConf.to_container(place._get_root(), resolve=False))
         close = [key for key in everywhere if key.endswith(f".{name}")][:1]
+    if not close:
+        close = [f"{above}.{key}".lstrip(".") for key in difflib.get_close_matches(name, beside, n=1)]
     hint = f"Did you mean '{close[0]}'?" if close else f"There are {', '.join(beside)}. {ALL_KEYS}"
     return f"'{wrong}' is not a key of this configuration. {hint}"
 

@@ -21,7 +21,7 @@ def test_the_command_says_what_was_typed_and_goes_to_places_of_its_own() -> None
         *(
             "experiment=camvid_cpu",
             "sweep=grid",
-            "train@pruner.phase.schedule=standard",
+            "finetune@between=standard",
             "+pruner.fault=none",
         ),
         *(
@@ -33,7 +33,7 @@ def test_the_command_says_what_was_typed_and_goes_to_places_of_its_own() -> None
         *("paths.outputs=/x", "threads=1", "device=auto", "workers=4", "ratio=0.4"),
     ]
     assert command_of({**MADE, "overrides": typed}, Path("/new place")) == [
-        *("run.py", "experiment=camvid_cpu", "train@pruner.phase.schedule=standard", "+pruner.fault=none"),
+        *("run.py", "experiment=camvid_cpu", "finetune@between=standard", "+pruner.fault=none"),
         *("ratio=0.4", "device=cpu", "threads=2"),
         *('store.root="/new place/store"', 'hydra.run.dir="/new place/run"'),
     ]

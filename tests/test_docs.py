@@ -15,7 +15,10 @@ ROOT = Path(__file__).parent.parent
 CONF = ROOT / "conf"
 README = ROOT / "README.md"
 CARDS = sorted((ROOT / "docs" / "methods").glob("*.md"))
-CRITERIA = sorted(path.stem for path in (CONF / "pruner").glob("*.yaml"))
+CRITERIA = sorted(
+    path.stem for path in (CONF / "pruner").glob("*.yaml") if "_target_" in OmegaConf.load(path)
+)
+"""Options that only change the settings of another one are on its card."""
 SECTIONS = [
     "Formula",
     "What it needs",

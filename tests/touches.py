@@ -201,6 +201,14 @@ CASES: Mapping[str, Touches] = {
     "pruner=l1": {"pruner.normalize": ("mean", "prune")},
     "pruner=l2": {"pruner.normalize": ("mean", "prune")},
     "pruner=sirfp": {
+        "pruner.similarity": ("cosine", "prune"),
+        "pruner.self_term": (False, "prune"),
+        "pruner.normalize": ("alive", "prune"),
+        "pruner.edge_weight": (0.0, "prune"),
+        "pruner.pool": (17, "prune"),
+        "pruner.join": ("mean", "prune"),
+    },
+    "pruner=sirfp_paper": {
         "pruner.similarity": ("l1", "prune"),
         "pruner.self_term": (True, "prune"),
         "pruner.normalize": ("none", "prune"),

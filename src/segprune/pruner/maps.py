@@ -100,12 +100,13 @@ def summed_edges(maps: Tensor) -> Tensor:
 
     Zero padding gives even a constant map a frame of edges, as in the official code of SIRFP.
     """
-    across = maps.new_tensor([[-0.5, 0.0, 0.5], [-1.0, 0.0, 1.0], [-0.5, 0.0, 0.5]])
-    kernel = torch.stack([across, across.T])[:, None]  # (2, 1, 3, 3)
-    count, channels, height, width = maps.shape
-    slopes = F.conv2d(maps.reshape(-1, 1, height, width), kernel, padding=1)  # (N * C, 2, H, W)
-    magnitude: Tensor = torch.linalg.vector_norm(slopes, dim=1).flatten(1)  # (N * C, H * W)
-    return torch.std(magnitude, dim=1, correction=0).view(count, channels).sum(0)
+    padded = F.pad(maps, (1, 1, 1, 1))
+    # the kernel is [1/2, 1, 1/2] across [-1, 0, 1]; sums of shifted maps are many times faster than convolving each
+    right, down = padded[..., 2:] - padded[..., :-2], padded[..., 2:, :] - padded[..., :-2, :]
+    across = right[..., 1:-1, :] + (right[..., :-2, :] + right[..., 2:, :]) / 2
+    along = down[..., 1:-1] + (down[..., :-2] + down[..., 2:]) / 2
+    magnitude = torch.hypot(across, along).flatten(2)  # (N, C, H * W)
+    return torch.std(magnitude, dim=2, correction=0).sum(0)
 
 
 def _add(

@@ -37,9 +37,10 @@ class Sirfp:
         join: In a group with several norms: ``mean`` of their similarities, then one removal; or one removal
             for each and the ``max`` of the scores, so that a channel stays that one layer wants to keep.
 
-    Source: SIRFP, arXiv:2412.12672: the greedy removal of its Algorithm 1, and the options of its official code.
-        Cosine, ``alive`` and ``mean`` are choices made here, not the paper's. Differs from the code: eval mode and
-        a plain mean over calibration images instead of a moving average during training; zero channels go first
+    Source: SIRFP, arXiv:2412.12672: its official code (``l1``, self term, ``none``, edges, ``max``), or the greedy
+        removal of its Algorithm 1 alone, for which cosine, ``alive`` and ``mean`` are choices made here. Differs
+        from the code: a ranking per group instead of one over the backbone and one over the rest; eval mode and a
+        plain mean over calibration images instead of a moving average during training; zero channels go first
         (there they look unique and stay); ``edge_weight`` holds for all layers (there 0.4 in the backbone, 0
         elsewhere).
     """

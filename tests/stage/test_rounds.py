@@ -7,6 +7,7 @@ from segprune.graph.trace import trace
 from segprune.measure.cost import cost
 from segprune.model.contract import SegmentationNet
 from segprune.stage.rounds import Rounds, renumbered, spread
+from segprune.stage.scoring import Scored
 from tests.pruner.surgery import traced, whole
 from tests.toys import TOYS, Residual, toy
 
@@ -15,7 +16,11 @@ def rounds(count: int, *, of: str = "channels", scope: str = "local", seed: int 
     """Scores drawn anew in every round, so that rounds have something to decide."""
     generator = torch.Generator().manual_seed(seed)
     return Rounds(
-        score=lambda net, groups: {g.name: torch.rand(g.size, generator=generator).double() for g in groups},
+        score=lambda net, groups, number: Scored(
+            scores={g.name: torch.rand(g.size, generator=generator).double() for g in groups},
+            seconds=number,
+            peak_mb=10 / number,
+        ),
         scope=scope,
         budget=Budget(of=of, scope="paper", floor=0.1, round_to=1, tolerance=0.2),
         ratio=0.5,
@@ -83,3 +88,8 @@ def test_the_network_is_left_as_it_was() -> None:
     rounds(2)(net, (32, 32))
     for a, b in zip(net.state_dict().values(), toy(Residual).state_dict().values(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_time_is_that_of_all_rounds_and_memory_that_of_the_greediest() -> None:
+    result = rounds(3)(toy(Residual), (32, 32))
+    assert (result.scoring_s, result.scoring_peak_mb) == (6, 10)

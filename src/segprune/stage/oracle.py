@@ -22,7 +22,8 @@ from segprune.measure.oracle import Loss, Removal, joint_loss_change, loss_chang
 from segprune.pruner.contract import Scope
 from segprune.seed import derive
 from segprune.stage.contract import Context, NetState, Trail, identity, source_digest
-from segprune.stage.prune import PLAN, SCORES
+from segprune.stage.prune import PLAN
+from segprune.stage.scoring import SCORES
 from segprune.store import fingerprint
 
 if TYPE_CHECKING:

@@ -15,23 +15,24 @@ from torch import Tensor
 from segprune.budget.budget import Budget
 from segprune.budget.simulate import CostSimulator
 from segprune.budget.threshold import Threshold
-from segprune.errors import BudgetError, ConfigError
+from segprune.errors import ConfigError
 from segprune.graph.cut import cut
-from segprune.graph.group import ChannelGroup, PrunePlan, Scores
+from segprune.graph.group import ChannelGroup, PrunePlan
 from segprune.graph.trace import trace
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Calibration, Pruner, TrainedPruner
 from segprune.schedule.schedule import Schedule
-from segprune.seed import seeded
 from segprune.stage.calibration import CalibrationSet, buffers_of, reestimate_batchnorm
 from segprune.stage.contract import Context, NetState, Trail, identity, note_source, read_state, write_state
 from segprune.stage.fit import Fit
 from segprune.stage.prepare import Preparation
 from segprune.stage.rounds import Cut, Rounds
+from segprune.stage.scoring import SCORES, Scored, score, score_once
+from segprune.stage.scoring import WORD as SCORE
 from segprune.store import fingerprint
 
 log = logging.getLogger(__name__)
-PLAN, SCORES, RAW = "plan.json", "scores.safetensors", "raw_buffers.safetensors"
+PLAN, RAW = "plan.json", "raw_buffers.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +140,7 @@ class Prune:
             ratio=self.ratio,
         )
 
-    def _inputs(self, ctx: Context, before: NetState) -> dict[str, Any]:
+    def _score_inputs(self, ctx: Context, before: NetState) -> dict[str, Any]:
         return {
             "data": ctx.data.identity.calibration,
             "size_hw": ctx.data.size_hw,
@@ -147,13 +148,18 @@ class Prune:
             "device": ctx.hardware.device.type,
             "from": before.fingerprint,
             "pruner": identity(self.pruner),
+            "calibration": identity(self.calibration),
+            "aux_weight": self.aux_weight,
+        }
+
+    def _inputs(self, ctx: Context, before: NetState) -> dict[str, Any]:
+        return {
+            **self._score_inputs(ctx, before),
             "budget": identity(self.budget),
             "ratio": self.ratio,
             "rounds": self.rounds,
             "between": identity(self.between) if self._trains_between else None,
             "weights": self.weights,
-            "calibration": identity(self.calibration),
-            "aux_weight": self.aux_weight,
         }
 
     def _make(
@@ -161,7 +167,7 @@ class Prune:
     ) -> None:
         calibration = replace(self.calibration.calibration(ctx, self.aux_weight), learned=learned)
         rounds = Rounds(
-            score=lambda net, groups: self._scores(ctx, net, groups, calibration),
+            score=lambda net, groups, number: self._scored(ctx, before, net, groups, calibration, number),
             scope=self.pruner.scope,
             budget=self.budget,
             ratio=self.ratio,
@@ -193,19 +199,20 @@ class Prune:
         fit = Fit(word=f"between_{number}", makes="between", schedule=self.between)
         return fit(ctx, (state,))[-1].net
 
-    def _scores(
-        self, ctx: Context, net: SegmentationNet, groups: Sequence[ChannelGroup], calibration: Calibration
-    ) -> Scores:
-        with seeded(ctx.seed, "pruner"):
-            scores = self.pruner(net, groups, calibration)
-        for group in groups:
-            score = scores.get(group.name)
-            if score is None or score.shape != (group.size,) or not torch.isfinite(score).all():
-                raise BudgetError(
-                    f"pruner {self.pruner.name!r} gives no finite score for each of the {group.size} channels of "
-                    f"{group.name!r}; a budget needs one score per channel of every group."
-                )
-        return scores
+    def _scored(
+        self,
+        ctx: Context,
+        before: NetState,
+        net: SegmentationNet,
+        groups: Sequence[ChannelGroup],
+        calibration: Calibration,
+        number: int,
+    ) -> Scored:
+        """The first round scores the network that all budgets start from."""
+        if number > 1:
+            return score(self.pruner, ctx, net, groups, calibration)
+        key = fingerprint(SCORE, self._score_inputs(ctx, before))
+        return score_once(key, self.pruner, ctx, net, groups, calibration)
 
 
 def _initial(ctx: Context, plans: Sequence[PrunePlan]) -> SegmentationNet:

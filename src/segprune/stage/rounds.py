@@ -1,6 +1,5 @@
 """Score, plan, cut, prove; once, or in rounds with training in between."""
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -14,9 +13,9 @@ from segprune.errors import CutError
 from segprune.graph.cut import cut, mask_error
 from segprune.graph.group import ChannelGroup, PrunePlan, Scores
 from segprune.graph.trace import trace
-from segprune.measure.memory import peak_memory
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Scope
+from segprune.stage.scoring import Scored
 
 LARGEST_MASK_ERROR = 1e-8
 """A right cut is at 1e-15, a wrong channel index at 1e-2 or more."""
@@ -30,7 +29,7 @@ class Rounds:
     change which channels go, never how many.
 
     Attributes:
-        score: Network and its groups -> scores; called once per round.
+        score: Network, its groups, number of the round from 1 -> scores.
         scope: Where the criterion's paper ranks.
         budget: What the ratio is a fraction of, and its guards.
         ratio: Fraction to remove after the last round.
@@ -39,7 +38,7 @@ class Rounds:
             score in the next round.
     """
 
-    score: Callable[[SegmentationNet, Sequence[ChannelGroup]], Scores]
+    score: Callable[[SegmentationNet, Sequence[ChannelGroup], int], Scored]
     scope: Scope
     budget: Budget | Threshold
     ratio: float | None
@@ -64,11 +63,9 @@ class Rounds:
         net, seconds, memory, worst = source, 0.0, 0.0, 0.0
         for number in range(1, self.count + 1):
             here = trace(net) if number > 1 else groups
-            with peak_memory(next(net.parameters()).device) as peak:
-                started = time.perf_counter()
-                scores = spread(self.score(net, here), groups, gone)
-                seconds += time.perf_counter() - started
-            memory = max(memory, peak.mb)
+            scored = self.score(net, here, number)
+            scores = spread(scored.scores, groups, gone)
+            seconds, memory = seconds + scored.seconds, max(memory, scored.peak_mb)
             reached = self.budget(
                 groups,
                 scores,

@@ -111,7 +111,7 @@ def stored_bytes(gap: Gap, past: Sequence[Past]) -> Estimate | None:
     """By the results of all jobs that are in the store from that point on; None where there are none."""
     return _estimate(
         [
-            float(sum(sizes))
+            float(sum(size for size in sizes if size is not None))
             for job in past
             if (position := gap.position(job.stages)) is not None
             and None not in (sizes := job.sizes[position:])

@@ -161,7 +161,9 @@ def image_difference(
     changes = np.concatenate(drawn)
     low, high = np.quantile(changes, [(1 - level) / 2, (1 + level) / 2])
     per_seed = _changes(sums.sum(axis=0))
-    seeds = _t_interval(per_seed, level) if len(per_seed) > 1 else (None, None)
+    seeds: tuple[float, float] | tuple[None, None] = (
+        _t_interval(per_seed, level) if len(per_seed) > 1 else (None, None)
+    )
     return Difference(
         points=float(per_seed.mean()),
         low=float(low),

@@ -12,8 +12,8 @@ ORDER = [
     "errors", "shortage", "refusal", "stop", "seed", "durable", "status", "pool", "board", "dataset",
     "model", "schedule", "loss", "measure", "step", "fit", "graph", "pruner", "budget", "admission",
     "checkpoint", "manifest", "store", "tracking", "report", "stage", "chain", "explain", "compose",
-    "plugin", "controls", "assemble", "start", "describe", "reproduce", "app", "grid", "plan", "handover",
-    "launcher", "sweep", "cli", "bench", "inventory", "storage",
+    "plugin", "controls", "assemble", "start", "describe", "reproduce", "app", "grid", "estimate", "plan",
+    "handover", "launcher", "sweep", "cli", "bench", "inventory", "storage",
 ]  # fmt: skip
 DOORS = {
     "torch_pruning": {"graph"},

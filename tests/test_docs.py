@@ -122,7 +122,7 @@ def test_the_tests_that_a_card_names_exist(card: Path) -> None:
     assert missing == []
 
 
-@pytest.mark.parametrize("page", [README, *CARDS], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [README, *(ROOT / "docs").glob("*.md"), *CARDS], ids=lambda page: page.stem)
 def test_links_lead_to_files(page: Path) -> None:
     targets = [link for link in LINK.findall(page.read_text(encoding="utf-8")) if "://" not in link]
     assert [link for link in targets if not (page.parent / link).exists()] == []

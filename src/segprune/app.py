@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 def run_job(cfg: DictConfig, parent_run_id: str | None, on_open: Callable[[str], None]) -> dict[str, Any]:
-    """Run one chain and return its summary: name, seconds, whether all was reused, store entries and rows.
+    """Run one chain and return its summary: name, seconds, whether all was reused, store entries, new ones, rows.
 
     Args:
         cfg: The composed configuration.
@@ -70,6 +70,7 @@ def run_job(cfg: DictConfig, parent_run_id: str | None, on_open: Callable[[str],
         "was_reused": not store.computed,
         "store": str(store.root),
         "entries": list(store.used),
+        "computed": list(store.computed),
         "rows": records,
     }
 

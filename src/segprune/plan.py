@@ -1,29 +1,42 @@
 """``hydra/launcher=plan``: what a sweep would do, without doing any of it."""
 
 import json
-import statistics
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from segprune import status
 from segprune.assemble import hardware_of
 from segprune.dataset.contract import SegData
 from segprune.errors import ConfigError, SegpruneError
+from segprune.estimate import NOTHING, Estimate, Gap, Kind, past_jobs, seconds, stored_bytes
 from segprune.grid import GridCell, cells, is_known, labels
 from segprune.start import context_of, refuse_unfit, refuse_unreachable, start_of_trail
 from segprune.store import Entry, Store
 from segprune.tracking.silent import SilentRun
 
-Kind = tuple[str, str]
-"""Dataset and model: what a job's time depends on most."""
 REUSED, FAILS = "all reused", "would fail: "
 LEGEND = (
-    "in the store: up to the first stage that has to be made; those after it were not looked for, nor was eval. "
-    "time: median of earlier jobs of the same dataset and model that computed something; -: next to none."
+    "in the store: up to the first stage that has to be made; those after it were not looked for, nor was eval.\n"
+    "time: median of earlier jobs of the same dataset and model that began at the same stage, whatever their "
+    "schedules; at most: of jobs that made more. In all, from the quickest to the slowest of each.\n"
+    "disk: what stays in the store, as the results of such jobs do. -: next to none, eval left out."
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """What the store has of a job.
+
+    Attributes:
+        text: In words.
+        gap: From where on it has to make results; None if it makes none.
+    """
+
+    text: str
+    gap: Gap | None
 
 
 def plan(config: DictConfig) -> str:
@@ -42,13 +55,22 @@ def plan(config: DictConfig) -> str:
         )
     jobs = list(cells(config))
     states = list(_states(jobs))
-    seconds = _seconds(Path(str(config.paths.outputs)) / "sweeps")
-    times = [_time(state, seconds.get(_kind(job))) for job, state in zip(jobs, states, strict=True)]
-    named = zip(labels([job.overrides for job in jobs]), states, times, strict=True)
-    lines = [(f"#{number}", name, state, _spelled(time)) for number, (name, state, time) in enumerate(named)]
-    total = None if None in times else sum(time for time in times if time is not None)
-    end = f"In all: {_spelled(total)}, one job after another. Nothing was run."
-    return "\n".join([*_aligned([("job", "overrides", "in the store", "time"), *lines]), LEGEND, end])
+    past = past_jobs(Path(str(config.paths.outputs)) / "sweeps")
+    likes = [past.get(_kind(job), ()) for job in jobs]
+    gaps = [state.gap for state in states]
+    times = [seconds(gap, like) if gap else NOTHING for gap, like in zip(gaps, likes, strict=True)]
+    sizes = [stored_bytes(gap, like) if gap else NOTHING for gap, like in zip(gaps, likes, strict=True)]
+    named = zip(labels([job.overrides for job in jobs]), states, times, sizes, strict=True)
+    lines = [
+        (f"#{number}", name, state.text, _spelled(time, _time), _spelled(size, _bytes))
+        for number, (name, state, time, size) in enumerate(named)
+    ]
+    free = shutil.disk_usage(_existing(jobs[0].run.settings.store.root)).free
+    end = (
+        f"In all: {_total(times, _time)}, one job after another; {_total(sizes, _bytes)} of disk, where "
+        f"{_bytes(free)} are free. Nothing was run."
+    )
+    return "\n".join([*_aligned([("job", "overrides", "in the store", "time", "disk"), *lines]), LEGEND, end])
 
 
 class _NotMadeError(Exception):
@@ -67,7 +89,7 @@ class _Look(Store):
         return Entry(folder, was_reused=True)
 
 
-def _states(jobs: Iterable[GridCell]) -> Iterator[str]:
+def _states(jobs: Iterable[GridCell]) -> Iterator[State]:
     """What the store has of each job, found by running its stages up to the first that would make something."""
     data: dict[str, SegData] = {}
     makers: dict[str, int] = {}
@@ -84,12 +106,13 @@ def _states(jobs: Iterable[GridCell]) -> Iterator[str]:
         except _NotMadeError as missing:
             entry = str(missing)
             maker = makers.setdefault(entry, number) if settings.store.reuse else number
-            word = entry.partition("/")[0]
-            yield ", ".join([*found, f"{word} new" if maker == number else f"{word} shared with #{maker}"])
+            word, is_shared = entry.partition("/")[0], maker != number
+            last = f"{word} shared with #{maker}" if is_shared else f"{word} new"
+            yield State(text=", ".join([*found, last]), gap=Gap(stage=word, is_shared=is_shared))
         except SegpruneError as error:
-            yield FAILS + str(error).partition("\n")[0]
+            yield State(text=FAILS + str(error).partition("\n")[0], gap=None)
         else:
-            yield REUSED
+            yield State(text=REUSED, gap=None)
 
 
 def _looked_at(job: GridCell, data: SegData, store: Store) -> Iterator[str]:
@@ -114,29 +137,37 @@ def _kind(job: GridCell) -> Kind:
     return job.run.job.choices["dataset"], job.run.job.choices["model"]
 
 
-def _seconds(sweeps: Path) -> Mapping[Kind, Sequence[float]]:
-    """How long the finished jobs of earlier sweeps took, those that found everything left out."""
-    seconds: dict[Kind, list[float]] = defaultdict(list)
-    for path in sweeps.rglob(status.STATUS):
-        job = status.read(path.parent)
-        if job["status"] == "done" and job.get("was_reused") is False:
-            seconds[job["asked"]["dataset"], job["asked"]["model"]].append(job["seconds"])
-    return seconds
+def _total(estimates: Sequence[Estimate | None], spelled: Callable[[float], str]) -> str:
+    """The sum, with its range where the jobs it is judged by differ."""
+    if None in estimates:
+        return "unknown time" if spelled is _time else "unknown use"
+    total = sum((estimate for estimate in estimates if estimate is not None), NOTHING)
+    if not total.high:
+        return "next to nothing"
+    low, high = spelled(total.low), spelled(total.high)
+    spread = "" if low == high or total.is_bound else f" ({low} to {high})"
+    return _spelled(total, spelled) + spread
 
 
-def _time(state: str, earlier: Sequence[float] | None) -> float | None:
-    """A guess in seconds; None: unknown."""
-    if state == REUSED or state.startswith(FAILS):
-        return 0.0
-    return statistics.median(earlier) if earlier else None
-
-
-def _spelled(seconds: float | None) -> str:
-    if seconds is None:
+def _spelled(estimate: Estimate | None, spelled: Callable[[float], str]) -> str:
+    if estimate is None:
         return "unknown"
-    if not seconds:
+    if not estimate.high:
         return "-"
-    return f"about {seconds:.0f} s" if seconds < 100 else f"about {seconds / 60:.0f} min"
+    return f"at most {spelled(estimate.high)}" if estimate.is_bound else f"about {spelled(estimate.middle)}"
+
+
+def _time(value: float) -> str:
+    return f"{value:.0f} s" if value < 100 else f"{value / 60:.0f} min"
+
+
+def _bytes(value: float) -> str:
+    return f"{value / 1e6:.1f} MB" if value < 1e9 else f"{value / 1e9:.1f} GB"
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there."""
+    return next(place for place in (folder, *folder.absolute().parents) if place.exists())
 
 
 def _aligned(lines: Sequence[tuple[str, ...]]) -> list[str]:

@@ -39,6 +39,11 @@ def test_bars_stack_to_all_channels_of_the_layer() -> None:
     assert bottom > top  # the first layer is above
 
 
+def test_channels_are_counted_in_whole_numbers() -> None:
+    for ax in (layer_figure(LAYERS).axes[0].xaxis, score_figure(SCORES, "global").axes[0].yaxis):
+        assert [tick for tick in ax.get_majorticklocs() if tick % 1] == []
+
+
 def test_many_long_layer_names_do_not_cover_each_other() -> None:
     names = [f"backbone.layer{n}.22.downsample.0.conv" for n in range(60)]
     boxes(layer_figure(pd.DataFrame({"layer": names, "channels": 2048, "kept": 1024, "removed": 1024})))

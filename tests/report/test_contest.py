@@ -4,7 +4,16 @@ from segprune.report.contest import Contest, Standing, gap, spread
 from segprune.report.statistics import Difference
 
 BEHIND = Difference(
-    points=1.25, low=0.5, high=2.0, level=0.975, over="images", n=100, per_seed=(1.0, 1.5), share_positive=1.0
+    points=1.25,
+    low=0.5,
+    high=2.0,
+    level=0.975,
+    over="images",
+    n=100,
+    per_seed=(1.0, 1.5),
+    seeds_low=-5.11,
+    seeds_high=7.61,
+    share_positive=1.0,
 )
 FIRST = Standing(method="taylor", seeds=(0, 1), values={"mean": 50.0, "sd": 0.5}, is_equal=True, behind=None)
 SECOND = replace(FIRST, method="l1", behind=BEHIND)
@@ -25,8 +34,8 @@ CONTEST = Contest(
 def test_a_winner_is_named_with_its_lead_and_uncertainty() -> None:
     assert CONTEST.headline == (
         "At 30 % of MACs removed, streets, unet, taylor keeps the most mIoU of the 2 methods that finished: "
-        "50.00 ± 0.50 % (sd of 2 seeds), 1.25 points (97.5 % interval 0.50 to 2.00 over 100 report images) ahead "
-        "of l1."
+        "50.00 ± 0.50 % (sd of 2 seeds), 1.25 points (97.5 % interval 0.50 to 2.00 over 100 report images, "
+        "-5.11 to 7.61 over 2 seeds) ahead of l1."
     )
 
 
@@ -46,5 +55,11 @@ def test_one_seed_has_no_spread() -> None:
 
 
 def test_an_interval_over_seeds_says_so_and_none_is_unknown() -> None:
-    assert gap(replace(SECOND, behind=replace(BEHIND, over="seeds", n=3))).endswith("over 3 seeds)")
+    assert gap(replace(SECOND, behind=replace(BEHIND, over="seeds", n=2))) == (
+        "1.25 points (97.5 % interval -5.11 to 7.61 over 2 seeds)"
+    )
+    one = replace(BEHIND, per_seed=(1.25,), seeds_low=None, seeds_high=None)
+    assert gap(replace(SECOND, behind=one)) == (
+        "1.25 points (97.5 % interval 0.50 to 2.00 over 100 report images)"
+    )
     assert gap(FIRST) == "unknown"

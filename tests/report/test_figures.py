@@ -102,6 +102,12 @@ def test_no_label_covers_another_or_leaves_the_picture(figure: Figure) -> None:
     boxes(figure)
 
 
+def test_costs_of_a_small_network_have_few_numbers_since_they_are_long() -> None:
+    table = costs().assign(gmacs=[0.0242, 0.0126, 0.0065, 0.0112], mparams=[0.0171, 0.0084, 0.0043, 0.0044])
+    for ax in cost_figure(table, WHERE).axes:
+        assert sum(ax.viewLim.containsx(tick) for tick in ax.get_xticks()) <= 6
+
+
 def test_costs_are_labelled_with_their_units() -> None:
     figure = cost_figure(costs(latency=math.nan), WHERE)
     assert [ax.get_xlabel() for ax in figure.axes] == [

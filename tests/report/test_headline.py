@@ -16,6 +16,7 @@ def test_the_last_network_is_shown_in_percent_and_in_units_with_the_cut_and_the_
     assert (shown["eval/boundary_iou"], shown["eval/small_object_recall"]) == (31.5, 62.5)
     assert (shown["eval/logit_mse"], shown["prune/logit_mse"]) == (0.0001235, 0.25)  # four digits
     assert (shown["eval/latency_ms"], shown["eval/latency_ms_p95"]) == (12.5, 13.0)
+    assert shown["eval/latency_ms_iqr"] == 0.5
     assert (shown["eval/frames_per_s"], shown["eval/mpixels_per_s"]) == (80.0, 0.98)
     assert (shown["eval/file_size_mb"], shown["eval/peak_memory_mb"]) == (1.9512, 4.5)
     assert (shown["eval/speedup"], shown["eval/realisation_efficiency"]) == (1.5, 0.9)

@@ -84,7 +84,7 @@ def test_the_headline_names_the_winner_with_its_uncertainty(whole: Reader) -> No
         in whole.text
     )
     assert "(97.5 % interval" in whole.text
-    assert "over 2 report images) ahead of l1." in whole.text
+    assert "over 2 seeds) ahead of l1." in whole.text
 
 
 def test_the_dense_network_is_there_to_compare_with(whole: Reader) -> None:
@@ -110,9 +110,10 @@ def test_what_reproduces_the_sweep_is_told(whole: Reader) -> None:
 
 
 def test_asked_and_reached_stand_side_by_side(whole: Reader) -> None:
-    (line,) = re.findall(r"taylor 0 1 45\.00 0\.00 45\.00 to 45\.00 [-. \d]*", whole.text)
+    (line,) = re.findall(r"taylor 0 1 45\.00 0\.00 45\.0 to 45\.0 [-. \d]*", whole.text)
     # no distance to itself; asked, reached; MACs and params kept; GMACs, Mparams; mIoU kept; ms, speed-up
     assert line.split()[8:] == [
+        "-",
         "-",
         "-",
         "30.0",
@@ -146,7 +147,7 @@ def test_one_command_for_all_budgets_is_shown_once() -> None:
 
 def test_what_one_seed_does_not_tell_is_a_dash() -> None:
     found = page(sweep([cell(0, "taylor", 45.0)]))
-    assert "taylor 0 45.00 - - - - 30.0" in found.text
+    assert "taylor 0 45.00 - - - - - 30.0" in found.text
 
 
 def test_controls_stand_below_the_methods_with_their_distance(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import torch
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
+from segprune.report.difference import COLOURS
 from segprune.report.overlay import overlay
 
 PALETTE = ((10, 20, 30), (200, 100, 0), (0, 255, 0))
@@ -30,7 +31,19 @@ def pictures(figure: Figure) -> list[np.ndarray]:
 
 def test_each_image_has_a_line_and_each_network_a_column() -> None:
     figure = figure_of_two()
-    assert [axes.get_title() for axes in figure.axes] == ["image", "truth", "dense", "pruned", "", "", "", ""]
+    titles = ["image", "truth", "dense", "pruned", "difference to dense"]
+    assert [axes.get_title() for axes in figure.axes] == [*titles, *[""] * 5]
+
+
+def test_the_difference_is_that_of_the_last_network_to_the_first() -> None:
+    # the label's first line is 0, 1, 2, void; dense says 0 everywhere, pruned 2
+    found = pictures(figure_of_two())[4][0].tolist()
+    assert found == [
+        list(COLOURS["lost"]),
+        list(COLOURS["another mistake"]),
+        list(COLOURS["gained"]),
+        [0, 0, 0],
+    ]
 
 
 def test_classes_have_their_palette_colours_and_void_is_black() -> None:
@@ -48,8 +61,9 @@ def test_images_are_drawn_as_they_are_and_clipped_to_their_range() -> None:
 
 def test_the_legend_names_every_class_and_void_in_its_colour() -> None:
     (legend,) = figure_of_two().legends
-    assert [text.get_text() for text in legend.get_texts()] == [*CLASSES, "void"]
-    for patch, colour in zip(legend.get_patches(), [*PALETTE, (0, 0, 0)], strict=True):
+    changes = [f"difference: {name}" for name in COLOURS]
+    assert [text.get_text() for text in legend.get_texts()] == [*CLASSES, "void", *changes]
+    for patch, colour in zip(legend.get_patches(), [*PALETTE, (0, 0, 0), *COLOURS.values()], strict=True):
         assert np.allclose(to_rgb(patch.get_facecolor()), np.array(colour) / 255)
 
 

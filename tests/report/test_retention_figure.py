@@ -21,7 +21,11 @@ def retention(*methods: str) -> pd.DataFrame:
             "seed": seed,
             "stage": stage,
         }
-        | {"removed_percent": 100 * ratio, "kept_percent": 90 - 50 * ratio + seed}
+        | {
+            "removed_percent": 100 * ratio,
+            "macs_removed_percent": 120 * ratio,
+            "kept_percent": 90 - 50 * ratio + seed,
+        }
         for method, ratio, seed, stage in itertools.product(
             methods, (0.3, 0.5), (0, 2), ("pruned", "finetuned")
         )
@@ -49,6 +53,16 @@ def test_retention_shows_means_and_spread_at_what_was_reached() -> None:
     assert high.get_ydata().tolist() == pytest.approx([76 + 2**0.5, 66 + 2**0.5])
     assert pruned.get_xlabel() == "MACs removed, reached (%)"
     assert "streets test, 96x128 px" in pruned.get_ylabel()
+
+
+def test_other_budgets_are_also_shown_by_the_macs_that_went_with_them() -> None:
+    figure = retention_figure(retention("l1"), WHERE, "channels")
+    *_, by_channels, by_macs = figure.axes
+    assert by_channels.get_xlabel() == "channels removed, reached (%)"
+    assert (by_macs.get_title(), by_macs.get_xlabel()) == ("finetuned, by MACs", "MACs removed, reached (%)")
+    line, same = (ax.containers[0].lines[0] for ax in (by_macs, by_channels))
+    assert line.get_xdata().tolist() == pytest.approx([36.0, 60.0])
+    assert line.get_ydata().tolist() == same.get_ydata().tolist()
 
 
 def details(*methods: str, small: float = 20.0) -> pd.DataFrame:

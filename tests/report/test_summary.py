@@ -36,7 +36,7 @@ def test_jobs_are_counted_by_what_became_of_them() -> None:
         for key in ("schema_version", "total", "completed", "reused", "failed", "success_rate")
     }
     assert counted == {
-        "schema_version": 2,
+        "schema_version": 3,
         "total": 4,
         "completed": 2,
         "reused": 1,

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from segprune.report.style import KEPT, REMOVED, empty, legend_below, plain
@@ -31,6 +31,7 @@ def layer_figure(table: pd.DataFrame) -> Figure:
     ax.set_ylim(len(table) - 0.4, -0.6)
     ax.set_xlim(0, 1.14 * widest)
     ax.set_xlabel("channels (kept/all)")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     legend_below(figure, [ax])
     return figure
 
@@ -71,6 +72,7 @@ def score_figure(table: pd.DataFrame, scope: str) -> Figure:
     )
     ax.axvline(line, color="black", linestyle="--", linewidth=1, label="cut")
     ax.set_ylabel("channels")
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     legend_below(figure, [ax])
     return figure
 

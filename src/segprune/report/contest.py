@@ -84,12 +84,13 @@ def spread(standing: Standing) -> str:
 
 
 def gap(standing: Standing) -> str:
-    """How far a method is behind the best one, with its interval."""
+    """How far a method is behind the best one, with its intervals."""
     found = standing.behind
     if found is None:
         return "unknown"
-    what = "report images" if found.over == "images" else "seeds"
-    return (
-        f"{found.points:.2f} points ({100 * found.level:.4g} % interval {found.low:.2f} to {found.high:.2f} over "
-        f"{found.n} {what})"
+    intervals = [f"{found.low:.2f} to {found.high:.2f} over {found.n} report images"] * (
+        found.over == "images"
     )
+    if found.seeds_low is not None:
+        intervals.append(f"{found.seeds_low:.2f} to {found.seeds_high:.2f} over {len(found.per_seed)} seeds")
+    return f"{found.points:.2f} points ({100 * found.level:.4g} % interval {', '.join(intervals)})"

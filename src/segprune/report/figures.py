@@ -31,6 +31,7 @@ def cost_figure(table: pd.DataFrame, where: Where) -> Figure:
     for ax, (column, label) in zip(panels, _COSTS.items(), strict=True):
         measured = table.dropna(subset=[column, "miou_percent"])
         ax.set_xlabel(label)
+        ax.xaxis.set_major_locator(MaxNLocator(5))  # small networks have long numbers
         if measured.empty:
             empty(ax, "not measured")
             continue

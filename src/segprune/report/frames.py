@@ -21,12 +21,13 @@ def retention(data: SweepData, setting: str, option: str) -> pd.DataFrame:
 
     Returns:
         ``method``, ``pruner``, ``option``, ``ratio_asked``, ``seed``, ``stage``, ``removed_percent`` of the budget,
-        ``kept_percent`` of the dense network's mIoU.
+        ``macs_removed_percent``, ``kept_percent`` of the dense network's mIoU.
     """
     rows = data.rows[(data.rows["setting"] == setting) & (data.rows["option"] == option)]
     rows = rows[rows["stage"].isin(["pruned", "finetuned"])]
     return rows[[*_CUT, "stage"]].assign(
         removed_percent=100 * rows["ratio_reached"].astype(float),
+        macs_removed_percent=100 * (1 - rows["macs_kept"].astype(float)),
         kept_percent=100 * rows["miou_retention"].astype(float),
     )
 

@@ -52,6 +52,7 @@ def _cost(row: Row) -> dict[str, float | None]:
         "file_size_mb": row.file_size_bytes / 1e6,
         "peak_memory_mb": row.peak_memory_mb,
         "latency_ms": row.latency_ms_median,
+        "latency_ms_iqr": row.latency_ms_iqr,
         "latency_ms_p95": row.latency_ms_p95,
         "frames_per_s": row.frames_per_s,
         "mpixels_per_s": None if row.pixels_per_s is None else row.pixels_per_s / 1e6,

@@ -8,6 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from torch import Tensor
 
+from segprune.report.difference import COLOURS, difference
+
 _VOID = (0, 0, 0)
 _PANEL_INCHES = 3.2
 
@@ -21,7 +23,7 @@ def overlay(
     ignore_index: int,
     classes: Sequence[str],
 ) -> Figure:
-    """One line per image: the image, its label, and one prediction per network, with a legend.
+    """One line per image: the image, its label, one prediction per network, and the last one's changes.
 
     The figure belongs to no global state; save it with ``figure.savefig(path)``.
 
@@ -41,6 +43,11 @@ def overlay(
         title: [_colours(classes_of, palette, ignore_index) for classes_of in values]
         for title, values in predictions.items()
     }
+    if len(predictions) > 1:
+        first, *_, last = predictions.values()
+        columns[f"difference to {next(iter(predictions))}"] = [
+            difference(*found, ignore_index=ignore_index) for found in zip(labels, first, last, strict=True)
+        ]
     aspect = images.shape[-2] / images.shape[-1]
     size = (_PANEL_INCHES * len(columns), _PANEL_INCHES * aspect * len(images) + 1.0)
     figure = Figure(figsize=size, layout="constrained")
@@ -50,7 +57,7 @@ def overlay(
         for line, picture in enumerate(pictures):
             axes[line, column].imshow(picture, interpolation="nearest")
             axes[line, column].set_axis_off()
-    _add_legend(figure, palette, classes)
+    _add_legend(figure, palette, classes, COLOURS if len(predictions) > 1 else {})
     return figure
 
 
@@ -70,8 +77,14 @@ def _colours(
     return picture
 
 
-def _add_legend(figure: Figure, palette: Sequence[tuple[int, int, int]], classes: Sequence[str]) -> None:
-    entries = [*zip(classes, palette, strict=True), ("void", _VOID)]
+def _add_legend(
+    figure: Figure,
+    palette: Sequence[tuple[int, int, int]],
+    classes: Sequence[str],
+    differences: Mapping[str, tuple[int, int, int]],
+) -> None:
+    changes = [(f"difference: {name}", colour) for name, colour in differences.items()]
+    entries = [*zip(classes, palette, strict=True), ("void", _VOID), *changes]
     handles = [
         Patch(facecolor=f"#{bytes(colour).hex()}", edgecolor="grey", label=name) for name, colour in entries
     ]

@@ -20,8 +20,8 @@ def by_seed(cells: Iterable[CellData]) -> BySeed:
 def difference(one: BySeed, other: BySeed, *, level: float = LEVEL) -> Difference | None:
     """How much higher the mIoU of the last networks of ``one`` is than that of ``other``.
 
-    Over the images of the report split where their counts are kept, else over the seeds; None where neither gives
-    an interval.
+    With an interval over the images of the report split where their counts are kept, and with one over the seeds
+    where there are two; None where there is neither.
     """
     seeds = sorted(one.keys() & other.keys())
     ours, theirs = _counts(one, seeds), _counts(other, seeds)

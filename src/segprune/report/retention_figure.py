@@ -1,6 +1,7 @@
 """Figures of what the cut networks keep, against how much was removed."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -15,16 +16,37 @@ _NARROWEST = 5.0
 """Percent points on the axis: methods at one budget are not to look far apart for the last channel's sake."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Panel:
+    """The rows that have a value in the figure's column, over a column of what was removed of a unit."""
+
+    value: str
+    title: str
+    unit: str
+    x: str = "removed_percent"
+
+
 def retention_figure(table: pd.DataFrame, where: Where, unit: str) -> Figure:
     """What is kept of mIoU against what was removed, one line per method; bars are sd over seeds.
+
+    A budget of other units than MACs has a panel more: the last networks by the MACs that went with it.
 
     Args:
         table: See ``frames.retention``.
         where: What was measured on.
         unit: What the reached fraction is a fraction of.
     """
-    titles = {stage: title for stage, title in _STAGES.items() if (table["stage"] == stage).any()}
-    return _panels(table, "stage", titles, unit, f"mIoU kept, % of the dense network's\n({where.data})")
+    panels = [
+        _Panel(value=stage, title=title, unit=unit)
+        for stage, title in _STAGES.items()
+        if (table["stage"] == stage).any()
+    ]
+    if panels and unit != "macs":
+        last = panels[-1]
+        panels.append(
+            _Panel(value=last.value, title=f"{last.title}, by MACs", unit="macs", x="macs_removed_percent")
+        )
+    return _panels(table, "stage", panels, f"mIoU kept, % of the dense network's\n({where.data})")
 
 
 def detail_figure(table: pd.DataFrame, where: Where, unit: str) -> Figure:
@@ -36,26 +58,31 @@ def detail_figure(table: pd.DataFrame, where: Where, unit: str) -> Figure:
         unit: What the reached fraction is a fraction of.
     """
     dense = table.groupby("measure", sort=False)["dense_percent"].mean()
-    titles = {str(name): f"{name}; dense: {value:.1f} %" for name, value in dense.items() if value > 0}
-    return _panels(table, "measure", titles, unit, f"kept, % of the dense network's\n({where.data})")
+    panels = [
+        _Panel(value=str(name), title=f"{name}; dense: {value:.1f} %", unit=unit)
+        for name, value in dense.items()
+        if value > 0
+    ]
+    return _panels(table, "measure", panels, f"kept, % of the dense network's\n({where.data})")
 
 
-def _panels(table: pd.DataFrame, column: str, titles: Mapping[str, str], unit: str, label: str) -> Figure:
-    """A panel with a title for each of these values of a column."""
-    count = max(1, len(titles))
+def _panels(table: pd.DataFrame, column: str, panels: Sequence[_Panel], label: str) -> Figure:
+    """The panels side by side."""
+    count = max(1, len(panels))
     figure = Figure(figsize=(4.2 * count + 0.6, 4.0), layout="constrained")
-    panels = figure.subplots(1, count, squeeze=False, sharey=True)[0]
+    axes = figure.subplots(1, count, squeeze=False, sharey=True)[0]
     by = ["method", "ratio_asked", column]
-    x = table.groupby(by, dropna=False)["removed_percent"].mean()
-    means = over_seeds(table, "kept_percent", by=by).set_index(by).join(x).reset_index()
-    for ax, (value, title) in zip(panels, titles.items(), strict=False):
-        _draw(ax, means[means[column] == value], means["method"])
-        ax.set_title(title, fontsize=10)
-        ax.set_xlabel(f"{plain(UNITS.get(unit, unit))} removed, reached (%)")
-    panels[0].set_ylabel(label)
-    if not titles:
-        empty(panels[0], "no cut network was evaluated")
-    legend_below(figure, panels)
+    means = over_seeds(table, "kept_percent", by=by).set_index(by)
+    for ax, panel in zip(axes, panels, strict=False):
+        x = table.groupby(by, dropna=False)[panel.x].mean().rename("removed_percent")
+        found = means.join(x).reset_index()
+        _draw(ax, found[found[column] == panel.value], found["method"])
+        ax.set_title(panel.title, fontsize=10)
+        ax.set_xlabel(f"{plain(UNITS.get(panel.unit, panel.unit))} removed, reached (%)")
+    axes[0].set_ylabel(label)
+    if not panels:
+        empty(axes[0], "no cut network was evaluated")
+    legend_below(figure, axes)
     return figure
 
 

@@ -9,7 +9,7 @@ from segprune.report.collect import CellData, SweepData
 from segprune.report.contest import Contest, Standing
 from segprune.report.row import to_record
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised when a key is added, removed or changes its meaning."""
 _SAME = (
     "ratio_reached",

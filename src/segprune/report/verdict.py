@@ -129,14 +129,14 @@ def _missing(
 
 
 def _doubts(standings: Sequence[Standing]) -> list[str]:
-    """Which methods the best one cannot be told from."""
+    """Which methods the best one cannot be told from, with the distance of the nearest."""
     best, *others = standings
-    close = [
-        f"{other.method}, {gap(other)} behind"
-        for other in others
-        if other.behind is None or not other.behind.is_clear
-    ]
-    return [f"{best.method} cannot be told from {' and '.join(close)}"] if close else []
+    close = [other for other in others if other.behind is None or not other.behind.is_clear]
+    if not close:
+        return []
+    nearest, *further = close
+    nor = f", nor from {', '.join(other.method for other in further)}" if further else ""
+    return [f"{best.method} cannot be told from {nearest.method}, {gap(nearest)} behind{nor}"]
 
 
 def _notes(standings: Sequence[Standing], cells: Sequence[CellData]) -> list[str]:

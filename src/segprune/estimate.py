@@ -1,0 +1,138 @@
+"""What a job may take, judged by what earlier jobs of the same dataset and model took from the same point on."""
+
+import statistics
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from segprune import status
+
+Kind = tuple[str, str]
+"""Dataset and model: what time and disk depend on most."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gap:
+    """From where on a job has to make results.
+
+    Attributes:
+        stage: The first stage whose result is not there.
+        is_shared: Whether another job makes that one before, so that only what follows it is to be made.
+    """
+
+    stage: str
+    is_shared: bool
+
+    def position(self, stages: Sequence[str]) -> int | None:
+        """The index of the first result to be made among those of a job; None if it has no such stage."""
+        if self.stage not in stages:
+            return None
+        return stages.index(self.stage) + stages.count(self.stage) * self.is_shared
+
+
+@dataclass(frozen=True, kw_only=True)
+class Past:
+    """A finished job.
+
+    Attributes:
+        seconds: How long it took.
+        stages: Those of its results, in the order in which it asked for them.
+        sizes: Bytes of these results in the store; None for one that is not there any more.
+        begin: Index of the first result that it made, not found; their number if it made none; None if not known.
+    """
+
+    seconds: float
+    stages: tuple[str, ...]
+    sizes: tuple[int | None, ...]
+    begin: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What earlier jobs let expect.
+
+    Attributes:
+        low: The least of them.
+        middle: Their median.
+        high: The most of them.
+        is_bound: Whether they all made more than is to be made now, so that it will be less.
+    """
+
+    low: float
+    middle: float
+    high: float
+    is_bound: bool = False
+
+    def __add__(self, other: "Estimate") -> "Estimate":
+        return Estimate(
+            low=self.low + other.low,
+            middle=self.middle + other.middle,
+            high=self.high + other.high,
+            is_bound=self.is_bound or other.is_bound,
+        )
+
+
+NOTHING = Estimate(low=0.0, middle=0.0, high=0.0)
+
+
+def past_jobs(sweeps: Path) -> Mapping[Kind, Sequence[Past]]:
+    """The finished jobs of earlier sweeps."""
+    found: dict[Kind, list[Past]] = defaultdict(list)
+    size = cache(_size)
+    for path in sorted(sweeps.rglob(status.STATUS)):
+        job = status.read(path.parent)
+        if job.get("status") == "done" and "entries" in job:
+            names = list(job["entries"])
+            found[job["asked"]["dataset"], job["asked"]["model"]].append(
+                Past(
+                    seconds=job["seconds"],
+                    stages=tuple(name.partition("/")[0] for name in names),
+                    sizes=tuple(size(Path(job["store"]) / name) for name in names),
+                    begin=_begin(job, names),
+                )
+            )
+    return found
+
+
+def seconds(gap: Gap, past: Sequence[Past]) -> Estimate | None:
+    """By the jobs that began at the same point; where there are none, by those that made more; else None."""
+    like, more = list[float](), list[float]()
+    for job in past:
+        position = gap.position(job.stages)
+        if position is not None and job.begin is not None and job.begin <= position:
+            (like if job.begin == position else more).append(job.seconds)
+    return _estimate(like) or _estimate(more, is_bound=True)
+
+
+def stored_bytes(gap: Gap, past: Sequence[Past]) -> Estimate | None:
+    """By the results of all jobs that are in the store from that point on; None where there are none."""
+    return _estimate(
+        [
+            float(sum(size for size in sizes if size is not None))
+            for job in past
+            if (position := gap.position(job.stages)) is not None
+            and None not in (sizes := job.sizes[position:])
+        ]
+    )
+
+
+def _estimate(values: Sequence[float], *, is_bound: bool = False) -> Estimate | None:
+    if not values:
+        return None
+    return Estimate(low=min(values), middle=statistics.median(values), high=max(values), is_bound=is_bound)
+
+
+def _begin(job: Mapping[str, Any], names: Sequence[str]) -> int | None:
+    """Index of the first result a job made; None for one of before that was recorded."""
+    if job["was_reused"]:
+        return len(names)
+    made = [names.index(name) for name in job.get("computed", ()) if name in names]
+    return min(made, default=None)
+
+
+def _size(folder: Path) -> int | None:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return sum(path.stat().st_size for path in files) if files else None

@@ -1,0 +1,47 @@
+"""Finds the folder of a sweep by the id of its run in MLflow."""
+
+import re
+from pathlib import Path
+
+from segprune.errors import ConfigError
+from segprune.tracking.failure import failures
+from segprune.tracking.store import open_client, store_error
+
+FOLDER = "sweep.dir"
+
+
+def sweep_folder(which: str, uri: str) -> Path:
+    """The folder of a sweep.
+
+    Args:
+        which: The folder itself, or the id of the sweep's run or of a job of it.
+        uri: Where MLflow tracks.
+
+    Raises:
+        ConfigError: It is neither, or the folder is not on this machine.
+        TrackingError: The tracker cannot be reached, or has no such run.
+    """
+    if Path(which).is_dir():
+        return Path(which)
+    if not re.fullmatch(r"[0-9a-f]{32}", which):
+        raise ConfigError(
+            f"{which} is neither a folder nor the id of an MLflow run. Give outputs/sweeps/<date>/<time>, or the "
+            "32 hex digits that the MLflow UI shows as Run ID."
+        )
+    client = open_client(uri)
+    try:
+        tags = client.get_run(which).data.tags
+        parent = tags.get("mlflow.parentRunId")
+        if parent:
+            tags = client.get_run(parent).data.tags
+    except failures() as error:
+        raise store_error(error, uri) from error
+    if FOLDER not in tags:
+        raise ConfigError(f"the run {which} belongs to no sweep, and a report is of a sweep.")
+    folder = Path(tags[FOLDER])
+    if not folder.is_dir():
+        raise ConfigError(
+            f"the sweep's folder {folder} is not on this machine. Write the report where it is; the one written at "
+            "the sweep's end is among the artifacts of its run, as report.html."
+        )
+    return folder

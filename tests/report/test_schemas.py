@@ -1,0 +1,87 @@
+"""docs/evaluation_report.md names every key of the JSON files, and no other."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from segprune.report import evaluation_report, row, summary
+from segprune.report.verdict import contests
+from segprune.stage.oracle import OracleReport
+from tests.report.sweeps import cell, dense, sweep
+from tests.report.test_evaluation_report import TUNED, report
+from tests.report.test_row import CUT, DENSE
+
+PAGE = Path(__file__).parents[2] / "docs" / "evaluation_report.md"
+WHOLE = ("baseline.metrics", "cells[].entries", "cells[].rows")
+"""What is described as one thing."""
+
+
+def section(title: str) -> str:
+    return PAGE.read_text(encoding="utf-8").split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def documented(title: str) -> set[str]:
+    return set(re.findall(r"^\| `([^`]+)` \|", section(title), re.MULTILINE))
+
+
+def keys(value: Any, name: str = "") -> Iterator[str]:
+    """Dotted names of everything in a JSON object; lists of plain values are one thing."""
+    if name in WHOLE:
+        yield name
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from keys(inner, f"{name}.{key}" if name else key)
+    elif isinstance(value, list) and value and isinstance(value[0], dict):
+        for inner in value:
+            yield from keys(inner, f"{name}[]")
+    else:
+        yield name
+
+
+def test_the_evaluation_report_is_documented_key_by_key() -> None:
+    made = report(DENSE, CUT, TUNED)
+    assert made["candidate"].keys() == made["baseline"].keys()
+    assert made["candidate"]["metrics"].keys() == made["baseline"]["metrics"].keys()
+    oracle = {name for name in documented("evaluation_report.json") if name.startswith("oracle.")}
+    found = set(keys({key: value for key, value in made.items() if key != "candidate"}))
+    assert documented("evaluation_report.json") - oracle == found
+
+
+def test_the_oracle_is_documented_key_by_key() -> None:
+    agreement = SimpleNamespace(precision_at_k=0.5, expected_precision=0.5, spearman=0.5)
+    known = {"joint_loss_change": 1.0, "joint_loss_change_random": 1.0, "base_loss": 1.0, "channels": [0]}
+    found = OracleReport.metrics(SimpleNamespace(agreement=agreement, **known))  # type: ignore[arg-type]
+    names = {name for name in documented("evaluation_report.json") if name.startswith("oracle.")}
+    assert names == {f"oracle.{name}" for name in found}
+
+
+def test_the_summary_is_documented_key_by_key() -> None:
+    jobs = [
+        cell(10 * n + seed, name, 40.0 + n, seed=seed)
+        for n, name in enumerate(("l1", "l2"))
+        for seed in (0, 1)
+    ]
+    data = sweep([*jobs, *(dense(90 + seed, 50.0, seed=seed) for seed in (0, 1)), cell(99, "fgp", None)])
+    found = set(keys(summary.summary(data, contests(data))))
+    # null for the best, where the others have an object
+    found -= {"contests[].standings[].behind"}
+    assert {
+        name.replace("overrides[]", "overrides") for name in documented("benchmark_summary.json")
+    } == found
+
+
+def test_rows_are_documented_field_by_field() -> None:
+    assert documented("Rows") == {field.name for field in fields(row.Row)} | {"schema_version"}
+
+
+def test_the_versions_are_those_of_the_code() -> None:
+    versions = {
+        "evaluation_report.json": evaluation_report.SCHEMA_VERSION,
+        "benchmark_summary.json": summary.SCHEMA_VERSION,
+        "Rows": row.SCHEMA_VERSION,
+    }
+    for title, version in versions.items():
+        assert section(title).strip().startswith(f"`schema_version` {version}.")

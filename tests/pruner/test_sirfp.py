@@ -136,6 +136,22 @@ def test_a_pooled_branch_is_compared_over_the_images():
     assert -scores.min().item() == pytest.approx(degree.max().item() / 3, rel=1e-4)
 
 
+def test_a_pooled_branch_does_not_speak_where_another_layer_has_maps():
+    class Pooled(SegmentationNet):
+        """The second norm sees the mean of the map: 1/2, 1/2 and 0."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = (nn.BatchNorm2d(3, eps=0.0) for _ in range(2))
+
+        def forward(self, image: Tensor) -> Tensor:
+            return self.first(image) + self.second(image.mean((2, 3), keepdim=True))
+
+    # as the first norm alone says; and one image is enough
+    scores = PAPER(Pooled().eval(), [whole(3, "first", "second")], calibration_of(P, P, Q))["first"]
+    assert scores.tolist() == pytest.approx([-0.5, 0.0, 0.0])
+
+
 def test_a_channel_at_several_positions_has_the_mean_of_their_similarities():
     # positions 0 and 2 carry channel 1, position 1 channel 0
     matrix = torch.tensor([[1.0, 0.2, 0.4], [0.2, 1.0, 0.6], [0.4, 0.6, 1.0]], dtype=torch.float64)

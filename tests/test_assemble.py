@@ -1,3 +1,4 @@
+import importlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,6 +51,28 @@ def test_sources_are_read_once_and_before_work_starts(monkeypatch: pytest.Monkey
     prune = next(stage for stage in run.stages if isinstance(stage, Prune))
     for part in (prune.pruner, prune.budget, prune.calibration, *run.stages):
         assert len(identity(part)["source"][0]) == 64
+
+
+def test_the_digest_of_a_class_is_of_all_it_imports_from_its_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def digest(name: str, **changes: str) -> str:
+        texts = {
+            "part": "import json\nfrom .tool import half\n\nclass Part: ...\n",
+            "tool": "from . import deep\nhalf = deep.halve\n",
+        }
+        texts |= {"deep": "def halve(x): return x / 2\n", "other": "", "__init__": ""}
+        (tmp_path / name).mkdir()
+        for module, text in {**texts, **changes}.items():
+            (tmp_path / name / f"{module}.py").write_text(text)
+        return source_digest(importlib.import_module(f"{name}.part").Part)
+
+    monkeypatch.syspath_prepend(tmp_path)
+    first = digest("package_1")
+    assert digest("package_2") == first
+    assert digest("package_3", other="x = 1\n") == first
+    assert digest("package_4", deep="def halve(x): return x // 2\n") != first
+    assert digest("package_5", part="class Part: ...\n") != first
 
 
 def test_a_protocol_for_sweeps_is_refused_in_a_single_run() -> None:

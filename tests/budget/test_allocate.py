@@ -83,6 +83,24 @@ def test_a_channel_count_is_met_exactly(is_local: bool) -> None:
         assert channels_left(sizes)(plan) == target
 
 
+def test_the_last_channels_come_from_all_groups_alike() -> None:
+    # 25 of 80: groups of one size all go from 2 to 3 at the same fraction, so 5 channels are left to find
+    sizes = dict.fromkeys("abcdefghij", 8)
+    scores = {name: torch.arange(8.0) for name in sizes}
+    allocation = Allocation(groups_of(**sizes), scores, floor=0.1, round_to=1)
+    plan = reach(allocation, is_local=True, target=55, cost=channels_left(sizes))
+    assert sorted(len(removed) for removed in plan.values()) == [2] * 5 + [3] * 5
+
+
+def test_the_last_channels_come_from_the_widest_group_first() -> None:
+    # 7 of 20: by fractions 1, 4 and 1 up to 3/8, then 2, 5 and 2; one more of 12 is the smallest change
+    sizes = {"a": 4, "b": 12, "c": 4}
+    scores = {name: torch.arange(float(size)) for name, size in sizes.items()}
+    allocation = Allocation(groups_of(**sizes), scores, floor=0.1, round_to=1)
+    plan = reach(allocation, is_local=True, target=13, cost=channels_left(sizes))
+    assert {name: len(removed) for name, removed in plan.items()} == {"a": 1, "b": 5, "c": 1}
+
+
 def test_beyond_the_deepest_cut_the_deepest_is_given() -> None:
     sizes = {"a": 10}
     allocation = Allocation(groups_of(**sizes), {"a": torch.arange(10.0)}, floor=0.5, round_to=1)

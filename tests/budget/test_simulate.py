@@ -71,20 +71,20 @@ def test_expected_cost_of_certain_channels_is_the_cost(kind: type[SegmentationNe
 
 def test_expected_macs_by_hand() -> None:
     # the example of DMCP's chain: 1x1 convolutions 3 -> C1 -> C2 -> 2 on one pixel, E[C1] = 2.21875 of 4 and
-    # E[C2] = 1.875 of 3: 3 * 2.21875 + 2.21875 * 1.875 + 1.875 * 2
+    # E[C2] = 1.875 of 4: 3 * 2.21875 + 2.21875 * 1.875 + 1.875 * 2
     class Chain(SegmentationNet):
         def __init__(self) -> None:
             super().__init__()
-            self.one, self.two, self.head = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 3, 1), nn.Conv2d(3, 2, 1)
+            self.one, self.two, self.head = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 2, 1)
 
         def forward(self, image: Tensor) -> Tensor:
             return self.head(F.relu(self.two(F.relu(self.one(self.normalise(image))))))
 
     net = Chain()
     simulator = CostSimulator(net, trace(net), (1, 1))
-    assert simulator.cost({}, "macs") == 3 * 4 + 4 * 3 + 3 * 2
+    assert simulator.cost({}, "macs") == 3 * 4 + 4 * 4 + 4 * 2 == 36
     one = torch.tensor([1.0, 0.75, 0.375, 0.09375], dtype=torch.float64, requires_grad=True)
-    keep = {"one": one, "two": torch.tensor([1.0, 0.5, 0.375], dtype=torch.float64)}
+    keep = {"one": one, "two": torch.tensor([1.0, 0.5, 0.25, 0.125], dtype=torch.float64)}
     expected = simulator.expected(keep, "macs")
     assert expected.item() == pytest.approx(14.56640625)
     expected.backward()

@@ -6,6 +6,8 @@ from typing import ClassVar, Literal
 import pytest
 import torch
 
+from segprune.budget.budget import Budget
+from segprune.budget.simulate import CostSimulator
 from segprune.graph.group import ChannelGroup
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Calibration, Pruner
@@ -108,6 +110,17 @@ class PrunerBattery:
         assert before.keys() == after.keys()
         assert [key for key in before if not same(before[key], after[key])] == []
         assert torch.equal(torch.get_rng_state(), rng)
+
+    def test_the_count_is_the_one_asked_for_and_more_removed_costs_no_more(self, net, groups, calibration):
+        scores, total = self.build()(net, groups, calibration), sum(group.size for group in groups)
+        simulator = CostSimulator(net, groups, (16, 16))
+        budget = Budget(of="channels", scope="paper", floor=0.0, round_to=1, tolerance=0.1)
+        left = []
+        for ratio in (0.2, 0.4, 0.6):
+            reached = budget(groups, scores, ratio=ratio, paper_scope=self.build().scope, simulator=simulator)
+            assert sum(map(len, reached.plan.values())) == total - round((1 - ratio) * total)
+            left.append(simulator.cost(reached.plan, "macs"))
+        assert left == sorted(left, reverse=True)
 
     def test_no_group_no_score(self, net, calibration):
         assert self.build()(net, [], calibration) == {}

@@ -1,3 +1,4 @@
+import copy
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -6,10 +7,14 @@ import pytest
 import torch
 
 from segprune.budget.simulate import CostSimulator
+from segprune.dataset.contract import Batch
 from segprune.errors import ConfigError
 from segprune.graph.trace import trace
+from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Calibration, Prepared, Target, TrainedPruner
-from segprune.pruner.dmcp import Dmcp, MarkovTraining
+from segprune.pruner.dmcp import Dmcp, MarkovStep, MarkovTraining
+from segprune.pruner.gates import find_gates
+from segprune.pruner.markov import gated, keep_chances
 from segprune.pruner.taylor import Taylor
 from segprune.step import Epoch, Training
 from tests.pruner.battery import PrunerBattery
@@ -142,6 +147,99 @@ def test_every_structure_can_be_gated_and_trained(tmp_path: Path, kind) -> None:
     assert {name: score.shape for name, score in scores.items()} == {
         group.name: (group.size,) for group in trace(net)
     }
+
+
+def step_of(folder: Path, net: SegmentationNet, **changes: object) -> MarkovStep:
+    """A step with channels in the order of their index, in training mode."""
+    of, groups = phase(order="index", **changes), trace(net)
+    simulator = CostSimulator(net, groups, (16, 16))
+    step = MarkovStep(
+        net,
+        Training(
+            data=tiny_data(),
+            schedule=of.schedule,
+            seed=0,
+            hardware=CPU,
+            folder=folder,
+            on_epoch=lambda _: None,
+        ),
+        1,
+        phase=of,
+        groups=groups,
+        ranks={group.name: torch.arange(group.size) for group in groups},
+        target=Target(share=0.5, remaining=lambda keep: simulator.expected_share(keep, unit="macs")),
+    )
+    net.train()
+    return step
+
+
+def first_batch() -> Batch:
+    items = [tiny_data().fit[index] for index in range(4)]
+    return Batch(torch.stack([item.image for item in items]), torch.stack([item.label for item in items]))
+
+
+def test_a_weight_step_is_the_loss_of_the_whole_and_what_the_narrowest_lacks_of_its_logits(
+    tmp_path: Path,
+) -> None:
+    net, batch = tiny_net(), first_batch()
+    step = step_of(tmp_path, net, sampled=0)
+    twin = copy.deepcopy(net)
+    step.backward(batch, 2)
+    whole = twin.all_logits(batch.image)
+    buffers = {name: value.clone() for name, value in twin.named_buffers()}
+    # chunk 0: of 6 channels in 4 chunks the first two, of 4 the first
+    narrow = {"stem.0": torch.tensor([1.0, 1, 0, 0, 0, 0]), "inner.0": torch.tensor([1.0, 0, 0, 0])}
+    with gated(find_gates(twin, trace(twin), batch.image, "gate"), narrow):
+        student = twin.all_logits(batch.image)[0].log_softmax(1)
+    teacher = whole[0].detach().softmax(1)
+    distance = (teacher * (teacher.log() - student)).sum(1).mean()
+    ((step.loss(whole, batch.label) + distance) / 2).backward()
+    expected = dict(twin.named_parameters())
+    for name, parameter in net.named_parameters():
+        torch.testing.assert_close(parameter.grad, expected[name].grad, rtol=1e-4, atol=1e-6)
+    for name, value in net.named_buffers():  # the whole network alone moves the running statistics
+        torch.testing.assert_close(value, buffers[name])
+
+
+@pytest.mark.parametrize("is_scaled", [False, True])
+def test_a_gate_step_follows_the_loss_through_the_gates_and_the_budget(
+    tmp_path: Path, is_scaled: bool
+) -> None:
+    net, batch = tiny_net(), first_batch()
+    step = step_of(tmp_path, net, budget_weight=0.5)
+    step.gate_optimizer = torch.optim.SGD(step.logits.values(), lr=1.0)
+    step.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10, enabled=is_scaled)
+    state = {name: value.clone() for name, value in net.state_dict().items()}
+    logits = {name: value.detach().clone().requires_grad_() for name, value in step.logits.items()}
+    chances = {name: keep_chances(logits[name])[chunk] for name, chunk in step.chunks.items()}
+    twin = copy.deepcopy(net)
+    gates = find_gates(twin, trace(twin), batch.image, "gate")
+    with gated(gates, {name: chance.float() for name, chance in chances.items()}):
+        loss = step.loss(twin.train().all_logits(batch.image), batch.label)
+    # more than the half asked for is expected at first, so that the logarithm is positive
+    total = loss + 0.5 * (step.target.remaining(chances) / 0.5).log()
+    total.backward()
+    step._update_gates(batch)
+    for name, before in logits.items():
+        torch.testing.assert_close(
+            step.logits[name].detach(), (before - before.grad).detach(), rtol=1e-4, atol=1e-6
+        )
+    assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
+    assert all(parameter.grad is None for parameter in net.parameters())
+
+
+def test_sampled_networks_are_uniform_until_the_gates_are_trained(tmp_path: Path) -> None:
+    step = step_of(tmp_path, tiny_net())
+    with torch.no_grad():
+        for logits in step.logits.values():
+            logits.fill_(-100.0)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        early = [step._drawn()["stem.0"] for _ in range(100)]
+        step.trains_gates = True
+        late = [step._drawn()["stem.0"] for _ in range(10)]
+    assert set(early) == {1, 2, 3, 4}
+    assert set(late) == {1}
 
 
 def test_permuted_channels_have_permuted_ranks() -> None:

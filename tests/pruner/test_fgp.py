@@ -132,6 +132,37 @@ def test_logits_are_enlarged_to_the_label():
         assert scores.tolist() == pytest.approx([2.5 / 6.5, 1.0])
 
 
+def test_a_labelled_pixel_asks_the_logits_around_it():
+    # 4 px from 2, corners not aligned: the second pixel is 3/4 of the first logit and 1/4 of the next.
+    # Channel 0: (3/4 * 1 + 1/4 * 2) / 4, channel 1: 2 / 4
+    calibration = calibration_of((0, 0, 0, 0), maps=(RISING, FLAT))
+    label = torch.full((1, 4, 4), IGNORE)
+    label[0, 0, 1] = 0
+    calibration = replace(calibration, batches=[Batch(calibration.batches[0].image, label)])
+    scores = ELEMENTWISE(linear([1.0, 1.0]), [whole(2, "0")], calibration)["0"]
+    assert scores.tolist() == pytest.approx([0.3125 / 0.8125, 1.0])
+
+
+def test_auxiliary_heads_have_no_say():
+    class TwoHeads(SegmentationNet):
+        """The auxiliary head reads the channel that the main one does not."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm2d(2, eps=0.0)
+            self.main, self.aux = conv_of([[1.0, 0.0]]), conv_of([[0.0, 9.0]])
+
+        def forward(self, image: Tensor) -> Tensor:
+            return self.main(self.norm(image))
+
+        def all_logits(self, image: Tensor) -> tuple[Tensor, ...]:
+            x = self.norm(image)
+            return self.main(x), self.aux(x)
+
+    calibration = calibration_of((0, 0, 0, 0), maps=(RISING, FLAT))
+    assert MEAN(TwoHeads().eval(), [whole(2, "norm")], calibration)["norm"].tolist() == [1.0, 0.0]
+
+
 def test_shares_of_the_norms_of_a_stream_add_up():
     class Sum(SegmentationNet):
         def __init__(self) -> None:

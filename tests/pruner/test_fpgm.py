@@ -120,10 +120,10 @@ def test_the_global_variant_has_mean_one():
 
 
 def test_coupled_filters_are_one_vector():
-    # channels (0, 0), (3, 4), (0, 4) over the two layers: distances 5, 4, 3
-    net = network_of(conv_of([[0.0], [3.0], [0.0]]), conv_of([[0.0], [4.0], [4.0]]))
+    # channels (0, 0), (3, -4), (0, 4) over the two layers: distances 5, 4 and sqrt(9 + 64); 3 without the sign
+    net = network_of(conv_of([[0.0], [3.0], [0.0]]), conv_of([[0.0], [-4.0], [4.0]]))
     scores = scores_of(Fpgm(norm_mix=0.0, normalize="none"), net, whole(3, "0", "1"))["0"]
-    assert scores.tolist() == pytest.approx([9.0, 8.0, 7.0])
+    assert scores.tolist() == pytest.approx([9.0, 5 + 73**0.5, 4 + 73**0.5])
 
 
 def test_a_single_channel_has_a_score():

@@ -93,6 +93,20 @@ def test_the_derivative_of_a_convolution_counts_weight_and_bias():
     assert gate.derivative(gradient, "gate").tolist() == [30.5, 300.5]
 
 
+@pytest.mark.parametrize(("variant", "of_norm"), [("gate", 20.5), ("gamma", 20.0)])
+def test_gamma_leaves_out_the_shift_of_a_norm_and_no_bias_of_a_convolution(variant, of_norm):
+    # weight or scale 2 with gradient 10, bias or shift .5 with gradient 1
+    bare, behind = conv_of([[2.0]], bias=0.5), nn.BatchNorm2d(1)
+    nn.init.constant_(behind.weight, 2.0)
+    nn.init.constant_(behind.bias, 0.5)
+    net = network_of(bare, nn.ReLU(), conv_of([[1.0]]), behind)
+    image = torch.rand(1, 1, 4, 4)
+    gates = find_gates(net, [whole(1, "0"), whole(1, "2", "3")], image, variant)
+    for name, layer, expected in (("0", bare, 20.5), ("2", behind, of_norm)):
+        gradient = {layer.weight: torch.full_like(layer.weight, 10.0), layer.bias: torch.ones(1)}
+        assert gates[name][0].derivative(gradient, variant).tolist() == [expected]
+
+
 def test_a_passing_norm_counts_what_it_gives_for_zeros():
     # scale 2, mean 3, variance 4 - eps, shift 5: 5 - 2 * 3 / 2 = 2; gradient of the shift 7
     net = network_of(conv_of([[1.0]]), nn.ReLU(), nn.BatchNorm2d(1))

@@ -121,6 +121,15 @@ def test_where_a_norm_does_not_carry_every_channel_feature_maps_are_taken_behind
     assert [found.layer for found, _ in map_layers(net, group)] == ["0"]
 
 
+def test_a_linear_layer_gives_no_feature_maps():
+    with pytest.raises(
+        ConfigError, match=r"group 0: the linear layer 0 gives no feature maps.*pruner=taylor"
+    ):
+        map_layers(network_of(nn.Linear(3, 2)), whole(2, "0"))
+    net = network_of(nn.Linear(3, 2), nn.BatchNorm2d(2))  # behind a norm there are maps
+    assert [found.layer for found, _ in map_layers(net, whole(2, "0", "1"))] == ["1"]
+
+
 def test_a_layer_that_never_ran_is_left_out_if_another_one_did():
     group = whole(2, "0", "1")
     assert of_running(group, group.members, {"1": "maps"}) == [(group.members[1], "maps")]

@@ -78,8 +78,9 @@ def test_the_raw_score_is_what_a_cut_takes_from_the_sum_of_all_squared_weights(k
         torch.testing.assert_close(scores[group.name][channel], taken, rtol=1e-6, atol=1e-6)
 
 
-def test_a_norm_without_a_scale_adds_nothing():
-    net = network_of(conv_of([[3.0]]), nn.BatchNorm2d(1, affine=False))
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d, nn.InstanceNorm2d])
+def test_a_norm_without_a_scale_adds_nothing(norm):
+    net = network_of(conv_of([[3.0]]), norm(1, affine=False))
     assert scores_of(RAW, net, whole(1, "0", "1"))["0"].tolist() == [9.0]
 
 

@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from segprune.pruner.l1 import L1
@@ -27,6 +28,12 @@ def test_the_root_of_the_summed_squares():
     net = network_of(conv_of([[1.0, -2.0], [3.0, 0.0], [0.0, 0.0]]))
     expected = torch.tensor([5.0**0.5, 3.0, 0.0], dtype=torch.float64)
     torch.testing.assert_close(scores_of(L2(normalize="none"), net, whole(3, "0"))["0"], expected)
+
+
+def test_the_global_variant_divides_by_the_mean_of_the_group():
+    # norms 5 and 15, mean 10
+    net = network_of(conv_of([[3.0, -4.0], [9.0, 12.0]]))
+    assert scores_of(L2(normalize="mean"), net, whole(2, "0"))["0"].tolist() == pytest.approx([0.5, 1.5])
 
 
 def test_filters_of_a_residual_stream_count_alike_whatever_their_size():

@@ -3,7 +3,13 @@ import torch
 from torch import Tensor, nn
 
 from segprune.dataset.contract import Batch
-from segprune.pruner.maps import MapStatistics, map_statistics, summed_edges, summed_similarity
+from segprune.pruner.maps import (
+    MapStatistics,
+    before_activation,
+    map_statistics,
+    summed_edges,
+    summed_similarity,
+)
 from tests.pruner.surgery import network_of
 
 
@@ -131,3 +137,27 @@ def test_a_layer_that_does_not_run_has_no_statistics():
     batches = [Batch(torch.ones(1, 3, 2, 2), torch.zeros(0))]
     found = map_statistics(net, {"idle": idle}, batches, similarity="cosine", pool=33, with_edge=False)
     assert found == {}
+
+
+class NormAndReLU(nn.BatchNorm2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).relu()
+
+
+def test_a_norm_that_is_an_activation_too_is_looked_at_before_it():
+    fused, plain = NormAndReLU(4).eval(), nn.BatchNorm2d(4).eval()
+    with torch.no_grad():
+        fused.weight.copy_(noise(4))
+        fused.running_mean.copy_(noise(4, seed=1))
+    plain.load_state_dict(fused.state_dict())
+    image = noise(2, 4, 5, 5, seed=2)
+    assert torch.equal(before_activation(fused, image, fused(image)), plain(image))
+    assert not torch.equal(fused(image), plain(image))
+    found, expected = (statistics(image, layers=(layer,)) for layer in (fused, plain))
+    assert torch.equal(found.similarity, expected.similarity)
+
+
+def test_other_layers_are_taken_at_their_word():
+    layer = nn.ReLU()
+    output = layer(noise(1, 2, 3, 3))
+    assert before_activation(layer, noise(1, 2, 3, 3), output) is output

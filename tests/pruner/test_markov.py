@@ -13,7 +13,7 @@ from segprune.pruner.markov import (
     sampled_chunks,
     shift_scores,
 )
-from tests.pruner.surgery import kill, traced
+from tests.pruner.surgery import kill, network_of, traced, whole
 from tests.toys import TOYS, Plain, toy, toy_batches
 
 LOGITS = torch.tensor([math.log(3), 0.0, -math.log(3)], dtype=torch.float64)
@@ -30,6 +30,17 @@ def test_gradients_of_the_expected_width_of_the_worked_example() -> None:
     # d/da_i = (1 - p_i) * (P_i + ... + P_3): .25 * 1.21875, .5 * .46875, .75 * .09375
     assert logits.grad is not None
     torch.testing.assert_close(logits.grad, torch.tensor([0.3046875, 0.234375, 0.0703125]).double())
+
+
+def test_expected_cost_rises_with_a_common_shift_of_all_gates() -> None:
+    # 1x1 convolutions 3 -> C1 -> C2 -> 2 on one pixel: 3 E[C1] + E[C1] E[C2] + 2 E[C2], C1 by the chain above,
+    # C2 with p = 1/2 three times, so that E[C2] = 1 + 1/2 + 1/4 + 1/8
+    second = torch.zeros(3, dtype=torch.float64)
+    costs = []
+    for shift in (-4, -1, 0, 1, 4):
+        one, two = (float(keep_chances(logits + shift).sum()) for logits in (LOGITS, second))
+        costs.append(3 * one + one * two + 2 * two)
+    assert costs == pytest.approx([6.268, 10.052, 14.566, 21.441, 34.638], abs=1e-3)
 
 
 def test_chances_never_rise_and_go_to_all_or_the_first_chunk() -> None:
@@ -95,6 +106,17 @@ def test_open_gates_change_no_bit_and_closed_ones_are_the_cut(kind) -> None:
             kill(dead, group, channel=1)
             torch.testing.assert_close(closed, dead(batch.image), rtol=1e-4, atol=1e-5)
         assert torch.equal(net(batch.image), plain)
+
+
+def test_a_gate_on_a_linear_layer_is_on_its_last_axis() -> None:
+    layer = nn.Linear(3, 2)
+    net = network_of(layer)
+    inputs = torch.rand(1, 2, 2, 3)  # (N, H, W, C)
+    gates = find_gates(net, [whole(2, "0")], inputs, "gate")
+    with torch.no_grad():
+        plain = layer(inputs)
+        with gated(gates, {"0": torch.tensor([1.0, 0.25])}):
+            assert torch.equal(net(inputs), plain * torch.tensor([1.0, 0.25]))
 
 
 def test_frozen_statistics_are_used_but_not_changed() -> None:

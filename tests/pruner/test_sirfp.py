@@ -20,7 +20,7 @@ OFFICIAL = Sirfp(similarity="l1", self_term=True, normalize="none", edge_weight=
 P, Q, ZERO = (1.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, -1.0), (0.0, 0.0, 0.0, 0.0)
 
 
-class TestSirfp(PrunerBattery):
+class TestSirfpPaper(PrunerBattery):
     duplicates = "apart"
 
     @staticmethod
@@ -28,7 +28,7 @@ class TestSirfp(PrunerBattery):
         return PAPER
 
 
-class TestSirfpOfficial(PrunerBattery):
+class TestSirfp(PrunerBattery):
     duplicates = "apart"
 
     @staticmethod
@@ -134,6 +134,22 @@ def test_a_pooled_branch_is_compared_over_the_images():
     scores = PAPER(net, [group], calibration)[group.name]
     assert scores.argmin() == degree.argmax()
     assert -scores.min().item() == pytest.approx(degree.max().item() / 3, rel=1e-4)
+
+
+def test_a_pooled_branch_does_not_speak_where_another_layer_has_maps():
+    class Pooled(SegmentationNet):
+        """The second norm sees the mean of the map: 1/2, 1/2 and 0."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = (nn.BatchNorm2d(3, eps=0.0) for _ in range(2))
+
+        def forward(self, image: Tensor) -> Tensor:
+            return self.first(image) + self.second(image.mean((2, 3), keepdim=True))
+
+    # as the first norm alone says; and one image is enough
+    scores = PAPER(Pooled().eval(), [whole(3, "first", "second")], calibration_of(P, P, Q))["first"]
+    assert scores.tolist() == pytest.approx([-0.5, 0.0, 0.0])
 
 
 def test_a_channel_at_several_positions_has_the_mean_of_their_similarities():

@@ -42,20 +42,11 @@ def gradients(net: SegmentationNet, folder: Path, penalty: float) -> dict[str, t
     return {name: p.grad.clone() for name, p in net.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("kind", [nn.BatchNorm2d, nn.SyncBatchNorm])
-def test_the_penalty_adds_exactly_lambda_times_the_sign(tmp_path: Path, kind: type[nn.Module]) -> None:
+def test_the_penalty_adds_exactly_lambda_times_the_sign(tmp_path: Path) -> None:
     nets = [toy(Plain), toy(Plain)]
     for net in nets:
         with torch.no_grad():
             net.first[1].weight[:3] = torch.tensor([-0.5, 0.0, 0.25])
-        if kind is nn.SyncBatchNorm:
-            net.second[
-                1
-            ].__class__ = nn.SyncBatchNorm  # counts as a norm; runs only in eval mode without a GPU
-    if kind is nn.SyncBatchNorm:
-        step = SparseStep(nets[0], traced(Plain), training(tmp_path, phase()), 1, penalty=0.125)
-        assert set(step.scales) == {"first.1", "second.1"}
-        return
     none, some = (
         gradients(net, tmp_path, penalty) for net, penalty in zip(nets, (1e-30, 0.125), strict=True)
     )
@@ -67,6 +58,32 @@ def test_the_penalty_adds_exactly_lambda_times_the_sign(tmp_path: Path, kind: ty
         else:
             assert torch.equal(gradient, none[name])
     assert some["first.1.weight"][1] == none["first.1.weight"][1]  # no push at 0
+
+
+def test_synchronised_norms_are_pressed_too(tmp_path: Path) -> None:
+    # which train only on a GPU, so the loss has no say here
+    net = nn.SyncBatchNorm.convert_sync_batchnorm(toy(Concat))
+    step = SparseStep(net, traced(Concat), training(tmp_path, phase()), 1, penalty=0.125)
+    norms = {name: layer for name, layer in net.named_modules() if isinstance(layer, nn.SyncBatchNorm)}
+    assert set(step.scales) == set(norms)
+    for layer in norms.values():
+        layer.weight.grad = torch.zeros_like(layer.weight)
+    step.adjust_gradients()
+    for layer in norms.values():
+        assert torch.equal(layer.weight.grad, 0.125 * layer.weight.detach().sign())
+
+
+def test_the_scale_of_the_loss_does_not_scale_the_penalty(tmp_path: Path) -> None:
+    # plain SGD with and without the loss scaling of half precision, in full precision: the same update
+    updated = []
+    for is_scaled in (False, True):
+        net, of = toy(Plain).train(), phase(optimizer="sgd", momentum=0.0, lr=0.5, decay="constant")
+        step = SparseStep(net, traced(Plain), training(tmp_path, of), 1, penalty=0.125)
+        step.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10, enabled=is_scaled)
+        step.epoch([batch()], 0)
+        updated.append(net.first[1].weight.detach().clone())
+    torch.testing.assert_close(updated[1], updated[0])
+    assert not torch.equal(updated[0], toy(Plain).first[1].weight)
 
 
 def test_norms_behind_which_nothing_is_prunable_are_left_alone(tmp_path: Path) -> None:

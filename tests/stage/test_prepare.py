@@ -69,6 +69,11 @@ def test_budgets_share_a_phase_that_needs_none(tmp_path: Path) -> None:
     assert len({key(markov()), key(markov(), ratio=0.2), key(markov(), images=4)}) == 3
 
 
+def test_a_phase_is_told_what_should_remain(tmp_path: Path) -> None:
+    _, learned = preparation(markov(), ratio=0.2)(tiny_context(tmp_path), dense())
+    assert float(learned["share"]) == pytest.approx(0.8)
+
+
 def test_another_penalty_is_another_phase(tmp_path: Path) -> None:
     keys = {
         preparation(SparseTraining(penalty=penalty, schedule=tiny_schedule(epochs=1)))(

@@ -6,8 +6,11 @@ import torch
 
 from segprune.budget.budget import Budget
 from segprune.budget.threshold import Threshold
-from segprune.errors import BudgetError, ConfigError, CutError
+from segprune.dataset.contract import Batch
+from segprune.errors import BudgetError, ConfigError, CutError, DataError
 from segprune.pruner.dmcp import Dmcp, MarkovTraining
+from segprune.pruner.fgp import Fgp
+from segprune.pruner.fisher import Fisher
 from segprune.pruner.l1 import L1
 from segprune.pruner.slimming import Slimming
 from segprune.pruner.sparse import SparseTraining
@@ -16,7 +19,7 @@ from segprune.stage import rounds
 from segprune.stage.calibration import CalibrationSet
 from segprune.stage.contract import NetState, Trail
 from segprune.stage.prune import Prune
-from tests.tiny import tiny_context, tiny_net, tiny_schedule
+from tests.tiny import Items, tiny_context, tiny_data, tiny_net, tiny_schedule
 from tests.toys import Plain, Residual, conv_bn
 
 BUDGET = Budget(of="channels", scope="paper", floor=0.0, round_to=1, tolerance=0.1)
@@ -144,6 +147,49 @@ def test_retrained_weights_are_the_initial_ones_at_the_places_that_are_left(tmp_
     assert torch.equal(pruned.net.stem[0].weight, tiny_net().stem[0].weight[kept])
 
 
+class Unlabelled(Items):
+    """Images of which no pixel has a class."""
+
+    def __getitem__(self, index: int, /) -> Batch:
+        image, label = super().__getitem__(index)
+        return Batch(image, torch.full_like(label, 255))
+
+
+@pytest.mark.parametrize(
+    ("pruner", "message"),
+    [
+        ("taylor", r"all gradients of 2 calibration batches are 0; taylor needs pixels with a class"),
+        ("fisher", r"all gradients of 2 calibration batches are 0; fisher needs pixels with a class"),
+        ("fgp", r"no pixel of the 2 calibration batches has a class; fgp needs labelled images"),
+        ("dmcp", r"all gradients of 2 calibration batches are 0; taylor needs pixels with a class"),
+    ],
+)
+def test_a_criterion_that_needs_labels_is_refused_without_them(
+    tmp_path: Path, pruner: str, message: str
+) -> None:
+    criteria = {
+        "taylor": Taylor(variant="gate"),
+        "fisher": Fisher(),
+        "fgp": Fgp(gradient="mean"),
+        "dmcp": dmcp(order="taylor"),  # ranks its channels before it trains
+    }
+    ctx = tiny_context(tmp_path, data=tiny_data(calibration=Unlabelled(8, seed=0)))
+    with pytest.raises(DataError, match=message + r".*Check the labels of the training split"):
+        stage(pruner=criteria[pruner])(ctx, dense())
+
+
+def test_below_a_threshold_the_scales_of_the_sparse_network_go(tmp_path: Path) -> None:
+    ctx = tiny_context(tmp_path, build=with_norms)
+    start = (NetState(name="dense", net=with_norms().eval(), plans=(), fingerprint="dense"),)
+    prepared = stage(pruner=sparse())(ctx, start)[1]
+    scales = prepared.net.inner[1].weight.detach().abs()
+    middle = float(scales.sort().values[1:3].mean())
+    below = Threshold(threshold=middle, floor=0.0, round_to=1)
+    pruned = stage(pruner=sparse(), budget=below, ratio=None)(ctx, start)[-1]
+    assert pruned.plans[0]["inner.0"] == tuple((scales < middle).nonzero().flatten().tolist())
+    assert len(pruned.plans[0]["inner.0"]) == 2
+
+
 def test_rounds_without_a_ratio_are_refused() -> None:
     below = Threshold(threshold=0.1, floor=0.1, round_to=1)
     with pytest.raises(ConfigError, match=r"rounds is 2, but budget=threshold.*rounds=1"):
@@ -164,7 +210,7 @@ def test_a_phase_that_cannot_run_is_refused_before_anything_is_trained() -> None
         stage(pruner=sparse()).refuse_unreachable(Plain(), (16, 16))
 
 
-def dmcp() -> Dmcp:
+def dmcp(order: str = "index") -> Dmcp:
     phase = MarkovTraining(
         chunks=4,
         start=2.0,
@@ -172,7 +218,7 @@ def dmcp() -> Dmcp:
         gates_from=0.0,
         budget_weight=0.1,
         sampled=0,
-        order="index",
+        order=order,
         schedule=tiny_schedule(),
     )
     return Dmcp(phase=phase)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -6,10 +8,19 @@ from segprune.graph.cut import cut
 from segprune.graph.trace import trace
 from segprune.measure.cost import cost
 from segprune.model.contract import SegmentationNet
+from segprune.pruner.bn_scale import BnScale
+from segprune.pruner.contract import Pruner
+from segprune.pruner.fgp import Fgp
+from segprune.pruner.fisher import Fisher
+from segprune.pruner.fpgm import Fpgm
+from segprune.pruner.group_l2 import GroupL2
+from segprune.pruner.lamp import Lamp
+from segprune.pruner.sirfp import Sirfp
+from segprune.pruner.taylor import Taylor
 from segprune.stage.rounds import Rounds, renumbered, spread
 from segprune.stage.scoring import Scored
 from tests.pruner.surgery import traced, whole
-from tests.toys import TOYS, Residual, toy
+from tests.toys import TOYS, Concat, Residual, toy, toy_calibration
 
 
 def rounds(count: int, *, of: str = "channels", scope: str = "local", seed: int = 0) -> Rounds:
@@ -32,6 +43,12 @@ def rounds(count: int, *, of: str = "channels", scope: str = "local", seed: int 
 def test_scores_are_spread_over_the_channels_that_are_left() -> None:
     full = spread({"0": torch.tensor([5.0, 7.0])}, [whole(4, "0")], {"0": (1, 2)})
     assert full["0"].tolist() == [5.0, 4.0, 4.0, 7.0]
+
+
+def test_a_group_with_one_channel_left_needs_no_score() -> None:
+    groups, gone = [whole(3, "0"), whole(2, "1")], {"0": (0, 2)}
+    assert spread({"1": torch.tensor([5.0, 7.0])}, groups, gone)["0"].tolist() == [4.0, 7.0, 4.0]
+    assert spread({}, groups[:1], gone)["0"].tolist() == [-1.0, 0.0, -1.0]
 
 
 def test_plans_are_renumbered_to_the_channels_that_are_left() -> None:
@@ -71,6 +88,38 @@ def test_rounds_change_which_channels_go_not_how_many(of: str) -> None:
         }
         assert getattr(result.reached, of) == pytest.approx(removed[of], abs=1e-9)
     assert getattr(thrice.reached, of) == pytest.approx(getattr(once.reached, of), abs=0.1)
+
+
+CRITERIA = [
+    BnScale(),
+    Fgp(gradient="mean"),
+    Fisher(),
+    Fpgm(norm_mix=0.0, normalize="none"),
+    GroupL2(normalize="mean"),
+    Lamp(),
+    Sirfp(similarity="cosine", self_term=False, normalize="alive", edge_weight=0.0, pool=33, join="mean"),
+    Taylor(variant="gate"),
+]
+
+
+@pytest.mark.parametrize("pruner", CRITERIA, ids=lambda pruner: pruner.name)
+def test_every_kind_of_criterion_scores_what_is_left_and_keeps_the_width(pruner: Pruner) -> None:
+    # signed and negative scores, shares and ranks: what went in the first round stays below all of them
+    net, calibration = toy(Concat), toy_calibration()
+    once, twice = (
+        replace(
+            rounds(count),
+            score=lambda net, groups, _: Scored(
+                scores=pruner(net, groups, calibration), seconds=0.0, peak_mb=0.0
+            ),
+            scope=pruner.scope,
+        )(net, (32, 32))
+        for count in (1, 2)
+    )
+    assert twice.reached.channels == pytest.approx(once.reached.channels)
+    first = twice.plans[0]
+    assert all(set(first[name]) <= set(twice.reached.plan[name]) for name in first)
+    assert twice.error < 1e-12
 
 
 def test_every_round_but_the_last_is_followed_by_training() -> None:

@@ -122,21 +122,27 @@ def reach(
 def _finish(
     allocation: Allocation, counts: dict[str, int], target: float, cost: Callable[[PrunePlan], int]
 ) -> dict[str, int]:
-    """Move one group by one allowed step at a time while that brings the cost closer to the target."""
-    error = abs(cost(allocation.plan(counts)) - target)
+    """Move one group by one allowed step at a time while that brings the cost closer to the target.
+
+    Of steps that bring it equally close, the one that leaves its group nearest to the fraction it started with, so
+    that the last channels do not all come from one group.
+    """
+    start, error = dict(counts), abs(cost(allocation.plan(counts)) - target)
     while error:
-        best: tuple[float, str, int] | None = None
+        best: tuple[float, float, str, int] | None = None
         for name, allowed in allocation.allowed.items():
             at = int(np.searchsorted(allowed, counts[name]))
             for step in (at - 1, at + 1):
                 if 0 <= step < len(allowed):
-                    tried = abs(cost(allocation.plan({**counts, name: int(allowed[step])})) - target)
-                    if best is None or tried < best[0]:
-                        best = (tried, name, int(allowed[step]))
+                    count = int(allowed[step])
+                    tried = abs(cost(allocation.plan({**counts, name: count})) - target)
+                    moved = abs(count - start[name]) / allocation.sizes[name]
+                    if best is None or (tried, moved) < best[:2]:
+                        best = (tried, moved, name, count)
         if best is None or best[0] >= error:
             break
         error = best[0]
-        counts[best[1]] = best[2]
+        counts[best[2]] = best[3]
     return counts
 
 

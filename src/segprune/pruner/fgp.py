@@ -29,7 +29,8 @@ class Fgp:
     Support of a class is ReLU(gradient * feature), averaged over the pixels of the map; the gradient is that of
     the class's logits summed over the pixels labelled with it. It is averaged over the images in which the
     class occurs, then over the classes that occur. Features are taken behind the batch norms, before the
-    activation; in a group without a norm, behind its convolutions. Both are choices made here.
+    activation (behind it where both are one layer); in a group without a norm, behind its convolutions. Both are
+    choices made here.
 
     Keeping what is above 1 - T is the paper's rule: the smallest set of best channels that holds the share T of
     the support, in every group. A global ranking therefore finds T from the budget; a local one takes the

@@ -58,10 +58,20 @@ def map_layers(net: SegmentationNet, group: ChannelGroup) -> list[tuple[Member, 
     Its batch norms; where they do not carry every channel, the layers that make the channels.
 
     Raises:
-        ConfigError: A channel of the group that neither a norm carries nor a convolution makes.
+        ConfigError: A channel of the group that neither a norm carries nor a convolution makes, or a linear
+            layer among the makers: its outputs are no maps, the channels come last.
     """
     found = norms(net, group)
-    return found if carried([member for member, _ in found], group.size).all() else producers(net, group)
+    if carried([member for member, _ in found], group.size).all():
+        return found
+    makers = producers(net, group)
+    linear = [member.layer for member, layer in makers if isinstance(layer, nn.Linear)]
+    if linear:
+        raise ConfigError(
+            f"group {group.name}: the linear layer {linear[0]} gives no feature maps. Take a criterion that reads "
+            "weights or gradients for this network, e.g. pruner=taylor."
+        )
+    return makers
 
 
 def of_running(

@@ -11,7 +11,6 @@ from segprune.graph.group import ChannelGroup, Member, Scores
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Calibration, Needs, Scope
 from segprune.pruner.gather import (
-    BatchNorm,
     Conv,
     ConvTranspose,
     checked,
@@ -69,7 +68,7 @@ class GroupL2:
 
 def _squares(member: Member, layer: nn.Module) -> Tensor:
     """(C_layer,) float64 CPU: summed squares of the weights at every position of one side of a layer."""
-    if isinstance(layer, BatchNorm) and not layer.affine:
+    if isinstance(layer, nn.modules.batchnorm._NormBase) and not layer.affine:
         return torch.zeros(layer.num_features, dtype=torch.float64)
     weight = layer.get_parameter("weight")
     if isinstance(layer, Conv | nn.Linear) and member.axis == "in":

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from segprune.dataset.contract import Batch
 from segprune.model.contract import SegmentationNet
+from segprune.pruner.gather import BatchNorm
 
 Similarity = Literal["cosine", "l1"]
+PLAIN_NORMS = (BatchNorm.forward, nn.SyncBatchNorm.forward)
 L1_EPSILON = 1e-5
 """Added to the L1 norm of a map, as in the official code of SIRFP."""
 
@@ -80,6 +82,25 @@ def map_statistics(
     return {name: _finish(found, similarity) for name, found in sums.items() if found.images or found.points}
 
 
+def before_activation(layer: nn.Module, given: Tensor, output: Tensor) -> Tensor:
+    """The output of a layer; of a batch norm that is an activation too, as those of timm are, before that.
+
+    Args:
+        layer: In eval mode.
+        given: Its input.
+        output: What it made of it.
+    """
+    if (
+        not isinstance(layer, BatchNorm)
+        or type(layer).forward in PLAIN_NORMS
+        or not layer.track_running_stats
+    ):
+        return output
+    return F.batch_norm(
+        given, layer.running_mean, layer.running_var, layer.weight, layer.bias, training=False, eps=layer.eps
+    )
+
+
 def summed_similarity(maps: Tensor, kind: Similarity) -> Tensor:
     """(N, C, P) maps -> (C, C) signed inner products of the normalised maps, summed over N.
 
@@ -111,15 +132,15 @@ def summed_edges(maps: Tensor) -> Tensor:
 
 def _add(
     sums: _Sums,
-    _layer: nn.Module,
-    _inputs: object,
+    layer: nn.Module,
+    inputs: tuple[Tensor, ...],
     output: Tensor,
     *,
     similarity: Similarity,
     pool: int,
     with_edge: bool,
 ) -> None:
-    maps = output.detach().float()
+    maps = before_activation(layer, inputs[0], output).detach().float()
     sums.alive |= (maps != 0).any(dim=3).any(dim=2).any(dim=0)
     if maps.shape[2:].numel() == 1:
         sums.points.append(maps[:, :, 0, 0].clone())

@@ -77,9 +77,11 @@ def gated(gates: Mapping[str, Sequence[Gate]], factors: Mapping[str, Tensor]) ->
 
 def _scale(gate: Gate, factor: Tensor, _layer: nn.Module, _inputs: object, output: Tensor) -> Tensor:
     member = gate.member
-    full = factor.new_ones(output.shape[1])
+    axis = -1 if isinstance(gate.layer, nn.Linear) else 1
+    full = factor.new_ones(output.shape[axis])
     full = full.index_copy(0, member.own.to(factor.device), factor[member.root.to(factor.device)])
-    return output * full.view(1, -1, *[1] * (output.dim() - 2)).to(output.dtype)
+    full = full.to(output.dtype)  # (C_layer,), which lies along the last axis of a linear layer's output
+    return output * (full if axis == -1 else full.view(1, -1, *[1] * (output.dim() - 2)))
 
 
 @contextmanager

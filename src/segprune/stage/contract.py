@@ -3,7 +3,9 @@
 import functools
 import hashlib
 import inspect
+import os
 import platform
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from importlib.metadata import version
@@ -95,11 +97,26 @@ def identity(part: object) -> dict[str, Any]:
 
 @functools.cache
 def source_digest(thing: type | Callable[..., Any]) -> str:
-    """SHA-256 of the source file that defines a class or function: its results change when its code does.
+    """SHA-256 of the source files that make a class or function what it is: its results change when they do.
 
-    Read once, since a file that is edited later is not what this process runs.
+    The file that defines it and, of the same package, those it imports from, those that these import from, and so
+    on. Read once, since a file that is edited later is not what this process runs.
     """
-    return hashlib.sha256(Path(inspect.getfile(thing)).read_bytes()).hexdigest()
+    files, waiting = set[str](), [sys.modules[thing.__module__]]
+    while waiting:
+        module = waiting.pop()
+        if module.__file__ is None or module.__file__ in files:
+            continue
+        files.add(module.__file__)
+        for value in vars(module).values():
+            name = value.__name__ if inspect.ismodule(value) else getattr(value, "__module__", None)
+            other = sys.modules.get(name) if isinstance(name, str) else None
+            if other is not None and module.__package__ and other.__package__ == module.__package__:
+                waiting.append(other)
+    digest = hashlib.sha256()
+    for file in sorted(files, key=os.path.basename):
+        digest.update(hashlib.sha256(Path(file).read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def read_sources(stages: Sequence[Stage]) -> None:

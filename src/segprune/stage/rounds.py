@@ -117,15 +117,20 @@ class Cut:
 
 
 def spread(scores: Scores, groups: Sequence[ChannelGroup], gone: PrunePlan) -> Scores:
-    """Scores of the channels that are left -> scores of all channels; those gone get less than any other."""
+    """Scores of the channels that are left -> scores of all channels; those gone get less than any other.
+
+    A group of which one channel is left is no group any more and has no score; its channel is among the best.
+    """
     if not gone:
         return scores
-    lowest = min(float(score.min()) for score in scores.values()) - 1
+    lowest = min((float(score.min()) for score in scores.values()), default=0.0) - 1
+    highest = max((float(score.max()) for score in scores.values()), default=0.0)
     full = {}
     for group in groups:
         left = _left(group, gone)
+        found = scores.get(group.name)
         full[group.name] = torch.full((group.size,), lowest, dtype=torch.float64)
-        full[group.name][left] = scores[group.name].double()
+        full[group.name][left] = highest if found is None else found.double()
     return full
 
 

@@ -1,0 +1,216 @@
+"""The laws of every registered criterion on every registered network."""
+
+import copy
+import functools
+import importlib
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import nn
+
+from segprune.budget.budget import Budget
+from segprune.budget.simulate import CostSimulator
+from segprune.compose import component
+from segprune.graph.cut import cut, mask_error
+from segprune.graph.group import ChannelGroup, PrunePlan, Scores
+from segprune.graph.trace import trace
+from segprune.model.contract import SegmentationNet
+from segprune.pruner.contract import Calibration, Target
+from segprune.stage.calibration import reestimate_batchnorm
+from segprune.step import Training
+from tests.pruner.battery import PrunerBattery
+from tests.pruner.surgery import duplicate, kill, permute, same, snapshot
+from tests.pruner.test_dmcp import learned_by
+from tests.tiny import CPU, tiny_data
+from tests.toys import CLASSES, toy_batches, toy_calibration
+
+CONF = Path(__file__).parents[2] / "conf"
+PRUNERS = sorted(path.stem for path in (CONF / "pruner").glob("*.yaml") if "_target_" in OmegaConf.load(path))
+MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+WIDTH = 8
+"""Channels that every group keeps, so that the laws take no time."""
+SCOPES = {
+    "apoz": "local",
+    "bn_scale": "global",
+    "cap": "global",
+    "dmcp": "global",
+    "fgp": "global",  # one share of support for all layers
+    "fisher": "global",
+    "fpgm": "local",
+    "group_l2": "global",
+    "l1": "local",
+    "l2": "local",
+    "lamp": "global",
+    "random": "local",
+    "sirfp": "local",
+    "slimming": "global",
+    "taylor": "global",
+}
+
+every_pruner = pytest.mark.parametrize("pruner", PRUNERS)
+
+
+class Network(NamedTuple):
+    """A registered network, thin, with statistics of its own, in double precision."""
+
+    net: SegmentationNet
+    groups: tuple[ChannelGroup, ...]
+    simulator: CostSimulator
+
+
+def battery_of(pruner: str) -> type[PrunerBattery]:
+    """The battery that the test file of a criterion runs."""
+    title = "".join(part.capitalize() for part in pruner.split("_"))
+    battery: type[PrunerBattery] = getattr(
+        importlib.import_module(f"tests.pruner.test_{pruner}"), f"Test{title}"
+    )
+    return battery
+
+
+@functools.cache
+def thin(model: str) -> Network:
+    node = OmegaConf.to_container(OmegaConf.load(CONF / "model" / f"{model}.yaml"))
+    node |= {"weights": "none"} if "weights" in node else {}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        wide = component(node, "model", runtime=("num_classes",))(num_classes=CLASSES).eval()
+        for module in wide.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                nn.init.uniform_(module.weight, 0.5, 1.5)
+                nn.init.normal_(module.bias, std=0.1)
+    net = cut(wide, {group.name: tuple(range(WIDTH, group.size)) for group in trace(wide)})
+    reestimate_batchnorm(net, toy_batches(size_hw=(48, 48)))
+    groups = trace(net)
+    return Network(net.double(), groups, CostSimulator(net, groups, (32, 32)))
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def network(request: pytest.FixtureRequest) -> Network:
+    return thin(request.param)
+
+
+@pytest.fixture(scope="module", params=[model for model in MODELS if "101" not in model])
+def shallow(request: pytest.FixtureRequest) -> Network:
+    """ResNet-101 has the blocks of ResNet-50, only more of them."""
+    return thin(request.param)
+
+
+def calibration_for(groups: tuple[ChannelGroup, ...]) -> Calibration:
+    """In double precision, and with what a training phase would have learned."""
+    batches = [batch._replace(image=batch.image.double()) for batch in toy_batches(size_hw=(48, 48))]
+    return replace(toy_calibration(count=0), batches=batches, learned=learned_by(groups))
+
+
+def plan_of(network: Network, scores: Scores, *, ratio: float, scope: str) -> PrunePlan:
+    """What a budget of channels removes; it is met to the channel."""
+    budget = Budget(of="channels", scope=scope, floor=0.0, round_to=1, tolerance=0.1)
+    reached = budget(network.groups, scores, ratio=ratio, paper_scope="local", simulator=network.simulator)
+    total = sum(group.size for group in network.groups)
+    assert sum(map(len, reached.plan.values())) == total - round((1 - ratio) * total)
+    return reached.plan
+
+
+def test_every_criterion_has_a_battery_and_a_scope() -> None:
+    assert sorted(SCOPES) == PRUNERS
+    assert [battery_of(pruner).build().name for pruner in PRUNERS] == PRUNERS
+
+
+@every_pruner
+def test_the_scope_is_that_of_the_paper_and_the_other_one_an_option(pruner: str) -> None:
+    scope = battery_of(pruner).build().scope
+    budget = Budget(of="channels", scope="paper", floor=0.1, round_to=1, tolerance=0.1)
+    assert budget.ranking(scope) == scope == SCOPES[pruner]
+    for other in ("local", "global"):
+        assert replace(budget, scope=other).ranking(scope) == other
+
+
+@every_pruner
+def test_scores_follow_from_the_channels_and_change_nothing(network: Network, pruner: str) -> None:
+    net, groups, _ = network
+    battery, calibration = battery_of(pruner), calibration_for(groups)
+    before, rng = snapshot(net), torch.get_rng_state()
+    scores = battery.build()(net, groups, calibration)
+    after = snapshot(net)
+    assert [key for key in before if not same(before[key], after[key])] == []
+    assert torch.equal(torch.get_rng_state(), rng)
+    again = battery.build()(net, groups, calibration)
+    for group in groups:
+        score = scores[group.name]
+        assert score.shape == (group.size,)
+        assert score.isfinite().all()
+        assert score.min() < score.max()
+        assert torch.equal(score, again[group.name])
+    if not battery.reads_network:
+        return
+    other, generator = copy.deepcopy(net), torch.Generator().manual_seed(7)
+    orders = {group.name: torch.randperm(group.size, generator=generator) for group in groups}
+    for group in groups:
+        permute(other, group, orders[group.name])
+    for name, score in battery.build()(other, groups, calibration).items():
+        torch.testing.assert_close(score, scores[name][orders[name]], rtol=1e-5, atol=1e-9)
+
+
+@every_pruner
+def test_dead_channels_and_duplicates(shallow: Network, pruner: str) -> None:
+    battery, damaged = battery_of(pruner), copy.deepcopy(shallow.net)
+    for group in shallow.groups:
+        kill(damaged, group, channel=1)
+        duplicate(damaged, group, source=0, target=2)
+    scores = battery.build()(damaged, shallow.groups, calibration_for(shallow.groups))
+    for name, score in scores.items():
+        if battery.dead_goes_first:
+            assert score[1] <= score.min() + 1e-6, name  # cosines of few pixels are 1 but for rounding
+        if battery.duplicates == "equal":
+            assert torch.isclose(score[0], score[2], rtol=1e-9, atol=1e-9), name
+        if battery.duplicates == "apart":  # one of the two goes first, if only by the last bit
+            assert score[0] != score[2], name
+
+
+def test_every_method_removes_what_is_asked_and_its_cut_is_the_mask(shallow: Network) -> None:
+    net, groups, simulator = shallow
+    plans = []
+    for pruner in PRUNERS:
+        scores = battery_of(pruner).build()(net, groups, calibration_for(groups))
+        for scope in ("local", "global"):
+            deeper = [plan_of(shallow, scores, ratio=ratio, scope=scope) for ratio in (0.3, 0.6)]
+            left = [simulator.cost(plan, "macs") for plan in deeper]
+            assert left == sorted(left, reverse=True)
+        plans.append(deeper[1])
+    # the groups are dealt out to the methods in turn: one cut proves the indices of all of them
+    dealt = {group.name: plans[index % len(plans)].get(group.name, ()) for index, group in enumerate(groups)}
+    assert mask_error(net, cut(net, dealt), groups, dealt) < 1e-10
+
+
+@pytest.mark.parametrize("pruner", ["cap", "dmcp", "slimming"])
+@pytest.mark.parametrize("model", ["deeplabv3_resnet50", "lite0_fpn", "simple_segnet", "unet"])
+def test_a_phase_trains_dilated_residual_and_depthwise_networks(
+    model: str, pruner: str, tmp_path: Path
+) -> None:
+    network = thin(model)
+    net, groups, simulator = copy.deepcopy(network.net).float(), network.groups, network.simulator
+    criterion = battery_of(pruner).build()
+    training = Training(
+        data=tiny_data(),
+        schedule=criterion.phase.schedule,
+        seed=0,
+        hardware=CPU,
+        folder=tmp_path,
+        on_epoch=lambda _: None,
+    )
+    criterion.phase.refuse(net, groups)
+    prepared = criterion.phase(
+        net,
+        groups,
+        training=training,
+        calibration=toy_calibration(),
+        target=Target(share=0.5, remaining=lambda keep: simulator.expected_share(keep, unit="macs")),
+    )
+    trained = prepared.net.state_dict()
+    assert all(value.isfinite().all() for value in trained.values())
+    scores = criterion(prepared.net, groups, replace(toy_calibration(), learned=prepared.learned))
+    plan = plan_of(network, scores, ratio=0.5, scope="global")
+    assert mask_error(prepared.net, cut(prepared.net, plan), groups, plan) < 1e-10

@@ -27,7 +27,7 @@ def test_a_run_gives_its_rows_and_says_what_of_the_store_it_used(tmp_path: Path)
     assert first["rows"] == second["rows"]
     assert [from_record(row).stage for row in first["rows"]] == ["dense", "pruned_raw", "pruned", "finetuned"]
     assert {entry.split("/")[0] for entry in first["entries"]} == {
-        *("train", "prune", "finetune", "eval", "quality"),
+        *("train", "score", "prune", "finetune", "eval", "quality"),
     }
     lines = (tmp_path / "rows.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == first["rows"]

@@ -15,6 +15,7 @@ def config(**changes: Any) -> Any:
     values: dict[str, Any] = {group: {"_target_": f"segprune.{group}"} for group in (*groups, "calibration")}
     values |= {
         "ratio": 0.3,
+        "phase_epochs": 8,
         "rounds": 1,
         "weights": "inherited",
         "stretch": False,

@@ -15,7 +15,7 @@ from segprune.tracking.contract import RunStart, Scalar, Tracker
 NAMED = ("dataset", "model", "train", "pruner", "budget", "finetune", "eval")
 STAGE_KEYS = {
     "train": ("train",),
-    "prune": ("pruner", "budget", "ratio", "rounds", "between", "weights", "calibration"),
+    "prune": ("pruner", "budget", "ratio", "phase_epochs", "rounds", "between", "weights", "calibration"),
     "finetune": ("finetune",),
     "eval": ("eval",),
 }

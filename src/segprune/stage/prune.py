@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -209,10 +210,10 @@ class Prune:
         number: int,
     ) -> Scored:
         """The first round scores the network that all budgets start from."""
+        score_now = partial(score, self.pruner, ctx, net, groups, calibration)
         if number > 1:
-            return score(self.pruner, ctx, net, groups, calibration)
-        key = fingerprint(SCORE, self._score_inputs(ctx, before))
-        return score_once(key, self.pruner, ctx, net, groups, calibration)
+            return score_now()
+        return score_once(ctx, fingerprint(SCORE, self._score_inputs(ctx, before)), score_now)
 
 
 def _initial(ctx: Context, plans: Sequence[PrunePlan]) -> SegmentationNet:

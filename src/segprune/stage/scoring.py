@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,22 +63,11 @@ def score(
     return Scored(scores=scores, seconds=seconds, peak_mb=peak.mb)
 
 
-def score_once(
-    key: Fingerprint,
-    pruner: Pruner,
-    ctx: Context,
-    net: SegmentationNet,
-    groups: Sequence[ChannelGroup],
-    calibration: Calibration,
-) -> Scored:
-    """As ``score``; what is in the store below the key is not made again.
-
-    Raises:
-        BudgetError: See ``score``.
-    """
+def score_once(ctx: Context, key: Fingerprint, score_now: Callable[[], Scored]) -> Scored:
+    """What is in the store below the key; made by ``score_now`` if it is not there."""
 
     def make(folder: Path) -> None:
-        made = score(pruner, ctx, net, groups, calibration)
+        made = score_now()
         save_file({name: values.contiguous() for name, values in made.scores.items()}, folder / SCORES)
         price = {"seconds": made.seconds, "peak_mb": made.peak_mb}
         (folder / PRICE).write_text(json.dumps(price), encoding="utf-8")

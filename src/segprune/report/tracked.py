@@ -1,11 +1,10 @@
 """Finds the folder of a sweep by the id of its run in MLflow."""
 
-import re
 from pathlib import Path
 
 from segprune.errors import ConfigError
 from segprune.tracking.failure import failures
-from segprune.tracking.store import open_client, store_error
+from segprune.tracking.store import open_client, require_run_id, store_error
 
 FOLDER = "sweep.dir"
 
@@ -23,11 +22,7 @@ def sweep_folder(which: str, uri: str) -> Path:
     """
     if Path(which).is_dir():
         return Path(which)
-    if not re.fullmatch(r"[0-9a-f]{32}", which):
-        raise ConfigError(
-            f"{which} is neither a folder nor the id of an MLflow run. Give outputs/sweeps/<date>/<time>, or the "
-            "32 hex digits that the MLflow UI shows as Run ID."
-        )
+    require_run_id(which, "outputs/sweeps/<date>/<time>")
     client = open_client(uri)
     try:
         tags = client.get_run(which).data.tags

@@ -1,7 +1,6 @@
 """Reads what a run left, from its folder or from the tracker."""
 
 import json
-import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 from segprune.errors import ConfigError
 from segprune.reproduce.origin import ARTIFACT, FILE, FORMAT
 from segprune.tracking.failure import failures
-from segprune.tracking.store import open_client, store_error
+from segprune.tracking.store import open_client, require_run_id, store_error
 
 ROWS, ROWS_ARTIFACT = "rows.jsonl", "eval/rows.json"
 
@@ -50,11 +49,7 @@ def from_mlflow(run_id: str, uri: str) -> Recorded:
         ConfigError: It cannot be the id of a run, or the run recorded nothing to repeat it from.
         TrackingError: The tracker cannot be reached, or has no such run.
     """
-    if not re.fullmatch(r"[0-9a-f]{32}", run_id):
-        raise ConfigError(
-            f"{run_id} is neither a folder nor the id of an MLflow run. Give outputs/runs/<date>/<time>, "
-            "outputs/sweeps/<date>/<time>/<job>, or the 32 hex digits that the MLflow UI shows as Run ID."
-        )
+    require_run_id(run_id, "outputs/runs/<date>/<time>, outputs/sweeps/<date>/<time>/<job>")
     client = open_client(uri)
     try:
         with tempfile.TemporaryDirectory() as place:

@@ -61,6 +61,23 @@ def shown(uri: str) -> str:
     return re.sub(r"^(https?://)[^/]*@", r"\1", uri)
 
 
+def require_run_id(which: str, folders: str) -> None:
+    """Check that something that is no folder can be the id of a run.
+
+    Args:
+        which: What was given.
+        folders: Which folders could have been given instead.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    if not re.fullmatch(r"[0-9a-f]{32}", which):
+        raise ConfigError(
+            f"{which} is neither a folder nor the id of an MLflow run. Give {folders}, or the 32 hex digits that "
+            "the MLflow UI shows as Run ID."
+        )
+
+
 def open_client(uri: str) -> Any:
     """An ``MlflowClient`` for a store that answers.
 

@@ -18,9 +18,10 @@ def test_a_run_gives_its_rows_and_says_what_of_the_store_it_used(tmp_path: Path)
         place = [f"paths.outputs={tmp_path}", f"hydra.runtime.output_dir={tmp_path}"]
         cfg = composed("tracking=silent", "pruner=l1", *place, *TINY)
         keys = [str(key) for key in cfg if key != "hydra"]
-        return run_job(OmegaConf.masked_copy(cfg, keys), None, opened.append)
+        return run_job(OmegaConf.masked_copy(cfg, keys), None, opened.append, lambda *used: uses.append(used))
 
     opened: list[str] = []
+    uses: list[tuple[Path, str]] = []
     first, second = run(), run()
     assert opened == ["", ""]
     assert (first["was_reused"], second["was_reused"]) == (False, True)
@@ -29,5 +30,6 @@ def test_a_run_gives_its_rows_and_says_what_of_the_store_it_used(tmp_path: Path)
     assert {entry.split("/")[0] for entry in first["entries"]} == {
         *("train", "score", "prune", "finetune", "eval", "quality"),
     }
+    assert uses == [(tmp_path / "store", entry) for entry in [*first["entries"], *second["entries"]]]
     lines = (tmp_path / "rows.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == first["rows"]

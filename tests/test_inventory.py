@@ -1,5 +1,6 @@
 import json
 import os
+import platform
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -100,11 +101,25 @@ def record(folder: Path, **values: object) -> None:
 
 def test_runs_and_jobs_name_what_they_used(tmp_path: Path) -> None:
     record(tmp_path / "runs" / "day" / "time", status="done", entries=[f"train/{KEYS[0]}", f"eval/{KEYS[1]}"])
-    record(tmp_path / "sweeps" / "day" / "time" / "3", status="failed", entries=[f"train/{KEYS[2]}"])
     # from before there were entries
     record(tmp_path / "sweeps" / "x" / "0", status="done", rows=[{"fingerprint": f"{KEYS[3]}-raw"}])
     record(tmp_path / "elsewhere", status="done", entries=[f"train/{KEYS[4]}"])
-    assert references(tmp_path) == set(KEYS[:4])
+    assert references(tmp_path) == {KEYS[0], KEYS[1], KEYS[3]}
+
+
+@pytest.mark.parametrize("end", ["failed", "killed", "by the system"])
+def test_what_a_run_used_is_wanted_however_it_ended(tmp_path: Path, end: str) -> None:
+    folder = tmp_path / "sweeps" / "day" / "time" / "3"
+    folder.mkdir(parents=True)
+    run = status.JobRecord(folder, {})
+    run.uses(tmp_path / "store", f"train/{KEYS[0]}")
+    run.uses(tmp_path / "store", f"prune/{KEYS[1]}")
+    if end == "failed":
+        run.failed("no memory")
+    elif end == "killed":
+        run.killed()
+    del run  # the system takes the lock of a process that is no more
+    assert references(tmp_path) == set(KEYS[:2])
 
 
 def test_without_anything_named_nothing_is_called_unnamed(tmp_path: Path) -> None:
@@ -123,10 +138,9 @@ def test_a_run_that_goes_on_has_not_said_yet_what_it_needs(tmp_path: Path, word:
         references(tmp_path)
 
 
-def test_a_run_that_died_does_not_stand_in_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_died_does_not_stand_in_the_way(tmp_path: Path) -> None:
     record(tmp_path / "runs" / "a", status="done", entries=[f"train/{KEYS[0]}"])
-    record(tmp_path / "runs" / "b", status="running")
-    monkeypatch.setattr(status, "is_dead", lambda folder: folder.name == "b")
+    record(tmp_path / "runs" / "b", status="running", host=platform.node())  # and nobody holds its lock
     assert references(tmp_path) == {KEYS[0]}
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from segprune.errors import ConfigError
 from segprune.launcher import ProcessLauncher, _in_short
-from segprune.status import GROUPS, is_dead
+from segprune.status import GROUPS, dead
 from tests import mini_app
 from tests.mini_app import run, start, status, wait_for
 
@@ -116,7 +116,8 @@ def test_a_sweep_that_is_killed_leaves_no_process(app: Path) -> None:
     for pid in pids:
         wait_for(lambda pid=pid: is_gone(pid))
     assert [status(app, number)["status"] for number in range(3)] == ["killed", "killed", "running"]
-    assert is_dead(app / "sweep" / "2")  # the next sweep says so in its file
+    with dead(app / "sweep" / "2") as is_dead:
+        assert is_dead  # the next sweep says so in its file
 
 
 def test_the_reason_in_a_status_line_is_one_short_line() -> None:

@@ -1,12 +1,15 @@
 import json
 import platform
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from segprune.errors import ConfigError
-from segprune.status import JobRecord, amend, asked, is_dead, read, write
+from segprune.status import JobRecord, amend, asked, dead, read, write
 
 ASKED = {
     "dataset": "streets",
@@ -17,6 +20,11 @@ ASKED = {
     "ratio": 0.3,
     "seed": 0,
 }
+
+
+def is_dead(folder: Path) -> bool:
+    with dead(folder) as found:
+        return found
 
 
 def test_a_record_tells_every_state(tmp_path: Path) -> None:
@@ -67,6 +75,48 @@ def test_a_run_without_a_lock_is_dead_if_it_was_on_this_machine(
 ) -> None:
     write(tmp_path, values)
     assert is_dead(tmp_path) == expected
+
+
+def test_a_run_that_ends_well_while_it_is_looked_at_is_not_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, acquire = JobRecord(tmp_path, ASKED), FileLock.acquire
+
+    def after_its_end(lock: FileLock, *args: Any, **settings: Any) -> Any:
+        record.done({})
+        return acquire(lock, *args, **settings)
+
+    monkeypatch.setattr(FileLock, "acquire", after_its_end)
+    assert not is_dead(tmp_path)
+
+
+def test_only_one_process_finds_a_run_dead(tmp_path: Path) -> None:
+    write(tmp_path, {"status": "running", "host": platform.node()})
+    with dead(tmp_path) as first:
+        second = subprocess.run(
+            [
+                *(sys.executable, "-c"),
+                "import sys, pathlib; from segprune.status import dead\n"
+                "with dead(pathlib.Path(sys.argv[1])) as found: print(found)",
+                str(tmp_path),
+            ],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    assert (first, second.stdout) == (True, "False\n")
+
+
+def test_a_run_names_what_it_uses_before_its_end(tmp_path: Path) -> None:
+    record = JobRecord(tmp_path, ASKED)
+    record.uses(tmp_path / "store", "train/a")
+    record.uses(tmp_path / "store", "prune/b")
+    assert read(tmp_path)["entries"] == ["train/a", "prune/b"]
+    record.failed("no memory")
+    assert (read(tmp_path)["entries"], read(tmp_path)["store"]) == (
+        ["train/a", "prune/b"],
+        str(tmp_path / "store"),
+    )
 
 
 def test_an_amended_status_keeps_what_it_said(tmp_path: Path) -> None:

@@ -192,3 +192,13 @@ def test_a_sweep_ends_what_killed_runs_left_too(tmp_path: Path) -> None:
     write(dead, {"status": "running", "host": platform.node()})  # and no process holds its lock
     started(tmp_path / "sweeps" / "new", "tracking=silent", f"paths.outputs={tmp_path}")
     assert status(dead)["status"] == "killed"
+
+
+def test_a_record_of_another_run_that_cannot_be_read_stops_no_sweep(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = tmp_path / "runs" / "other"
+    other.mkdir(parents=True)
+    (other / "status.json").write_text("{")
+    started(tmp_path / "sweeps" / "new", "tracking=silent", f"paths.outputs={tmp_path}")
+    assert f"{other / 'status.json'} cannot be read" in caplog.text

@@ -4,6 +4,8 @@ import json
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
@@ -23,13 +25,19 @@ from segprune.tracking.contract import Status
 log = logging.getLogger(__name__)
 
 
-def run_job(cfg: DictConfig, parent_run_id: str | None, on_open: Callable[[str], None]) -> dict[str, Any]:
+def run_job(
+    cfg: DictConfig,
+    parent_run_id: str | None,
+    on_open: Callable[[str], None],
+    on_use: Callable[[Path, str], None],
+) -> dict[str, Any]:
     """Run one chain and return its summary: name, seconds, whether all was reused, store entries, new ones, rows.
 
     Args:
         cfg: The composed configuration.
         parent_run_id: The tracked sweep this run belongs to; None for a single run.
         on_open: Called with the id of the tracked run as soon as there is one; empty when nothing is tracked.
+        on_use: Called with the store's folder and the name of an entry before that entry is made or reused.
 
     Raises:
         SegpruneError: Anything that is the user's to mend, before work starts wherever it can be known then.
@@ -37,7 +45,8 @@ def run_job(cfg: DictConfig, parent_run_id: str | None, on_open: Callable[[str],
     started = time.perf_counter()
     run = checked(cfg)
     hardware, data = hardware_of(run.settings), run.load_data()
-    store = Store(root=run.settings.store.root, reuse=run.settings.store.reuse)
+    root = run.settings.store.root
+    store = Store(root=root, reuse=run.settings.store.reuse, on_use=partial(on_use, root))
     tracker = run.tracking.open(run_start(run, parent_run_id))
     status: Status = "FAILED"
     try:

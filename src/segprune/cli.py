@@ -102,7 +102,7 @@ def run_or_record(cfg: DictConfig) -> None:
             from segprune.app import run_job
 
             parent = None if is_single else sweep.parent_run_id()
-            record.done(run_job(cfg, parent_run_id=parent, on_open=record.tracked))
+            record.done(run_job(cfg, parent, on_open=record.tracked, on_use=record.uses))
         except Exception as error:
             is_told = isinstance(error, SegpruneError)
             told = str(error) if is_told else shortage(error, partial(OmegaConf.select, cfg))

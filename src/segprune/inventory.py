@@ -111,7 +111,9 @@ def references(outputs: Path) -> set[str]:
             named |= {row["fingerprint"].removesuffix("-raw") for row in values.get("rows", ())}
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise StoreError(f"{path} cannot be read ({error}); mend or remove it") from error
-        if values.get("status") in GOING_ON and not status.is_dead(path.parent):
+        with status.dead(path.parent) as is_dead:
+            goes_on = values.get("status") in GOING_ON and not is_dead
+        if goes_on:
             raise StoreError(
                 f"the run of {path} goes on and has not said yet what it uses; wait for its end, or remove the "
                 "file when there is no such run any more."

@@ -4,7 +4,8 @@ import json
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ class JobRecord:
                 f"{folder} belongs to a run that is still going on (process {read(folder).get('pid')}); wait for "
                 "its end, or give another output folder."
             ) from error
-        self._values = {"asked": dict(asked), "pid": os.getpid(), "host": platform.node()}
+        self._values: dict[str, Any] = {"asked": dict(asked), "pid": os.getpid(), "host": platform.node()}
         self._write(status="running")
 
     @property
@@ -52,6 +53,10 @@ class JobRecord:
     def tracked(self, run_id: str) -> None:
         """The run has this id in the tracker; an empty one is none."""
         self._write(run_id=run_id)
+
+    def uses(self, store: Path, entry: str) -> None:
+        """The run makes or reuses this entry of a store; the same command will want it, however this one ends."""
+        self._write(store=str(store), entries=[*self._values.get("entries", ()), entry])
 
     def done(self, summary: Mapping[str, Any]) -> None:
         """The chain ended well."""
@@ -106,18 +111,27 @@ def amend(folder: Path, **values: object) -> None:
     write(folder, {**read(folder), **values})
 
 
-def is_dead(folder: Path) -> bool:
-    """Whether the run says that it is running while its process, one of this machine, is not there any more."""
-    status = read(folder)
-    if status.get("status") != "running" or status.get("host") != platform.node():
-        return False
-    lock = FileLock(folder / LOCK)
+@contextmanager
+def dead(folder: Path) -> Iterator[bool]:
+    """Whether the run says that it is running while its process, one of this machine, is not there any more.
+
+    While the block lasts, no other process can find it dead too, or begin a run in this folder.
+    """
+    if not _says_running(folder):
+        yield False
+        return
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return False
-    lock.release()
-    return True
+        lock = FileLock(folder / LOCK).acquire(timeout=0)
+    except (Timeout, OSError):  # a lock file of another user is that of a run that is not ours to end
+        yield False
+        return
+    with lock:
+        yield _says_running(folder)  # it may have said how it ended just before it let go
+
+
+def _says_running(folder: Path) -> bool:
+    status = read(folder)
+    return status.get("status") == "running" and status.get("host") == platform.node()
 
 
 def write(folder: Path, values: Mapping[str, Any]) -> None:

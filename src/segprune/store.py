@@ -60,12 +60,14 @@ class Store:
     Attributes:
         root: Folder of the store.
         reuse: Whether existing results are used; if not, they are made again and replaced, once per store.
+        on_use: Called with ``<stage>/<fingerprint>`` when an entry is first asked for.
         used: What was asked for through this object, in order: ``<stage>/<fingerprint>``.
         computed: What of that was made, not found.
     """
 
     root: Path
     reuse: bool
+    on_use: Callable[[str], None] = lambda _: None
     used: list[str] = field(default_factory=list)
     computed: list[str] = field(default_factory=list)
 
@@ -82,6 +84,7 @@ class Store:
         name = f"{stage}/{key}"
         if name not in self.used:
             self.used.append(name)
+            self.on_use(name)
         try:
             return self._get(stage, key, make)
         except OSError as error:

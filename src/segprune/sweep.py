@@ -198,7 +198,17 @@ def _close_the_dead(config: DictConfig) -> None:
             f"paths.outputs is {outputs!r}; it must be a folder: give paths.outputs=/some/folder."
         )
     files = [path for room in ("runs", "sweeps") for path in Path(outputs, room).rglob(status.STATUS)]
-    for folder in [path.parent for path in files if status.is_dead(path.parent)]:
+    for folder in [path.parent for path in files]:
+        try:
+            _close_if_dead(config, folder)
+        except (OSError, ValueError) as error:  # not of this run, which can do without
+            log.warning("%s cannot be read or mended: %s", folder / status.STATUS, error)
+
+
+def _close_if_dead(config: DictConfig, folder: Path) -> None:
+    with status.dead(folder) as is_dead:
+        if not is_dead:
+            return
         run_id = status.read(folder).get("run_id")
         if run_id:
             _tracking(config).end(run_id)

@@ -131,7 +131,8 @@ def _cell_data(path: Path, *, number: str, own: Sequence[str]) -> CellData:
     try:
         status = json.loads(path.read_text(encoding="utf-8"))
         cell = cell_of(status)
-        entries = entries_of(Path(status.get("store", path.parent)), status.get("entries", ()))
+        names = status.get("entries", ()) if cell.status != "failed" else ()  # those may never have been made
+        entries = entries_of(Path(status.get("store", path.parent)), names)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, CheckpointError) as error:
         raise CheckpointError(
             f"{path} cannot be read ({type(error).__name__}: {error}); remove the job's folder to leave it out"

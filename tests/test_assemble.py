@@ -3,6 +3,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 from segprune.assemble import checked, hardware_of, run_name, stages_of
@@ -140,6 +141,14 @@ def test_a_device_that_is_not_there_is_refused(device: str) -> None:
 
 def test_auto_finds_a_device() -> None:
     assert hardware_of(settings()).device.type in ("cpu", "cuda")
+
+
+def test_the_chosen_gpu_is_the_current_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen: list[torch.device] = []
+    monkeypatch.setattr(torch, "zeros", lambda *_, **__: None)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    assert hardware_of(settings("device=cuda:1")).device == torch.device("cuda:1")
+    assert chosen == [torch.device("cuda:1")]
 
 
 def test_a_budget_without_a_ratio_is_named_after_its_threshold() -> None:

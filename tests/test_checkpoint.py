@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import load, save
 
 from segprune import checkpoint
-from segprune.errors import CheckpointError
+from segprune.errors import CheckpointError, ConfigError
 from segprune.graph.cut import cut
+from segprune.model.backbone_weights import load_backbone
 from segprune.model.contract import SegmentationNet
 from tests.toys import TOYS, Plain, Residual, toy
 
@@ -41,6 +42,18 @@ def test_a_cut_network_comes_back_bit_for_bit(tmp_path: Path, kind: type[Segment
     assert torch.equal(back.eval()(image), net.eval()(image))
     assert back.state_dict().keys() == net.state_dict().keys()
     assert all(torch.equal(tensor, net.state_dict()[name]) for name, tensor in back.state_dict().items())
+
+
+def test_what_training_began_with_is_not_read_again(tmp_path: Path) -> None:
+    def build() -> SegmentationNet:
+        net = Plain()
+        load_backbone(net, Path("on another machine.pth"), imagenet=dict, not_used=())
+        return net
+
+    written(tmp_path)
+    checkpoint.read(tmp_path, build)
+    with pytest.raises(ConfigError, match="no file"):
+        build()
 
 
 def test_a_folder_without_a_checkpoint_is_refused(tmp_path: Path) -> None:

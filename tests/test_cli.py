@@ -13,6 +13,7 @@ from segprune.cli import quoted
 ROOT = Path(__file__).parent.parent
 TINY = [
     "dataset.counts={fit: 8, select: 4, report: 4}",
+    "device=cpu",
     "dataset.size_hw=[32,32]",
     "model.width=4",
     "model.max_width=8",
@@ -96,6 +97,7 @@ def test_a_mistake_is_one_paragraph_and_exit_code_one(
         ("dataset.classes=[ä,b]", "dataset.classes=[ä,b]"),
         ("dataset.root='/ä'", "dataset.root='/ä'"),
         ("--help", "--help"),
+        ("--config-dir=/data/größe", "--config-dir=/data/größe"),
     ],
 )
 def test_letters_that_hydra_takes_in_quotes_only_get_them(typed: str, taken: str) -> None:

@@ -156,6 +156,8 @@ def hardware_of(settings: Settings) -> Hardware:
         if device.type not in ("cpu", "cuda"):
             raise RuntimeError(f"segprune does not run on {device.type}")
         torch.zeros(1, device=device)
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # else what torch asks of the current GPU is asked of the first one
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(

@@ -27,6 +27,7 @@ from segprune.admission import (
 from segprune.errors import CheckpointError
 from segprune.graph.cut import fit_shapes
 from segprune.graph.group import PrunePlan
+from segprune.model.backbone_weights import weights_to_come
 from segprune.model.contract import SegmentationNet
 
 FORMAT = 1
@@ -87,7 +88,8 @@ def read(
     """
     description = describe(folder)
     plans = tuple({name: tuple(channels) for name, channels in plan.items()} for plan in description["plans"])
-    net = build()
+    with weights_to_come():
+        net = build()
     weights = _read_weights(folder / WEIGHTS, net, description["weights_sha256"])
     refuse_other_tensors(net, weights, source=folder)
     dense = widths(net)

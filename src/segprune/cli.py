@@ -89,7 +89,8 @@ def _shorten_spinning() -> None:
 def quoted(argument: str) -> str:
     """An override with letters in its value that Hydra takes in quotes only, such as ``ü``, in quotes."""
     key, _, value = argument.partition("=")
-    return argument if value.isascii() or set(value) & set("\"'\\,()[]{}") else f'{key}="{value}"'
+    is_as_it_is = argument.startswith("-") or value.isascii() or set(value) & set("\"'\\,()[]{}")
+    return argument if is_as_it_is else f'{key}="{value}"'
 
 
 def run_or_record(cfg: DictConfig) -> None:

@@ -48,7 +48,13 @@ def fit(
     net = copy.deepcopy(net).to(hardware.device).to(memory_format=torch.channels_last)
     if schedule.epochs == 0:
         return net, ()
-    loader = FitLoader(data.fit, batch_size=schedule.batch_size, seed=training.seed, workers=hardware.workers)
+    loader = FitLoader(
+        data.fit,
+        batch_size=schedule.batch_size,
+        seed=training.seed,
+        workers=hardware.workers,
+        pin_memory=hardware.device.type == "cuda",
+    )
     step = make_step(net, training, len(loader))
     state = _Progress(training.folder / PROGRESS, net, step)
     for done in state.curve:

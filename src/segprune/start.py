@@ -12,6 +12,8 @@ from segprune.assemble import Run
 from segprune.compose import Settings
 from segprune.dataset.contract import SegData
 from segprune.errors import CheckpointError, ConfigError, DataError
+from segprune.model.backbone_weights import weights_to_come
+from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import TrainedPruner
 from segprune.seed import seeded
 from segprune.shortage import shortage
@@ -105,7 +107,7 @@ def _batch_sizes(stages: Sequence[Stage]) -> dict[str, int]:
 
 def _try(ctx: Context, size_hw: Sequence[int], what: str, remedy: str, *, is_training: bool = False) -> None:
     """Run the dense network once, on one image."""
-    net = ctx.build().to(ctx.hardware.device).train(is_training)
+    net = _shell(ctx).train(is_training)
     image = torch.zeros(1, 3, *size_hw, device=ctx.hardware.device)
     try:
         with torch.no_grad(), seeded(ctx.seed, "try", device=ctx.hardware.device):
@@ -127,8 +129,14 @@ def refuse_unreachable(stages: Sequence[Stage], ctx: Context, start: Trail) -> N
     """
     for stage in stages:
         if isinstance(stage, Prune):
-            net = start[-1].net if start else ctx.build().to(ctx.hardware.device)
+            net = start[-1].net if start else _shell(ctx)
             stage.refuse_unreachable(net, ctx.data.size_hw)
+
+
+def _shell(ctx: Context) -> SegmentationNet:
+    """The dense network as to its shapes; its weights do not matter."""
+    with weights_to_come():
+        return ctx.build().to(ctx.hardware.device)
 
 
 def _digests(node: Mapping[str, Any]) -> dict[str, str]:

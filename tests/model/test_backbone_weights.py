@@ -1,3 +1,4 @@
+import copy
 import io
 import pickle
 import urllib.error
@@ -10,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from segprune.errors import CheckpointError, ConfigError
-from segprune.model.backbone_weights import load_backbone, read_state_dict, resnet_imagenet
+from segprune.model.backbone_weights import load_backbone, read_state_dict, resnet_imagenet, weights_to_come
 
 
 def backbone() -> nn.Sequential:
@@ -78,6 +79,16 @@ def test_weights_without_batch_counters_are_taken(trained):
     net = backbone()
     load(net, "imagenet", imagenet=lambda: state)
     assert torch.equal(net[1].running_mean, trained[1].running_mean)
+
+
+def test_weights_to_come_are_not_asked_for(trained):
+    net = copy.deepcopy(trained)
+    with weights_to_come():
+        load(net, "imagenet")
+        load(net, Path("missing.pth"))
+    assert states_equal(net, trained)
+    with pytest.raises(ConfigError, match="no file"):
+        load(net, Path("missing.pth"))
 
 
 def test_missing_keys_are_named(trained, tmp_path):

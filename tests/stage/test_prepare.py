@@ -69,6 +69,22 @@ def test_budgets_share_a_phase_that_needs_none(tmp_path: Path) -> None:
     assert len({key(markov()), key(markov(), ratio=0.2), key(markov(), images=4)}) == 3
 
 
+@pytest.mark.parametrize(("make", "images"), [(sparse, 0), (markov, 8)])
+def test_only_a_phase_that_looks_at_the_calibration_images_is_given_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make, images: int
+) -> None:
+    phase, given = make(), []
+    run = type(phase).__call__
+
+    def look(self, net, groups, **rest):
+        given.append(sum(len(batch.image) for batch in rest["calibration"].batches))
+        return run(self, net, groups, **rest)
+
+    monkeypatch.setattr(type(phase), "__call__", look)
+    preparation(phase)(tiny_context(tmp_path), dense())
+    assert given == [images]
+
+
 def test_a_phase_is_told_what_should_remain(tmp_path: Path) -> None:
     _, learned = preparation(markov(), ratio=0.2)(tiny_context(tmp_path), dense())
     assert float(learned["share"]) == pytest.approx(0.8)

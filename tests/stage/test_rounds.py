@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from segprune.budget.budget import Budget
+from segprune.errors import BudgetError
 from segprune.graph.cut import cut
 from segprune.graph.trace import trace
 from segprune.measure.cost import cost
@@ -88,6 +89,15 @@ def test_rounds_change_which_channels_go_not_how_many(of: str) -> None:
         }
         assert getattr(result.reached, of) == pytest.approx(removed[of], abs=1e-9)
     assert getattr(thrice.reached, of) == pytest.approx(getattr(once.reached, of), abs=0.1)
+
+
+def test_only_the_last_round_has_to_meet_the_ratio() -> None:
+    budget = Budget(of="channels", scope="paper", floor=0.0, round_to=2, tolerance=0.001)
+    net = toy(Residual)  # groups of 6 and 4 channels: 0.2 and 0.4 can go, 0.1 and 0.3 cannot
+    once, four = (replace(rounds(count, scope="global"), budget=budget, ratio=0.4) for count in (1, 4))
+    assert once(net, (32, 32)).reached.channels == four(net, (32, 32)).reached.channels == pytest.approx(0.4)
+    with pytest.raises(BudgetError, match=r"ratio=0\.3 of channels: the closest allowed cut removes"):
+        replace(once, ratio=0.3)(net, (32, 32))
 
 
 CRITERIA = [

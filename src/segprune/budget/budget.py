@@ -77,8 +77,11 @@ class Budget:
         paper_scope: Scope,
         simulator: CostSimulator,
         gone: PrunePlan | None = None,
+        is_last: bool = True,
     ) -> Reached:
         """The plan that removes ``ratio`` of the unit, with the channels that are gone already among them.
+
+        A plan that others follow up need not come within the tolerance.
 
         Raises:
             BudgetError: The ratio is out of reach, or no allowed cut comes within the tolerance.
@@ -97,7 +100,7 @@ class Budget:
             )
         reached = reached_by(plan, simulator, scope=scope, asked=ratio)
         removed = getattr(reached, self.of)
-        if abs(removed - ratio) > self.tolerance:
+        if is_last and abs(removed - ratio) > self.tolerance:
             raise BudgetError(
                 f"ratio={ratio} of {self.of}: the closest allowed cut removes {removed:.4f}, further "
                 f"away than budget.tolerance={self.tolerance}. Lower budget.round_to={self.round_to} or raise "

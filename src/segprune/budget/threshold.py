@@ -65,8 +65,10 @@ class Threshold:
         paper_scope: Scope,
         simulator: CostSimulator,
         gone: PrunePlan | None = None,
+        is_last: bool = True,
     ) -> Reached:
         """The plan without the channels below the threshold."""
+        del is_last
         self.checked(ratio)
         allocation = Allocation(groups, scores, floor=self.floor, round_to=self.round_to, gone=gone)
         below = {name: int((score < self.threshold).sum()) for name, score in scores.items()}

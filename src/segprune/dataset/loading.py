@@ -34,7 +34,9 @@ class _EpochSampler(Sampler[list[int]]):
 class FitLoader:
     """Training batches; epoch e is always the same batches in the same order, with any number of workers."""
 
-    def __init__(self, items: Items, *, batch_size: int, seed: int, workers: int) -> None:
+    def __init__(
+        self, items: Items, *, batch_size: int, seed: int, workers: int, pin_memory: bool = False
+    ) -> None:
         """Prepare the loader; worker processes start with the first epoch and stay.
 
         Args:
@@ -43,6 +45,7 @@ class FitLoader:
                 no batch is too small for batch statistics.
             seed: The run's seed, >= 0.
             workers: Processes that make items; 0: this one.
+            pin_memory: Whether batches are page-locked, so that their copy to a GPU can overlap with computing.
 
         Raises:
             DataError: There are fewer items than one batch.
@@ -59,7 +62,7 @@ class FitLoader:
             num_workers=workers,
             persistent_workers=workers > 0,
             collate_fn=_stack,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=pin_memory,
             worker_init_fn=_leave_signals_to_parent,
             generator=_own_generator(),
         )
@@ -74,11 +77,11 @@ class FitLoader:
         yield from self._loader
 
 
-def batches(items: Items, *, batch_size: int, workers: int) -> Iterator[Batch]:
+def batches(items: Items, *, batch_size: int, workers: int, pin_memory: bool = False) -> Iterator[Batch]:
     """Every item once, in order.
 
     Consecutive items of equal image and label size share a batch of at most ``batch_size``; where sizes
-    change, a new batch begins.
+    change, a new batch begins. ``pin_memory`` as in ``FitLoader``.
     """
     loader: DataLoader[Batch] = DataLoader(
         cast("Dataset[Batch]", items),
@@ -88,14 +91,15 @@ def batches(items: Items, *, batch_size: int, workers: int) -> Iterator[Batch]:
         worker_init_fn=_leave_signals_to_parent,
         generator=_own_generator(),
     )
+    finish = _pinned if pin_memory else _single
     held: list[Batch] = []
     for item in loader:
         if len(held) == batch_size or (held and not same_shape([held[0], item])):
-            yield _pinned(_stack(held))
+            yield finish(_stack(held))
             held = []
         held.append(item)
     if held:
-        yield _pinned(_stack(held))
+        yield finish(_stack(held))
 
 
 def calibration_batches(items: Items, *, count: int, batch_size: int, seed: int) -> list[Batch]:
@@ -126,12 +130,7 @@ def _leave_signals_to_parent(worker: int) -> None:  # noqa: ARG001 - the loader 
 
 
 def _pinned(batch: Batch) -> Batch:
-    """The batch in page-locked memory where there is a GPU, so that its copy can overlap with computing.
-
-    The loader's own pinning would be lost here: items are stacked after it.
-    """
-    if not torch.cuda.is_available():
-        return batch
+    """The batch in page-locked memory; the loader's own pinning would be lost, since items are stacked after it."""
     return Batch(batch.image.pin_memory(), batch.label.pin_memory())
 
 

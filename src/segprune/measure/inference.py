@@ -63,7 +63,7 @@ def infer(
         device: Where the networks are.
     """
     first = 0
-    loader = batches(items, batch_size=batch_size, workers=workers)
+    loader = batches(items, batch_size=batch_size, workers=workers, pin_memory=device.type == "cuda")
     with ExitStack() as modes, torch.inference_mode(), torch.autocast(device.type, enabled=False):
         for net in (reference, *nets):
             modes.enter_context(eval_mode(net))

@@ -2,7 +2,9 @@
 
 import pickle
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Literal
 
@@ -32,6 +34,22 @@ UNREADABLE = (
 )
 
 
+_are_to_come = ContextVar("_are_to_come", default=False)
+
+
+@contextmanager
+def weights_to_come() -> Iterator[None]:
+    """Inside, ``load_backbone`` leaves the weights as initialised: they are replaced, or do not matter.
+
+    So a finished network can be read on a machine that does not have the file its training began with.
+    """
+    token = _are_to_come.set(True)
+    try:
+        yield
+    finally:
+        _are_to_come.reset(token)
+
+
 def load_backbone(
     backbone: nn.Module,
     weights: Weights,
@@ -40,7 +58,7 @@ def load_backbone(
     not_used: Sequence[str],
     rename: Callable[[str], str] = str,
 ) -> None:
-    """Fill ``backbone`` with the asked weights, in place.
+    """Fill ``backbone`` with the asked weights, in place, unless others are to come.
 
     Args:
         backbone: Any module; all its parameters and buffers must be in the weights.
@@ -53,7 +71,7 @@ def load_backbone(
         ConfigError: The file is missing or is no .pth, .pt or .safetensors.
         CheckpointError: The file is damaged, or a key or shape does not match.
     """
-    if weights == "none":
+    if weights == "none" or _are_to_come.get():
         return
     state = imagenet() if weights == "imagenet" else read_state_dict(Path(weights))
     state = {rename(key): value for key, value in state.items()}

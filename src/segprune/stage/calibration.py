@@ -29,19 +29,24 @@ class CalibrationSet:
     images: Annotated[int, Field(ge=2)]
     batch_size: Annotated[int, Field(ge=2)]
 
-    def calibration(self, ctx: Context, aux_weight: float) -> Calibration:
+    def calibration(self, ctx: Context, aux_weight: float, *, with_images: bool = True) -> Calibration:
         """The images on the device, with the loss that gradients come from.
 
         Args:
             ctx: The run.
             aux_weight: Weight of auxiliary heads in the loss.
+            with_images: Whether anybody will look at the images, which take memory.
         """
         device = ctx.hardware.device
-        drawn = calibration_batches(
-            ctx.data.calibration,
-            count=self.images,
-            batch_size=self.batch_size,
-            seed=derive(ctx.seed, "calibration"),
+        drawn = (
+            calibration_batches(
+                ctx.data.calibration,
+                count=self.images,
+                batch_size=self.batch_size,
+                seed=derive(ctx.seed, "calibration"),
+            )
+            if with_images
+            else ()
         )
         return Calibration(
             batches=[

@@ -87,7 +87,9 @@ class Preparation:
             before.net,
             groups,
             training=training,
-            calibration=self.calibration.calibration(ctx, self.aux_weight),
+            calibration=self.calibration.calibration(
+                ctx, self.aux_weight, with_images=self.phase.needs_budget
+            ),
             target=Target(share=1 - (self.ratio or 0.0), remaining=remaining),
         )
         learned = {name: value.cpu().contiguous() for name, value in prepared.learned.items()}

@@ -26,7 +26,8 @@ class Rounds:
     """How a network is cut down.
 
     Every round asks for its share of the ratio of the network that the first one started from, so that rounds
-    change which channels go, never how many.
+    change which channels go, never how many. Where whole channels do not allow a share of it, a round takes the
+    closest.
 
     Attributes:
         score: Network, its groups, number of the round from 1 -> scores.
@@ -73,6 +74,7 @@ class Rounds:
                 paper_scope=self.scope,
                 simulator=simulator,
                 gone=gone,
+                is_last=number == self.count,
             )
             plan = renumbered(reached.plan, groups, gone)
             small = cut(net, plan)

@@ -78,13 +78,10 @@ def defines(body: Sequence[ast.stmt], names: Sequence[str]) -> bool:
     return any(len(names) == 1 or defines(node.body, names[1:]) for node in found)
 
 
-def test_every_criterion_has_a_card_and_every_card_a_criterion() -> None:
-    assert [card.stem for card in CARDS] == CRITERIA
-
-
-def test_the_readme_links_to_every_card() -> None:
-    links = LINK.findall(README.read_text(encoding="utf-8"))
-    assert [card.stem for card in CARDS if f"docs/methods/{card.name}" not in links] == []
+def test_the_criteria_of_the_readme_and_the_cards_are_the_same() -> None:
+    linked = re.findall(r"docs/methods/(\w+)\.md", README.read_text(encoding="utf-8"))
+    assert [card.stem for card in CARDS] == sorted(set(linked))
+    assert set(linked) <= set(CRITERIA)
 
 
 @cards

@@ -189,11 +189,6 @@ CASES: Mapping[str, Touches] = {
     "finetune=short": schedule("finetune", "finetune"),
     "finetune=standard": schedule("finetune", "finetune"),
     "finetune=long": schedule("finetune", "finetune"),
-    "pruner=apoz": {},
-    "pruner=bn_scale": {},
-    "pruner=fisher": {},
-    "pruner=lamp": {},
-    "pruner=random": {},
     "pruner=taylor": {"pruner.variant": ("gamma", "prune")},
     "pruner=fgp": {"pruner.gradient": ("elementwise", "prune")},
     "pruner=fpgm": {"pruner.norm_mix": (0.1, "prune"), "pruner.normalize": ("mean", "prune")},
@@ -275,5 +270,4 @@ CASES: Mapping[str, Touches] = {
         "tracking.experiment": ("other", NOTHING),
         "tracking.flush_seconds": (1, NOTHING),
     },
-    "tracking=silent": {},
 }

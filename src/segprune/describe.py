@@ -12,7 +12,7 @@ from segprune.stage.contract import Trail
 from segprune.tracking.color import color
 from segprune.tracking.contract import RunStart, Scalar, Tracker
 
-NAMED = ("dataset", "model", "train", "pruner", "budget", "finetune", "eval")
+NAMED = ("dataset", "model", "train", "pruner", "budget", "finetune", "eval", "protocol")
 STAGE_KEYS = {
     "train": ("train",),
     "prune": ("pruner", "budget", "ratio", "phase_epochs", "rounds", "between", "weights", "calibration"),

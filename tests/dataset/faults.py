@@ -128,6 +128,10 @@ FAULTS: dict[str, tuple[Spoil, str]] = {
         lambda d: [path.unlink() for path in (d / "test/images").iterdir()],
         "test/images holds no *.png. Expected: fit:",
     ),
+    "role with images of another ending": (
+        lambda d: [path.rename(path.with_suffix(".PNG")) for path in (d / "test/images").iterdir()],
+        "test/images holds no *.png. It holds 3 *.PNG. Expected: fit:",
+    ),
     "training labels all void": (
         lambda d: only_void(d, "train"),
         "all other labels of the role fit (3) hold",

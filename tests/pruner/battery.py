@@ -10,7 +10,7 @@ from segprune.budget.budget import Budget
 from segprune.budget.simulate import CostSimulator
 from segprune.graph.group import ChannelGroup
 from segprune.model.contract import SegmentationNet
-from segprune.pruner.contract import Calibration, Pruner
+from segprune.pruner.contract import Calibration, Pruner, Scope
 from tests.pruner.surgery import disturb, duplicate, kill, permute, same, snapshot, traced
 from tests.toys import TOYS, toy, toy_calibration
 
@@ -19,11 +19,13 @@ class PrunerBattery:
     """Subclasses give ``build``.
 
     Attributes:
+        paper_scope: Where the paper ranks.
         reads_network: Whether scores follow from the network at all (random: no).
         dead_goes_first: Whether a channel without weights is never above a living one.
         duplicates: What two equal channels get: equal scores, scores apart, or no law.
     """
 
+    paper_scope: ClassVar[Scope]
     reads_network: ClassVar[bool] = True
     dead_goes_first: ClassVar[bool] = True
     duplicates: ClassVar[Literal["equal", "apart", "no law"]]

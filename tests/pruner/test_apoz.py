@@ -14,6 +14,7 @@ from tests.toys import Plain, toy, toy_calibration
 
 
 class TestApoz(PrunerBattery):
+    paper_scope = "local"
     duplicates = "equal"
 
     @staticmethod

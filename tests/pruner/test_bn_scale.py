@@ -18,6 +18,7 @@ def norm_of(*scales: float) -> nn.BatchNorm2d:
 
 
 class TestBnScale(PrunerBattery):
+    paper_scope = "global"
     duplicates = "equal"
 
     @staticmethod

@@ -30,6 +30,7 @@ def training(folder: Path, of: ContextTraining, on_epoch=lambda _: None) -> Trai
 
 
 class TestCap(PrunerBattery):
+    paper_scope = "global"
     duplicates = "equal"
 
     @staticmethod

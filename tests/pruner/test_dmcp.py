@@ -68,6 +68,7 @@ def learned_by(groups, seed: int = 0) -> dict[str, torch.Tensor]:
 
 
 class TestDmcp(PrunerBattery):
+    paper_scope = "global"
     reads_network = False
     dead_goes_first = False
     duplicates = "no law"

@@ -19,6 +19,7 @@ RISING, FLAT = (1.0, 2.0, 3.0, 4.0), (2.0, 2.0, 2.0, 2.0)
 
 
 class TestFgp(PrunerBattery):
+    paper_scope = "global"  # one share of support for all layers
     duplicates = "no law"
 
     @staticmethod
@@ -27,6 +28,7 @@ class TestFgp(PrunerBattery):
 
 
 class TestFgpElementwise(PrunerBattery):
+    paper_scope = "global"
     duplicates = "no law"
 
     @staticmethod

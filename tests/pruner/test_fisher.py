@@ -17,6 +17,7 @@ from tests.toys import IGNORE, Depthwise, Plain, toy, toy_calibration, toy_loss
 
 
 class TestFisher(PrunerBattery):
+    paper_scope = "global"
     duplicates = "no law"
 
     @staticmethod

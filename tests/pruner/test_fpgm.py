@@ -23,6 +23,7 @@ def noise(count: int, size: int, seed: int = 0) -> Tensor:
 
 
 class TestFpgm(PrunerBattery):
+    paper_scope = "local"
     dead_goes_first = False  # a filter of zeros can be far from the median
     duplicates = "equal"
 
@@ -32,6 +33,7 @@ class TestFpgm(PrunerBattery):
 
 
 class TestFpgmMix(PrunerBattery):
+    paper_scope = "local"
     # one channel in four is set aside by its norm: a dead one is always among them
     duplicates = "no law"
 

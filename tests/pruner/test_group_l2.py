@@ -15,6 +15,7 @@ RAW = GroupL2(normalize="none")
 
 
 class TestGroupL2(PrunerBattery):
+    paper_scope = "global"
     duplicates = "no law"
     dead_goes_first = False  # what the readers hold for it still counts
 

@@ -10,6 +10,7 @@ from tests.toys import Depthwise, toy
 
 
 class TestL1(PrunerBattery):
+    paper_scope = "local"
     duplicates = "equal"
 
     @staticmethod
@@ -18,6 +19,7 @@ class TestL1(PrunerBattery):
 
 
 class TestL1Mean(PrunerBattery):
+    paper_scope = "local"
     duplicates = "equal"
 
     @staticmethod

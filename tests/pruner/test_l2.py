@@ -9,6 +9,7 @@ from tests.toys import Plain, toy
 
 
 class TestL2(PrunerBattery):
+    paper_scope = "local"
     duplicates = "equal"
 
     @staticmethod
@@ -17,6 +18,7 @@ class TestL2(PrunerBattery):
 
 
 class TestL2Mean(PrunerBattery):
+    paper_scope = "local"
     duplicates = "equal"
 
     @staticmethod

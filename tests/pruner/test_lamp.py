@@ -9,6 +9,7 @@ from tests.toys import Plain, toy
 
 
 class TestLamp(PrunerBattery):
+    paper_scope = "global"
     duplicates = "apart"
 
     @staticmethod

@@ -15,6 +15,7 @@ def draw(seed: int, *names: str, size: int = 8) -> dict[str, list[float]]:
 
 
 class TestRandom(PrunerBattery):
+    paper_scope = "local"
     reads_network = False
     dead_goes_first = False
     duplicates = "no law"

@@ -33,23 +33,6 @@ PRUNERS = sorted(path.stem for path in (CONF / "pruner").glob("*.yaml") if "_tar
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 WIDTH = 8
 """Channels that every group keeps, so that the laws take no time."""
-SCOPES = {
-    "apoz": "local",
-    "bn_scale": "global",
-    "cap": "global",
-    "dmcp": "global",
-    "fgp": "global",  # one share of support for all layers
-    "fisher": "global",
-    "fpgm": "local",
-    "group_l2": "global",
-    "l1": "local",
-    "l2": "local",
-    "lamp": "global",
-    "random": "local",
-    "sirfp": "local",
-    "slimming": "global",
-    "taylor": "global",
-}
 
 every_pruner = pytest.mark.parametrize("pruner", PRUNERS)
 
@@ -114,16 +97,16 @@ def plan_of(network: Network, scores: Scores, *, ratio: float, scope: str) -> Pr
     return reached.plan
 
 
-def test_every_criterion_has_a_battery_and_a_scope() -> None:
-    assert sorted(SCOPES) == PRUNERS
+def test_every_criterion_has_a_battery() -> None:
     assert [battery_of(pruner).build().name for pruner in PRUNERS] == PRUNERS
 
 
 @every_pruner
 def test_the_scope_is_that_of_the_paper_and_the_other_one_an_option(pruner: str) -> None:
-    scope = battery_of(pruner).build().scope
+    battery = battery_of(pruner)
+    scope = battery.build().scope
     budget = Budget(of="channels", scope="paper", floor=0.1, round_to=1, tolerance=0.1)
-    assert budget.ranking(scope) == scope == SCOPES[pruner]
+    assert budget.ranking(scope) == scope == battery.paper_scope
     for other in ("local", "global"):
         assert replace(budget, scope=other).ranking(scope) == other
 

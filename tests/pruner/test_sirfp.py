@@ -21,6 +21,7 @@ P, Q, ZERO = (1.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, -1.0), (0.0, 0.0, 0.0, 0.0)
 
 
 class TestSirfpPaper(PrunerBattery):
+    paper_scope = "local"
     duplicates = "apart"
 
     @staticmethod
@@ -29,6 +30,7 @@ class TestSirfpPaper(PrunerBattery):
 
 
 class TestSirfp(PrunerBattery):
+    paper_scope = "local"
     duplicates = "apart"
 
     @staticmethod

@@ -24,6 +24,7 @@ def slimming() -> Slimming:
 
 
 class TestSlimming(PrunerBattery):
+    paper_scope = "global"
     duplicates = "equal"
 
     @staticmethod

@@ -81,6 +81,7 @@ def gradient_of_gates(net: SegmentationNet, layers: tuple[str, ...], size: int, 
 
 
 class TestTaylor(PrunerBattery):
+    paper_scope = "global"
     duplicates = "no law"
 
     @staticmethod
@@ -89,6 +90,7 @@ class TestTaylor(PrunerBattery):
 
 
 class TestTaylorGamma(PrunerBattery):
+    paper_scope = "global"
     duplicates = "no law"
 
     @staticmethod

@@ -11,6 +11,7 @@ from segprune.report.gallery import Picture
 from segprune.report.html import html
 from segprune.report.verdict import contests
 from tests.report.sweeps import PNG, cell, dense, store, sweep
+from tests.report.test_timing import timed
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7 * 7 }}"
 
@@ -131,8 +132,8 @@ def test_asked_and_reached_stand_side_by_side(whole: Reader) -> None:
 def test_no_winner_without_controls_and_the_command_that_adds_them() -> None:
     found = page(sweep([cell(0, "taylor", 45.0), cell(1, "l1", 40.0)]))
     assert (
-        "No winner at 30 % of channels removed, streets, unet: the control random is missing; the dense network "
-        "finetuned by the same schedule is missing; fewer than" in found.text
+        "No winner at 30 % of channels removed, streets, unet: no control random; no dense network "
+        "finetuned by the same schedule; fewer than" in found.text
     )
     assert "python run.py -m ratio=0.3 pruner=taylor seed=0,1,2 protocol=fair" in found.text
     assert "keeps the most" not in found.text
@@ -178,3 +179,13 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     assert not any(name.startswith("on") for name, _ in found.attributes)
     assert "{{ 7 * 7 }}" in found.text
     assert found.text.count("<script>alert(1)</script>") > 5
+
+
+def test_times_that_cannot_be_compared_are_told_above_the_table() -> None:
+    cells = [cell(0, "l1", 40.0), cell(1, "random", 41.0)]
+    for index, latency_ms in enumerate((10.0, 100.0)):
+        first, *others = cells[index].cell.rows
+        rows = (timed(first, latency_ms), *others)
+        cells[index] = replace(cells[index], cell=replace(cells[index].cell, rows=rows))
+    assert "Times cannot be compared" in page(sweep(cells)).text
+    assert "Times cannot be compared" not in page(sweep(cells[:1])).text

@@ -272,3 +272,11 @@ def test_controls_come_last_and_the_network_that_was_never_cut_has_no_pruner() -
         ["-", "dense", "-"],
         ["l1", "half", "0.500"],
     ]
+
+
+def test_a_sweep_says_when_its_times_cannot_be_compared() -> None:
+    def job(latency_ms: float) -> Cell:
+        return cell("l1", 0.3, rows=(replace(DENSE, latency_ms_median=latency_ms), PRUNED))
+
+    assert "Times cannot be compared" in sweep_table([job(10.0), job(30.0)])
+    assert "Times cannot be compared" not in sweep_table([job(10.0), job(11.0)])

@@ -82,9 +82,7 @@ def test_a_step_outside_of_the_schedule_is_refused(step: int) -> None:
 
 @pytest.mark.parametrize("warmup_epochs", [5.0, 7.5])
 def test_a_warmup_as_long_as_the_training_is_refused(warmup_epochs: float) -> None:
-    message = (
-        f"warmup_epochs is {warmup_epochs:g} but epochs is 5; .* set warmup_epochs lower or epochs higher"
-    )
+    message = f"warmup_epochs is {warmup_epochs:g} but epochs is 5; .* give warmup_epochs=2.5, or more epochs"
     with pytest.raises(ConfigError, match=message):
         replace(PLAIN, warmup_epochs=warmup_epochs)
 

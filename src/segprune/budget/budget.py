@@ -63,10 +63,15 @@ class Budget:
         allocation = Allocation(groups, any_scores, floor=self.floor, round_to=self.round_to)
         most = removed_by(allocation.plan(allocation.deepest), simulator, self.of)
         if most < ratio - self.tolerance:
-            raise BudgetError(
-                f"ratio={ratio} of {self.of} cannot be removed: with budget.floor={self.floor} and "
-                f"budget.round_to={self.round_to} at most {most:.4f} can go. Ask for less, or lower one of the two."
-            )
+            what = f"ratio={ratio} of {self.of} cannot be removed: with budget.floor={self.floor} and "
+            what += f"budget.round_to={self.round_to} "
+            if most == 0:
+                widest = max(group.size for group in groups)
+                raise BudgetError(
+                    f"{what}nothing can go (the widest layer has {widest} channels). Lower one of the two, or "
+                    "take a wider network."
+                )
+            raise BudgetError(f"{what}at most {most:.4f} can go. Ask for less, or lower one of the two.")
 
     def __call__(
         self,

@@ -1,6 +1,7 @@
 """Finding image and label files that belong together."""
 
 import os
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,7 +92,11 @@ def _files(folder: Path, suffix: str, other_suffix: str | None, layout: str) -> 
                     )
                 found[path.relative_to(folder).as_posix().removesuffix(suffix)] = path
     if not found:
-        raise DataError(f"{folder} holds no *{suffix}. Expected: {layout}. Set dataset.root=/path/to/it")
+        others = Counter(path.suffix for path in folder.rglob("*") if path.suffix)
+        held = "".join(f" It holds {count} *{ending}." for ending, count in others.most_common(3))
+        raise DataError(
+            f"{folder} holds no *{suffix}.{held} Expected: {layout}. Set dataset.root=/path/to/it"
+        )
     return found
 
 

@@ -13,7 +13,9 @@ from segprune.report.collect import CellData, SweepData
 from segprune.report.command import command
 from segprune.report.contest import Contest
 from segprune.report.gallery import Picture
+from segprune.report.references import is_control
 from segprune.report.statistics import rank_stability
+from segprune.report.timing import unsteadiness
 
 TEMPLATE = "template.html.j2"
 
@@ -53,10 +55,19 @@ def html(data: SweepData, contests: Sequence[Contest], pictures: Sequence[Pictur
         predictions=list(_predictions(data)),
         facts=_facts(data),
         stability=_stability(contests),
+        title=_title(data),
         command=command(data.overrides) if data.overrides else "",
+        unsteadiness=unsteadiness(row for cell in data.cells for row in cell.cell.rows),
         failed=[cell for cell in data.cells if cell.cell.status == "failed"],
         incomplete=[cell for cell in data.cells if cell.entries.missing],
     )
+
+
+def _title(data: SweepData) -> str:
+    """What was compared on what, and when."""
+    methods = dict.fromkeys(cell.cell.pruner for cell in data.cells if not is_control(cell))
+    settings = dict.fromkeys(cell.setting.partition(";")[0] for cell in data.cells)
+    return f"{', '.join(methods)} on {' and '.join(settings)}"
 
 
 def _facts(data: SweepData) -> Mapping[str, str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from segprune.report.row import Row, Stage, to_record
+from segprune.report.timing import unsteadiness
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,8 +95,9 @@ def sweep_table(cells: Sequence[Cell]) -> str:
         for cell in ordered
         if cell.status == "failed"
     ]
+    doubts = list(filter(None, [unsteadiness(rows)]))
     return "\n".join(
-        [*_header(rows), legend, _aligned(titles, body, text_columns=1 + len(varying)), *failures]
+        [*_header(rows), legend, _aligned(titles, body, text_columns=1 + len(varying)), *doubts, *failures]
     )
 
 

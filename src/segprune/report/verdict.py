@@ -116,10 +116,11 @@ def _missing(
     if len(standings) < 2:
         reasons.append("there are not two methods at this budget to compare")
     if absent := [control for control in CONTROLS if control not in pruners]:
-        reasons.append(f"the control {' and the control '.join(absent)} is missing")
+        plural = "controls" if len(absent) > 1 else "control"
+        reasons.append(f"no {plural} {' and '.join(absent)}")
     finetuned = {seed for control in controls if control.protocol == "dense" for seed in control.seeds}
     if any(set(standing.seeds) - finetuned for standing in standings):
-        reasons.append("the dense network finetuned by the same schedule is missing")
+        reasons.append("no dense network finetuned by the same schedule")
     few = [standing.method for standing in standings if len(standing.seeds) < FEWEST_SEEDS]
     if few:
         reasons.append(f"fewer than {FEWEST_SEEDS} seeds of {', '.join(few)} ({GOOD_SEEDS} are recommended)")
@@ -149,7 +150,10 @@ def _notes(standings: Sequence[Standing], cells: Sequence[CellData]) -> list[str
     if FEWEST_SEEDS <= fewest < GOOD_SEEDS:
         notes.append(f"{fewest} seeds; {GOOD_SEEDS} or more are recommended")
     if above:
-        notes.append(f"Above the dense network, which was not trained to its end: {', '.join(above)}")
+        notes.append(
+            f"Above the dense network: {', '.join(above)}. Either that was not trained to its end, which the "
+            "control protocol=dense would show, or the lead is chance"
+        )
     if failed:
         notes.append(f"Failed: {', '.join(failed)}")
     if other:

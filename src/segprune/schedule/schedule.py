@@ -58,8 +58,8 @@ class Schedule:
     def __post_init__(self) -> None:
         if self.epochs > 0 and self.warmup_epochs >= self.epochs:
             raise ConfigError(
-                f"warmup_epochs is {self.warmup_epochs:g} but epochs is {self.epochs}; the warm-up is a "
-                "part of the epochs: set warmup_epochs lower or epochs higher"
+                f"warmup_epochs is {self.warmup_epochs:g} but epochs is {self.epochs}; the warm-up is a part of "
+                f"the epochs: give warmup_epochs={self.epochs / 2:g}, or more epochs"
             )
 
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from segprune.dataset.contract import Batch
 from segprune.errors import ConfigError, DataError, TrainingError
+from segprune.graph.group import ChannelGroup, Member
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Calibration
 from segprune.pruner.fgp import Fgp, class_support, cumulative_share
@@ -181,6 +182,25 @@ def test_shares_of_the_norms_of_a_stream_add_up():
     calibration = calibration_of((0, 0, 1, 1), maps=((1.0,) * 4, (3.0,) * 4))
     scores = MEAN(net, [whole(2, "first", "second")], calibration)["first"]
     assert scores.tolist() == pytest.approx([0.75 / 2, 1.0])
+
+
+def test_branches_of_different_widths_are_judged_alike():
+    class Joined(SegmentationNet):
+        def __init__(self) -> None:
+            super().__init__()
+            self.narrow, self.wide = nn.BatchNorm2d(1, eps=0.0), nn.BatchNorm2d(3, eps=0.0)
+
+        def forward(self, image: Tensor) -> Tensor:
+            return torch.cat([self.narrow(image[:, :1]), self.wide(image[:, 1:])], dim=1)
+
+    def member(layer: str, *root: int) -> Member:
+        return Member(layer=layer, axis="out", own=torch.arange(len(root)), root=torch.tensor(root))
+
+    # four channels of equal support: a quarter each, though one of them is the only one of its norm
+    group = ChannelGroup(name="narrow", size=4, members=(member("narrow", 0), member("wide", 1, 2, 3)))
+    calibration = calibration_of((0, 1, 2, 3), maps=((1.0,) * 4,) * 4)
+    scores = MEAN(Joined().eval(), [group], calibration)["narrow"]
+    assert sorted(scores.tolist()) == pytest.approx([0.25, 0.5, 0.75, 1.0])
 
 
 @pytest.mark.parametrize("pruner", [MEAN, ELEMENTWISE], ids=["mean", "elementwise"])

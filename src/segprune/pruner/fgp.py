@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from segprune.dataset.contract import Batch
 from segprune.errors import ConfigError, DataError
-from segprune.graph.group import ChannelGroup, Scores
+from segprune.graph.group import ChannelGroup, Member, Scores
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Calibration, Needs, Scope
-from segprune.pruner.gather import checked, map_layers, of_running, root_sum
+from segprune.pruner.gather import checked, covered, map_layers, of_running, root_sum
 from segprune.pruner.scoring_mode import scoring_mode
 
 Gradient = Literal["mean", "elementwise"]
@@ -73,7 +73,7 @@ class Fgp:
         scores = {}
         for group in groups:
             views = of_running(group, [member for member, _ in places[group.name]], support)
-            shares = [_share(root_sum(value, member, group.size)) for member, value in views]
+            shares = [_share(root_sum(value, member, group.size), member) for member, value in views]
             scores[group.name] = cumulative_share(torch.stack(shares).sum(0))
         return checked(scores)
 
@@ -119,9 +119,10 @@ def cumulative_share(support: Tensor) -> Tensor:
     return scores
 
 
-def _share(support: Tensor) -> Tensor:
-    total = support.sum()
-    return support if total == 0 else support / total
+def _share(support: Tensor, member: Member) -> Tensor:
+    """(C,) support in one layer -> its shares; they sum to the fraction of the channels that the layer carries."""
+    total, size = support.sum(), len(support)
+    return support if total == 0 else support / total * covered(member, size).sum() / size
 
 
 def _class_gradients(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 ROOT = Path(__file__).parent.parent
 CONF = ROOT / "conf"
@@ -56,7 +56,8 @@ def defaults_of(card: Path) -> dict[str, str]:
 
 def written(value: object) -> str:
     """A value as YAML writes it."""
-    return value if isinstance(value, str) else json.dumps(value)
+    plain = OmegaConf.to_container(value) if isinstance(value, ListConfig) else value
+    return plain if isinstance(plain, str) else json.dumps(plain)
 
 
 def keys_of(node: Mapping[str, Any], prefix: str) -> Iterator[str]:

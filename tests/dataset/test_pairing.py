@@ -69,7 +69,9 @@ def test_missing_folder_is_named_with_layout_and_key(tmp_path):
 
 def test_folder_without_such_files_is_named(tmp_path):
     files(tmp_path, "i/a.png", "l/a_mask.png")
-    with pytest.raises(DataError, match=r"/i holds no \*.jpg. It holds 1 \*.png. Expected: LAYOUT. Set dataset.root="):
+    with pytest.raises(
+        DataError, match=r"/i holds no \*.jpg. It holds 1 \*.png. Expected: LAYOUT. Set dataset.root="
+    ):
         listed(tmp_path)
 
 

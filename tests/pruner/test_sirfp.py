@@ -15,8 +15,24 @@ from tests.pruner.battery import PrunerBattery
 from tests.pruner.surgery import duplicate, group_of, network_of, traced, whole
 from tests.toys import Concat, Plain, toy, toy_calibration
 
-PAPER = Sirfp(similarity="cosine", self_term=False, normalize="alive", edge_weight=0.0, pool=33, join="mean")
-OFFICIAL = Sirfp(similarity="l1", self_term=True, normalize="none", edge_weight=0.4, pool=33, join="max")
+PAPER = Sirfp(
+    similarity="cosine",
+    self_term=False,
+    normalize="alive",
+    edge_weight=0.0,
+    edge_layers=[],
+    pool=33,
+    join="mean",
+)
+OFFICIAL = Sirfp(
+    similarity="l1",
+    self_term=True,
+    normalize="none",
+    edge_weight=0.4,
+    edge_layers=["backbone", "encoder"],
+    pool=33,
+    join="max",
+)
 P, Q, ZERO = (1.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, -1.0), (0.0, 0.0, 0.0, 0.0)
 
 
@@ -114,6 +130,37 @@ def test_edges_add_to_the_score():
     square = torch.tensor([1.0, 1.0, 2.5, 2.5])
     deviation = (square.mean() - square.sqrt().mean() ** 2).sqrt()
     assert (found - plain)[0] == pytest.approx(2 * deviation.item(), rel=1e-5)
+
+
+class Parts(SegmentationNet):
+    """Two norms that change nothing, one after the other."""
+
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__()
+        for name in (first, second):
+            self.add_module(name, nn.BatchNorm2d(3, eps=0.0))
+
+    def forward(self, image: Tensor) -> Tensor:
+        for layer in self.children():
+            image = layer(image)
+        return image
+
+
+@pytest.mark.parametrize(
+    ("names", "edge_layers", "expected"),
+    [
+        (("backbone", "classifier"), ["backbone", "encoder"], [True, False]),
+        (("encoder", "head"), ["backbone", "encoder"], [True, False]),
+        (("stem", "head"), ["backbone", "encoder"], [True, True]),  # nothing is called a backbone, so all is
+        (("backbone", "classifier"), [""], [True, True]),
+    ],
+)
+def test_edges_count_in_the_backbone_as_in_the_official_code(names, edge_layers, expected):
+    net, calibration = Parts(*names).eval(), calibration_of(P, Q, (4.0, 0.0, 0.0, 0.0))
+    groups = [whole(3, name) for name in names]
+    plain = replace(OFFICIAL, edge_weight=0.0)(net, groups, calibration)
+    found = replace(OFFICIAL, edge_layers=edge_layers)(net, groups, calibration)
+    assert [not torch.equal(found[name], plain[name]) for name in names] == expected
 
 
 def test_the_first_of_two_duplicates_goes_before_every_other_channel_that_is_less_alike():

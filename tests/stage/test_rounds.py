@@ -107,7 +107,15 @@ CRITERIA = [
     Fpgm(norm_mix=0.0, normalize="none"),
     GroupL2(normalize="mean"),
     Lamp(),
-    Sirfp(similarity="cosine", self_term=False, normalize="alive", edge_weight=0.0, pool=33, join="mean"),
+    Sirfp(
+        similarity="cosine",
+        self_term=False,
+        normalize="alive",
+        edge_weight=0.0,
+        edge_layers=[],
+        pool=33,
+        join="mean",
+    ),
     Taylor(variant="gate"),
 ]
 

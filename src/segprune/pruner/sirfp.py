@@ -1,6 +1,6 @@
 """Channels whose feature maps look like those of others are replaceable."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -33,6 +33,7 @@ class Sirfp:
         normalize: ``alive`` or ``none``, see ``clique_scores``.
         edge_weight: Times the spatial deviation of the Sobel magnitude is added to the score; above 0 the
             score order is no longer the removal order, by design of the official code.
+        edge_layers: Beginnings of the names of the layers whose edges count; of all where no name begins so.
         pool: Side in px that larger maps are averaged down to.
         join: In a group with several norms: ``mean`` of their similarities, then one removal; or one removal
             for each and the ``max`` of the scores, so that a channel stays that one layer wants to keep.
@@ -41,14 +42,14 @@ class Sirfp:
         removal of its Algorithm 1 alone, for which cosine, ``alive`` and ``mean`` are choices made here. Differs
         from the code: a ranking per group instead of one over the backbone and one over the rest; eval mode and a
         plain mean over calibration images instead of a moving average during training; zero channels go first
-        (there they look unique and stay); ``edge_weight`` holds for all layers (there 0.4 in the backbone, 0
-        elsewhere).
+        (there they look unique and stay).
     """
 
     similarity: Similarity
     self_term: bool
     normalize: Literal["alive", "none"]
     edge_weight: NonNegativeFloat
+    edge_layers: list[str]
     pool: Annotated[int, Field(ge=2)]
     join: Literal["mean", "max"]
     name: ClassVar[str] = "sirfp"
@@ -80,18 +81,25 @@ class Sirfp:
                 pool=self.pool,
                 with_edge=self.edge_weight > 0,
             )
+        has_edges = {name for name in layers if name.startswith(tuple(self.edge_layers))} or set(layers)
         return checked(
             {
-                group.name: self._score(group, _usable(group, [m for m, _ in places[group.name]], maps))
+                group.name: self._score(
+                    group, _usable(group, [m for m, _ in places[group.name]], maps), has_edges
+                )
                 for group in groups
             }
         )
 
-    def _score(self, group: ChannelGroup, views: Sequence[tuple[Member, MapStatistics]]) -> Tensor:
+    def _score(
+        self, group: ChannelGroup, views: Sequence[tuple[Member, MapStatistics]], has_edges: Set[str]
+    ) -> Tensor:
         """(C,) float64 from the views that the layers of a group give of its channels."""
         masks = torch.stack([alive_mask(member, maps, group.size) for member, maps in views])  # (L, C)
         matrices = torch.stack([root_similarity(member, maps, group.size) for member, maps in views])
-        edges = torch.stack([root_sum(maps.edge, member, group.size) for member, maps in views])
+        edges = torch.stack(
+            [root_sum(maps.edge, member, group.size) * (member.layer in has_edges) for member, maps in views]
+        )
         if self.join == "mean":
             matrices = mean_over_views(matrices, masks)[None]  # (1, C, C)
             edges = (edges * masks).sum(0, keepdim=True) / masks.sum(0).clamp_min(1)

@@ -94,9 +94,9 @@ stages=[train,train] | each stage may stand once
 stages=[prune,eval] | without train, so there is no network to start from. Add train, or give checkpoint=
 checkpoint=here | Leave train out of stages, or checkpoint out of the command.
 device=cuda:99 | device is 'cuda:99', which cannot be used here
-device=foo | device is 'foo', which cannot be used here
+device=foo | device is 'foo', which cannot be used here. Allowed are auto, cpu
 device=null | device is null: input should be a valid string.
-device=meta | segprune does not run on meta. Allowed are auto, cpu, and cuda
+device=meta | device is 'meta', which cannot be used here. Allowed are auto, cpu, and cuda
 pruner._target_=os.system | pruner._target_ is 'os.system'; it must be a dotted path into segprune.
 pruner._target_=segprune..l1 | pruner._target_ is 'segprune..l1', which cannot be imported
 pruner._target_=segprune.pruner.l1 | pruner._target_ is 'segprune.pruner.l1', which

@@ -67,7 +67,10 @@ def test_looking_at_the_configuration_imports_nothing_heavy(tmp_path: Path, flag
             "'finetune.epoch' is not a key of this configuration. Did you mean 'finetune.epochs'?",
         ),
         (["pruner=tailor"], "pruner is 'tailor'; it must be one of apoz, bn_scale"),
-        (["ratio=0.2,0.3"], "add --multirun"),
+        (
+            ["ratio=0.2,0.3"],
+            "ratio=0.2,0.3 gives ratio several values, and this is a single run. To sweep over them add -m",
+        ),
         (["ratio=1.5"], "ratio is 1.5: input should be less than 1."),
         (["ratio=much"], "ratio is 'much': input should be a valid number"),
         (["+pruner.foo=1"], "pruner.foo is not a key; there are variant."),
@@ -87,6 +90,12 @@ def test_a_mistake_is_one_paragraph_and_exit_code_one(
     assert not (tmp_path / "store").exists()
     for path in tmp_path.glob("runs/*/*/status.json"):  # none if Hydra refused it
         assert json.loads(path.read_text())["status"] == "failed"
+
+
+def test_a_sweep_is_asked_for_anywhere_in_the_command(tmp_path: Path) -> None:
+    done = run(tmp_path, "ratio=0.2,0.3", "-m", "pruner=l1", "hydra/launcher=plan")
+    assert done.returncode == 0, done.stderr
+    assert "Nothing was run" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,10 @@ def refused(*overrides: str) -> str | None:
             "'ratio' is no override: Error parsing override 'ratio' missing EQUAL at '<EOF>'. Write key=value",
         ),
         (
+            "ratio=0.1,0.2",
+            "ratio=0.1,0.2 gives ratio several values, and this is a single run. To sweep over them add -m: python",
+        ),
+        (
             "hydra.mode=x",
             "Error merging override hydra.mode=x: hydra.mode: Invalid value 'x', expected one of",
         ),

@@ -154,14 +154,15 @@ def hardware_of(settings: Settings) -> Hardware:
     try:
         device = torch.device(wanted)
         if device.type not in ("cpu", "cuda"):
-            raise RuntimeError(f"segprune does not run on {device.type}")
+            raise RuntimeError(device.type)
         torch.zeros(1, device=device)
         if device.type == "cuda":
             torch.cuda.set_device(device)  # else what torch asks of the current GPU is asked of the first one
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        is_known = wanted.partition(":")[0] in ("cpu", "cuda")  # else torch lists what it knows
+        reason = f": {str(error).splitlines()[0]}" if is_known else ""
         raise ConfigError(
-            f"device is {settings.device!r}, which cannot be used here: {reason}. Allowed are auto, cpu, and cuda "
+            f"device is {settings.device!r}, which cannot be used here{reason}. Allowed are auto, cpu, and cuda "
             "or cuda:<n> on a machine with such a GPU and a CUDA build of torch."
         ) from error
     # there is one CPU, whatever number it is given

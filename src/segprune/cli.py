@@ -22,6 +22,7 @@ from segprune.refusal import refusal
 from segprune.shortage import shortage
 
 log = logging.getLogger(__name__)
+MULTIRUN = ("-m", "--multirun")
 UNKNOWN_FLAG = 2
 """Exit code of argparse, which has said what is wrong."""
 
@@ -51,7 +52,10 @@ def guarded(main: Callable[..., None]) -> int:
 
     _shorten_spinning()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on instead of printing them and exiting
-    sys.argv[1:] = [quoted(argument) for argument in sys.argv[1:]]
+    typed = sorted(
+        sys.argv[1:], key=lambda argument: argument not in MULTIRUN
+    )  # argparse: not between overrides
+    sys.argv[1:] = [quoted(argument) for argument in typed]
     stop.install()
     code = 1
     try:

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 _BELOW_HYDRA = sys.stdlib_module_names | {"omegaconf", "antlr4", "yaml"}
+AMBIGUOUS = "Ambiguous value for argument"
 ALL_KEYS = "See all keys with: python run.py --cfg job"
 
 
@@ -20,6 +21,8 @@ def refusal(error: BaseException) -> str | None:
         return _no_such_option(error)
     if isinstance(error, OverrideParseException):
         return _no_override(error)
+    if isinstance(error, HydraException) and str(error).startswith(AMBIGUOUS):
+        return _several_values(str(error).split("'")[1])
     cause = error.__cause__
     if isinstance(error, HydraException) and isinstance(cause, ConfigAttributeError | ConfigKeyError):
         return _no_such_key(cause)
@@ -27,6 +30,14 @@ def refusal(error: BaseException) -> str | None:
         reason = f": {_one_line(cause)}" if isinstance(cause, OmegaConfBaseException) else ""
         return _one_line(error) + reason
     return _surprise(error) if _is_of_hydra(error) else None
+
+
+def _several_values(override: str) -> str:
+    key, _, values = override.partition("=")
+    return (
+        f"{override} gives {key} several values, and this is a single run. To sweep over them add -m: python run.py "
+        f"-m {override}. A list is '{key}=[{values}]', and text with commas '{key}=\"{values}\"'."
+    )
 
 
 def _no_override(error: OverrideParseException) -> str:

@@ -19,9 +19,13 @@ class Recorder:
         self.logged: dict[str, Any] = {}
         self.texts: dict[str, str] = {}
         self.splits: list[str] = []
+        self.given: dict[str, str] = {}
 
     def params(self, values: Mapping[str, Any], /) -> None:
         self.logged |= values
+
+    def tags(self, values: Mapping[str, str], /) -> None:
+        self.given |= values
 
     def text(self, content: str, /, name: str) -> None:
         self.texts[name] = content

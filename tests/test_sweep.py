@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from segprune import sweep
 from segprune.status import JobRecord, write
-from segprune.sweep import SweepCallback, parent_run_id, recorded_job
+from segprune.sweep import SweepCallback, _asked, parent_run_id, recorded_job
 from tests.test_conf import composed, composer
 
 ASKED = {
@@ -202,3 +202,12 @@ def test_a_record_of_another_run_that_cannot_be_read_stops_no_sweep(
     (other / "status.json").write_text("{")
     started(tmp_path / "sweeps" / "new", "tracking=silent", f"paths.outputs={tmp_path}")
     assert f"{other / 'status.json'} cannot be read" in caplog.text
+
+
+def test_the_tracked_sweep_has_its_options_and_axes_as_params(tmp_path: Path) -> None:
+    config = composed("budget=macs", f"paths.outputs={tmp_path}")
+    asked = _asked(config, ["budget=macs", "pruner=taylor,fpgm", "ratio=0.2,0.3", "+x=1"])
+    assert asked["dataset.name"] == "streets"
+    assert asked["budget.name"] == "macs"
+    assert asked["pruner.name"] == "taylor,fpgm"
+    assert (asked["ratio"], asked["x"]) == ("0.2,0.3", "1")

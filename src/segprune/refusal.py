@@ -35,8 +35,8 @@ def refusal(error: BaseException) -> str | None:
 def _several_values(override: str) -> str:
     key, _, values = override.partition("=")
     return (
-        f"{override} gives {key} several values, and this is a single run. To sweep over them add -m: python run.py "
-        f"-m {override}. A list is '{key}=[{values}]', and text with commas '{key}=\"{values}\"'."
+        f"{override} gives {key} several values, and this is a single run. To sweep over them add -m: "
+        f"python run.py -m {override}. A list is '{key}=[{values}]', and text with commas '{key}=\"{values}\"'."
     )
 
 

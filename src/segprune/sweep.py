@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -140,6 +140,7 @@ class _Sweep:
             self._record.failed(str(error))
             raise
         self._record.tracked(self.tracker.run_id)
+        self.tracker.params(_asked(config, typed(config.hydra.overrides.task)))
 
     def finish(self, code: int) -> int:
         from segprune.report.collect import cell_of
@@ -188,6 +189,17 @@ class _Sweep:
         folders = [path.parent for path in self.folder.rglob(status.STATUS) if path.parent != self.folder]
         ordered = sorted(folders, key=lambda folder: (len(str(folder)), folder))
         return [status.read(folder) for folder in ordered]
+
+
+def _asked(config: DictConfig, overrides: Sequence[str]) -> dict[str, str]:
+    """The options of the groups, and every override, with all values where it has several."""
+    from segprune.describe import NAMED
+
+    asked = {f"{group}.name": str(config.hydra.runtime.choices.get(group)) for group in NAMED}
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        asked[f"{key}.name" if key in NAMED else key] = value
+    return asked
 
 
 def _close_the_dead(config: DictConfig) -> None:

@@ -35,6 +35,9 @@ def test_it_is_kept_in_the_folder_and_in_the_tracker_without_passwords(tmp_path:
     keep_origin(tracker, run, tiny_data(), CPU)
     kept = (tmp_path / FILE).read_text()
     assert tracker.texts == {ARTIFACT: kept}
+    assert tracker.given["machine.device"] == "cpu"
+    assert tracker.given["machine.threads"] == str(torch.get_num_threads())
+    assert tracker.given["torch.version"] == version("torch")
     assert "secret" not in kept
     assert json.loads(kept)["overrides"][-1] == "ratio=0.4"
 

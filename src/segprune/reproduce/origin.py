@@ -28,9 +28,20 @@ PACKAGE = Path(__file__).parent.parent
 
 def keep_origin(tracker: Tracker, run: Run, data: SegData, hardware: Hardware) -> None:
     """Write it into the run's folder and its artifacts, without the passwords of URLs."""
-    text = redacted(json.dumps(origin_of(run, data, hardware), indent=1, default=str))
+    origin = origin_of(run, data, hardware)
+    text = redacted(json.dumps(origin, indent=1, default=str))
     (run.job.folder / FILE).write_text(text, encoding="utf-8")
     tracker.text(text, ARTIFACT)
+    on = origin["machine"]
+    processor = on["gpus"][hardware.device.index or 0] if hardware.device.type == "cuda" else on["processor"]
+    tracker.tags(
+        {
+            "machine.device": origin["device"],
+            "machine.processor": processor,
+            "machine.threads": str(origin["threads"]),
+            "torch.version": origin["packages"]["torch"],
+        }
+    )
 
 
 def origin_of(run: Run, data: SegData, hardware: Hardware) -> dict[str, Any]:

@@ -1,15 +1,30 @@
 import json
+import signal
 from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
+from segprune import stop
 from segprune.app import run_job
 from segprune.report.row import from_record
 from tests.test_cli import TINY
 from tests.test_conf import composed, composer
 
 __all__ = ["composer"]  # a fixture that starts Hydra for every test of this file
+
+
+def test_a_run_that_is_asked_to_stop_before_it_works_makes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stop, "_asked", [signal.SIGTERM])
+    place = [f"paths.outputs={tmp_path}", f"hydra.runtime.output_dir={tmp_path}"]
+    cfg = composed("tracking=silent", *place, *TINY)
+    keys = [str(key) for key in cfg if key != "hydra"]
+    with pytest.raises(SystemExit) as ended:
+        run_job(OmegaConf.masked_copy(cfg, keys), None, pytest.fail, pytest.fail)
+    assert ended.value.code == 143
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from segprune import stop
 from segprune.assemble import checked, hardware_of
 from segprune.chain import run_chain
 from segprune.describe import describe, describe_result, run_start
@@ -44,13 +45,16 @@ def run_job(
     """
     started = time.perf_counter()
     run = checked(cfg)
+    stop.if_asked()
     hardware, data = hardware_of(run.settings), run.load_data()
+    stop.if_asked()
     root = run.settings.store.root
     store = Store(root=root, reuse=run.settings.store.reuse, on_use=partial(on_use, root))
     tracker = run.tracking.open(run_start(run, parent_run_id))
     status: Status = "FAILED"
     try:
         on_open(tracker.run_id)
+        stop.if_asked()
         describe(tracker, run, data)
         keep_origin(tracker, run, data, hardware)
         ctx = context_of(run, data, hardware, store, tracker)

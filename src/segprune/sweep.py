@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from segprune import grid, status
+from segprune import grid, status, stop
 from segprune.errors import ConfigError, SegpruneError
 from segprune.refusal import refusal
 from segprune.status import JobRecord
@@ -61,6 +61,7 @@ class SweepCallback(Callback):
             raise SystemExit(0)
         if grid.is_known(config):
             list(grid.cells(config))  # checks every job
+        stop.if_asked()
         launcher.register()
         plugin.register(ControlSweeper)
         _close_the_dead(config)

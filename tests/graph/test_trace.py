@@ -1,11 +1,12 @@
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from segprune.errors import ConfigError
 from segprune.graph.trace import trace
 from segprune.model.contract import SegmentationNet
-from tests.toys import TOYS, Concat, Depthwise, Plain, Residual, Upsampling, toy
+from tests.toys import CLASSES, TOYS, Concat, Depthwise, Plain, Residual, Upsampling, conv_bn, toy
 
 
 def sizes(net: SegmentationNet) -> dict[str, int]:
@@ -105,3 +106,21 @@ def test_a_layer_that_runs_untraced_is_refused() -> None:
         ConfigError, match=r"HiddenHead runs layers that its traced_logits does not reach: extra"
     ):
         trace(HiddenHead())
+
+
+class Multiplied(SegmentationNet):
+    """Two blurs of every channel, side by side: a convolution in groups that is not depthwise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = conv_bn(3, 6), conv_bn(6, 12, groups=6)
+        self.project = conv_bn(12, 5, 1)
+        self.head = nn.Conv2d(5, CLASSES, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = F.relu(self.second(F.relu(self.first(self.normalise(image)))))
+        return self.head(F.relu(self.project(x)))
+
+
+def test_both_sides_of_a_convolution_in_groups_stay_whole() -> None:
+    assert sizes(Multiplied()) == {"project.0": 5}

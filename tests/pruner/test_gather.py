@@ -9,7 +9,6 @@ from segprune.pruner.gather import (
     checked,
     coupled_mean,
     filter_rows,
-    is_depthwise,
     map_layers,
     mean_one,
     norms,
@@ -151,14 +150,6 @@ def test_every_position_of_a_channel_counts_alike_in_the_mean():
     # channel 0: 1, 2 and 6; channel 1: 4
     values = [(member([0, 1, 2], [0, 1, 0]), double(1, 4, 2)), (member([3], [0]), double(9, 9, 9, 6))]
     assert position_mean(values, 2).tolist() == [3, 4]
-
-
-def test_depthwise_means_one_input_channel_per_filter():
-    assert is_depthwise(nn.Conv2d(4, 4, 3, groups=4))
-    assert is_depthwise(nn.Conv2d(4, 8, 3, groups=4))
-    assert not is_depthwise(nn.Conv2d(4, 4, 3, groups=2))
-    assert not is_depthwise(nn.Conv2d(1, 1, 3))
-    assert not is_depthwise(nn.BatchNorm2d(4))
 
 
 def test_scores_must_be_finite():

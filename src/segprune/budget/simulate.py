@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from segprune.graph.group import ChannelGroup
-from segprune.graph.trace import Conv
+from segprune.graph.layers import Conv, is_depthwise
 from segprune.model.contract import SegmentationNet
 
 Unit = Literal["channels", "macs", "params"]
@@ -165,13 +165,12 @@ def _positions(net: SegmentationNet, size_hw: tuple[int, int]) -> dict[str, int]
 def _describe(module: nn.Module, positions: int) -> _Layer | None:
     if isinstance(module, Conv):
         kernel = int(np.prod(module.kernel_size))
-        is_depthwise = 1 < module.groups == module.in_channels
         # a grouped convolution is never in a group: its pairs are a constant share of inputs x outputs
-        share = 1 if is_depthwise else module.groups
+        share = 1 if is_depthwise(module) else module.groups
         return _Layer(
             inputs=module.in_channels // share,
             outputs=module.out_channels,
-            is_depthwise=is_depthwise,
+            is_depthwise=is_depthwise(module),
             positions=kernel * positions,
             kernel=kernel,
             per_output=int(module.bias is not None),

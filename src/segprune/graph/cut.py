@@ -8,7 +8,8 @@ from torch import nn
 
 from segprune.errors import BudgetError, CheckpointError
 from segprune.graph.group import ChannelGroup, PrunePlan
-from segprune.graph.trace import TRACE_SIZE_HW, Conv, dependency_graph
+from segprune.graph.layers import Conv, is_depthwise
+from segprune.graph.trace import TRACE_SIZE_HW, dependency_graph
 from segprune.model.contract import SegmentationNet
 
 
@@ -129,7 +130,7 @@ def _resize(layer: nn.Module, key: str, shape: torch.Size) -> None:
 
 def _set_widths(layer: nn.Module, weight: torch.Size) -> None:
     if isinstance(layer, Conv):
-        if 1 < layer.groups == layer.in_channels:
+        if is_depthwise(layer):
             layer.groups = layer.in_channels = layer.out_channels = weight[0]
         elif layer.transposed:
             layer.in_channels, layer.out_channels = weight[0], weight[1] * layer.groups

@@ -12,9 +12,9 @@ from torch import nn
 
 from segprune.errors import ConfigError
 from segprune.graph.group import ChannelGroup, Member
+from segprune.graph.layers import Conv, is_depthwise
 from segprune.model.contract import SegmentationNet
 
-Conv = nn.modules.conv._ConvNd
 Norm = nn.modules.batchnorm._NormBase
 TRACE_SIZE_HW = (64, 64)
 """Small on purpose: the graph keeps every activation of the traced forward alive."""
@@ -102,7 +102,7 @@ def _channel_group(group: Any, graph: Any, names: dict[nn.Module, str]) -> Chann
         own, channel = torch.as_tensor(item.idxs), torch.as_tensor(item.root_idxs)
         is_out = graph.is_out_channel_pruning_fn(item.dep.handler)
         axes: tuple[str, ...] = ("out",) if is_out else ("in",)
-        if isinstance(layer, Conv) and 1 < layer.groups == layer.in_channels:
+        if is_depthwise(layer):
             axes = ("out", "in")  # a depthwise convolution reads and makes the same channels
         members += [Member(layer=names[layer], axis=axis, own=own, root=channel) for axis in axes]  # type: ignore[arg-type]
     unique = {(member.layer, member.axis): member for member in members}
@@ -125,7 +125,7 @@ def _is_prunable(group: Any, graph: Any) -> bool:
         layer = item.dep.target.module
         if not isinstance(layer, nn.Module):
             return False
-        if isinstance(layer, Conv) and 1 < layer.groups < layer.in_channels:
+        if isinstance(layer, Conv) and layer.groups > 1 and not is_depthwise(layer):
             return False
         if isinstance(layer, nn.GroupNorm):
             return False

@@ -8,25 +8,20 @@ from torch import Tensor, nn
 
 from segprune.errors import ConfigError, TrainingError
 from segprune.graph.group import ChannelGroup, Member, Scores
+from segprune.graph.layers import Conv
+from segprune.graph.layers import is_depthwise as is_depthwise  # noqa: PLC0414 - read from here by the gates
 from segprune.model.contract import SegmentationNet
 
-Conv = nn.modules.conv._ConvNd
 ConvTranspose = nn.modules.conv._ConvTransposeNd
 BatchNorm = nn.modules.batchnorm._BatchNorm
 Found = TypeVar("Found")
 
 
-def is_depthwise(layer: nn.Module) -> bool:
-    """Whether every output channel of the layer is made of one input channel.
-
-    Such a layer passes the channels of a group on; it makes none. No weight criterion counts its filters:
-    they say how a channel is blurred, and lie in series with the filters that make it, not beside them.
-    """
-    return isinstance(layer, Conv) and 1 < layer.groups == layer.in_channels
-
-
 def producers(net: SegmentationNet, group: ChannelGroup) -> list[tuple[Member, nn.Module]]:
     """The convolutions and linear layers that make the channels of the group, depthwise ones left out.
+
+    No weight criterion counts depthwise filters: they say how a channel is blurred, and lie in series with the
+    filters that make it, not beside them.
 
     Raises:
         ConfigError: A channel of the group that no such layer makes.

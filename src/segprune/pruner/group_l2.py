@@ -8,14 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from segprune.graph.group import ChannelGroup, Member, Scores
+from segprune.graph.layers import Conv, is_depthwise
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Calibration, Needs, Scope
 from segprune.pruner.gather import (
-    Conv,
     ConvTranspose,
     checked,
     filter_rows,
-    is_depthwise,
     mean_one,
     root_sum,
 )

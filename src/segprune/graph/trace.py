@@ -99,6 +99,8 @@ def _channel_group(group: Any, graph: Any, names: dict[nn.Module, str]) -> Chann
         layer = item.dep.target.module
         if layer not in names:
             continue  # an operation without parameters, such as an addition or a concatenation
+        if isinstance(layer, nn.PReLU) and layer.num_parameters == 1:
+            continue  # one slope for all channels, none of which goes with a channel
         own, channel = torch.as_tensor(item.idxs), torch.as_tensor(item.root_idxs)
         is_out = graph.is_out_channel_pruning_fn(item.dep.handler)
         axes: tuple[str, ...] = ("out",) if is_out else ("in",)

@@ -4,9 +4,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segprune.errors import ConfigError
+from segprune.graph.cut import cut, mask_error
 from segprune.graph.trace import trace
 from segprune.model.contract import SegmentationNet
 from tests.toys import CLASSES, TOYS, Concat, Depthwise, Plain, Residual, Upsampling, conv_bn, toy
+
+
+def law_error(kind: type[SegmentationNet]) -> float:
+    """Error of a cut of the second channel and every third one further on, in every group."""
+    net = toy(kind)
+    groups = trace(net)
+    plan = {group.name: tuple(range(1, group.size, 3)) for group in groups}
+    return mask_error(net, cut(net, plan), groups, plan)
 
 
 def sizes(net: SegmentationNet) -> dict[str, int]:
@@ -86,6 +95,53 @@ def test_a_layer_that_reads_channels_twice_knows_both_places() -> None:
     assert places == {own: own % 4 for own in range(8)}
 
 
+class Cascade(SegmentationNet):
+    """Coarse logits, trained and read by the layers of the fine ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.mix = conv_bn(3, 6), conv_bn(6, 5), conv_bn(5 + CLASSES, 6, 1)
+        self.coarse, self.head = nn.Conv2d(6, CLASSES, 1), nn.Conv2d(6, CLASSES, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.all_logits(image)[0]
+
+    def all_logits(self, image: Tensor) -> tuple[Tensor, ...]:
+        x = F.relu(self.first(self.normalise(image)))
+        coarse = self.coarse(x)
+        joined = torch.cat([F.relu(self.second(x)), coarse], 1)
+        return self.head(F.relu(self.mix(joined))), coarse
+
+
+def test_logits_that_feed_another_layer_are_logits() -> None:
+    assert sizes(Cascade()) == {"first.0": 6, "second.0": 5, "mix.0": 6}
+    assert law_error(Cascade) < 1e-13
+
+
+class OnImage(SegmentationNet):
+    """Blurs the image, adds to it and reads it in front of features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blur, self.change = conv_bn(3, 3, groups=3), conv_bn(3, 3)
+        self.first, self.project = conv_bn(3, 6), conv_bn(9, 5)
+        self.head = nn.Conv2d(5, CLASSES, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        image = self.normalise(image)
+        image = image + self.change(self.blur(image))
+        joined = torch.cat([image, F.relu(self.first(image))], 1)
+        return self.head(F.relu(self.project(joined)))
+
+
+def test_channels_of_the_image_stay_whole_and_those_beside_them_know_their_places() -> None:
+    groups = {group.name: group for group in trace(OnImage())}
+    assert {name: group.size for name, group in groups.items()} == {"first.0": 6, "project.0": 5}
+    reader = next(member for member in groups["first.0"].members if member.layer == "project.0")
+    assert reader.own.tolist() == [3, 4, 5, 6, 7, 8]
+    assert law_error(OnImage) < 1e-13
+
+
 class HiddenHead(Plain):
     """Trains a head that its trace does not run."""
 
@@ -124,3 +180,4 @@ class Multiplied(SegmentationNet):
 
 def test_both_sides_of_a_convolution_in_groups_stay_whole() -> None:
     assert sizes(Multiplied()) == {"project.0": 5}
+    assert law_error(Multiplied) < 1e-13

@@ -25,7 +25,7 @@ def dependency_graph(net: SegmentationNet) -> Iterator[tuple[SegmentationNet, An
     """A traced copy of the network on the CPU, and torch-pruning's graph of it.
 
     The copy is in eval mode, with gradients on for every parameter: a frozen layer would be missing from the
-    graph without a word.
+    graph without a word. What the graph is of is a ``_Traced`` copy.
     """
     twin = copy.deepcopy(net).cpu().eval()
     for parameter in twin.parameters():
@@ -34,9 +34,9 @@ def dependency_graph(net: SegmentationNet) -> Iterator[tuple[SegmentationNet, An
     graph = tp.DependencyGraph()
     with torch.enable_grad():
         graph.build_dependency(
-            twin,
+            _Traced(twin),
             example_inputs=(image,),
-            forward_fn=lambda module, inputs: module.traced_logits(inputs[0]),
+            forward_fn=lambda module, inputs: module(inputs[0]),
             verbose=False,
         )
     _refuse_untraced_layers(twin, graph)
@@ -48,13 +48,32 @@ def dependency_graph(net: SegmentationNet) -> Iterator[tuple[SegmentationNet, An
         gc.collect()
 
 
+class _Traced(nn.Module):
+    """A network with a layer for what has none: its image, and a node for each of its outputs.
+
+    Without, channels beside those of the image would be counted from 0, channels added to the image's cut
+    without it, and logits that feed another layer taken for features.
+    """
+
+    def __init__(self, net: SegmentationNet) -> None:
+        super().__init__()
+        self.net = net
+        empty = nn.Conv2d(3, 3, 1, bias=False, device="meta", dtype=next(net.parameters()).dtype)
+        self.image = empty.to_empty(device="cpu")
+        nn.init.dirac_(self.image.weight)
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(logits * 1 for logits in self.net.traced_logits(self.image(image)))
+
+
 def trace(net: SegmentationNet) -> tuple[ChannelGroup, ...]:
     """The prunable channel groups of a network, in the order of its layers.
 
     A group is named after the first layer that makes its channels.
 
     The layers that make the class logits are found by walking back from the outputs and are never in a group;
-    neither are the inner channels of training-only heads, which nobody deploys. The network is left as it was.
+    neither are the inner channels of training-only heads, which nobody deploys, nor channels that a sum or a
+    depthwise convolution joins with those of the image. The network is left as it was.
 
     Raises:
         ConfigError: A layer runs in training or evaluation that the trace did not see, so that a cut would
@@ -65,7 +84,7 @@ def trace(net: SegmentationNet) -> tuple[ChannelGroup, ...]:
         groups = tuple(
             _channel_group(group, graph, names)
             for group in graph.get_all_groups(
-                ignored_layers=output_layers(graph), root_module_types=(Conv, nn.Linear)
+                ignored_layers=[graph.model.image, *output_layers(graph)], root_module_types=(Conv, nn.Linear)
             )
             if _is_prunable(group, graph)
         )

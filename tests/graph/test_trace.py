@@ -95,6 +95,31 @@ def test_a_layer_that_reads_channels_twice_knows_both_places() -> None:
     assert places == {own: own % 4 for own in range(8)}
 
 
+class OverChannels(nn.LayerNorm):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class NormsOverChannels(SegmentationNet):
+    """Norms that mix channels, in all but one layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.over_all = nn.Conv2d(3, 6, 3, padding=1), OverChannels(6)
+        self.second, self.over_some = nn.Conv2d(6, 8, 3, padding=1), nn.GroupNorm(2, 8)
+        self.third, self.head = conv_bn(8, 5), nn.Conv2d(5, CLASSES, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = F.relu(self.over_all(self.first(self.normalise(image))))
+        x = F.relu(self.over_some(self.second(x)))
+        return self.head(F.relu(self.third(x)))
+
+
+def test_channels_of_norms_over_several_channels_stay_whole() -> None:
+    assert sizes(NormsOverChannels()) == {"third.0": 5}
+    assert law_error(NormsOverChannels) < 1e-13
+
+
 class Cascade(SegmentationNet):
     """Coarse logits, trained and read by the layers of the fine ones."""
 

@@ -141,14 +141,14 @@ def _channel_group(group: Any, graph: Any, names: dict[nn.Module, str]) -> Chann
 
 
 def _is_prunable(group: Any, graph: Any) -> bool:
-    """Whether single channels can go: no one-channel gate and no grouped convolution among the members."""
+    """Whether single channels can go: no one-channel gate, grouped convolution or norm over several channels."""
     for item in group:
         layer = item.dep.target.module
         if not isinstance(layer, nn.Module):
             return False
         if isinstance(layer, Conv) and layer.groups > 1 and not is_depthwise(layer):
             return False
-        if isinstance(layer, nn.GroupNorm):
+        if isinstance(layer, nn.GroupNorm | nn.LayerNorm):
             return False
         if graph.is_out_channel_pruning_fn(item.dep.handler) and graph.get_out_channels(layer) == 1:
             return False

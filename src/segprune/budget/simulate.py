@@ -11,6 +11,7 @@ from torch import nn
 
 from segprune.graph.group import ChannelGroup
 from segprune.graph.layers import Conv, is_depthwise
+from segprune.measure.eval_mode import eval_mode
 from segprune.model.contract import SegmentationNet
 
 Unit = Literal["channels", "macs", "params"]
@@ -27,7 +28,7 @@ class _Layer:
         is_depthwise: Whether each output channel reads its own input channel only.
         positions: Multiply-adds per (input channel, output channel) pair: kernel elements x positions.
         kernel: Weights per (input channel, output channel) pair.
-        per_output: Further parameters per output channel: bias, or weight and bias of a norm.
+        per_output: Further parameters per output channel: bias, weight and bias of a norm, or a slope.
     """
 
     inputs: int
@@ -149,16 +150,13 @@ def _positions(net: SegmentationNet, size_hw: tuple[int, int]) -> dict[str, int]
     for name, module in net.named_modules():
         if isinstance(module, Conv | nn.Linear):
             watch(name, module)
-    was = {module: module.training for module in net.modules()}
     first = next(net.parameters())
     try:
-        with torch.no_grad():
-            net.eval()(torch.zeros(1, 3, *size_hw, device=first.device, dtype=first.dtype))
+        with eval_mode(net), torch.no_grad():
+            net(torch.zeros(1, 3, *size_hw, device=first.device, dtype=first.dtype))
     finally:
         for hook in hooks:
             hook.remove()
-        for module, training in was.items():
-            module.training = training
     return found
 
 
@@ -185,12 +183,11 @@ def _describe(module: nn.Module, positions: int) -> _Layer | None:
             per_output=int(module.bias is not None),
         )
     if isinstance(module, nn.modules.batchnorm._NormBase):
-        return _Layer(
-            inputs=0,
-            outputs=module.num_features,
-            is_depthwise=False,
-            positions=0,
-            kernel=0,
-            per_output=2 * int(module.affine),
-        )
+        return _per_channel(module.num_features, 2 * int(module.affine))
+    if isinstance(module, nn.PReLU):
+        return _per_channel(module.num_parameters, 1)
     return None
+
+
+def _per_channel(channels: int, params: int) -> _Layer:
+    return _Layer(inputs=0, outputs=channels, is_depthwise=False, positions=0, kernel=0, per_output=params)

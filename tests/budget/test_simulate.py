@@ -8,7 +8,7 @@ from segprune.graph.cut import cut
 from segprune.graph.trace import trace
 from segprune.measure.cost import cost
 from segprune.model.contract import SegmentationNet
-from tests.toys import TOYS, Plain, conv_bn, toy
+from tests.toys import TOYS, Plain, SqueezeExcite, conv_bn, toy
 
 
 class TwoConvs(SegmentationNet):
@@ -50,7 +50,7 @@ class Slopes(SegmentationNet):
         return self.head(x)
 
 
-@pytest.mark.parametrize("kind", [*TOYS, Slopes])
+@pytest.mark.parametrize("kind", [*TOYS, Slopes, SqueezeExcite])
 def test_simulated_costs_equal_those_of_the_cut_network(kind: type[SegmentationNet]) -> None:
     net = toy(kind)
     groups = trace(net)

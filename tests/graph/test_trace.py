@@ -7,7 +7,19 @@ from segprune.errors import ConfigError
 from segprune.graph.cut import cut, mask_error
 from segprune.graph.trace import trace
 from segprune.model.contract import SegmentationNet
-from tests.toys import CLASSES, TOYS, Concat, Depthwise, Plain, Residual, Upsampling, conv_bn, toy
+from tests.toys import (
+    CLASSES,
+    TOYS,
+    Concat,
+    Depthwise,
+    Plain,
+    PooledGate,
+    Residual,
+    SqueezeExcite,
+    Upsampling,
+    conv_bn,
+    toy,
+)
 
 
 def law_error(kind: type[SegmentationNet]) -> float:
@@ -93,6 +105,27 @@ def test_a_layer_that_reads_channels_twice_knows_both_places() -> None:
     reader = next(member for member in group.members if member.layer == "head")
     places = dict(zip(reader.own.tolist(), reader.root.tolist(), strict=True))
     assert places == {own: own % 4 for own in range(8)}
+
+
+def test_of_two_factors_the_one_computed_from_the_other_rescales() -> None:
+    for kind, factors in ((SqueezeExcite, {"excite.0"}), (PooledGate, {"excite.0", "excite.1"})):
+        group = next(group for group in trace(kind()) if group.name == "wide.0")
+        assert {member.layer for member in group.members if member.axis == "scale"} == factors
+        assert {member.layer for member in group.members if member.axis == "out"} == {"wide.0", "wide.1"}
+        assert law_error(kind) < 1e-13
+
+
+class HandMadeSwish(Plain):
+    """Both factors of a product come from the same convolution."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.first(self.normalise(image))
+        x = self.second(x * x.sigmoid())
+        return self.head(F.relu(self.bare(x)))
+
+
+def test_factors_of_one_layer_do_not_rescale_each_other() -> None:
+    assert all(member.axis != "scale" for group in trace(HandMadeSwish()) for member in group.members)
 
 
 class OverChannels(nn.LayerNorm):

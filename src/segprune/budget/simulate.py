@@ -92,7 +92,7 @@ class CostSimulator:
         for name, removed in plan.items():
             chosen = np.asarray(removed, dtype=np.int64)
             for layer, axis, count in self._touches[name]:
-                widths[layer][axis == "out"] -= int(count[chosen].sum())
+                widths[layer][axis != "in"] -= int(count[chosen].sum())
         total = sum(
             layer.cost(inputs=widths[name][0], outputs=widths[name][1], unit=unit)
             for name, layer in self._layers.items()
@@ -118,7 +118,7 @@ class CostSimulator:
         for name, chance in keep.items():
             for layer, axis, count in self._touches[name]:
                 gone = ((1 - chance) * torch.from_numpy(count).to(chance)).sum()
-                widths[layer][axis == "out"] = widths[layer][axis == "out"].to(chance) - gone
+                widths[layer][axis != "in"] = widths[layer][axis != "in"].to(chance) - gone
         parts = [
             layer.cost(inputs=widths[name][0], outputs=widths[name][1], unit=unit)
             for name, layer in self._layers.items()

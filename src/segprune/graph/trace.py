@@ -2,7 +2,7 @@
 
 import copy
 import gc
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -81,8 +81,9 @@ def trace(net: SegmentationNet) -> tuple[ChannelGroup, ...]:
     """
     with dependency_graph(net) as (twin, graph):
         names = {module: name for name, module in twin.named_modules()}
+        rescaling = rescaling_layers(graph)
         groups = tuple(
-            _channel_group(group, graph, names)
+            _channel_group(group, graph, names, rescaling)
             for group in graph.get_all_groups(
                 ignored_layers=[graph.model.image, *output_layers(graph)], root_module_types=(Conv, nn.Linear)
             )
@@ -112,7 +113,38 @@ def output_layers(graph: Any) -> list[nn.Module]:
     return list(found)
 
 
-def _channel_group(group: Any, graph: Any, names: dict[nn.Module, str]) -> ChannelGroup:
+def rescaling_layers(graph: Any) -> set[nn.Module]:
+    """Layers that only rescale what others make: of two factors, those behind the one computed from the other."""
+    found: set[nn.Module] = set()
+    for node in graph.module2node.values():
+        if len(node.inputs) != 2 or not node.grad_fn.name().startswith("MulBackward"):
+            continue
+        for factor, other in (node.inputs, node.inputs[::-1]):
+            rescaling = _upstream(factor, until=_is_maker)
+            makers = set(filter(_is_maker, _upstream(other, until=_is_maker)))
+            if makers and makers <= _upstream(factor) and rescaling.isdisjoint(_upstream(other)):
+                found |= rescaling
+    return found
+
+
+def _upstream(node: Any, until: Callable[[nn.Module], bool] = lambda _: False) -> set[nn.Module]:
+    """The layers and operations that a node is computed from, itself included, back to the first of a kind."""
+    stack, seen = [node], set()
+    while stack:
+        current = stack.pop()
+        if current not in seen:
+            seen.add(current)
+            stack.extend(() if until(current.module) else current.inputs)
+    return {current.module for current in seen}
+
+
+def _is_maker(layer: nn.Module) -> bool:
+    return isinstance(layer, Conv | nn.Linear) and not is_depthwise(layer)
+
+
+def _channel_group(
+    group: Any, graph: Any, names: dict[nn.Module, str], rescaling: set[nn.Module]
+) -> ChannelGroup:
     size, members = len(group[0].idxs), []
     for item in group:
         layer = item.dep.target.module
@@ -121,10 +153,10 @@ def _channel_group(group: Any, graph: Any, names: dict[nn.Module, str]) -> Chann
         if isinstance(layer, nn.PReLU) and layer.num_parameters == 1:
             continue  # one slope for all channels, none of which goes with a channel
         own, channel = torch.as_tensor(item.idxs), torch.as_tensor(item.root_idxs)
-        is_out = graph.is_out_channel_pruning_fn(item.dep.handler)
-        axes: tuple[str, ...] = ("out",) if is_out else ("in",)
+        made = "scale" if layer in rescaling else "out"
+        axes: tuple[str, ...] = (made,) if graph.is_out_channel_pruning_fn(item.dep.handler) else ("in",)
         if is_depthwise(layer):
-            axes = ("out", "in")  # a depthwise convolution reads and makes the same channels
+            axes = (made, "in")  # a depthwise convolution reads and makes the same channels
         members += [Member(layer=names[layer], axis=axis, own=own, root=channel) for axis in axes]  # type: ignore[arg-type]
     unique = {(member.layer, member.axis): member for member in members}
     order = {name: index for index, name in enumerate(names.values())}
@@ -132,8 +164,8 @@ def _channel_group(group: Any, graph: Any, names: dict[nn.Module, str]) -> Chann
     layers = {name: layer for layer, name in names.items()}
     name = next(
         member.layer
-        for member in ordered
-        if member.axis == "out"
+        for member in sorted(ordered, key=lambda member: member.axis == "scale")
+        if member.axis != "in"
         and isinstance(layers[member.layer], Conv | nn.Linear)
         and member.own.tolist() == member.root.tolist() == list(range(size))
     )

@@ -17,7 +17,8 @@ def without(
 ) -> Iterator[None]:
     """Of every batch, the r-th of R equal parts runs without the channels of the r-th removal.
 
-    Channels are set to zero behind every layer that makes them or passes them on, before the activation.
+    Channels are set to zero behind every layer that makes them or passes them on, before the activation; then
+    it does not matter what a layer would scale them by.
     """
     by_name = {group.name: group for group in groups}
     nowhere = torch.empty(0, dtype=torch.int64)

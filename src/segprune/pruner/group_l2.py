@@ -24,9 +24,9 @@ from segprune.pruner.gather import (
 class GroupL2:
     """Sum of the squares of all weights that are removed with the channel.
 
-    Those are the filters that make the channel, depthwise ones that pass it on, the scales of its norms, and
-    what every reader, auxiliary heads among them, holds for it. Biases and shifts do not count. A layer that
-    reads the channels it makes counts on both sides.
+    Those are the filters that make the channel, those that rescale it (squeeze-and-excitation), depthwise ones
+    that pass it on, the scales of its norms and its slopes, and what every reader, auxiliary heads among them,
+    holds for it. Biases and shifts do not count. A layer that reads the channels it makes counts on both sides.
 
     Attributes:
         normalize: ``mean``: divided by the group's mean, to rank over all groups; ``none``: raw sums, which grow

@@ -200,26 +200,73 @@ def test_channels_of_the_image_stay_whole_and_those_beside_them_know_their_place
     assert law_error(OnImage) < 1e-13
 
 
-class HiddenHead(Plain):
-    """Trains a head that its trace does not run."""
+class Parts(SegmentationNet):
+    """Channels in two parts, by chunk and by slices, and channels that become pixels."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.extra = nn.Conv2d(4, 4, 1)
+        self.first, self.left, self.right = conv_bn(3, 8), conv_bn(4, 5), conv_bn(4, 4)
+        self.middle, self.part = conv_bn(9, 7), conv_bn(3, 8, stride=2)
+        self.fine, self.head = conv_bn(2, 5), nn.Conv2d(5, CLASSES, 1)
 
-    def all_logits(self, image: Tensor) -> tuple[Tensor, ...]:
-        logits = self(image)
-        return logits, self.extra(logits)
+    def forward(self, image: Tensor) -> Tensor:
+        left, right = F.relu(self.first(self.normalise(image))).chunk(2, 1)
+        x = F.relu(self.middle(torch.cat([F.relu(self.left(left)), self.right(right)], 1)))
+        x = F.pixel_shuffle(F.relu(self.part(x[:, 2:5])), 2)
+        return self.head(F.relu(self.fine(x)))
 
-    def traced_logits(self, image: Tensor) -> tuple[Tensor, ...]:
-        return (self(image),)
+
+def test_channels_that_part_or_become_pixels_stay_whole() -> None:
+    assert sizes(Parts()) == {"left.0": 5, "right.0": 4, "fine.0": 5}
+    assert law_error(Parts) < 1e-13
 
 
-def test_a_layer_that_runs_untraced_is_refused() -> None:
+class Shuffled(Plain):
+    """Channels in another order, which no layer tells of."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = F.relu(self.second(F.relu(self.first(self.normalise(image)).flip(1))))
+        return self.head(F.relu(self.bare(x)))
+
+
+class Softened(Plain):
+    """A softmax over channels, which gives the others what one leaves."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = F.relu(self.second(F.relu(self.first(self.normalise(image)))))
+        return self.head(self.bare(x).softmax(1))
+
+
+@pytest.mark.parametrize(("kind", "layer"), [(Shuffled, "first.0"), (Softened, "bare")])
+def test_channels_that_cannot_be_followed_are_refused(kind: type[SegmentationNet], layer: str) -> None:
     with pytest.raises(
-        ConfigError, match=r"HiddenHead runs layers that its traced_logits does not reach: extra"
+        ConfigError,
+        match=rf"channels of layer '{layer}' of {kind.__name__} cannot.*by \d\.\de[-+]\d\d\. .*put layers",
     ):
-        trace(HiddenHead())
+        trace(toy(kind))
+
+
+class Unfolded(Plain):
+    """Channels that become pixels by a view, so that a reader has fewer than its maker."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bare, self.head = nn.Conv2d(5, 16, 1), nn.Conv2d(4, CLASSES, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.bare(F.relu(self.second(F.relu(self.first(self.normalise(image))))))
+        return self.head(x.view(len(x), 4, 2 * x.shape[2], 2 * x.shape[3]))
+
+
+def test_a_cut_that_fails_is_refused_by_the_name_of_its_layer() -> None:
+    with pytest.raises(ConfigError, match=r"channels of layer 'bare' of Unfolded cannot be followed"):
+        trace(toy(Unfolded))
+
+
+def test_weights_that_are_not_finite_are_no_fault_of_the_groups() -> None:
+    net = toy(Plain)
+    net.bare.weight.data[0] = torch.nan
+    assert sizes(net) == sizes(Plain())
 
 
 class Multiplied(SegmentationNet):

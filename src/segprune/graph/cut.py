@@ -7,11 +7,14 @@ import torch
 from torch import nn
 
 from segprune.errors import BudgetError, CheckpointError
+from segprune.graph.dependency import TRACE_SIZE_HW, dependency_graph
 from segprune.graph.group import ChannelGroup, PrunePlan
 from segprune.graph.layers import Conv, is_depthwise
-from segprune.graph.trace import TRACE_SIZE_HW, dependency_graph
 from segprune.measure.silence import without
 from segprune.model.contract import SegmentationNet
+
+LARGEST_MASK_ERROR = 1e-8
+"""Rounding in float64 gives around 1e-15, a wrong channel 1e-2 and more."""
 
 
 def cut(net: SegmentationNet, plan: PrunePlan) -> SegmentationNet:

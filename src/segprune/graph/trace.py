@@ -1,69 +1,17 @@
 """From a network to its channel groups: which channels live and die together."""
 
-import copy
-import gc
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch_pruning as tp
 from torch import nn
 
-from segprune.errors import ConfigError
-from segprune.graph.group import ChannelGroup, Member
+from segprune.errors import BudgetError, ConfigError
+from segprune.graph.cut import LARGEST_MASK_ERROR, cut, mask_error
+from segprune.graph.dependency import dependency_graph
+from segprune.graph.group import ChannelGroup, Member, PrunePlan
 from segprune.graph.layers import Conv, is_depthwise
 from segprune.model.contract import SegmentationNet
-
-Norm = nn.modules.batchnorm._NormBase
-TRACE_SIZE_HW = (64, 64)
-"""Small on purpose: the graph keeps every activation of the traced forward alive."""
-
-
-@contextmanager
-def dependency_graph(net: SegmentationNet) -> Iterator[tuple[SegmentationNet, Any]]:
-    """A traced copy of the network on the CPU, and torch-pruning's graph of it.
-
-    The copy is in eval mode, with gradients on for every parameter: a frozen layer would be missing from the
-    graph without a word. What the graph is of is a ``_Traced`` copy.
-    """
-    twin = copy.deepcopy(net).cpu().eval()
-    for parameter in twin.parameters():
-        parameter.requires_grad = True
-    image = _image(twin, 1)
-    graph = tp.DependencyGraph()
-    with torch.enable_grad():
-        graph.build_dependency(
-            _Traced(twin),
-            example_inputs=(image,),
-            forward_fn=lambda module, inputs: module(inputs[0]),
-            verbose=False,
-        )
-    _refuse_untraced_layers(twin, graph)
-    try:
-        yield twin, graph
-    finally:
-        graph.module2node.clear()
-        del graph
-        gc.collect()
-
-
-class _Traced(nn.Module):
-    """A network with a layer for what has none: its image, and a node for each of its outputs.
-
-    Without, channels beside those of the image would be counted from 0, channels added to the image's cut
-    without it, and logits that feed another layer taken for features.
-    """
-
-    def __init__(self, net: SegmentationNet) -> None:
-        super().__init__()
-        self.net = net
-        empty = nn.Conv2d(3, 3, 1, bias=False, device="meta", dtype=next(net.parameters()).dtype)
-        self.image = empty.to_empty(device="cpu")
-        nn.init.dirac_(self.image.weight)
-
-    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return tuple(logits * 1 for logits in self.net.traced_logits(self.image(image)))
 
 
 def trace(net: SegmentationNet) -> tuple[ChannelGroup, ...]:
@@ -72,12 +20,14 @@ def trace(net: SegmentationNet) -> tuple[ChannelGroup, ...]:
     A group is named after the first layer that makes its channels.
 
     The layers that make the class logits are found by walking back from the outputs and are never in a group;
-    neither are the inner channels of training-only heads, which nobody deploys, nor channels that a sum or a
-    depthwise convolution joins with those of the image. The network is left as it was.
+    neither are the inner channels of training-only heads, which nobody deploys, channels that a sum or a
+    depthwise convolution joins with those of the image, and channels whose layers ``_is_prunable`` finds. The
+    network is left as it was.
 
     Raises:
         ConfigError: A layer runs in training or evaluation that the trace did not see, so that a cut would
-            leave it behind.
+            leave it behind, or the channels of a layer cannot be followed through the network, which a trial
+            cut shows.
     """
     with dependency_graph(net) as (twin, graph):
         names = {module: name for name, module in twin.named_modules()}
@@ -91,7 +41,9 @@ def trace(net: SegmentationNet) -> tuple[ChannelGroup, ...]:
         )
     order = {name: index for index, (name, _) in enumerate(net.named_modules())}
     deployed = (group for group in groups if group.name.split(".")[0] not in net.training_only)
-    return tuple(sorted(deployed, key=lambda group: order[group.name]))
+    found = tuple(sorted(deployed, key=lambda group: order[group.name]))
+    _refuse_unproven(net, found)
+    return found
 
 
 def output_layers(graph: Any) -> list[nn.Module]:
@@ -173,53 +125,54 @@ def _channel_group(
 
 
 def _is_prunable(group: Any, graph: Any) -> bool:
-    """Whether single channels can go: no one-channel gate, grouped convolution or norm over several channels."""
+    """Whether single channels can go.
+
+    Not where one of the layers is a one-channel gate, a grouped convolution or a norm over several channels, nor
+    where an operation hands parts of the channels to different layers or turns channels into pixels.
+    """
     for item in group:
-        layer = item.dep.target.module
+        layer, made_by = item.dep.target.module, item.dep.target.grad_fn
         if not isinstance(layer, nn.Module):
             return False
         if isinstance(layer, Conv) and layer.groups > 1 and not is_depthwise(layer):
             return False
         if isinstance(layer, nn.GroupNorm | nn.LayerNorm):
             return False
+        if made_by.name().startswith("Pixel") or (
+            made_by.name().startswith(("Split", "Slice")) and made_by._saved_dim == 1
+        ):
+            return False
         if graph.is_out_channel_pruning_fn(item.dep.handler) and graph.get_out_channels(layer) == 1:
             return False
     return True
 
 
-def _refuse_untraced_layers(net: SegmentationNet, graph: Any) -> None:
-    ran: set[nn.Module] = set()
-    layers = [module for module in net.modules() if isinstance(module, Conv | nn.Linear | Norm)]
-    hooks = [layer.register_forward_hook(lambda module, *_: ran.add(module)) for layer in layers]
-    buffers = {name: buffer.clone() for name, buffer in net.named_buffers()}
-    image = _image(net, 2)
-    rng = torch.get_rng_state()
-    try:
-        with torch.no_grad():
-            net(image)
-            net.train().all_logits(image)
-    finally:
-        torch.set_rng_state(rng)
-        net.eval()
-        _remove(hooks)
-        for name, buffer in net.named_buffers():
-            buffer.copy_(buffers[name])
-    names = {module: name for name, module in net.named_modules()}
-    missed = sorted(names[module] for module in ran if module not in graph.module2node)
-    if missed:
-        raise ConfigError(
-            f"model: {type(net).__name__} runs layers that its traced_logits does not reach: "
-            f"{', '.join(missed[:5])}. They would keep their width while their inputs are cut. Let "
-            "traced_logits run every layer that training and evaluation run."
+def _refuse_unproven(net: SegmentationNet, groups: tuple[ChannelGroup, ...]) -> None:
+    """Try a cut of all groups; where it fails, find the group by cutting one after the other."""
+    draw = torch.Generator().manual_seed(0)
+    plan = {
+        group.name: tuple(
+            sorted(torch.randperm(group.size, generator=draw)[: (group.size + 2) // 3].tolist())
         )
+        for group in groups
+    }
+    if not _fault(net, groups, plan):
+        return
+    faults = {name: _fault(net, groups, {name: channels}) for name, channels in plan.items()}
+    name = next((name for name, fault in faults.items() if fault), groups[0].name)
+    raise ConfigError(
+        f"model: the channels of layer {name!r} of {type(net).__name__} cannot be followed through the network: "
+        f"{faults[name] or 'cut with all others, they give wrong logits'}. Operations that reorder or mix channels "
+        "without a layer (view, index, softmax, a shuffle) break the trace, and so does an activation that does "
+        "not map 0 to 0: put layers in their place, or give traced_logits every coupling of channels."
+    )
 
 
-def _image(net: SegmentationNet, count: int) -> torch.Tensor:
-    """(count, 3, *TRACE_SIZE_HW) in [0, 1), always the same, in the network's own precision."""
-    image = torch.rand(count, 3, *TRACE_SIZE_HW, generator=torch.Generator().manual_seed(0))
-    return image.to(next(net.parameters()).dtype)
-
-
-def _remove(hooks: Iterable[Any]) -> None:
-    for hook in hooks:
-        hook.remove()
+def _fault(net: SegmentationNet, groups: tuple[ChannelGroup, ...], plan: PrunePlan) -> str:
+    """What is wrong with a cut; empty if nothing is."""
+    try:
+        error = mask_error(net, cut(net, plan), groups, plan)
+    except (BudgetError, IndexError, RuntimeError) as failure:
+        return str(failure)
+    # weights that are not finite are no fault of the groups; whoever reads them says so
+    return f"a cut changes the logits by {error:.1e}" if error > LARGEST_MASK_ERROR else ""

@@ -21,8 +21,8 @@ def trace(net: SegmentationNet) -> tuple[ChannelGroup, ...]:
 
     The layers that make the class logits are found by walking back from the outputs and are never in a group;
     neither are the inner channels of training-only heads, which nobody deploys, channels that a sum or a
-    depthwise convolution joins with those of the image, and channels whose layers ``_is_prunable`` finds. The
-    network is left as it was.
+    depthwise convolution joins with those of the image, and those that ``_is_prunable`` leaves out. The network
+    is left as it was.
 
     Raises:
         ConfigError: A layer runs in training or evaluation that the trace did not see, so that a cut would
@@ -46,23 +46,10 @@ def trace(net: SegmentationNet) -> tuple[ChannelGroup, ...]:
     return found
 
 
-def output_layers(graph: Any) -> list[nn.Module]:
+def output_layers(graph: Any) -> set[nn.Module]:
     """The convolutions and linear layers whose outputs are the logits, by walking back from the outputs."""
-    found: dict[nn.Module, None] = {}
-    for node in graph.module2node.values():
-        if node.outputs:
-            continue
-        stack, seen = [node], set()
-        while stack:
-            current = stack.pop()
-            if current in seen:
-                continue
-            seen.add(current)
-            if isinstance(current.module, Conv | nn.Linear):
-                found[current.module] = None
-            else:
-                stack.extend(current.inputs)
-    return list(found)
+    outputs = (node for node in graph.module2node.values() if not node.outputs)
+    return {module for node in outputs for module in _upstream(node, until=_is_filter) if _is_filter(module)}
 
 
 def rescaling_layers(graph: Any) -> set[nn.Module]:
@@ -90,8 +77,12 @@ def _upstream(node: Any, until: Callable[[nn.Module], bool] = lambda _: False) -
     return {current.module for current in seen}
 
 
+def _is_filter(layer: nn.Module) -> bool:
+    return isinstance(layer, Conv | nn.Linear)
+
+
 def _is_maker(layer: nn.Module) -> bool:
-    return isinstance(layer, Conv | nn.Linear) and not is_depthwise(layer)
+    return _is_filter(layer) and not is_depthwise(layer)
 
 
 def _channel_group(
@@ -118,7 +109,7 @@ def _channel_group(
         member.layer
         for member in sorted(ordered, key=lambda member: member.axis == "scale")
         if member.axis != "in"
-        and isinstance(layers[member.layer], Conv | nn.Linear)
+        and _is_filter(layers[member.layer])
         and member.own.tolist() == member.root.tolist() == list(range(size))
     )
     return ChannelGroup(name=name, size=size, members=tuple(ordered))

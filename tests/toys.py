@@ -115,6 +115,36 @@ class Upsampling(SegmentationNet):
         return self.head(torch.cat([up, fine], dim=1))
 
 
+class SqueezeExcite(SegmentationNet):
+    """Channels rescaled by what two linear layers make of their means."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.squeeze = nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4))
+        self.excite = nn.Sequential(nn.Linear(4, 6))
+        self.wide, self.project = conv_bn(3, 6), conv_bn(6, 5)
+        self.head = nn.Conv2d(5, CLASSES, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = F.relu(self.wide(self.normalise(image)))
+        scale = self.excite(F.relu(self.squeeze(x.mean((2, 3)))))
+        x = x * scale.sigmoid()[:, :, None, None]
+        return self.head(F.relu(self.project(x)))
+
+
+class PooledGate(SegmentationNet):
+    """Channels rescaled by what a convolution and a norm make of their pooled maps, the factor first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.excite = conv_bn(6, 6, 1)
+        self.wide, self.head = conv_bn(3, 6), nn.Conv2d(6, CLASSES, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = F.relu(self.wide(self.normalise(image)))
+        return self.head(F.hardsigmoid(self.excite(F.adaptive_avg_pool2d(x, 1))) * x)
+
+
 TOYS: tuple[type[SegmentationNet], ...] = (Plain, Residual, Concat, Depthwise, Upsampling)
 
 

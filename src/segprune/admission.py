@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from segprune.errors import CheckpointError
+from segprune.graph.dependency import TRACE_SIZE_HW
 from segprune.graph.group import PrunePlan
-from segprune.graph.trace import TRACE_SIZE_HW, Conv
+from segprune.graph.layers import Conv
 from segprune.measure.eval_mode import eval_mode
 from segprune.model.contract import SegmentationNet
 

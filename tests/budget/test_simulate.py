@@ -8,7 +8,7 @@ from segprune.graph.cut import cut
 from segprune.graph.trace import trace
 from segprune.measure.cost import cost
 from segprune.model.contract import SegmentationNet
-from tests.toys import TOYS, Plain, toy
+from tests.toys import TOYS, Plain, SqueezeExcite, conv_bn, toy
 
 
 class TwoConvs(SegmentationNet):
@@ -35,7 +35,22 @@ def test_costs_by_hand() -> None:
     assert simulator.cost({"first": (1,)}, "channels") == 3
 
 
-@pytest.mark.parametrize("kind", TOYS)
+class Slopes(SegmentationNet):
+    """A slope per channel, one for all channels, a norm over channels and one in groups."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.each, self.second, self.one = conv_bn(3, 6), nn.PReLU(6), conv_bn(6, 5), nn.PReLU()
+        self.third, self.norm = nn.Conv2d(5, 8, 1), nn.GroupNorm(2, 8)
+        self.over_all, self.head = nn.LayerNorm(8), nn.Conv2d(8, 2, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.one(self.second(self.each(self.first(self.normalise(image)))))
+        x = self.over_all(self.norm(self.third(x)).movedim(1, -1)).movedim(-1, 1)
+        return self.head(x)
+
+
+@pytest.mark.parametrize("kind", [*TOYS, Slopes, SqueezeExcite])
 def test_simulated_costs_equal_those_of_the_cut_network(kind: type[SegmentationNet]) -> None:
     net = toy(kind)
     groups = trace(net)

@@ -3,13 +3,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from segprune.errors import BudgetError, CheckpointError
 from segprune.graph.cut import cut, fit_shapes, mask_error
 from segprune.graph.group import PrunePlan
 from segprune.graph.trace import trace
 from segprune.model.contract import SegmentationNet
-from tests.toys import TOYS, Plain, Residual, toy
+from tests.toys import CLASSES, TOYS, Plain, Residual, conv_bn, toy
 
 
 def random_plan(net: SegmentationNet, fraction: float, seed: int = 0) -> PrunePlan:
@@ -27,6 +28,32 @@ def test_a_cut_network_equals_the_masked_one(kind: type[SegmentationNet], fracti
     net = toy(kind)
     plan = random_plan(net, fraction)
     assert mask_error(net, cut(net, plan), trace(net), plan) < 1e-13
+
+
+class Odd(SegmentationNet):
+    """A norm without a scale, slopes for one and for all channels, and a depthwise transposed convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6, affine=False)
+        self.slopes, self.second, self.slope = nn.PReLU(6), conv_bn(6, 5, stride=2), nn.PReLU()
+        self.up = nn.ConvTranspose2d(5, 5, 4, 2, 1, groups=5)
+        self.head = nn.Conv2d(5, CLASSES, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.slopes(self.norm(self.first(self.normalise(image))))
+        return self.head(self.up(self.slope(self.second(x))))
+
+
+def test_the_proof_holds_for_layers_that_zero_weights_do_not_silence() -> None:
+    net = toy(Odd)
+    groups = trace(net)
+    assert {group.name: group.size for group in groups} == {"first": 6, "second.0": 5}
+    assert "slope" not in {member.layer for group in groups for member in group.members}
+    for plan in ({"first": (1, 2)}, {"second.0": (0, 4)}, {"first": (0, 3, 4), "second.0": (1, 2, 3)}):
+        assert mask_error(net, cut(net, plan), groups, plan) < 1e-13
+    assert mask_error(net, cut(net, {"first": (1,)}), groups, {"first": (2,)}) > 1e-3
+    assert mask_error(net, cut(net, {"second.0": (1,)}), groups, {"second.0": (2,)}) > 1e-3
 
 
 def test_the_proof_sees_a_wrong_channel() -> None:
@@ -92,7 +119,7 @@ def test_foreign_and_emptying_plans_are_refused() -> None:
         cut(net, {"bare": (0, 1, 2, 3)})
 
 
-@pytest.mark.parametrize("kind", TOYS)
+@pytest.mark.parametrize("kind", [*TOYS, Odd])
 def test_shapes_fitted_to_a_state_dict_give_the_cut_network_bit_for_bit(kind: type[SegmentationNet]) -> None:
     net = toy(kind)
     small = cut(net, random_plan(net, 0.5))
@@ -101,6 +128,8 @@ def test_shapes_fitted_to_a_state_dict_give_the_cut_network_bit_for_bit(kind: ty
     rebuilt.load_state_dict(small.state_dict(), strict=True)
     image = torch.rand(2, 3, 24, 24)
     assert torch.equal(rebuilt.eval()(image), small.eval()(image))
+    slopes = [module.num_parameters for module in rebuilt.modules() if isinstance(module, nn.PReLU)]
+    assert slopes == [module.num_parameters for module in small.modules() if isinstance(module, nn.PReLU)]
     groups = [(module.in_channels, module.out_channels, module.groups) for module in convolutions(rebuilt)]
     assert groups == [
         (module.in_channels, module.out_channels, module.groups) for module in convolutions(small)

@@ -1,11 +1,33 @@
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from segprune.errors import ConfigError
+from segprune.graph.cut import cut, mask_error
 from segprune.graph.trace import trace
 from segprune.model.contract import SegmentationNet
-from tests.toys import TOYS, Concat, Depthwise, Plain, Residual, Upsampling, toy
+from tests.toys import (
+    CLASSES,
+    TOYS,
+    Concat,
+    Depthwise,
+    Plain,
+    PooledGate,
+    Residual,
+    SqueezeExcite,
+    Upsampling,
+    conv_bn,
+    toy,
+)
+
+
+def law_error(kind: type[SegmentationNet]) -> float:
+    """Error of a cut of the second channel and every third one further on, in every group."""
+    net = toy(kind)
+    groups = trace(net)
+    plan = {group.name: tuple(range(1, group.size, 3)) for group in groups}
+    return mask_error(net, cut(net, plan), groups, plan)
 
 
 def sizes(net: SegmentationNet) -> dict[str, int]:
@@ -85,23 +107,182 @@ def test_a_layer_that_reads_channels_twice_knows_both_places() -> None:
     assert places == {own: own % 4 for own in range(8)}
 
 
-class HiddenHead(Plain):
-    """Trains a head that its trace does not run."""
+def test_of_two_factors_the_one_computed_from_the_other_rescales() -> None:
+    for kind, factors in ((SqueezeExcite, {"excite.0"}), (PooledGate, {"excite.0", "excite.1"})):
+        group = next(group for group in trace(kind()) if group.name == "wide.0")
+        assert {member.layer for member in group.members if member.axis == "scale"} == factors
+        assert {member.layer for member in group.members if member.axis == "out"} == {"wide.0", "wide.1"}
+        assert law_error(kind) < 1e-13
+
+
+class HandMadeSwish(Plain):
+    """Both factors of a product come from the same convolution."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.first(self.normalise(image))
+        x = self.second(x * x.sigmoid())
+        return self.head(F.relu(self.bare(x)))
+
+
+def test_factors_of_one_layer_do_not_rescale_each_other() -> None:
+    assert all(member.axis != "scale" for group in trace(HandMadeSwish()) for member in group.members)
+
+
+class OverChannels(nn.LayerNorm):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class NormsOverChannels(SegmentationNet):
+    """Norms that mix channels, in all but one layer."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.extra = nn.Conv2d(4, 4, 1)
+        self.first, self.over_all = nn.Conv2d(3, 6, 3, padding=1), OverChannels(6)
+        self.second, self.over_some = nn.Conv2d(6, 8, 3, padding=1), nn.GroupNorm(2, 8)
+        self.third, self.head = conv_bn(8, 5), nn.Conv2d(5, CLASSES, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = F.relu(self.over_all(self.first(self.normalise(image))))
+        x = F.relu(self.over_some(self.second(x)))
+        return self.head(F.relu(self.third(x)))
+
+
+def test_channels_of_norms_over_several_channels_stay_whole() -> None:
+    assert sizes(NormsOverChannels()) == {"third.0": 5}
+    assert law_error(NormsOverChannels) < 1e-13
+
+
+class Cascade(SegmentationNet):
+    """Coarse logits, trained and read by the layers of the fine ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.mix = conv_bn(3, 6), conv_bn(6, 5), conv_bn(5 + CLASSES, 6, 1)
+        self.coarse, self.head = nn.Conv2d(6, CLASSES, 1), nn.Conv2d(6, CLASSES, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.all_logits(image)[0]
 
     def all_logits(self, image: Tensor) -> tuple[Tensor, ...]:
-        logits = self(image)
-        return logits, self.extra(logits)
+        x = F.relu(self.first(self.normalise(image)))
+        coarse = self.coarse(x)
+        joined = torch.cat([F.relu(self.second(x)), coarse], 1)
+        return self.head(F.relu(self.mix(joined))), coarse
 
-    def traced_logits(self, image: Tensor) -> tuple[Tensor, ...]:
-        return (self(image),)
+
+def test_logits_that_feed_another_layer_are_logits() -> None:
+    assert sizes(Cascade()) == {"first.0": 6, "second.0": 5, "mix.0": 6}
+    assert law_error(Cascade) < 1e-13
 
 
-def test_a_layer_that_runs_untraced_is_refused() -> None:
+class OnImage(SegmentationNet):
+    """Blurs the image, adds to it and reads it in front of features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blur, self.change = conv_bn(3, 3, groups=3), conv_bn(3, 3)
+        self.first, self.project = conv_bn(3, 6), conv_bn(9, 5)
+        self.head = nn.Conv2d(5, CLASSES, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        image = self.normalise(image)
+        image = image + self.change(self.blur(image))
+        joined = torch.cat([image, F.relu(self.first(image))], 1)
+        return self.head(F.relu(self.project(joined)))
+
+
+def test_channels_of_the_image_stay_whole_and_those_beside_them_know_their_places() -> None:
+    groups = {group.name: group for group in trace(OnImage())}
+    assert {name: group.size for name, group in groups.items()} == {"first.0": 6, "project.0": 5}
+    reader = next(member for member in groups["first.0"].members if member.layer == "project.0")
+    assert reader.own.tolist() == [3, 4, 5, 6, 7, 8]
+    assert law_error(OnImage) < 1e-13
+
+
+class Parts(SegmentationNet):
+    """Channels in two parts, by chunk and by slices, and channels that become pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.left, self.right = conv_bn(3, 8), conv_bn(4, 5), conv_bn(4, 4)
+        self.middle, self.part = conv_bn(9, 7), conv_bn(3, 8, stride=2)
+        self.fine, self.head = conv_bn(2, 5), nn.Conv2d(5, CLASSES, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        left, right = F.relu(self.first(self.normalise(image))).chunk(2, 1)
+        x = F.relu(self.middle(torch.cat([F.relu(self.left(left)), self.right(right)], 1)))
+        x = F.pixel_shuffle(F.relu(self.part(x[:, 2:5])), 2)
+        return self.head(F.relu(self.fine(x)))
+
+
+def test_channels_that_part_or_become_pixels_stay_whole() -> None:
+    assert sizes(Parts()) == {"left.0": 5, "right.0": 4, "fine.0": 5}
+    assert law_error(Parts) < 1e-13
+
+
+class Shuffled(Plain):
+    """Channels in another order, which no layer tells of."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = F.relu(self.second(F.relu(self.first(self.normalise(image)).flip(1))))
+        return self.head(F.relu(self.bare(x)))
+
+
+class Softened(Plain):
+    """A softmax over channels, which gives the others what one leaves."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = F.relu(self.second(F.relu(self.first(self.normalise(image)))))
+        return self.head(self.bare(x).softmax(1))
+
+
+@pytest.mark.parametrize(("kind", "layer"), [(Shuffled, "first.0"), (Softened, "bare")])
+def test_channels_that_cannot_be_followed_are_refused(kind: type[SegmentationNet], layer: str) -> None:
     with pytest.raises(
-        ConfigError, match=r"HiddenHead runs layers that its traced_logits does not reach: extra"
+        ConfigError,
+        match=rf"channels of layer '{layer}' of {kind.__name__} cannot.*by \d\.\de[-+]\d\d\. .*put layers",
     ):
-        trace(HiddenHead())
+        trace(toy(kind))
+
+
+class Unfolded(Plain):
+    """Channels that become pixels by a view, so that a reader has fewer than its maker."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bare, self.head = nn.Conv2d(5, 16, 1), nn.Conv2d(4, CLASSES, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.bare(F.relu(self.second(F.relu(self.first(self.normalise(image))))))
+        return self.head(x.view(len(x), 4, 2 * x.shape[2], 2 * x.shape[3]))
+
+
+def test_a_cut_that_fails_is_refused_by_the_name_of_its_layer() -> None:
+    with pytest.raises(ConfigError, match=r"channels of layer 'bare' of Unfolded cannot be followed"):
+        trace(toy(Unfolded))
+
+
+def test_weights_that_are_not_finite_are_no_fault_of_the_groups() -> None:
+    net = toy(Plain)
+    net.bare.weight.data[0] = torch.nan
+    assert sizes(net) == sizes(Plain())
+
+
+class Multiplied(SegmentationNet):
+    """Two blurs of every channel, side by side: a convolution in groups that is not depthwise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = conv_bn(3, 6), conv_bn(6, 12, groups=6)
+        self.project = conv_bn(12, 5, 1)
+        self.head = nn.Conv2d(5, CLASSES, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = F.relu(self.second(F.relu(self.first(self.normalise(image)))))
+        return self.head(F.relu(self.project(x)))
+
+
+def test_both_sides_of_a_convolution_in_groups_stay_whole() -> None:
+    assert sizes(Multiplied()) == {"project.0": 5}
+    assert law_error(Multiplied) < 1e-13

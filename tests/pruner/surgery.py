@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from segprune.graph.group import ChannelGroup, Member, Scores
+from segprune.graph.layers import is_depthwise
 from segprune.graph.trace import trace
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Pruner
-from segprune.pruner.gather import ConvTranspose, is_depthwise
+from segprune.pruner.gather import ConvTranspose
 from tests.toys import toy, toy_calibration
 
 

@@ -9,7 +9,6 @@ from segprune.pruner.gather import (
     checked,
     coupled_mean,
     filter_rows,
-    is_depthwise,
     map_layers,
     mean_one,
     norms,
@@ -19,7 +18,8 @@ from segprune.pruner.gather import (
     root_filters,
     root_sum,
 )
-from tests.pruner.surgery import conv_of, network_of, whole
+from tests.pruner.surgery import conv_of, group_of, network_of, traced, whole
+from tests.toys import PooledGate, SqueezeExcite, toy
 
 
 def member(own: list[int], root: list[int]) -> Member:
@@ -101,6 +101,15 @@ def test_a_layer_that_reads_the_channels_does_not_make_them():
     assert [maker.layer for maker, _ in found] == ["0"]
 
 
+@pytest.mark.parametrize("kind", [SqueezeExcite, PooledGate])
+def test_a_layer_that_only_rescales_the_channels_does_not_make_them(kind):
+    net = toy(kind)
+    group = group_of(traced(kind), "wide.0")
+    assert [maker.layer for maker, _ in producers(net, group)] == ["wide.0"]
+    assert [norm.layer for norm, _ in norms(net, group)] == ["wide.1"]
+    assert {member.layer for member in group.members if member.axis == "scale"} >= {"excite.0"}
+
+
 def test_a_channel_that_nothing_makes_is_named():
     group = ChannelGroup(name="0", size=3, members=(member([0, 1], [0, 2]),))
     with pytest.raises(ConfigError, match=r"group 0: channel 1 of 3 is made by no.*Protect"):
@@ -123,11 +132,13 @@ def test_where_a_norm_does_not_carry_every_channel_feature_maps_are_taken_behind
 
 def test_a_linear_layer_gives_no_feature_maps():
     with pytest.raises(
-        ConfigError, match=r"group 0: the linear layer 0 gives no feature maps.*pruner=taylor"
+        ConfigError, match=r"group 0: the layer 0 works on vectors and gives no feature maps.*pruner=taylor"
     ):
         map_layers(network_of(nn.Linear(3, 2)), whole(2, "0"))
-    net = network_of(nn.Linear(3, 2), nn.BatchNorm2d(2))  # behind a norm there are maps
+    net = network_of(nn.Linear(3, 2), nn.BatchNorm2d(2))  # behind a norm of maps there are maps
     assert [found.layer for found, _ in map_layers(net, whole(2, "0", "1"))] == ["1"]
+    with pytest.raises(ConfigError, match="group 0: the layer 1 works on vectors"):
+        map_layers(network_of(nn.Linear(3, 2), nn.BatchNorm1d(2)), whole(2, "0", "1"))
 
 
 def test_a_layer_that_never_ran_is_left_out_if_another_one_did():
@@ -151,14 +162,6 @@ def test_every_position_of_a_channel_counts_alike_in_the_mean():
     # channel 0: 1, 2 and 6; channel 1: 4
     values = [(member([0, 1, 2], [0, 1, 0]), double(1, 4, 2)), (member([3], [0]), double(9, 9, 9, 6))]
     assert position_mean(values, 2).tolist() == [3, 4]
-
-
-def test_depthwise_means_one_input_channel_per_filter():
-    assert is_depthwise(nn.Conv2d(4, 4, 3, groups=4))
-    assert is_depthwise(nn.Conv2d(4, 8, 3, groups=4))
-    assert not is_depthwise(nn.Conv2d(4, 4, 3, groups=2))
-    assert not is_depthwise(nn.Conv2d(1, 1, 3))
-    assert not is_depthwise(nn.BatchNorm2d(4))
 
 
 def test_scores_must_be_finite():

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from segprune.graph.group import ChannelGroup
-from segprune.graph.trace import Conv
+from segprune.graph.layers import Conv, is_depthwise
+from segprune.measure.eval_mode import eval_mode
 from segprune.model.contract import SegmentationNet
 
 Unit = Literal["channels", "macs", "params"]
@@ -27,7 +28,7 @@ class _Layer:
         is_depthwise: Whether each output channel reads its own input channel only.
         positions: Multiply-adds per (input channel, output channel) pair: kernel elements x positions.
         kernel: Weights per (input channel, output channel) pair.
-        per_output: Further parameters per output channel: bias, or weight and bias of a norm.
+        per_output: Further parameters per output channel: bias, weight and bias of a norm, or a slope.
     """
 
     inputs: int
@@ -91,7 +92,7 @@ class CostSimulator:
         for name, removed in plan.items():
             chosen = np.asarray(removed, dtype=np.int64)
             for layer, axis, count in self._touches[name]:
-                widths[layer][axis == "out"] -= int(count[chosen].sum())
+                widths[layer][axis != "in"] -= int(count[chosen].sum())
         total = sum(
             layer.cost(inputs=widths[name][0], outputs=widths[name][1], unit=unit)
             for name, layer in self._layers.items()
@@ -117,7 +118,7 @@ class CostSimulator:
         for name, chance in keep.items():
             for layer, axis, count in self._touches[name]:
                 gone = ((1 - chance) * torch.from_numpy(count).to(chance)).sum()
-                widths[layer][axis == "out"] = widths[layer][axis == "out"].to(chance) - gone
+                widths[layer][axis != "in"] = widths[layer][axis != "in"].to(chance) - gone
         parts = [
             layer.cost(inputs=widths[name][0], outputs=widths[name][1], unit=unit)
             for name, layer in self._layers.items()
@@ -149,29 +150,25 @@ def _positions(net: SegmentationNet, size_hw: tuple[int, int]) -> dict[str, int]
     for name, module in net.named_modules():
         if isinstance(module, Conv | nn.Linear):
             watch(name, module)
-    was = {module: module.training for module in net.modules()}
     first = next(net.parameters())
     try:
-        with torch.no_grad():
-            net.eval()(torch.zeros(1, 3, *size_hw, device=first.device, dtype=first.dtype))
+        with eval_mode(net), torch.no_grad():
+            net(torch.zeros(1, 3, *size_hw, device=first.device, dtype=first.dtype))
     finally:
         for hook in hooks:
             hook.remove()
-        for module, training in was.items():
-            module.training = training
     return found
 
 
 def _describe(module: nn.Module, positions: int) -> _Layer | None:
     if isinstance(module, Conv):
         kernel = int(np.prod(module.kernel_size))
-        is_depthwise = 1 < module.groups == module.in_channels
         # a grouped convolution is never in a group: its pairs are a constant share of inputs x outputs
-        share = 1 if is_depthwise else module.groups
+        share = 1 if is_depthwise(module) else module.groups
         return _Layer(
             inputs=module.in_channels // share,
             outputs=module.out_channels,
-            is_depthwise=is_depthwise,
+            is_depthwise=is_depthwise(module),
             positions=kernel * positions,
             kernel=kernel,
             per_output=int(module.bias is not None),
@@ -186,12 +183,11 @@ def _describe(module: nn.Module, positions: int) -> _Layer | None:
             per_output=int(module.bias is not None),
         )
     if isinstance(module, nn.modules.batchnorm._NormBase):
-        return _Layer(
-            inputs=0,
-            outputs=module.num_features,
-            is_depthwise=False,
-            positions=0,
-            kernel=0,
-            per_output=2 * int(module.affine),
-        )
+        return _per_channel(module.num_features, 2 * int(module.affine))
+    if isinstance(module, nn.PReLU):
+        return _per_channel(module.num_parameters, 1)
     return None
+
+
+def _per_channel(channels: int, params: int) -> _Layer:
+    return _Layer(inputs=0, outputs=channels, is_depthwise=False, positions=0, kernel=0, per_output=params)

@@ -19,13 +19,14 @@ class Member:
 
     Attributes:
         layer: Dotted module name in the network.
-        axis: ``out``: the layer makes these channels (conv, norm); ``in``: it reads them.
+        axis: ``out``: the layer makes these channels (conv, norm); ``in``: it reads them; ``scale``: it only
+            rescales what others make, as the last layer of squeeze-and-excitation does.
         own: (M,) int64, channel positions in this layer.
         root: (M,) int64, the group channel 0..C-1 that sits at each of those positions.
     """
 
     layer: str
-    axis: Literal["out", "in"]
+    axis: Literal["out", "in", "scale"]
     own: Tensor
     root: Tensor
 

@@ -1,51 +1,17 @@
 """From a network to its channel groups: which channels live and die together."""
 
-import copy
-import gc
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch_pruning as tp
 from torch import nn
 
-from segprune.errors import ConfigError
-from segprune.graph.group import ChannelGroup, Member
+from segprune.errors import BudgetError, ConfigError
+from segprune.graph.cut import LARGEST_MASK_ERROR, cut, mask_error
+from segprune.graph.dependency import dependency_graph
+from segprune.graph.group import ChannelGroup, Member, PrunePlan
+from segprune.graph.layers import Conv, is_depthwise
 from segprune.model.contract import SegmentationNet
-
-Conv = nn.modules.conv._ConvNd
-Norm = nn.modules.batchnorm._NormBase
-TRACE_SIZE_HW = (64, 64)
-"""Small on purpose: the graph keeps every activation of the traced forward alive."""
-
-
-@contextmanager
-def dependency_graph(net: SegmentationNet) -> Iterator[tuple[SegmentationNet, Any]]:
-    """A traced copy of the network on the CPU, and torch-pruning's graph of it.
-
-    The copy is in eval mode, with gradients on for every parameter: a frozen layer would be missing from the
-    graph without a word.
-    """
-    twin = copy.deepcopy(net).cpu().eval()
-    for parameter in twin.parameters():
-        parameter.requires_grad = True
-    image = _image(twin, 1)
-    graph = tp.DependencyGraph()
-    with torch.enable_grad():
-        graph.build_dependency(
-            twin,
-            example_inputs=(image,),
-            forward_fn=lambda module, inputs: module.traced_logits(inputs[0]),
-            verbose=False,
-        )
-    _refuse_untraced_layers(twin, graph)
-    try:
-        yield twin, graph
-    finally:
-        graph.module2node.clear()
-        del graph
-        gc.collect()
 
 
 def trace(net: SegmentationNet) -> tuple[ChannelGroup, ...]:
@@ -54,56 +20,86 @@ def trace(net: SegmentationNet) -> tuple[ChannelGroup, ...]:
     A group is named after the first layer that makes its channels.
 
     The layers that make the class logits are found by walking back from the outputs and are never in a group;
-    neither are the inner channels of training-only heads, which nobody deploys. The network is left as it was.
+    neither are the inner channels of training-only heads, which nobody deploys, channels that a sum or a
+    depthwise convolution joins with those of the image, and those that ``_is_prunable`` leaves out. The network
+    is left as it was.
 
     Raises:
         ConfigError: A layer runs in training or evaluation that the trace did not see, so that a cut would
-            leave it behind.
+            leave it behind, or the channels of a layer cannot be followed through the network, which a trial
+            cut shows.
     """
     with dependency_graph(net) as (twin, graph):
         names = {module: name for name, module in twin.named_modules()}
+        rescaling = rescaling_layers(graph)
         groups = tuple(
-            _channel_group(group, graph, names)
+            _channel_group(group, graph, names, rescaling)
             for group in graph.get_all_groups(
-                ignored_layers=output_layers(graph), root_module_types=(Conv, nn.Linear)
+                ignored_layers=[graph.model.image, *output_layers(graph)], root_module_types=(Conv, nn.Linear)
             )
             if _is_prunable(group, graph)
         )
     order = {name: index for index, (name, _) in enumerate(net.named_modules())}
     deployed = (group for group in groups if group.name.split(".")[0] not in net.training_only)
-    return tuple(sorted(deployed, key=lambda group: order[group.name]))
+    found = tuple(sorted(deployed, key=lambda group: order[group.name]))
+    _refuse_unproven(net, found)
+    return found
 
 
-def output_layers(graph: Any) -> list[nn.Module]:
+def output_layers(graph: Any) -> set[nn.Module]:
     """The convolutions and linear layers whose outputs are the logits, by walking back from the outputs."""
-    found: dict[nn.Module, None] = {}
+    outputs = (node for node in graph.module2node.values() if not node.outputs)
+    return {module for node in outputs for module in _upstream(node, until=_is_filter) if _is_filter(module)}
+
+
+def rescaling_layers(graph: Any) -> set[nn.Module]:
+    """Layers that only rescale what others make: of two factors, those behind the one computed from the other."""
+    found: set[nn.Module] = set()
     for node in graph.module2node.values():
-        if node.outputs:
+        if len(node.inputs) != 2 or not node.grad_fn.name().startswith("MulBackward"):
             continue
-        stack, seen = [node], set()
-        while stack:
-            current = stack.pop()
-            if current in seen:
-                continue
+        for factor, other in (node.inputs, node.inputs[::-1]):
+            rescaling = _upstream(factor, until=_is_maker)
+            makers = set(filter(_is_maker, _upstream(other, until=_is_maker)))
+            if makers and makers <= _upstream(factor) and rescaling.isdisjoint(_upstream(other)):
+                found |= rescaling
+    return found
+
+
+def _upstream(node: Any, until: Callable[[nn.Module], bool] = lambda _: False) -> set[nn.Module]:
+    """The layers and operations that a node is computed from, itself included, back to the first of a kind."""
+    stack, seen = [node], set()
+    while stack:
+        current = stack.pop()
+        if current not in seen:
             seen.add(current)
-            if isinstance(current.module, Conv | nn.Linear):
-                found[current.module] = None
-            else:
-                stack.extend(current.inputs)
-    return list(found)
+            stack.extend(() if until(current.module) else current.inputs)
+    return {current.module for current in seen}
 
 
-def _channel_group(group: Any, graph: Any, names: dict[nn.Module, str]) -> ChannelGroup:
+def _is_filter(layer: nn.Module) -> bool:
+    return isinstance(layer, Conv | nn.Linear)
+
+
+def _is_maker(layer: nn.Module) -> bool:
+    return _is_filter(layer) and not is_depthwise(layer)
+
+
+def _channel_group(
+    group: Any, graph: Any, names: dict[nn.Module, str], rescaling: set[nn.Module]
+) -> ChannelGroup:
     size, members = len(group[0].idxs), []
     for item in group:
         layer = item.dep.target.module
         if layer not in names:
             continue  # an operation without parameters, such as an addition or a concatenation
+        if isinstance(layer, nn.PReLU) and layer.num_parameters == 1:
+            continue  # one slope for all channels, none of which goes with a channel
         own, channel = torch.as_tensor(item.idxs), torch.as_tensor(item.root_idxs)
-        is_out = graph.is_out_channel_pruning_fn(item.dep.handler)
-        axes: tuple[str, ...] = ("out",) if is_out else ("in",)
-        if isinstance(layer, Conv) and 1 < layer.groups == layer.in_channels:
-            axes = ("out", "in")  # a depthwise convolution reads and makes the same channels
+        made = "scale" if layer in rescaling else "out"
+        axes: tuple[str, ...] = (made,) if graph.is_out_channel_pruning_fn(item.dep.handler) else ("in",)
+        if is_depthwise(layer):
+            axes = (made, "in")  # a depthwise convolution reads and makes the same channels
         members += [Member(layer=names[layer], axis=axis, own=own, root=channel) for axis in axes]  # type: ignore[arg-type]
     unique = {(member.layer, member.axis): member for member in members}
     order = {name: index for index, name in enumerate(names.values())}
@@ -111,62 +107,63 @@ def _channel_group(group: Any, graph: Any, names: dict[nn.Module, str]) -> Chann
     layers = {name: layer for layer, name in names.items()}
     name = next(
         member.layer
-        for member in ordered
-        if member.axis == "out"
-        and isinstance(layers[member.layer], Conv | nn.Linear)
+        for member in sorted(ordered, key=lambda member: member.axis == "scale")
+        if member.axis != "in"
+        and _is_filter(layers[member.layer])
         and member.own.tolist() == member.root.tolist() == list(range(size))
     )
     return ChannelGroup(name=name, size=size, members=tuple(ordered))
 
 
 def _is_prunable(group: Any, graph: Any) -> bool:
-    """Whether single channels can go: no one-channel gate and no grouped convolution among the members."""
+    """Whether single channels can go.
+
+    Not where one of the layers is a one-channel gate, a grouped convolution or a norm over several channels, nor
+    where an operation hands parts of the channels to different layers or turns channels into pixels.
+    """
     for item in group:
-        layer = item.dep.target.module
+        layer, made_by = item.dep.target.module, item.dep.target.grad_fn
         if not isinstance(layer, nn.Module):
             return False
-        if isinstance(layer, Conv) and 1 < layer.groups < layer.in_channels:
+        if isinstance(layer, Conv) and layer.groups > 1 and not is_depthwise(layer):
             return False
-        if isinstance(layer, nn.GroupNorm):
+        if isinstance(layer, nn.GroupNorm | nn.LayerNorm):
+            return False
+        if made_by.name().startswith("Pixel") or (
+            made_by.name().startswith(("Split", "Slice")) and made_by._saved_dim == 1
+        ):
             return False
         if graph.is_out_channel_pruning_fn(item.dep.handler) and graph.get_out_channels(layer) == 1:
             return False
     return True
 
 
-def _refuse_untraced_layers(net: SegmentationNet, graph: Any) -> None:
-    ran: set[nn.Module] = set()
-    layers = [module for module in net.modules() if isinstance(module, Conv | nn.Linear | Norm)]
-    hooks = [layer.register_forward_hook(lambda module, *_: ran.add(module)) for layer in layers]
-    buffers = {name: buffer.clone() for name, buffer in net.named_buffers()}
-    image = _image(net, 2)
-    rng = torch.get_rng_state()
-    try:
-        with torch.no_grad():
-            net(image)
-            net.train().all_logits(image)
-    finally:
-        torch.set_rng_state(rng)
-        net.eval()
-        _remove(hooks)
-        for name, buffer in net.named_buffers():
-            buffer.copy_(buffers[name])
-    names = {module: name for name, module in net.named_modules()}
-    missed = sorted(names[module] for module in ran if module not in graph.module2node)
-    if missed:
-        raise ConfigError(
-            f"model: {type(net).__name__} runs layers that its traced_logits does not reach: "
-            f"{', '.join(missed[:5])}. They would keep their width while their inputs are cut. Let "
-            "traced_logits run every layer that training and evaluation run."
+def _refuse_unproven(net: SegmentationNet, groups: tuple[ChannelGroup, ...]) -> None:
+    """Try a cut of all groups; where it fails, find the group by cutting one after the other."""
+    draw = torch.Generator().manual_seed(0)
+    plan = {
+        group.name: tuple(
+            sorted(torch.randperm(group.size, generator=draw)[: (group.size + 2) // 3].tolist())
         )
+        for group in groups
+    }
+    if not _fault(net, groups, plan):
+        return
+    faults = {name: _fault(net, groups, {name: channels}) for name, channels in plan.items()}
+    name = next((name for name, fault in faults.items() if fault), groups[0].name)
+    raise ConfigError(
+        f"model: the channels of layer {name!r} of {type(net).__name__} cannot be followed through the network: "
+        f"{faults[name] or 'cut with all others, they give wrong logits'}. Operations that reorder or mix channels "
+        "without a layer (view, index, softmax, a shuffle) break the trace, and so does an activation that does "
+        "not map 0 to 0: put layers in their place, or give traced_logits every coupling of channels."
+    )
 
 
-def _image(net: SegmentationNet, count: int) -> torch.Tensor:
-    """(count, 3, *TRACE_SIZE_HW) in [0, 1), always the same, in the network's own precision."""
-    image = torch.rand(count, 3, *TRACE_SIZE_HW, generator=torch.Generator().manual_seed(0))
-    return image.to(next(net.parameters()).dtype)
-
-
-def _remove(hooks: Iterable[Any]) -> None:
-    for hook in hooks:
-        hook.remove()
+def _fault(net: SegmentationNet, groups: tuple[ChannelGroup, ...], plan: PrunePlan) -> str:
+    """What is wrong with a cut; empty if nothing is."""
+    try:
+        error = mask_error(net, cut(net, plan), groups, plan)
+    except (BudgetError, IndexError, RuntimeError) as failure:
+        return str(failure)
+    # weights that are not finite are no fault of the groups; whoever reads them says so
+    return f"a cut changes the logits by {error:.1e}" if error > LARGEST_MASK_ERROR else ""

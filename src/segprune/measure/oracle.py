@@ -1,12 +1,10 @@
 """The oracle: what the loss really does when channels go."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from segprune import stop
@@ -14,6 +12,7 @@ from segprune.dataset.contract import Batch
 from segprune.graph.group import ChannelGroup
 from segprune.measure.agreement import Unit, Values
 from segprune.measure.eval_mode import eval_mode
+from segprune.measure.silence import without
 from segprune.model.contract import SegmentationNet
 
 Removal = Mapping[str, Sequence[int]]
@@ -67,8 +66,8 @@ def joint_loss_change(
     loss: Loss,
 ) -> float:
     """Loss without all these channels at once less the loss as it is."""
-    without, whole = mean_losses(net, groups, [removed, {}], batches, loss, copies=1).tolist()
-    return float(without - whole)
+    silenced, whole = mean_losses(net, groups, [removed, {}], batches, loss, copies=1).tolist()
+    return float(silenced - whole)
 
 
 def mean_losses(
@@ -100,38 +99,10 @@ def mean_losses(
             tried = list(removals[start : start + copies])
             # Every pass has the same shape, since a convolution may round differently in another one.
             padding: list[Removal] = [{}] * (copies - len(tried))
-            with _without(net, groups, [*tried, *padding]):
+            with without(net, groups, [*tried, *padding]):
                 for image, label in batches:
                     stop.if_asked()
                     logits = net(torch.cat([image] * copies)).chunk(copies)  # copies times (N, K, H, W)
                     losses = torch.stack([loss([one], label) for one in logits[: len(tried)]])
                     sums[start : start + copies] += losses.double().cpu().numpy()
     return sums / len(batches)
-
-
-@contextmanager
-def _without(
-    net: SegmentationNet, groups: Sequence[ChannelGroup], removals: Sequence[Removal]
-) -> Iterator[None]:
-    """Of every batch, the r-th of R equal parts runs without the channels of the r-th removal."""
-    by_name = {group.name: group for group in groups}
-    nowhere = torch.empty(0, dtype=torch.int64)
-    positions: dict[str, list[Tensor]] = {}
-    for part, removal in enumerate(removals):
-        for name, channels in removal.items():
-            gone = torch.tensor(channels, dtype=torch.int64)
-            for member in by_name[name].members:
-                if member.axis == "out":
-                    own = positions.setdefault(member.layer, [nowhere] * len(removals))
-                    own[part] = torch.cat([own[part], member.own[torch.isin(member.root, gone)]])
-    with ExitStack() as hooks:
-        for layer, own in positions.items():
-            silence = partial(_silence, [channels.to(net.mean.device) for channels in own])
-            hooks.enter_context(net.get_submodule(layer).register_forward_hook(silence))
-        yield
-
-
-def _silence(positions: Sequence[Tensor], layer: nn.Module, _inputs: object, output: Tensor) -> None:
-    axis = -1 if isinstance(layer, nn.Linear) else 1
-    for part, channels in zip(output.chunk(len(positions)), positions, strict=True):
-        part.index_fill_(axis, channels, 0.0)

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from segprune.dataset.contract import Batch
 from segprune.errors import ConfigError, DataError
 from segprune.graph.group import ChannelGroup, Member, Scores
+from segprune.graph.layers import Conv
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Calibration, Needs, Scope
-from segprune.pruner.gather import BatchNorm, Conv, checked, filter_rows, root_sum
+from segprune.pruner.gather import BatchNorm, checked, filter_rows, root_sum
 from segprune.pruner.scoring_mode import scoring_mode
 
 

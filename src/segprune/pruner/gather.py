@@ -8,25 +8,22 @@ from torch import Tensor, nn
 
 from segprune.errors import ConfigError, TrainingError
 from segprune.graph.group import ChannelGroup, Member, Scores
+from segprune.graph.layers import Conv
+from segprune.graph.layers import is_depthwise as is_depthwise  # noqa: PLC0414 - read from here by the gates
 from segprune.model.contract import SegmentationNet
 
-Conv = nn.modules.conv._ConvNd
 ConvTranspose = nn.modules.conv._ConvTransposeNd
 BatchNorm = nn.modules.batchnorm._BatchNorm
 Found = TypeVar("Found")
 
 
-def is_depthwise(layer: nn.Module) -> bool:
-    """Whether every output channel of the layer is made of one input channel.
-
-    Such a layer passes the channels of a group on; it makes none. No weight criterion counts its filters:
-    they say how a channel is blurred, and lie in series with the filters that make it, not beside them.
-    """
-    return isinstance(layer, Conv) and 1 < layer.groups == layer.in_channels
-
-
 def producers(net: SegmentationNet, group: ChannelGroup) -> list[tuple[Member, nn.Module]]:
-    """The convolutions and linear layers that make the channels of the group, depthwise ones left out.
+    """The convolutions and linear layers that make the channels of the group.
+
+    Depthwise ones are left out, and those that only rescale the channels, as in squeeze-and-excitation.
+
+    No weight criterion counts depthwise filters: they say how a channel is blurred, and lie in series with the
+    filters that make it, not beside them.
 
     Raises:
         ConfigError: A channel of the group that no such layer makes.
@@ -59,19 +56,18 @@ def map_layers(net: SegmentationNet, group: ChannelGroup) -> list[tuple[Member, 
 
     Raises:
         ConfigError: A channel of the group that neither a norm carries nor a convolution makes, or a linear
-            layer among the makers: its outputs are no maps, the channels come last.
+            layer or a norm behind one among these layers: its outputs are no maps.
     """
     found = norms(net, group)
-    if carried([member for member, _ in found], group.size).all():
-        return found
-    makers = producers(net, group)
-    linear = [member.layer for member, layer in makers if isinstance(layer, nn.Linear)]
-    if linear:
+    if not carried([member for member, _ in found], group.size).all():
+        found = producers(net, group)
+    flat = [member.layer for member, layer in found if isinstance(layer, nn.Linear | nn.BatchNorm1d)]
+    if flat:
         raise ConfigError(
-            f"group {group.name}: the linear layer {linear[0]} gives no feature maps. Take a criterion that reads "
-            "weights or gradients for this network, e.g. pruner=taylor."
+            f"group {group.name}: the layer {flat[0]} works on vectors and gives no feature maps. Take a criterion "
+            "that reads weights or gradients for this network, e.g. pruner=taylor."
         )
-    return makers
+    return found
 
 
 def of_running(

@@ -8,14 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from segprune.graph.group import ChannelGroup, Member, Scores
+from segprune.graph.layers import Conv, is_depthwise
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Calibration, Needs, Scope
 from segprune.pruner.gather import (
-    Conv,
     ConvTranspose,
     checked,
     filter_rows,
-    is_depthwise,
     mean_one,
     root_sum,
 )
@@ -25,9 +24,9 @@ from segprune.pruner.gather import (
 class GroupL2:
     """Sum of the squares of all weights that are removed with the channel.
 
-    Those are the filters that make the channel, depthwise ones that pass it on, the scales of its norms, and
-    what every reader, auxiliary heads among them, holds for it. Biases and shifts do not count. A layer that
-    reads the channels it makes counts on both sides.
+    Those are the filters that make the channel, those that rescale it (squeeze-and-excitation), depthwise ones
+    that pass it on, the scales of its norms and its slopes, and what every reader, auxiliary heads among them,
+    holds for it. Biases and shifts do not count. A layer that reads the channels it makes counts on both sides.
 
     Attributes:
         normalize: ``mean``: divided by the group's mean, to rank over all groups; ``none``: raw sums, which grow

@@ -119,6 +119,21 @@ def test_a_gate_on_a_linear_layer_is_on_its_last_axis() -> None:
             assert torch.equal(net(inputs), plain * torch.tensor([1.0, 0.25]))
 
 
+def test_the_gradient_of_a_factor_is_not_summed_in_half_precision() -> None:
+    # 300 * 300 pixels of 1: the sum is beyond the largest number of half precision, 65504
+    net = network_of(nn.Conv2d(1, 2, 1))
+    image, factor = torch.ones(1, 1, 300, 300), torch.ones(2, requires_grad=True)
+    nn.init.ones_(net.get_submodule("0").weight)
+    nn.init.zeros_(net.get_submodule("0").bias)
+    gates = find_gates(net, [whole(2, "0")], image, "gate")
+    with torch.autocast("cpu", torch.float16), gated(gates, {"0": factor}):
+        output = net(image)
+    assert output.dtype == torch.float16
+    output.float().sum().backward()
+    assert factor.grad is not None
+    assert factor.grad.tolist() == [90000, 90000]
+
+
 def test_frozen_statistics_are_used_but_not_changed() -> None:
     net, (batch, _) = toy(Plain).train(), toy_batches()
     before = {name: value.clone() for name, value in net.named_buffers()}

@@ -80,8 +80,10 @@ def _scale(gate: Gate, factor: Tensor, _layer: nn.Module, _inputs: object, outpu
     axis = -1 if isinstance(gate.layer, nn.Linear) else 1
     full = factor.new_ones(output.shape[axis])
     full = full.index_copy(0, member.own.to(factor.device), factor[member.root.to(factor.device)])
-    full = full.to(output.dtype)  # (C_layer,), which lies along the last axis of a linear layer's output
-    return output * (full if axis == -1 else full.view(1, -1, *[1] * (output.dim() - 2)))
+    # (C_layer,) -> (1, C_layer, 1, ...), but for a linear layer, whose outputs lie along the last axis
+    full = full if axis == -1 else full.view(1, -1, *[1] * (output.dim() - 2))
+    # the product in the factors' precision, since their gradient is its sum over all pixels
+    return (output * full).to(output.dtype)
 
 
 @contextmanager

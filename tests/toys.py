@@ -115,6 +115,20 @@ class Upsampling(SegmentationNet):
         return self.head(torch.cat([up, fine], dim=1))
 
 
+class Bypass(SegmentationNet):
+    """A convolution that its norm reads and, past the norm, another convolution; not among the ``TOYS``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6)
+        self.behind, self.past = nn.Conv2d(6, 5, 1), nn.Conv2d(6, 5, 1)
+        self.head = nn.Conv2d(5, CLASSES, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.stem(self.normalise(image))
+        return self.head(F.relu(self.behind(F.relu(self.norm(x))) + self.past(x)))
+
+
 TOYS: tuple[type[SegmentationNet], ...] = (Plain, Residual, Concat, Depthwise, Upsampling)
 
 

@@ -8,7 +8,7 @@ from segprune.graph.trace import trace
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.gates import find_gates
 from tests.pruner.surgery import conv_of, group_of, network_of, traced, whole
-from tests.toys import Depthwise, Plain, Residual, toy
+from tests.toys import Bypass, Depthwise, Plain, Residual, toy
 
 IMAGE = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
@@ -63,6 +63,29 @@ def test_a_convolution_that_two_norms_read_keeps_its_own_gate():
             return self.left(x) + F.relu(self.right(x))
 
     assert places(Fork().eval(), whole(2, "conv", "left", "right")) == [{"conv"}, {"left", "right"}]
+
+
+def test_a_convolution_that_its_norm_and_another_one_read_keeps_its_own_gate():
+    net, groups = toy(Bypass).requires_grad_(False), traced(Bypass)
+    group = group_of(groups, "stem")
+    assert places(net, group) == [{"stem"}, {"norm"}]
+    # the other reader is itself a maker, of the channels of another group
+    with torch.no_grad():
+        gates = find_gates(net, groups, IMAGE, "gate")[group.name]
+    assert [gate.member.layer for gate in gates] == ["stem", "norm"]
+
+
+def test_convolutions_keep_their_gates_if_one_of_them_is_also_read_past_their_shared_norm():
+    class Shared(SegmentationNet):
+        def __init__(self) -> None:
+            super().__init__()
+            self.left, self.right, self.norm = nn.Conv2d(3, 2, 1), nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2)
+
+        def forward(self, image: Tensor) -> Tensor:
+            left = self.left(image)
+            return self.norm(left) + self.norm(self.right(image)) + left
+
+    assert places(Shared().eval(), whole(2, "left", "right", "norm")) == [{"left", "right"}, {"norm"}]
 
 
 def test_convolutions_that_share_a_norm_share_its_gate():

@@ -23,6 +23,7 @@ from tests.toys import (
     Plain,
     Residual,
     Upsampling,
+    conv_bn,
     toy,
     toy_calibration,
     toy_loss,
@@ -42,8 +43,23 @@ class PreActivation(SegmentationNet):
         return self.head(F.relu(self.norm(x + self.branch(x.detach()))))
 
 
-# Where one gate per branch belongs, by hand. In the last two networks all that reads the channels reads
-# them through one norm, so a single gate there says what their removal does.
+class NormedBranch(SegmentationNet):
+    """A stream that its branch reads through a norm and the sum reads as it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6)
+        self.inner, self.outer = conv_bn(6, 4), nn.Conv2d(4, 6, 3, padding=1, bias=False)
+        self.last, self.head = nn.BatchNorm2d(6), nn.Conv2d(6, CLASSES, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.stem(self.normalise(image))
+        x = x + self.outer(F.relu(self.inner(F.relu(self.norm(x)))))
+        return self.head(F.relu(self.last(x)))
+
+
+# Where one gate per branch belongs, by hand: such that everything that reads the channels reads them through
+# one gate.
 GATED = [
     (Plain, "first.0", ("first.1",)),
     (Plain, "second.0", ("second.1",)),
@@ -58,6 +74,7 @@ GATED = [
     (Upsampling, "up.0", ("up.1",)),
     (Depthwise, "expand.0", ("depthwise.1",)),
     (PreActivation, "stem", ("norm",)),
+    (NormedBranch, "stem", ("norm", "last")),
 ]
 
 

@@ -4,11 +4,12 @@ A gate is a factor, now 1, on one channel of one layer's output. The derivative 
 gate in the network: it is the sum of parameter times gradient over the parameters the output is linear in.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -67,14 +68,15 @@ def find_gates(
 ) -> dict[str, tuple[Gate, ...]]:
     """Group name -> its gates, one per layer that makes its channels or adds to them in passing.
 
-    A maker with a batch norm directly behind it has its gate behind the norm, where the paper puts it. A norm
-    without a scale or statistics of its own is no place for a gate. ``gamma`` ignores what norms add, so it
-    has no gates on passing layers.
+    A maker that only a batch norm reads has its gate behind the norm, where the paper puts it; one that
+    something else reads too (the stem of a pre-activation network) keeps its own, and the norm passes it on. A
+    norm without a scale or statistics of its own is no place for a gate. ``gamma`` ignores what norms add, so
+    it has no gates on passing layers.
 
     Args:
         net: In eval mode.
         groups: Whose channels the gates are on.
-        image: (N, 3, H, W), run once to see which norm is behind which convolution.
+        image: (N, 3, H, W), run once, forward and backward, to see what reads which convolution.
         variant: ``gamma`` leaves out what norms add.
 
     Raises:
@@ -107,36 +109,51 @@ def _passers(net: SegmentationNet, group: ChannelGroup, behind: Mapping[str, str
 
 
 def _norms_behind(net: SegmentationNet, groups: Sequence[ChannelGroup], image: Tensor) -> dict[str, str]:
-    """Maker -> the one batch norm that reads the very tensor it gives."""
-    made: dict[int, tuple[str, Tensor]] = {}  # by id; the tensor is kept so that no other one takes its id
-    readers: dict[str, set[str]] = {}
-    with ExitStack() as hooks, torch.no_grad():
-        for group in groups:
-            for member, layer in producers(net, group):
-                hooks.enter_context(layer.register_forward_hook(partial(_remember, made, member.layer)))
-            for member, layer in norms(net, group):
-                note = partial(_note_maker, made, readers, member.layer)
-                hooks.enter_context(layer.register_forward_pre_hook(note))
-        net.all_logits(image)
-    return {maker: names.pop() for maker, names in readers.items() if len(names) == 1}
+    """Maker -> the batch norm that reads the very tensor it gives, where nothing else does.
+
+    A zero is added to what a maker gives, and norms read it without. If the logits depend on that zero, so does
+    something besides the norms. A norm that also reads something else is behind none of its makers.
+    """
+    makers = {member.layer: layer for group in groups for member, layer in producers(net, group)}
+    readers = {member.layer: layer for group in groups for member, layer in norms(net, group)}
+    zeros = {name: torch.zeros((), device=image.device, requires_grad=True) for name in makers}
+    marked: dict[int, _Marked] = {}
+    reads: dict[str, set[str]] = {name: set() for name in readers}
+    with ExitStack() as hooks, torch.enable_grad():
+        for name, layer in makers.items():
+            hooks.enter_context(layer.register_forward_hook(partial(_mark, marked, name, zeros[name])))
+        for name, layer in readers.items():
+            hooks.enter_context(layer.register_forward_pre_hook(partial(_read_unmarked, marked, reads[name])))
+        image = image.detach().requires_grad_()
+        totals = [head.sum() for head in net.all_logits(image)]
+        _, *slopes = torch.autograd.grad(totals, (image, *zeros.values()), allow_unused=True)
+    count = Counter(maker for read in reads.values() for maker in read)
+    alone = {name for name, slope in zip(zeros, slopes, strict=True) if slope is None and count[name] == 1}
+    return {maker: norm for norm, read in reads.items() if read <= alone for maker in read}
 
 
-def _remember(
-    made: dict[int, tuple[str, Tensor]], name: str, _layer: nn.Module, _inputs: object, output: Tensor
-) -> None:
-    made[id(output)] = (name, output)
+class _Marked(NamedTuple):
+    """What a maker gave; ``tensor``, with the zero, is kept so that no other one takes its id."""
+
+    maker: str
+    unmarked: Tensor
+    tensor: Tensor
 
 
-def _note_maker(
-    made: Mapping[int, tuple[str, Tensor]],
-    readers: dict[str, set[str]],
-    name: str,
-    _layer: nn.Module,
-    inputs: tuple[Tensor, ...],
-) -> None:
-    if id(inputs[0]) in made:
-        maker, _ = made[id(inputs[0])]
-        readers.setdefault(maker, set()).add(name)
+def _mark(
+    marked: dict[int, _Marked], maker: str, zero: Tensor, _layer: nn.Module, _inputs: object, output: Tensor
+) -> Tensor:
+    tensor = output + zero
+    marked[id(tensor)] = _Marked(maker, output, tensor)
+    return tensor
+
+
+def _read_unmarked(
+    marked: Mapping[int, _Marked], read: set[str], _layer: nn.Module, inputs: tuple[Tensor, ...]
+) -> tuple[Tensor, ...]:
+    found = marked.get(id(inputs[0]))
+    read.add(found.maker if found else "")  # no maker's name
+    return (found.unmarked, *inputs[1:]) if found else inputs
 
 
 def _takes_gate(layer: nn.Module) -> bool:

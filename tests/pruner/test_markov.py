@@ -1,4 +1,5 @@
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from segprune.pruner.markov import (
     shift_scores,
 )
 from tests.pruner.surgery import kill, network_of, traced, whole
-from tests.toys import TOYS, Bypass, Plain, toy, toy_batches
+from tests.toys import TOYS, Bypass, Normed, Plain, toy, toy_batches
 
 LOGITS = torch.tensor([math.log(3), 0.0, -math.log(3)], dtype=torch.float64)
 
@@ -89,7 +90,7 @@ def test_the_first_chunk_scores_above_all_others_and_a_better_rank_above_a_worse
     assert score[2] <= 100
 
 
-@pytest.mark.parametrize("kind", [*TOYS, Bypass])
+@pytest.mark.parametrize("kind", [*TOYS, Bypass, partial(Normed, partial(nn.InstanceNorm2d, affine=True))])
 def test_open_gates_change_no_bit_and_closed_ones_are_the_cut(kind) -> None:
     net, (batch, _), groups = toy(kind), toy_batches(), traced(kind)
     gates = find_gates(net, groups, batch.image, "gate")

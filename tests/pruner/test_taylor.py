@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -15,11 +16,13 @@ from segprune.pruner.contract import Calibration
 from segprune.pruner.taylor import Taylor, taylor_scores
 from tests.pruner.battery import PrunerBattery
 from tests.pruner.surgery import conv_of, group_of, network_of, traced, whole
+from tests.pruner.test_gates import NORMS
 from tests.toys import (
     CLASSES,
     IGNORE,
     Concat,
     Depthwise,
+    Normed,
     Plain,
     Residual,
     Upsampling,
@@ -121,6 +124,18 @@ def test_scores_are_the_squared_gradients_of_explicit_gates(kind, layer, gated):
     expected = torch.stack(rows).square().mean(0)
     scores = Taylor(variant="gate")(net, [group], calibration)[group.name]
     torch.testing.assert_close(scores, expected, rtol=1e-8, atol=1e-16)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_scores_are_also_those_of_norms_without_scale_or_running_statistics(norm):
+    net, calibration = toy(partial(Normed, norm)).double(), in_double(toy_calibration())
+    (group,) = trace(net)
+    # the passing norm undoes a gate before it, but for its eps, unless it has running statistics
+    gated = ("passing",) if net.passing.track_running_stats else ("norm", "passing")
+    rows = [gradient_of_gates(net, gated, group.size, batch) for batch in calibration.batches]
+    scores = Taylor(variant="gate")(net, [group], calibration)[group.name]
+    assert scores.min() > 0
+    torch.testing.assert_close(scores, torch.stack(rows).square().mean(0), rtol=1e-8, atol=1e-16)
 
 
 def test_gamma_is_the_squared_product_of_scale_and_its_gradient():

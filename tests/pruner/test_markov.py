@@ -120,6 +120,25 @@ def test_a_gate_on_a_linear_layer_is_on_its_last_axis() -> None:
             assert torch.equal(net(inputs), plain * torch.tensor([1.0, 0.25]))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_a_channel_that_passes_a_depthwise_convolution_is_multiplied_once(dtype: torch.dtype) -> None:
+    maker, passing = nn.Conv2d(3, 2, 1), nn.Conv2d(2, 2, 3, padding=1, groups=2)
+    net = network_of(maker, nn.ReLU(), passing)
+    gates = find_gates(net, [whole(2, "0", "2")], torch.rand(1, 3, 8, 8), "gate")
+    assert [gate.layer for gate in gates["0"]] == [maker, passing]
+    image = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad(), torch.autocast("cpu", dtype, enabled=dtype == torch.float16):
+        plain = net(image)
+        for factors in ([1.0, 0.0], [0.5, 0.25]):
+            with gated(gates, {"0": torch.tensor(factors)}):
+                found = net(image)
+            assert found.dtype == dtype
+            expected = plain * torch.tensor(factors, dtype=dtype).view(1, 2, 1, 1)
+            eps = torch.finfo(dtype).eps
+            torch.testing.assert_close(found, expected, rtol=4 * eps, atol=4 * eps)
+            assert torch.equal(found[expected == 0], expected[expected == 0])
+
+
 def test_the_gradient_of_a_factor_is_not_summed_in_half_precision() -> None:
     # 300 * 300 pixels of 1: the sum is beyond the largest number of half precision, 65504
     net = network_of(nn.Conv2d(1, 2, 1))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from segprune.pruner.gates import Gate
+from segprune.pruner.gather import is_depthwise
 
 WIDEST_SHIFT = 100.0
 """No sigmoid is away from 0 or 1 beyond a shift of this size."""
@@ -65,8 +66,8 @@ def shift_scores(logits: Tensor, rank: Tensor) -> Tensor:
 def gated(gates: Mapping[str, Sequence[Gate]], factors: Mapping[str, Tensor]) -> Iterator[None]:
     """Multiply the channels of every group by (C,) factors wherever they enter the network.
 
-    In training mode a norm behind a gate undoes it, so that a channel that passes several gates in a row
-    (through a depthwise convolution and its norm) is multiplied once, by the last.
+    A channel that passes several gates in a row is multiplied once: in training mode a norm undoes the gate
+    before it, and of what a depthwise convolution gives only its own bias is multiplied.
     """
     with ExitStack() as hooks:
         for name, factor in factors.items():
@@ -82,7 +83,10 @@ def _scale(gate: Gate, factor: Tensor, _layer: nn.Module, _inputs: object, outpu
     full = full.index_copy(0, member.own.to(factor.device), factor[member.root.to(factor.device)])
     # (C_layer,) -> (1, C_layer, 1, ...), but for a linear layer, whose outputs lie along the last axis
     full = full if axis == -1 else full.view(1, -1, *[1] * (output.dim() - 2))
-    # the product in the factors' precision, since their gradient is its sum over all pixels
+    # in the factors' precision, since their gradient is a sum over all pixels
+    if is_depthwise(gate.layer):
+        bias = gate.layer.get_parameter("bias").to(output.dtype).view_as(full)
+        return (output + (full - 1) * bias).to(output.dtype)
     return (output * full).to(output.dtype)
 
 

@@ -1,5 +1,7 @@
 """Small networks with one structure each, for laws that must hold on every structure."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -143,6 +145,34 @@ class PooledGate(SegmentationNet):
     def forward(self, image: Tensor) -> Tensor:
         x = F.relu(self.wide(self.normalise(image)))
         return self.head(F.hardsigmoid(self.excite(F.adaptive_avg_pool2d(x, 1))) * x)
+
+
+class Bypass(SegmentationNet):
+    """A convolution that its norm reads and, past the norm, another convolution; not among the ``TOYS``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6)
+        self.behind, self.past = nn.Conv2d(6, 5, 1), nn.Conv2d(6, 5, 1)
+        self.head = nn.Conv2d(5, CLASSES, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.stem(self.normalise(image))
+        return self.head(F.relu(self.behind(F.relu(self.norm(x))) + self.past(x)))
+
+
+class Normed(SegmentationNet):
+    """A norm behind a convolution and one behind a depthwise convolution; not among the ``TOYS``."""
+
+    def __init__(self, norm: Callable[[int], nn.Module]) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, 6, 3, padding=1), norm(6)
+        self.depthwise, self.passing = nn.Conv2d(6, 6, 3, padding=1, groups=6, bias=False), norm(6)
+        self.head = nn.Conv2d(6, CLASSES, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = F.relu(self.norm(self.stem(self.normalise(image))))
+        return self.head(F.relu(self.passing(self.depthwise(x))))
 
 
 TOYS: tuple[type[SegmentationNet], ...] = (Plain, Residual, Concat, Depthwise, Upsampling)

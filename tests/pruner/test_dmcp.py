@@ -229,6 +229,23 @@ def test_a_gate_step_follows_the_loss_through_the_gates_and_the_budget(
     assert all(parameter.grad is None for parameter in net.parameters())
 
 
+def test_gates_leave_out_the_steps_whose_gradients_overflow(tmp_path: Path) -> None:
+    net, batch = tiny_net(), first_batch()
+    step = step_of(tmp_path, net)
+    step.amp, step.trains_gates = torch.float16, True
+    step.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
+    start = {name: value.detach().clone() for name, value in step.logits.items()}
+    step.backward(batch, 1)
+    step.update()
+    assert all(torch.equal(value, start[name]) for name, value in step.logits.items())
+    step.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+    step.backward(batch, 1)
+    step.update()
+    for name, value in step.logits.items():
+        assert value.isfinite().all()
+        assert not torch.equal(value, start[name])
+
+
 def test_sampled_networks_are_uniform_until_the_gates_are_trained(tmp_path: Path) -> None:
     step = step_of(tmp_path, tiny_net())
     with torch.no_grad():

@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -6,10 +8,17 @@ from torch import Tensor, nn
 from segprune.graph.group import ChannelGroup, Member
 from segprune.graph.trace import trace
 from segprune.model.contract import SegmentationNet
-from segprune.pruner.gates import find_gates
+from segprune.pruner.gates import find_gates, scaled_norms
 from tests.pruner.surgery import conv_of, group_of, network_of, traced, whole
-from tests.toys import Depthwise, Plain, Residual, toy
+from tests.toys import Bypass, Depthwise, Plain, Residual, toy
 
+NORMS = (
+    partial(nn.BatchNorm2d, affine=False),
+    partial(nn.BatchNorm2d, track_running_stats=False),
+    partial(nn.InstanceNorm2d, affine=True),
+    nn.InstanceNorm2d,
+)
+"""Without a scale and a shift, without running statistics, or without either."""
 IMAGE = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
 
@@ -46,10 +55,28 @@ def test_a_depthwise_convolution_with_a_bias_adds_it():
     assert places(net, group) == [{"expand.1"}, {"depthwise.0", "depthwise.1"}]
 
 
-def test_a_norm_without_scale_or_statistics_is_no_place_for_a_gate():
-    for norm in (nn.BatchNorm2d(2, affine=False), nn.BatchNorm2d(2, track_running_stats=False)):
-        net = network_of(nn.Conv2d(3, 2, 1), norm)
-        assert places(net, whole(2, "0", "1")) == [{"0"}, set()]
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_norm_without_scale_or_running_statistics_has_the_gate_too(norm):
+    net = network_of(nn.Conv2d(3, 2, 1), norm(2))
+    assert places(net, whole(2, "0", "1")) == [{"1"}, set()]
+
+
+def test_a_norm_without_running_statistics_passes_nothing_on():
+    net = toy(Depthwise)
+    net.get_submodule("depthwise").register_module("1", nn.BatchNorm2d(8, track_running_stats=False))
+    group = group_of(trace(net), "expand.0")
+    for variant in ("gate", "gamma"):
+        assert places(net, group, variant=variant) == [{"expand.1", "depthwise.1"}, set()]
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_norms_without_scale_have_one_for_a_while(norm):
+    net = network_of(nn.Conv2d(3, 2, 1), norm(2)).double()
+    before, names = net(IMAGE.double()), dict(net.named_parameters()).keys()
+    with scaled_norms(net):
+        assert torch.equal(net(IMAGE.double()), before)
+        assert {"1.weight", "1.bias"} <= dict(net.named_parameters()).keys()
+    assert dict(net.named_parameters()).keys() == names
 
 
 def test_a_convolution_that_two_norms_read_keeps_its_own_gate():
@@ -63,6 +90,29 @@ def test_a_convolution_that_two_norms_read_keeps_its_own_gate():
             return self.left(x) + F.relu(self.right(x))
 
     assert places(Fork().eval(), whole(2, "conv", "left", "right")) == [{"conv"}, {"left", "right"}]
+
+
+def test_a_convolution_that_its_norm_and_another_one_read_keeps_its_own_gate():
+    net, groups = toy(Bypass).requires_grad_(False), traced(Bypass)
+    group = group_of(groups, "stem")
+    assert places(net, group) == [{"stem"}, {"norm"}]
+    # the other reader is itself a maker, of the channels of another group
+    with torch.no_grad():
+        gates = find_gates(net, groups, IMAGE, "gate")[group.name]
+    assert [gate.member.layer for gate in gates] == ["stem", "norm"]
+
+
+def test_convolutions_keep_their_gates_if_one_of_them_is_also_read_past_their_shared_norm():
+    class Shared(SegmentationNet):
+        def __init__(self) -> None:
+            super().__init__()
+            self.left, self.right, self.norm = nn.Conv2d(3, 2, 1), nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2)
+
+        def forward(self, image: Tensor) -> Tensor:
+            left = self.left(image)
+            return self.norm(left) + self.norm(self.right(image)) + left
+
+    assert places(Shared().eval(), whole(2, "left", "right", "norm")) == [{"left", "right"}, {"norm"}]
 
 
 def test_convolutions_that_share_a_norm_share_its_gate():

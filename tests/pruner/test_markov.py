@@ -1,4 +1,5 @@
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from segprune.pruner.markov import (
     shift_scores,
 )
 from tests.pruner.surgery import kill, network_of, traced, whole
-from tests.toys import TOYS, Plain, toy, toy_batches
+from tests.toys import TOYS, Bypass, Normed, Plain, toy, toy_batches
 
 LOGITS = torch.tensor([math.log(3), 0.0, -math.log(3)], dtype=torch.float64)
 
@@ -89,7 +90,7 @@ def test_the_first_chunk_scores_above_all_others_and_a_better_rank_above_a_worse
     assert score[2] <= 100
 
 
-@pytest.mark.parametrize("kind", TOYS)
+@pytest.mark.parametrize("kind", [*TOYS, Bypass, partial(Normed, partial(nn.InstanceNorm2d, affine=True))])
 def test_open_gates_change_no_bit_and_closed_ones_are_the_cut(kind) -> None:
     net, (batch, _), groups = toy(kind), toy_batches(), traced(kind)
     gates = find_gates(net, groups, batch.image, "gate")
@@ -117,6 +118,40 @@ def test_a_gate_on_a_linear_layer_is_on_its_last_axis() -> None:
         plain = layer(inputs)
         with gated(gates, {"0": torch.tensor([1.0, 0.25])}):
             assert torch.equal(net(inputs), plain * torch.tensor([1.0, 0.25]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_a_channel_that_passes_a_depthwise_convolution_is_multiplied_once(dtype: torch.dtype) -> None:
+    maker, passing = nn.Conv2d(3, 2, 1), nn.Conv2d(2, 2, 3, padding=1, groups=2)
+    net = network_of(maker, nn.ReLU(), passing)
+    gates = find_gates(net, [whole(2, "0", "2")], torch.rand(1, 3, 8, 8), "gate")
+    assert [gate.layer for gate in gates["0"]] == [maker, passing]
+    image = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad(), torch.autocast("cpu", dtype, enabled=dtype == torch.float16):
+        plain = net(image)
+        for factors in ([1.0, 0.0], [0.5, 0.25]):
+            with gated(gates, {"0": torch.tensor(factors)}):
+                found = net(image)
+            assert found.dtype == dtype
+            expected = plain * torch.tensor(factors, dtype=dtype).view(1, 2, 1, 1)
+            eps = torch.finfo(dtype).eps
+            torch.testing.assert_close(found, expected, rtol=4 * eps, atol=4 * eps)
+            assert torch.equal(found[expected == 0], expected[expected == 0])
+
+
+def test_the_gradient_of_a_factor_is_not_summed_in_half_precision() -> None:
+    # 300 * 300 pixels of 1: the sum is beyond the largest number of half precision, 65504
+    net = network_of(nn.Conv2d(1, 2, 1))
+    image, factor = torch.ones(1, 1, 300, 300), torch.ones(2, requires_grad=True)
+    nn.init.ones_(net.get_submodule("0").weight)
+    nn.init.zeros_(net.get_submodule("0").bias)
+    gates = find_gates(net, [whole(2, "0")], image, "gate")
+    with torch.autocast("cpu", torch.float16), gated(gates, {"0": factor}):
+        output = net(image)
+    assert output.dtype == torch.float16
+    output.float().sum().backward()
+    assert factor.grad is not None
+    assert factor.grad.tolist() == [90000, 90000]
 
 
 def test_frozen_statistics_are_used_but_not_changed() -> None:

@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -15,14 +16,17 @@ from segprune.pruner.contract import Calibration
 from segprune.pruner.taylor import Taylor, taylor_scores
 from tests.pruner.battery import PrunerBattery
 from tests.pruner.surgery import conv_of, group_of, network_of, traced, whole
+from tests.pruner.test_gates import NORMS
 from tests.toys import (
     CLASSES,
     IGNORE,
     Concat,
     Depthwise,
+    Normed,
     Plain,
     Residual,
     Upsampling,
+    conv_bn,
     toy,
     toy_calibration,
     toy_loss,
@@ -42,8 +46,23 @@ class PreActivation(SegmentationNet):
         return self.head(F.relu(self.norm(x + self.branch(x.detach()))))
 
 
-# Where one gate per branch belongs, by hand. In the last two networks all that reads the channels reads
-# them through one norm, so a single gate there says what their removal does.
+class NormedBranch(SegmentationNet):
+    """A stream that its branch reads through a norm and the sum reads as it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6)
+        self.inner, self.outer = conv_bn(6, 4), nn.Conv2d(4, 6, 3, padding=1, bias=False)
+        self.last, self.head = nn.BatchNorm2d(6), nn.Conv2d(6, CLASSES, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.stem(self.normalise(image))
+        x = x + self.outer(F.relu(self.inner(F.relu(self.norm(x)))))
+        return self.head(F.relu(self.last(x)))
+
+
+# Where one gate per branch belongs, by hand: such that everything that reads the channels reads them through
+# one gate.
 GATED = [
     (Plain, "first.0", ("first.1",)),
     (Plain, "second.0", ("second.1",)),
@@ -58,6 +77,7 @@ GATED = [
     (Upsampling, "up.0", ("up.1",)),
     (Depthwise, "expand.0", ("depthwise.1",)),
     (PreActivation, "stem", ("norm",)),
+    (NormedBranch, "stem", ("norm", "last")),
 ]
 
 
@@ -106,6 +126,18 @@ def test_scores_are_the_squared_gradients_of_explicit_gates(kind, layer, gated):
     expected = torch.stack(rows).square().mean(0)
     scores = Taylor(variant="gate")(net, [group], calibration)[group.name]
     torch.testing.assert_close(scores, expected, rtol=1e-8, atol=1e-16)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_scores_are_also_those_of_norms_without_scale_or_running_statistics(norm):
+    net, calibration = toy(partial(Normed, norm)).double(), in_double(toy_calibration())
+    (group,) = trace(net)
+    # the passing norm undoes a gate before it, but for its eps, unless it has running statistics
+    gated = ("passing",) if net.passing.track_running_stats else ("norm", "passing")
+    rows = [gradient_of_gates(net, gated, group.size, batch) for batch in calibration.batches]
+    scores = Taylor(variant="gate")(net, [group], calibration)[group.name]
+    assert scores.min() > 0
+    torch.testing.assert_close(scores, torch.stack(rows).square().mean(0), rtol=1e-8, atol=1e-16)
 
 
 def test_gamma_is_the_squared_product_of_scale_and_its_gradient():

@@ -225,9 +225,10 @@ class MarkovStep(Step):
         logits = list(self.logits.values())
         # scaled, since small gradients vanish in half precision; there is no step of the weights to scale for
         scale = self.scaler.get_scale()
-        for parameter, gradient in zip(
-            logits, torch.autograd.grad(total * scale, logits, materialize_grads=True), strict=True
-        ):
+        gradients = torch.autograd.grad(total * scale, logits, materialize_grads=True)
+        if self.scaler.is_enabled() and not all(gradient.isfinite().all() for gradient in gradients):
+            return  # an overflow, after which the scaler would leave out a step of the weights too
+        for parameter, gradient in zip(logits, gradients, strict=True):
             parameter.grad = gradient / scale
         self.gate_optimizer.step()
         self.gate_optimizer.zero_grad(set_to_none=True)

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from segprune.errors import ConfigError, TrainingError
 from segprune.graph.group import ChannelGroup, Member, Scores
-from segprune.graph.layers import Conv
-from segprune.graph.layers import is_depthwise as is_depthwise  # noqa: PLC0414 - read from here by the gates
+from segprune.graph.layers import Conv, is_depthwise
 from segprune.model.contract import SegmentationNet
 
 ConvTranspose = nn.modules.conv._ConvTransposeNd

@@ -11,6 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from segprune.graph.layers import is_depthwise
 from segprune.pruner.gates import Gate
 
 WIDEST_SHIFT = 100.0
@@ -65,8 +66,8 @@ def shift_scores(logits: Tensor, rank: Tensor) -> Tensor:
 def gated(gates: Mapping[str, Sequence[Gate]], factors: Mapping[str, Tensor]) -> Iterator[None]:
     """Multiply the channels of every group by (C,) factors wherever they enter the network.
 
-    In training mode a norm behind a gate undoes it, so that a channel that passes several gates in a row
-    (through a depthwise convolution and its norm) is multiplied once, by the last.
+    A channel that passes several gates in a row is multiplied once: in training mode a norm undoes the gate
+    before it, and of what a depthwise convolution gives only its own bias is multiplied.
     """
     with ExitStack() as hooks:
         for name, factor in factors.items():
@@ -80,8 +81,13 @@ def _scale(gate: Gate, factor: Tensor, _layer: nn.Module, _inputs: object, outpu
     axis = -1 if isinstance(gate.layer, nn.Linear) else 1
     full = factor.new_ones(output.shape[axis])
     full = full.index_copy(0, member.own.to(factor.device), factor[member.root.to(factor.device)])
-    full = full.to(output.dtype)  # (C_layer,), which lies along the last axis of a linear layer's output
-    return output * (full if axis == -1 else full.view(1, -1, *[1] * (output.dim() - 2)))
+    # (C_layer,) -> (1, C_layer, 1, ...), but for a linear layer, whose outputs lie along the last axis
+    full = full if axis == -1 else full.view(1, -1, *[1] * (output.dim() - 2))
+    # in the factors' precision, since their gradient is a sum over all pixels
+    if is_depthwise(gate.layer):
+        bias = gate.layer.get_parameter("bias").to(output.dtype).view_as(full)
+        return (output + (full - 1) * bias).to(output.dtype)
+    return (output * full).to(output.dtype)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from segprune.errors import ConfigError, DataError
 from segprune.graph.group import ChannelGroup, Scores
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Calibration, Needs, Scope
-from segprune.pruner.gates import Gate, Variant, find_gates
+from segprune.pruner.gates import Gate, Variant, find_gates, scaled_norms
 from segprune.pruner.gather import checked, root_sum
 from segprune.pruner.scoring_mode import scoring_mode
 
@@ -50,9 +50,10 @@ class Taylor:
                 "calibration holds 0 batches; taylor needs labelled ones. "
                 "Raise the number of calibration images."
             )
-        with scoring_mode(net, calibration.device, trainable=()):
-            gates = find_gates(net, groups, calibration.batches[0].image[:1], self.variant)
-        derivatives = self._derivatives(net, groups, gates, calibration)
+        with scaled_norms(net):
+            with scoring_mode(net, calibration.device, trainable=()):
+                gates = find_gates(net, groups, calibration.batches[0].image[:1], self.variant)
+            derivatives = self._derivatives(net, groups, gates, calibration)
         scores = checked({name: taylor_scores(values) for name, values in derivatives.items()})
         if groups and not any(score.any() for score in scores.values()):
             raise DataError(

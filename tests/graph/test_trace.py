@@ -3,7 +3,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segprune.errors import ConfigError
 from segprune.graph.cut import cut, mask_error
 from segprune.graph.trace import trace
 from segprune.model.contract import SegmentationNet
@@ -219,54 +218,6 @@ class Parts(SegmentationNet):
 def test_channels_that_part_or_become_pixels_stay_whole() -> None:
     assert sizes(Parts()) == {"left.0": 5, "right.0": 4, "fine.0": 5}
     assert law_error(Parts) < 1e-13
-
-
-class Shuffled(Plain):
-    """Channels in another order, which no layer tells of."""
-
-    def forward(self, image: Tensor) -> Tensor:
-        x = F.relu(self.second(F.relu(self.first(self.normalise(image)).flip(1))))
-        return self.head(F.relu(self.bare(x)))
-
-
-class Softened(Plain):
-    """A softmax over channels, which gives the others what one leaves."""
-
-    def forward(self, image: Tensor) -> Tensor:
-        x = F.relu(self.second(F.relu(self.first(self.normalise(image)))))
-        return self.head(self.bare(x).softmax(1))
-
-
-@pytest.mark.parametrize(("kind", "layer"), [(Shuffled, "first.0"), (Softened, "bare")])
-def test_channels_that_cannot_be_followed_are_refused(kind: type[SegmentationNet], layer: str) -> None:
-    with pytest.raises(
-        ConfigError,
-        match=rf"channels of layer '{layer}' of {kind.__name__} cannot.*by \d\.\de[-+]\d\d\. .*put layers",
-    ):
-        trace(toy(kind))
-
-
-class Unfolded(Plain):
-    """Channels that become pixels by a view, so that a reader has fewer than its maker."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.bare, self.head = nn.Conv2d(5, 16, 1), nn.Conv2d(4, CLASSES, 1)
-
-    def forward(self, image: Tensor) -> Tensor:
-        x = self.bare(F.relu(self.second(F.relu(self.first(self.normalise(image))))))
-        return self.head(x.view(len(x), 4, 2 * x.shape[2], 2 * x.shape[3]))
-
-
-def test_a_cut_that_fails_is_refused_by_the_name_of_its_layer() -> None:
-    with pytest.raises(ConfigError, match=r"channels of layer 'bare' of Unfolded cannot be followed"):
-        trace(toy(Unfolded))
-
-
-def test_weights_that_are_not_finite_are_no_fault_of_the_groups() -> None:
-    net = toy(Plain)
-    net.bare.weight.data[0] = torch.nan
-    assert sizes(net) == sizes(Plain())
 
 
 class Multiplied(SegmentationNet):

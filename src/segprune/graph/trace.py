@@ -6,10 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from segprune.errors import BudgetError, ConfigError
-from segprune.graph.cut import LARGEST_MASK_ERROR, cut, mask_error
 from segprune.graph.dependency import dependency_graph
-from segprune.graph.group import ChannelGroup, Member, PrunePlan
+from segprune.graph.group import ChannelGroup, Member
 from segprune.graph.layers import Conv, is_depthwise
 from segprune.model.contract import SegmentationNet
 
@@ -26,8 +24,7 @@ def trace(net: SegmentationNet) -> tuple[ChannelGroup, ...]:
 
     Raises:
         ConfigError: A layer runs in training or evaluation that the trace did not see, so that a cut would
-            leave it behind, or the channels of a layer cannot be followed through the network, which a trial
-            cut shows.
+            leave it behind.
     """
     with dependency_graph(net) as (twin, graph):
         names = {module: name for name, module in twin.named_modules()}
@@ -41,9 +38,7 @@ def trace(net: SegmentationNet) -> tuple[ChannelGroup, ...]:
         )
     order = {name: index for index, (name, _) in enumerate(net.named_modules())}
     deployed = (group for group in groups if group.name.split(".")[0] not in net.training_only)
-    found = tuple(sorted(deployed, key=lambda group: order[group.name]))
-    _refuse_unproven(net, found)
-    return found
+    return tuple(sorted(deployed, key=lambda group: order[group.name]))
 
 
 def output_layers(graph: Any) -> set[nn.Module]:
@@ -136,34 +131,3 @@ def _is_prunable(group: Any, graph: Any) -> bool:
         if graph.is_out_channel_pruning_fn(item.dep.handler) and graph.get_out_channels(layer) == 1:
             return False
     return True
-
-
-def _refuse_unproven(net: SegmentationNet, groups: tuple[ChannelGroup, ...]) -> None:
-    """Try a cut of all groups; where it fails, find the group by cutting one after the other."""
-    draw = torch.Generator().manual_seed(0)
-    plan = {
-        group.name: tuple(
-            sorted(torch.randperm(group.size, generator=draw)[: (group.size + 2) // 3].tolist())
-        )
-        for group in groups
-    }
-    if not _fault(net, groups, plan):
-        return
-    faults = {name: _fault(net, groups, {name: channels}) for name, channels in plan.items()}
-    name = next((name for name, fault in faults.items() if fault), groups[0].name)
-    raise ConfigError(
-        f"model: the channels of layer {name!r} of {type(net).__name__} cannot be followed through the network: "
-        f"{faults[name] or 'cut with all others, they give wrong logits'}. Operations that reorder or mix channels "
-        "without a layer (view, index, softmax, a shuffle) break the trace, and so does an activation that does "
-        "not map 0 to 0: put layers in their place, or give traced_logits every coupling of channels."
-    )
-
-
-def _fault(net: SegmentationNet, groups: tuple[ChannelGroup, ...], plan: PrunePlan) -> str:
-    """What is wrong with a cut; empty if nothing is."""
-    try:
-        error = mask_error(net, cut(net, plan), groups, plan)
-    except (BudgetError, IndexError, RuntimeError) as failure:
-        return str(failure)
-    # weights that are not finite are no fault of the groups; whoever reads them says so
-    return f"a cut changes the logits by {error:.1e}" if error > LARGEST_MASK_ERROR else ""

@@ -19,6 +19,7 @@ from segprune.budget.threshold import Threshold
 from segprune.errors import ConfigError
 from segprune.graph.cut import cut
 from segprune.graph.group import ChannelGroup, PrunePlan
+from segprune.graph.proof import refuse_unproven
 from segprune.graph.trace import trace
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Calibration, Pruner, TrainedPruner
@@ -116,9 +117,10 @@ class Prune:
 
         Raises:
             BudgetError: It cannot be cut that far, or not as closely as asked.
-            ConfigError: The criterion's training phase cannot run on it.
+            ConfigError: Its channels cannot be followed, or the criterion's training phase cannot run on it.
         """
         groups = trace(net)
+        refuse_unproven(net, groups)
         if isinstance(self.pruner, TrainedPruner):
             self.pruner.phase.refuse(net, groups)
         simulator = CostSimulator(net, groups, size_hw)

@@ -10,15 +10,12 @@ from segprune.budget.reached import Reached
 from segprune.budget.simulate import CostSimulator
 from segprune.budget.threshold import Threshold
 from segprune.errors import CutError
-from segprune.graph.cut import cut, mask_error
+from segprune.graph.cut import LARGEST_MASK_ERROR, cut, mask_error
 from segprune.graph.group import ChannelGroup, PrunePlan, Scores
 from segprune.graph.trace import trace
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Scope
 from segprune.stage.scoring import Scored
-
-LARGEST_MASK_ERROR = 1e-8
-"""A right cut is at 1e-15, a wrong channel index at 1e-2 or more."""
 
 
 @dataclass(frozen=True, kw_only=True)

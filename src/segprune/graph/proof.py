@@ -1,0 +1,45 @@
+"""A trial cut before any work: whether what the trace says of the channels is so."""
+
+from collections.abc import Sequence
+
+import torch
+
+from segprune.errors import BudgetError, ConfigError
+from segprune.graph.cut import LARGEST_MASK_ERROR, cut, mask_error
+from segprune.graph.group import ChannelGroup, PrunePlan
+from segprune.model.contract import SegmentationNet
+
+
+def refuse_unproven(net: SegmentationNet, groups: Sequence[ChannelGroup]) -> None:
+    """Try a cut of all groups, and where it fails find the one to blame by cutting one after the other.
+
+    Raises:
+        ConfigError: The channels of a group cannot be followed through the network.
+    """
+    draw = torch.Generator().manual_seed(0)
+    plan = {
+        group.name: tuple(
+            sorted(torch.randperm(group.size, generator=draw)[: (group.size + 2) // 3].tolist())
+        )
+        for group in groups
+    }
+    if not _fault(net, groups, plan):
+        return
+    faults = {name: _fault(net, groups, {name: channels}) for name, channels in plan.items()}
+    name = next((name for name, fault in faults.items() if fault), groups[0].name)
+    raise ConfigError(
+        f"model: the channels of layer {name!r} of {type(net).__name__} cannot be followed through the network: "
+        f"{faults[name] or 'cut with all others, they give wrong logits'}. Operations that reorder or mix channels "
+        "without a layer (view, index, softmax, a shuffle) break the trace, and so does an activation that does "
+        "not map 0 to 0: put layers in their place, or give traced_logits every coupling of channels."
+    )
+
+
+def _fault(net: SegmentationNet, groups: Sequence[ChannelGroup], plan: PrunePlan) -> str:
+    """What is wrong with a cut; empty if nothing is."""
+    try:
+        error = mask_error(net, cut(net, plan), groups, plan)
+    except (BudgetError, IndexError, RuntimeError) as failure:
+        return str(failure)
+    # weights that are not finite are no fault of the groups; whoever reads them says so
+    return f"a cut changes the logits by {error:.1e}" if error > LARGEST_MASK_ERROR else ""

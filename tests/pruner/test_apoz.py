@@ -75,7 +75,7 @@ def test_it_is_one_minus_the_zeros_behind_every_relu_even_in_place():
 
 
 def test_it_needs_batches():
-    with pytest.raises(ConfigError, match="0 batches; apoz needs images"):
+    with pytest.raises(ConfigError, match="0 batches; apoz needs some"):
         Apoz()(toy(Plain), traced(Plain), toy_calibration(count=0))
 
 

@@ -223,7 +223,7 @@ def test_a_scale_that_the_next_layer_undoes_changes_nothing():
 
 
 def test_it_needs_batches():
-    with pytest.raises(ConfigError, match="0 batches; fgp needs labelled ones"):
+    with pytest.raises(ConfigError, match="0 batches; fgp needs some"):
         MEAN(toy(Plain), traced(Plain), toy_calibration(count=0))
 
 

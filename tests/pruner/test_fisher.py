@@ -104,7 +104,7 @@ def test_frozen_parameters_are_scored_too():
 
 
 def test_it_needs_batches():
-    with pytest.raises(ConfigError, match="0 batches; fisher needs labelled ones"):
+    with pytest.raises(ConfigError, match="0 batches; fisher needs some"):
         Fisher()(toy(Plain), traced(Plain), toy_calibration(count=0))
 
 

@@ -226,7 +226,7 @@ def test_means_are_over_the_layers_that_know_both_channels():
 
 
 def test_it_needs_batches():
-    with pytest.raises(ConfigError, match="0 batches; sirfp needs images"):
+    with pytest.raises(ConfigError, match="0 batches; sirfp needs some"):
         PAPER(toy(Plain), traced(Plain), toy_calibration(count=0))
 
 

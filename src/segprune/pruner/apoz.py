@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from segprune.dataset.contract import Batch
-from segprune.errors import ConfigError, TrainingError
+from segprune.errors import TrainingError
 from segprune.graph.group import ChannelGroup, Scores
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Calibration, Needs, Scope
@@ -45,10 +45,7 @@ class Apoz:
             ConfigError: No calibration batch, a group whose layers never run or that nothing makes.
             TrainingError: A feature map that is not finite.
         """
-        if not calibration.batches:
-            raise ConfigError(
-                "calibration holds 0 batches; apoz needs images. Raise the number of calibration images."
-            )
+        calibration.require_batches(self.name)
         places = {group.name: map_layers(net, group) for group in groups}
         layers = {member.layer: layer for pairs in places.values() for member, layer in pairs}
         with scoring_mode(net, calibration.device, trainable=()):

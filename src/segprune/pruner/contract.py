@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from segprune.dataset.contract import Batch
+from segprune.errors import ConfigError
 from segprune.graph.group import ChannelGroup, Scores
 from segprune.model.contract import SegmentationNet
 from segprune.schedule.schedule import Schedule
@@ -38,6 +39,17 @@ class Calibration:
     device: torch.device
     seed: int
     learned: Mapping[str, Tensor] | None = None
+
+    def require_batches(self, pruner: str) -> None:
+        """Check that there is something to look at.
+
+        Raises:
+            ConfigError: There is not.
+        """
+        if not self.batches:
+            raise ConfigError(
+                f"calibration holds 0 batches; {pruner} needs some. Raise the number of calibration images."
+            )
 
 
 class Pruner(Protocol):

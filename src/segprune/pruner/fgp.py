@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segprune.dataset.contract import Batch
-from segprune.errors import ConfigError, DataError
+from segprune.errors import DataError
 from segprune.graph.group import ChannelGroup, Member, Scores
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Calibration, Needs, Scope
@@ -59,11 +59,7 @@ class Fgp:
             DataError: No pixel of the calibration images has a class.
             TrainingError: A feature map or a gradient that is not finite.
         """
-        if not calibration.batches:
-            raise ConfigError(
-                "calibration holds 0 batches; fgp needs labelled ones. "
-                "Raise the number of calibration images."
-            )
+        calibration.require_batches(self.name)
         if not groups:
             return {}
         places = {group.name: map_layers(net, group) for group in groups}

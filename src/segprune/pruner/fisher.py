@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from segprune.dataset.contract import Batch
-from segprune.errors import ConfigError, DataError
+from segprune.errors import DataError
 from segprune.graph.group import ChannelGroup, Member, Scores
 from segprune.graph.layers import Conv
 from segprune.model.contract import SegmentationNet
@@ -44,11 +44,7 @@ class Fisher:
             DataError: An image, or all of them, say nothing about the channels: no pixel with a class.
             TrainingError: A gradient that is not finite.
         """
-        if not calibration.batches:
-            raise ConfigError(
-                "calibration holds 0 batches; fisher needs labelled ones. "
-                "Raise the number of calibration images."
-            )
+        calibration.require_batches(self.name)
         parameters = {
             parameter: None
             for group in groups

@@ -1,6 +1,6 @@
 """From what single layers hold to one value per channel of a group."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import torch
@@ -170,6 +170,21 @@ def coupled_mean(values: Sequence[Tensor], masks: Sequence[Tensor]) -> Tensor:
     means = torch.stack([value[mask].mean() for value, mask in zip(values, masks, strict=True)])  # (L,)
     relative = torch.stack(list(values)) / torch.where(means > 0, means, 1.0)[:, None]  # (L, C)
     return relative.sum(0) / torch.stack(list(masks)).sum(0) * means.mean()
+
+
+def filter_scores(
+    net: SegmentationNet, group: ChannelGroup, of_filters: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """(C,) float64: ``coupled_mean`` of what ``of_filters`` makes of the filters (C, -1) of every maker.
+
+    Raises:
+        ConfigError: A channel that no convolution makes.
+    """
+    makers = producers(net, group)
+    return coupled_mean(
+        [of_filters(root_filters(layer, member, group.size)) for member, layer in makers],
+        [covered(member, group.size) for member, _ in makers],
+    )
 
 
 def mean_one(score: Tensor) -> Tensor:

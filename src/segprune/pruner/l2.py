@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from segprune.graph.group import ChannelGroup, Scores
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Calibration, Needs, Scope
-from segprune.pruner.gather import checked, coupled_mean, covered, mean_one, producers, root_filters
+from segprune.pruner.gather import checked, filter_scores, mean_one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,10 +39,6 @@ class L2:
         del calibration
         scores = {}
         for group in groups:
-            makers = producers(net, group)
-            score = coupled_mean(
-                [root_filters(layer, member, group.size).norm(dim=1) for member, layer in makers],
-                [covered(member, group.size) for member, _ in makers],
-            )
+            score = filter_scores(net, group, lambda filters: filters.norm(dim=1))
             scores[group.name] = mean_one(score) if self.normalize == "mean" else score
         return checked(scores)

@@ -10,7 +10,7 @@ from torch import Tensor
 from segprune.graph.group import ChannelGroup, Scores
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Calibration, Needs, Scope
-from segprune.pruner.gather import checked, coupled_mean, covered, producers, root_filters
+from segprune.pruner.gather import checked, filter_scores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,15 +39,10 @@ class Lamp:
             TrainingError: A weight that is not finite.
         """
         del calibration
-        scores = {}
-        for group in groups:
-            makers = producers(net, group)
-            squared_norms = coupled_mean(
-                [root_filters(layer, member, group.size).square().sum(1) for member, layer in makers],
-                [covered(member, group.size) for member, _ in makers],
-            )
-            scores[group.name] = lamp_scores(squared_norms)
-        return checked(scores)
+        squared_norms = {
+            group.name: filter_scores(net, group, lambda filters: filters.square().sum(1)) for group in groups
+        }
+        return checked({name: lamp_scores(values) for name, values in squared_norms.items()})
 
 
 def lamp_scores(squared_norms: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field, NonNegativeFloat
 from torch import Tensor
 
-from segprune.errors import ConfigError, DataError, TrainingError
+from segprune.errors import DataError, TrainingError
 from segprune.graph.group import ChannelGroup, Member, Scores
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.clique import clique_scores
@@ -66,10 +66,7 @@ class Sirfp:
             DataError: One image, and a group whose maps have one pixel.
             TrainingError: A feature map that is not finite.
         """
-        if not calibration.batches:
-            raise ConfigError(
-                "calibration holds 0 batches; sirfp needs images. Raise the number of calibration images."
-            )
+        calibration.require_batches(self.name)
         places = {group.name: map_layers(net, group) for group in groups}
         layers = {member.layer: layer for pairs in places.values() for member, layer in pairs}
         with scoring_mode(net, calibration.device, trainable=()):

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from segprune.errors import ConfigError, DataError
+from segprune.errors import DataError
 from segprune.graph.group import ChannelGroup, Scores
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Calibration, Needs, Scope
@@ -45,11 +45,7 @@ class Taylor:
             DataError: A batch, or all of them, say nothing about the channels: no pixel with a class.
             TrainingError: A gradient that is not finite.
         """
-        if not calibration.batches:
-            raise ConfigError(
-                "calibration holds 0 batches; taylor needs labelled ones. "
-                "Raise the number of calibration images."
-            )
+        calibration.require_batches(self.name)
         with scaled_norms(net):
             with scoring_mode(net, calibration.device, trainable=()):
                 gates = find_gates(net, groups, calibration.batches[0].image[:1], self.variant)

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from segprune.report.paired import by_seed, difference
-from segprune.report.statistics import image_difference
+from segprune.report.statistics import Scatter, image_difference
 from tests.report.sweeps import cell, counts, store
 
 
@@ -23,6 +23,10 @@ def test_seeds_decide_where_they_are_not(caplog: pytest.LogCaptureFixture) -> No
     found = difference(one, other)
     assert found is not None
     assert (found.over, found.per_seed) == ("seeds", (3.0, 4.0))  # seeds 1 and 2 are in both
+    narrow = difference(one, other, level=0.5, scatter=Scatter(variance=0.01, freedom=30))
+    assert narrow is not None
+    assert (narrow.level, found.level) == (0.5, 0.95)
+    assert narrow.high - narrow.low < found.high - found.low
     assert not caplog.text
 
 

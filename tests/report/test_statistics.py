@@ -7,7 +7,13 @@ import torch
 from scipy import stats
 
 from segprune.measure.miou import scores
-from segprune.report.statistics import image_difference, over_seeds, rank_stability, seed_difference
+from segprune.report.statistics import (
+    image_difference,
+    over_seeds,
+    rank_stability,
+    scatter_of,
+    seed_difference,
+)
 from tests.report.sweeps import counts
 
 
@@ -123,6 +129,41 @@ def test_equal_methods_are_rarely_told_apart_however_many_images_there_are() -> 
             clear += found.is_clear
     assert images_say_so > sims / 2
     assert clear <= stats.binom.ppf(0.999, sims, 0.05)
+
+
+def test_the_scatter_of_two_methods_is_that_of_their_difference() -> None:
+    miou = np.array([[50.0, 54.0, 49.0], [47.0, 52.0, 51.0]])
+    found = scatter_of(miou)
+    assert (found.variance, found.freedom) == (pytest.approx((miou[0] - miou[1]).var(ddof=1)), 2)
+
+
+def test_the_scatter_of_all_methods_is_the_error_of_methods_and_seeds() -> None:
+    # rows 1 2 / 3 2 / 2 5: means of rows 1.5, 2.5, 3.5, of columns 2, 3, of all 2.5; left over +-0, +-1, +-1
+    found = scatter_of(np.array([[1.0, 2.0], [3.0, 2.0], [2.0, 5.0]]))
+    assert (found.variance, found.freedom) == (pytest.approx(2 * 4 / 2), 2)
+    told = seed_difference({0: 2.0, 1: 5.0}, {0: 1.0, 1: 2.0}, level=0.9, scatter=found)
+    # variance 4 of a difference, two seeds, t = 2.919986 at 90 % and two degrees of freedom
+    assert (told.points, told.high - told.points) == (2.0, pytest.approx(2.919986 * (4 / 2) ** 0.5, abs=1e-5))
+
+
+@pytest.mark.parametrize("noise", [[1.0] * 6, [3.0, 1.0, 1.0, 1.0, 1.0, 1.0]])
+def test_many_methods_rarely_make_a_winner_by_luck_and_tell_a_real_one(noise: list[float]) -> None:
+    # six methods, three seeds that move all of them; the best is compared with each at its share of 5 %
+    rng, lucky, told, sims = np.random.default_rng(2), 0, 0, 300
+    for _ in range(sims):
+        miou = rng.normal(60, 2, 3) + rng.normal(0, 1, (6, 3)) * np.array(noise)[:, None]
+        lucky += is_won(miou)
+        miou[5] += 5
+        told += is_won(miou)
+    assert lucky <= stats.binom.ppf(0.999, sims, 0.05)
+    assert noise[0] > 1 or told > sims / 2  # with intervals from each pair alone: one in seven
+
+
+def is_won(miou: np.ndarray) -> bool:
+    order, scatter = miou.mean(axis=1).argsort()[::-1], scatter_of(miou)
+    best, *others = (dict(enumerate(miou[index])) for index in order)
+    level = 1 - 0.05 / len(others)
+    return all(seed_difference(best, one, level=level, scatter=scatter).is_clear for one in others)
 
 
 def test_one_seed_that_disagrees_leaves_doubt() -> None:

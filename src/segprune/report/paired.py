@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 
 from segprune.report.collect import CellData
-from segprune.report.statistics import LEVEL, Counts, Difference, image_difference, seed_difference
+from segprune.report.statistics import LEVEL, Counts, Difference, Scatter, image_difference, seed_difference
 
 log = logging.getLogger(__name__)
 FEWEST_SEEDS = 2
@@ -17,23 +17,27 @@ def by_seed(cells: Iterable[CellData]) -> BySeed:
     return {cell.cell.seed: cell for cell in cells if cell.cell.status != "failed"}
 
 
-def difference(one: BySeed, other: BySeed, *, level: float = LEVEL) -> Difference | None:
+def difference(
+    one: BySeed, other: BySeed, *, level: float = LEVEL, scatter: Scatter | None = None
+) -> Difference | None:
     """How much higher the mIoU of the last networks of ``one`` is than that of ``other``.
 
     With an interval over the images of the report split where their counts are kept, and with one over the seeds
-    where there are two; None where there is neither.
+    where there are two; None where there is neither. ``level`` and ``scatter`` as in ``image_difference``.
     """
     seeds = sorted(one.keys() & other.keys())
     ours, theirs = _counts(one, seeds), _counts(other, seeds)
     if len(ours) == len(theirs) == len(seeds) > 0:
         try:
-            return image_difference(ours, theirs, level=level)
+            return image_difference(ours, theirs, level=level, scatter=scatter)
         except ValueError as error:
             log.warning("jobs %s and %s: %s", one[seeds[0]].number, other[seeds[0]].number, error)
     if len(seeds) < FEWEST_SEEDS:
         return None
     return seed_difference(
-        *({seed: jobs[seed].cell.rows[-1].miou_percent for seed in seeds} for jobs in (one, other))
+        *({seed: jobs[seed].cell.rows[-1].miou_percent for seed in seeds} for jobs in (one, other)),
+        level=level,
+        scatter=scatter,
     )
 
 

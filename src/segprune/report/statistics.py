@@ -21,6 +21,19 @@ Counts = NDArray[Any]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Scatter:
+    """How the difference of two methods scatters from seed to seed.
+
+    Attributes:
+        variance: Of the difference in one seed, in squared percent points.
+        freedom: Degrees of freedom that it is known from.
+    """
+
+    variance: float
+    freedom: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Difference:
     """How much higher one method's mIoU is than another's.
 
@@ -32,7 +45,7 @@ class Difference:
         over: What was resampled: report ``images`` with the trained networks as they are, or training ``seeds``.
         n: Number of images or seeds.
         per_seed: The difference in each seed.
-        seeds_low: Lower end of the t-interval over the seeds, of the same level; None for one seed.
+        seeds_low: Lower end of the paired t-interval over the seeds, of the same level; None for one seed.
         seeds_high: Its upper end.
         share_positive: Share of resamples with a difference above 0; None for an interval over seeds.
     """
@@ -80,17 +93,34 @@ def over_seeds(
     if twice.any():
         raise ValueError(f"{rows.loc[twice, keys].iloc[0].to_dict()} occurs twice; a seed counts once")
     table = rows.groupby(list(by), dropna=False)[value].agg(n="count", mean="mean", sd="std").reset_index()
-    half = _half_width(table["sd"].to_numpy(), table["n"].to_numpy(), level)
+    n = table["n"].to_numpy()
+    half = _half_width(table["sd"].to_numpy(), n, n - 1, level)
     return table.assign(low=table["mean"] - half, high=table["mean"] + half)
 
 
-def seed_difference(a: Mapping[int, float], b: Mapping[int, float], *, level: float = LEVEL) -> Difference:
+def scatter_of(miou: Floats) -> Scatter:
+    """What (M, S) mIoU in percent of M >= 2 methods in S >= 2 seeds say of the difference of any two of them.
+
+    The error of the additive model of methods and seeds (randomised blocks): what is left of the values without
+    the means of methods and seeds. With two methods that is the paired t-test; with more it is known from more, at
+    the price of taking the seeds to scatter all methods alike.
+    """
+    methods, seeds = miou.shape
+    left = miou - miou.mean(axis=0) - miou.mean(axis=1, keepdims=True) + miou.mean()
+    freedom = (methods - 1) * (seeds - 1)
+    return Scatter(variance=2 * float(np.square(left).sum()) / freedom, freedom=freedom)
+
+
+def seed_difference(
+    a: Mapping[int, float], b: Mapping[int, float], *, level: float = LEVEL, scatter: Scatter | None = None
+) -> Difference:
     """Paired t-interval of the difference of two methods over the seeds they share.
 
     Args:
         a: Seed -> mIoU in percent.
         b: Likewise.
         level: Confidence of the interval.
+        scatter: What is known from more methods than these two.
 
     Raises:
         ValueError: They share fewer than two seeds, so that nothing is known about their spread.
@@ -99,7 +129,7 @@ def seed_difference(a: Mapping[int, float], b: Mapping[int, float], *, level: fl
     if len(shared) < 2:
         raise ValueError(f"the shared seeds are {shared}; an interval needs two or more")
     change = np.array([a[seed] - b[seed] for seed in shared])
-    low, high = _t_interval(change, level)
+    low, high = _t_interval(change, level, scatter)
     return Difference(
         points=float(change.mean()),
         low=low,
@@ -119,6 +149,7 @@ def image_difference(
     b: Sequence[Counts],
     *,
     level: float = LEVEL,
+    scatter: Scatter | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Difference:
@@ -132,7 +163,8 @@ def image_difference(
     Args:
         a: Per seed, (N, K, K) counts of the report images.
         b: Likewise, of the same seeds and images in the same order.
-        level: Confidence of the interval.
+        level: Confidence of the intervals.
+        scatter: Of the seeds, where it is known from more methods than these two.
         resamples: Number of draws.
         seed: Of the draws.
 
@@ -162,7 +194,7 @@ def image_difference(
     low, high = np.quantile(changes, [(1 - level) / 2, (1 + level) / 2])
     per_seed = _changes(sums.sum(axis=0))
     seeds: tuple[float, float] | tuple[None, None] = (
-        _t_interval(per_seed, level) if len(per_seed) > 1 else (None, None)
+        _t_interval(per_seed, level, scatter) if len(per_seed) > 1 else (None, None)
     )
     return Difference(
         points=float(per_seed.mean()),
@@ -196,15 +228,17 @@ def rank_stability(means: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found, columns=["first", "second", "methods", "tau"])
 
 
-def _t_interval(values: Floats, level: float) -> tuple[float, float]:
-    """Ends of the t-interval of a mean of two or more values."""
-    mean, half = float(values.mean()), float(_half_width(values.std(ddof=1), len(values), level))
+def _t_interval(changes: Floats, level: float, scatter: Scatter | None) -> tuple[float, float]:
+    """Ends of the t-interval of the mean of two or more differences."""
+    count = len(changes)
+    known = scatter or Scatter(variance=float(changes.var(ddof=1)), freedom=count - 1)
+    mean, half = float(changes.mean()), float(_half_width(known.variance**0.5, count, known.freedom, level))
     return mean - half, mean + half
 
 
-def _half_width(sd: Any, n: Any, level: float) -> Any:
-    """Half of the t-interval of a mean; nan for one value."""
-    return stats.t.ppf((1 + level) / 2, np.asarray(n) - 1) * sd / np.sqrt(n)
+def _half_width(sd: Any, n: Any, freedom: Any, level: float) -> Any:
+    """Half of the t-interval of a mean; nan without a degree of freedom."""
+    return stats.t.ppf((1 + level) / 2, freedom) * sd / np.sqrt(n)
 
 
 def _sums(counts: Counts) -> Floats:

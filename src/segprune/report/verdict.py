@@ -9,7 +9,7 @@ from segprune.report.command import command, more_seeds
 from segprune.report.contest import Contest, Standing, gap
 from segprune.report.paired import FEWEST_SEEDS, BySeed, by_seed, difference
 from segprune.report.references import Reference, is_control, references
-from segprune.report.statistics import LEVEL, over_seeds
+from segprune.report.statistics import LEVEL, Scatter, over_seeds, scatter_of
 
 CONTROLS = ("random", "l1")
 """A method that does not beat chance and the norm of the filters has shown nothing."""
@@ -88,16 +88,26 @@ def _standings(rows: pd.DataFrame, cells: Sequence[CellData]) -> list[Standing]:
     # the best of M was not chosen beforehand, so each of its M - 1 comparisons gets its share of the doubt
     level = 1 - (1 - LEVEL) / max(1, int((~off).sum()) - 1)
     best = str(table.index[0])
+    scatter = _scatter(rows[rows["method"].isin(table.index[~table["off"]])])
     return [
         Standing(
             method=str(method),
             seeds=tuple(sorted(jobs[str(method)])),
             values={str(key): float(value) for key, value in values.drop("off").items()},
             is_equal=not values["off"],
-            behind=None if method == best else difference(jobs[best], jobs[str(method)], level=level),
+            behind=None
+            if method == best
+            else difference(jobs[best], jobs[str(method)], level=level, scatter=scatter),
         )
         for method, values in table.iterrows()
     ]
+
+
+def _scatter(rows: pd.DataFrame) -> Scatter | None:
+    """From all methods that are ranked; None where they do not have the same seeds, or only one."""
+    table = rows.pivot(index="method", columns="seed", values="miou_percent")
+    is_whole = min(table.shape) > 1 and not table.isna().any(axis=None)
+    return scatter_of(table.to_numpy(dtype=float)) if is_whole else None
 
 
 def _by_method(cells: Sequence[CellData]) -> Mapping[str, BySeed]:

@@ -161,8 +161,8 @@ def _notes(standings: Sequence[Standing], cells: Sequence[CellData]) -> list[str
         notes.append(f"{fewest} seeds; {GOOD_SEEDS} or more are recommended")
     if above:
         notes.append(
-            f"Above the dense network: {', '.join(above)}. Either that was not trained to its end, which the "
-            "control protocol=dense would show, or the lead is chance"
+            f"Above the dense network: {', '.join(above)}. More training may lift that too, which the control "
+            "protocol=dense shows, or the lead is chance"
         )
     if failed:
         notes.append(f"Failed: {', '.join(failed)}")

@@ -16,11 +16,11 @@ from segprune.pruner.fisher import Fisher
 from segprune.pruner.fpgm import Fpgm
 from segprune.pruner.group_l2 import GroupL2
 from segprune.pruner.lamp import Lamp
-from segprune.pruner.sirfp import Sirfp
 from segprune.pruner.taylor import Taylor
 from segprune.stage.rounds import Rounds, renumbered, spread
 from segprune.stage.scoring import Scored
 from tests.pruner.surgery import traced, whole
+from tests.pruner.test_sirfp import PAPER
 from tests.toys import TOYS, Concat, Residual, toy, toy_calibration
 
 
@@ -107,15 +107,7 @@ CRITERIA = [
     Fpgm(norm_mix=0.0, normalize="none"),
     GroupL2(normalize="mean"),
     Lamp(),
-    Sirfp(
-        similarity="cosine",
-        self_term=False,
-        normalize="alive",
-        edge_weight=0.0,
-        edge_layers=[],
-        pool=33,
-        join="mean",
-    ),
+    PAPER,
     Taylor(variant="gate"),
 ]
 

@@ -27,7 +27,7 @@ hydra/launcher=slurm | hydra/launcher is 'slurm'; it must be one of basic, plan,
 hydra.mode=fast | hydra.mode: Invalid value 'fast', expected one of [RUN, MULTIRUN]
 hydra/launcher=plan | hydra/launcher=plan shows what a sweep would do; add -m to the command
 ratio=${nowhere} | ratio: Interpolation key 'nowhere' not found
-ratio=0.2,0.3 | add --multirun
+ratio=0.2,0.3 | To sweep over them add -m: python run.py -m ratio=0.2,0.3
 paths=5 | paths.outputs is None; it must be a folder
 paths.outputs=null | paths.outputs is None; it must be a folder: give paths.outputs=/some/folder.
 paths.outputs=ROOT/run.py | cannot be made: Not a directory. Every run writes a folder of its own below

@@ -70,7 +70,7 @@ def test_an_impossible_budget_says_how_far_one_can_go() -> None:
     with pytest.raises(BudgetError, match=message):
         budget(floor=0.5).refuse_unreachable(groups, 0.9, simulator)
     budget(floor=0.5).refuse_unreachable(groups, 0.46, simulator)
-    with pytest.raises(BudgetError, match=r"round_to=8 nothing can go \(the widest layer has 6 channels\)"):
+    with pytest.raises(BudgetError, match=r"round_to=8 nothing can go \(channels of the widest layer: 6\)"):
         budget(round_to=8).refuse_unreachable(groups, 0.1, simulator)
 
 

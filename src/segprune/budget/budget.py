@@ -66,9 +66,9 @@ class Budget:
             what = f"ratio={ratio} of {self.of} cannot be removed: with budget.floor={self.floor} and "
             what += f"budget.round_to={self.round_to} "
             if most == 0:
-                widest = max(group.size for group in groups)
+                widest = max((group.size for group in groups), default=1)
                 raise BudgetError(
-                    f"{what}nothing can go (the widest layer has {widest} channels). Lower one of the two, or "
+                    f"{what}nothing can go (channels of the widest layer: {widest}). Lower one of the two, or "
                     "take a wider network."
                 )
             raise BudgetError(f"{what}at most {most:.4f} can go. Ask for less, or lower one of the two.")

@@ -69,7 +69,8 @@ def test_what_is_not_in_the_store_is_new_or_made_by_an_earlier_job(tmp_path: Pat
 
 def test_what_is_in_the_store_is_reused(tmp_path: Path) -> None:
     job = configured(tmp_path, "pruner=l1", "ratio=0.3", "stages=[train,prune]")
-    run_job(OmegaConf.masked_copy(job, [str(key) for key in job if key != "hydra"]), None, lambda _: None)
+    keys = [str(key) for key in job if key != "hydra"]
+    run_job(OmegaConf.masked_copy(job, keys), None, lambda _: None, lambda *_: None)
     states = [line[2] for line in planned(tmp_path, "l1,fpgm", "0.3")[:-1]]
     assert states == ["train reused, prune reused, finetune new", "train reused, prune new"]
     (state,) = [line[2] for line in planned(tmp_path, "l1", "0.3", "store.reuse=false")[:-1]]

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from segprune import sweep
 from segprune.status import JobRecord, write
 from segprune.sweep import SweepCallback, _asked, parent_run_id, recorded_job
+from segprune.tracking.record import checked_name
 from tests.test_conf import composed, composer
 
 ASKED = {
@@ -206,8 +207,12 @@ def test_a_record_of_another_run_that_cannot_be_read_stops_no_sweep(
 
 def test_the_tracked_sweep_has_its_options_and_axes_as_params(tmp_path: Path) -> None:
     config = composed("budget=macs", f"paths.outputs={tmp_path}")
-    asked = _asked(config, ["budget=macs", "pruner=taylor,fpgm", "ratio=0.2,0.3", "+x=1"])
+    asked = _asked(
+        config, ["budget=macs", "pruner=taylor,fpgm", "ratio=0.2,0.3", "+x=1", "finetune@between=none,long"]
+    )
     assert asked["dataset.name"] == "streets"
     assert asked["budget.name"] == "macs"
     assert asked["pruner.name"] == "taylor,fpgm"
     assert (asked["ratio"], asked["x"]) == ("0.2,0.3", "1")
+    assert (asked["between.name"], asked["finetune.name"]) == ("none,long", "short")
+    assert [checked_name(name) for name in asked] == list(asked)  # MLflow takes them

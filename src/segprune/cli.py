@@ -52,9 +52,8 @@ def guarded(main: Callable[..., None]) -> int:
 
     _shorten_spinning()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on instead of printing them and exiting
-    typed = sorted(
-        sys.argv[1:], key=lambda argument: argument not in MULTIRUN
-    )  # argparse: not between overrides
+    # argparse takes no flag between overrides
+    typed = sorted(sys.argv[1:], key=lambda argument: argument not in MULTIRUN)
     sys.argv[1:] = [quoted(argument) for argument in typed]
     stop.install()
     code = 1

@@ -193,13 +193,17 @@ class _Sweep:
 
 
 def _asked(config: DictConfig, overrides: Sequence[str]) -> dict[str, str]:
-    """The options of the groups, and every override, with all values where it has several."""
+    """The options of the groups, and every override, with all values where it has several.
+
+    ``finetune@between=long`` is the option of ``between``; MLflow takes no ``@`` in a name.
+    """
     from segprune.describe import NAMED
 
     asked = {f"{group}.name": str(config.hydra.runtime.choices.get(group)) for group in NAMED}
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
-        asked[f"{key}.name" if key in NAMED else key] = value
+        group, _, place = key.partition("@")
+        asked[f"{place or group}.name" if place or group in NAMED else key] = value
     return asked
 
 

@@ -64,10 +64,10 @@ def html(data: SweepData, contests: Sequence[Contest], pictures: Sequence[Pictur
 
 
 def _title(data: SweepData) -> str:
-    """What was compared on what, and when."""
+    """What was compared on what."""
     methods = dict.fromkeys(cell.cell.pruner for cell in data.cells if not is_control(cell))
     settings = dict.fromkeys(cell.setting.partition(";")[0] for cell in data.cells)
-    return f"{', '.join(methods)} on {' and '.join(settings)}"
+    return f"{', '.join(methods) or 'Controls'} on {' and '.join(settings)}"
 
 
 def _facts(data: SweepData) -> Mapping[str, str]:

@@ -13,6 +13,7 @@ from segprune.stage.contract import identity, source_digest
 from segprune.stage.eval import Eval
 from segprune.stage.fit import Fit
 from segprune.stage.prune import Prune
+from tests.gpus import with_gpus, without_memory
 from tests.test_conf import composed, composer
 
 __all__ = ["composer"]  # a fixture that starts Hydra for every test of this file
@@ -143,12 +144,32 @@ def test_auto_finds_a_device() -> None:
     assert hardware_of(settings()).device.type in ("cpu", "cuda")
 
 
-def test_the_chosen_gpu_is_the_current_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    chosen: list[torch.device] = []
-    monkeypatch.setattr(torch, "zeros", lambda *_, **__: None)
-    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
-    assert hardware_of(settings("device=cuda:1")).device == torch.device("cuda:1")
-    assert chosen == [torch.device("cuda:1")]
+@pytest.mark.parametrize(
+    ("asked", "current", "expected"),
+    [("auto", 0, 0), ("cuda", 0, 0), ("cuda", 1, 1), ("cuda:0", 1, 0), ("cuda:1", 0, 1)],
+)
+def test_the_chosen_gpu_has_a_number_and_is_the_current_one(
+    asked: str, current: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = with_gpus(monkeypatch, 2)
+    driver.current = current
+    with without_memory():
+        found = hardware_of(settings(f"device={asked}")).device
+    assert found == torch.device("cuda", expected)
+    assert driver.made_current == [expected]
+
+
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_gpus(monkeypatch, 2)
+    with pytest.raises(ConfigError, match=r"device is 'cuda:2'.*invalid device ordinal"):
+        hardware_of(settings("device=cuda:2"))
+
+
+def test_a_driver_that_is_too_old_leaves_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_gpus(monkeypatch, 1, is_too_old=True)
+    assert hardware_of(settings("device=auto")).device == torch.device("cpu")
+    with pytest.raises(ConfigError, match=r"device is 'cuda', which cannot be used here.*too old"):
+        hardware_of(settings("device=cuda"))
 
 
 def test_a_budget_without_a_ratio_is_named_after_its_threshold() -> None:

@@ -155,9 +155,11 @@ def hardware_of(settings: Settings) -> Hardware:
         device = torch.device(wanted)
         if device.type not in ("cpu", "cuda"):
             raise RuntimeError(device.type)
-        torch.zeros(1, device=device)
         if device.type == "cuda":
+            # a number of its own: set_device takes no other, and rows and fingerprints name the card
+            device = torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
             torch.cuda.set_device(device)  # else what torch asks of the current GPU is asked of the first one
+        torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         is_known = wanted.partition(":")[0] in ("cpu", "cuda")  # else torch lists what it knows
         reason = f": {str(error).splitlines()[0]}" if is_known else ""

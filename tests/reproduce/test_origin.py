@@ -7,6 +7,7 @@ import torch
 
 from segprune.reproduce import origin
 from segprune.reproduce.origin import ARTIFACT, FILE, keep_origin, origin_of
+from tests.gpus import with_gpus
 from tests.test_describe import Recorder, composer, run_of
 from tests.tiny import CPU, tiny_data
 
@@ -54,3 +55,12 @@ def test_the_code_is_known_by_the_content_and_the_names_of_its_files(
     renamed = origin.code()["sources"]
     (tmp_path / "two.py").write_text("a = 2\n")
     assert len({first, renamed, origin.code()["sources"]}) == 3
+
+
+def test_the_gpus_of_the_machine_are_named_where_they_can_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        with_gpus(patch, 2)
+        assert origin.machine()["gpus"] == ["Stub A100", "Stub A100"]
+    with_gpus(monkeypatch, 2, is_too_old=True)
+    assert torch.cuda.device_count() == 2
+    assert origin.machine()["gpus"] == []

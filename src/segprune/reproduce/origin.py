@@ -87,12 +87,16 @@ def packages() -> Mapping[str, str]:
 
 
 def machine() -> Mapping[str, Any]:
-    """What decides the last bits of a sum of floats, and where relative paths begin."""
+    """What decides the last bits of a sum of floats, and where relative paths begin.
+
+    A driver that is too old for this build of torch counts GPUs that it cannot name.
+    """
+    gpus = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
     return {
         "folder": os.getcwd(),
         "processor": _processor(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
-        "gpus": [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())],
+        "gpus": [torch.cuda.get_device_name(number) for number in gpus],
         "cuda": torch.version.cuda,
     }
 

@@ -25,7 +25,7 @@ ui: $(VENV)/.installed ## open the MLflow UI on what has been logged (this machi
 	$(BIN)/python -m segprune.tracking.ui --outputs $${SEGPRUNE_OUTPUTS:-outputs} --port $(PORT) $(ARGS)
 
 store: $(VENV)/.installed ## list the stored results; more with ARGS="verify" or ARGS="prune --yes"
-	$(BIN)/python -m segprune.storage $(or $(ARGS),list)
+	$(BIN)/python -m segprune.store $(or $(ARGS),list)
 
 test: $(VENV)/.installed ## all tests
 	$(BIN)/python -m pytest $(ARGS)

@@ -16,9 +16,10 @@ SCRIPT = """
 import os, pathlib, signal, sys, time
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from segprune import launcher, stop
+from segprune.sweep import launcher
+from segprune import stop
 from segprune.cli import guarded
-from segprune.sweep import recorded_job
+from segprune.sweep.callback import recorded_job
 
 def done(record):
     record.done({"was_reused": False, "rows": [{"miou_percent": 12.345}]})

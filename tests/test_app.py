@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 
 from segprune import stop
 from segprune.app import run_job
-from segprune.report.row import from_record
+from segprune.result.row import from_record
 from tests.test_cli import TINY
 from tests.test_conf import composed, composer
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from segprune import checkpoint
+from segprune.checkpoint import checkpoint
 from segprune.model.unet import unet
 from tests import mistakes
 from tests.run_here import ROOT, refused, run_here, tracked

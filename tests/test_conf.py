@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from segprune.compose import component
+from segprune.config.compose import component
 
 CONF = Path(__file__).parent.parent / "conf"
 GROUPS = {

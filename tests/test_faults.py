@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import torch
 
-from segprune import checkpoint, durable
+from segprune import durable
+from segprune.checkpoint import checkpoint
 from segprune.errors import StoreError
-from segprune.fit import fit
-from segprune.step import Training
-from segprune.store import Store
+from segprune.store.store import Store
+from segprune.training.loop import fit
+from segprune.training.step import Training
 from tests.tiny import CPU, Items, tiny_data, tiny_net, tiny_schedule
 
 STAGE, KEY = "train", "0123456789abcdef"

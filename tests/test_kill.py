@@ -41,8 +41,8 @@ def test_a_chain_killed_at_any_moment_ends_in_the_same_rows_and_weights(tmp_path
 
 def chain(folder: Path) -> None:
     """Train, prune, finetune, evaluate, and leave the rows in a file."""
-    from segprune.chain import run_chain
-    from segprune.report.row import to_record
+    from segprune.result.row import to_record
+    from segprune.run.chain import run_chain
     from segprune.stage.fit import Fit
     from tests.stage.test_eval import stage as evaluate
     from tests.stage.test_prune import stage as prune

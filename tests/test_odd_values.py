@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from segprune.assemble import checked
-from segprune.compose import Settings
+from segprune.config.compose import Settings
 from segprune.errors import SegpruneError
+from segprune.run.assemble import checked
 from tests.run_here import assert_is_one_paragraph
 from tests.test_conf import composed, composer
 

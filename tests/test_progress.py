@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.test_fit import equal, run
 from tests.tiny import tiny_schedule
+from tests.training.test_loop import equal, run
 
 
 @pytest.fixture(scope="module")

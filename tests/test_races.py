@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from segprune import storage
-from segprune.store import Store, damage
+from segprune.store import __main__ as storage
+from segprune.store.store import Store, damage
 from tests import witness
 from tests.test_cli import ROOT, TINY
 

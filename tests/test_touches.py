@@ -15,20 +15,21 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from safetensors.torch import save_file
 
-from segprune import checkpoint, store
-from segprune.assemble import checked, hardware_of
+from segprune.checkpoint import checkpoint
 from segprune.dataset.labels import CAMVID
 from segprune.errors import ConfigError
 from segprune.graph.cut import cut
 from segprune.graph.trace import trace
 from segprune.model.contract import SegmentationNet
 from segprune.model.unet import unet
+from segprune.run.assemble import checked, hardware_of
+from segprune.run.start import context_of, start_of_trail
 from segprune.stage.calibration import buffers_of
 from segprune.stage.eval import Eval
 from segprune.stage.prepare import LEARNED
 from segprune.stage.prune import PLAN, RAW
-from segprune.start import context_of, start_of_trail
-from segprune.store import Entry, Store
+from segprune.store import store
+from segprune.store.store import Entry, Store
 from segprune.tracking.silent import SilentRun
 from tests.dataset.trees import camvid_tree, labels, picture, save
 from tests.test_conf import CONF, composed, composer

@@ -9,10 +9,10 @@ from segprune.dataset.contract import Batch, Identity, SegData
 from segprune.model.contract import SegmentationNet
 from segprune.schedule.schedule import Schedule
 from segprune.stage.contract import Context
-from segprune.step import Hardware
-from segprune.store import Store
+from segprune.store.store import Store
 from segprune.tracking.contract import RunStart
 from segprune.tracking.silent import SilentTracking
+from segprune.training.step import Hardware
 from tests.toys import Residual
 
 CPU = Hardware(device=torch.device("cpu"), workers=0)

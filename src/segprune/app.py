@@ -11,16 +11,16 @@ from typing import Any
 from omegaconf import DictConfig
 
 from segprune import stop
-from segprune.assemble import checked, hardware_of
-from segprune.chain import run_chain
-from segprune.describe import describe, describe_result, run_start
-from segprune.report.row import Row, to_record
-from segprune.report.table import chain_table
 from segprune.reproduce.origin import keep_origin
+from segprune.result.row import Row, to_record
+from segprune.result.table import chain_table
+from segprune.run.assemble import checked, hardware_of
+from segprune.run.chain import run_chain
+from segprune.run.describe import describe, describe_result, run_start
+from segprune.run.start import context_of, refuse_unfit, refuse_unreachable, start_of_trail
 from segprune.stage.contract import Context, Stage, Trail
 from segprune.stage.eval import Eval
-from segprune.start import context_of, refuse_unfit, refuse_unreachable, start_of_trail
-from segprune.store import Store
+from segprune.store.store import Store
 from segprune.tracking.contract import Status
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from segprune.budget.budget import Budget
+from segprune.budget.fraction import Budget
 from segprune.budget.simulate import CostSimulator
 from segprune.graph.cut import cut
 from segprune.graph.trace import trace

@@ -17,8 +17,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from segprune import stop
+from segprune.config.refusal import refusal
 from segprune.errors import SegpruneError
-from segprune.refusal import refusal
 from segprune.shortage import shortage
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def guarded(main: Callable[..., None]) -> int:
 
     A process that was started for one job of a sweep runs that job.
     """
-    from segprune import handover, sweep
+    from segprune.sweep import callback, handover
 
     _shorten_spinning()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on instead of printing them and exiting
@@ -77,7 +77,7 @@ def guarded(main: Callable[..., None]) -> int:
         if told is None:
             raise
         code = _complain(told, 1)
-    return max(code, sweep.finish(code))
+    return max(code, callback.finish(code))
 
 
 def _shorten_spinning() -> None:
@@ -98,14 +98,14 @@ def quoted(argument: str) -> str:
 
 def run_or_record(cfg: DictConfig) -> None:
     """Run one job and record how it ended; in a sweep, a failure ends this job alone."""
-    from segprune import sweep
+    from segprune.sweep import callback
 
     is_single = not str(HydraConfig.get().mode).endswith("MULTIRUN")
-    with sweep.recorded_job(cfg) as record:
+    with callback.recorded_job(cfg) as record:
         try:
             from segprune.app import run_job
 
-            parent = None if is_single else sweep.parent_run_id()
+            parent = None if is_single else callback.parent_run_id()
             record.done(run_job(cfg, parent, on_open=record.tracked, on_use=record.uses))
         except Exception as error:
             is_told = isinstance(error, SegpruneError)

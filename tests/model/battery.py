@@ -10,8 +10,8 @@ from fvcore.nn import FlopCountAnalysis
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from segprune import checkpoint
 from segprune.budget.allocate import Allocation
+from segprune.checkpoint import checkpoint
 from segprune.graph.cut import cut, mask_error
 from segprune.graph.group import ChannelGroup, PrunePlan
 from segprune.graph.trace import trace

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 import pytest
 import torch
 
-from segprune.budget.budget import Budget
+from segprune.budget.fraction import Budget
 from segprune.budget.simulate import CostSimulator
 from segprune.graph.group import ChannelGroup
 from segprune.model.contract import SegmentationNet

@@ -10,7 +10,7 @@ from segprune.graph.trace import trace
 from segprune.pruner.cap import Cap, ContextStep, ContextTraining, context
 from segprune.pruner.contract import Calibration, Target, TrainedPruner
 from segprune.pruner.gather import norms
-from segprune.step import Epoch, Training
+from segprune.training.step import Epoch, Training
 from tests.pruner.battery import PrunerBattery
 from tests.pruner.surgery import traced
 from tests.tiny import CPU, tiny_data, tiny_net, tiny_schedule

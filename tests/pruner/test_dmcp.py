@@ -16,7 +16,7 @@ from segprune.pruner.dmcp import Dmcp, MarkovStep, MarkovTraining
 from segprune.pruner.gates import find_gates
 from segprune.pruner.markov import gated, keep_chances
 from segprune.pruner.taylor import Taylor
-from segprune.step import Epoch, Training
+from segprune.training.step import Epoch, Training
 from tests.pruner.battery import PrunerBattery
 from tests.pruner.surgery import permute, traced
 from tests.tiny import CPU, tiny_data, tiny_net, tiny_schedule

@@ -12,16 +12,16 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
-from segprune.budget.budget import Budget
+from segprune.budget.fraction import Budget
 from segprune.budget.simulate import CostSimulator
-from segprune.compose import component
+from segprune.config.compose import component
 from segprune.graph.cut import cut, mask_error
 from segprune.graph.group import ChannelGroup, PrunePlan, Scores
 from segprune.graph.trace import trace
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Calibration, Target
 from segprune.stage.calibration import reestimate_batchnorm
-from segprune.step import Training
+from segprune.training.step import Training
 from tests.pruner.battery import PrunerBattery
 from tests.pruner.surgery import duplicate, kill, permute, same, snapshot
 from tests.pruner.test_dmcp import learned_by

@@ -10,7 +10,7 @@ from segprune.graph.trace import trace
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Target
 from segprune.pruner.sparse import EDGES, SparseStep, SparseTraining
-from segprune.step import Epoch, Training
+from segprune.training.step import Epoch, Training
 from tests.pruner.surgery import traced
 from tests.tiny import CPU, tiny_data, tiny_net, tiny_schedule
 from tests.toys import Concat, Plain, toy, toy_calibration

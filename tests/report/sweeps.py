@@ -12,9 +12,9 @@ from safetensors.numpy import save_file
 
 from segprune.report.collect import CellData, SweepData, sweep_data
 from segprune.report.entries import COUNTS, entries_of
-from segprune.report.row import Row, to_record
 from segprune.report.table import Cell
-from tests.report.test_row import CUT, DENSE
+from segprune.result.row import Row, to_record
+from tests.result.test_row import CUT, DENSE
 
 CLASSES = ("road", "sky", "pole")
 PNG = (

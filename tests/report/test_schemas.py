@@ -11,8 +11,8 @@ from segprune.report import evaluation_report, row, summary
 from segprune.report.verdict import contests
 from segprune.stage.oracle import OracleReport
 from tests.report.sweeps import cell, dense, sweep
-from tests.report.test_evaluation_report import TUNED, report
-from tests.report.test_row import CUT, DENSE
+from tests.result.test_evaluation_report import TUNED, report
+from tests.result.test_row import CUT, DENSE
 
 PAGE = Path(__file__).parents[2] / "docs" / "evaluation_report.md"
 WHOLE = ("baseline.metrics", "cells[].entries", "cells[].rows")

@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from segprune.report.row import to_record
 from segprune.report.summary import summary_text
 from segprune.report.verdict import contests
+from segprune.result.row import to_record
 from tests.report.sweeps import cell, dense, store, sweep
 
 

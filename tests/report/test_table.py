@@ -1,13 +1,11 @@
 import csv
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-import pytest
-
-from segprune.report.row import Row, to_record
-from segprune.report.table import Cell, chain_table, per_class_table, sweep_table, write_csv
+from segprune.report.table import Cell, sweep_table, write_csv
+from segprune.result.row import Row, to_record
+from segprune.result.table import chain_table
 
 DENSE = Row(
     run="taylor-r0.3",
@@ -120,22 +118,6 @@ def words(text: str) -> list[list[str]]:
     return [line.split() for line in text.splitlines()]
 
 
-def test_chain_table_has_one_line_per_evaluation_with_the_numbers_in_their_units() -> None:
-    measured, cut, _, dense, pruned, tuned = words(chain_table([DENSE, PRUNED, TUNED]))
-    assert dense == ["dense", "54.72", "86.25", "1.500", "2.000", "25.0", "(1.2)", "x1.00"]
-    assert pruned == ["pruned", "11.00", "86.25", "0.600", "1.000", "-", "-"]
-    assert tuned == ["finetuned", "49.00", "86.25", "0.600", "1.000", "12.5", "(0.5)", "x1.96"]
-    assert " ".join(measured) == (
-        "data streets val | image 96x128 px | classes 11 | model unet | seed 0 | device cpu"
-    )
-    assert " ".join(cut) == "pruner taylor (global) | removed 0.300 of channels asked | reached 0.298"
-
-
-def test_a_chain_without_a_cut_has_no_line_on_it() -> None:
-    assert len(chain_table([DENSE]).splitlines()) == 3
-    assert "pruner" not in chain_table([DENSE])
-
-
 def test_columns_are_aligned_and_fit_a_console() -> None:
     *_, titles, dense, tuned = chain_table([DENSE, TUNED]).splitlines()
     assert len(titles) == len(dense) == len(tuned)  # the last column is flush right
@@ -214,25 +196,6 @@ def test_a_csv_of_no_rows_still_has_its_header(tmp_path: Path) -> None:
     write_csv([], tmp_path / "rows.csv")
     (header,) = (tmp_path / "rows.csv").read_text().splitlines()
     assert header.startswith("schema_version,run,stage,")
-
-
-def test_table_of_classes_is_in_percent_with_the_change_in_points() -> None:
-    table = per_class_table(["road", "pole"], {"dense": (0.5, math.nan), "pruned": (0.25, math.nan)})
-    assert list(table.columns) == ["dense", "pruned", "pruned change"]
-    assert table.loc["road"].tolist() == [50.0, 25.0, -25.0]
-    assert table.loc["pole"].isna().all()
-
-
-def test_table_of_classes_needs_one_value_per_class() -> None:
-    with pytest.raises(ValueError, match="Length of values"):
-        per_class_table(["road", "pole"], {"dense": (0.5,)})
-
-
-def test_a_control_that_was_not_cut_and_a_cut_start_have_their_tables() -> None:
-    control = replace(DENSE, stage="finetuned")
-    assert "pruner" not in chain_table([DENSE, control])
-    start = replace(DENSE, stage="start")
-    assert f"{start.miou_percent:.2f}" in chain_table([start])
 
 
 PREPARED = replace(DENSE, stage="prepared", miou_percent=51.0, logit_mse=0.1, argmax_agreement_percent=97.0)

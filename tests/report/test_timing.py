@@ -2,9 +2,9 @@ from dataclasses import replace
 
 import pytest
 
-from segprune.report.row import Row
 from segprune.report.timing import unsteadiness
-from tests.report.test_row import CUT, DENSE
+from segprune.result.row import Row
+from tests.result.test_row import CUT, DENSE
 
 
 def timed(row: Row, median: float, **changes: object) -> Row:

@@ -8,7 +8,7 @@ import torch
 from segprune.reproduce import origin
 from segprune.reproduce.origin import ARTIFACT, FILE, keep_origin, origin_of
 from tests.gpus import with_gpus
-from tests.test_describe import Recorder, composer, run_of
+from tests.run.test_describe import Recorder, composer, run_of
 from tests.tiny import CPU, tiny_data
 
 __all__ = ["composer"]  # a fixture that starts Hydra for every test of this file

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from segprune.measure.cost import cost
 from segprune.measure.miou import scores
 from segprune.measure.quality import evaluate
-from segprune.report.headline import headline
+from segprune.result.headline import headline
 from segprune.stage.contract import NetState, Trail
 from segprune.stage.eval import Eval, RowFacts
 from segprune.stage.oracle import OracleSettings

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from segprune.dataset.contract import Batch, Identity
 from segprune.graph.trace import trace
-from segprune.loss import segmentation_loss
-from segprune.measure.oracle import joint_loss_change, loss_changes, mean_losses
+from segprune.measure.loss_change import joint_loss_change, loss_changes, mean_losses
 from segprune.stage import oracle
 from segprune.stage.calibration import CalibrationSet
 from segprune.stage.contract import Context, NetState
 from segprune.stage.oracle import OracleReport, OracleSettings, oracle_report
+from segprune.training.loss import segmentation_loss
 from tests.tiny import Items, tiny_context, tiny_data, tiny_net
 
 LOSS = segmentation_loss(ignore_index=255, class_weights=None, aux_weight=0.0)

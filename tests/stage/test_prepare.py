@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from segprune.budget.budget import Budget
+from segprune.budget.fraction import Budget
 from segprune.pruner.dmcp import MarkovTraining
 from segprune.pruner.sparse import SparseTraining
 from segprune.stage.calibration import CalibrationSet

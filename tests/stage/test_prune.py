@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from segprune.budget.budget import Budget
+from segprune.budget.fraction import Budget
 from segprune.budget.threshold import Threshold
 from segprune.dataset.contract import Batch
 from segprune.errors import BudgetError, ConfigError, CutError, DataError

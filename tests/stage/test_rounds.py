@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from segprune.budget.budget import Budget
+from segprune.budget.fraction import Budget
 from segprune.errors import BudgetError
 from segprune.graph.cut import cut
 from segprune.graph.trace import trace

@@ -9,10 +9,10 @@ from segprune.graph.trace import trace
 from segprune.measure.cost import Cost
 from segprune.measure.latency import Latency
 from segprune.measure.quality import Quality
-from segprune.report.row import Row
+from segprune.result.row import Row
 from segprune.stage.contract import NetState, Trail
-from segprune.stage.evaluation import Footprint
 from segprune.stage.rows import RowFacts, channels_kept, rows_of
+from segprune.stage.side_by_side import Footprint
 from tests.tiny import tiny_context, tiny_net
 
 FACTS = RowFacts(run="l1-r0.5-s0", model="toy", pruner="l1", budget="channels", scope="local", ratio=0.5)

@@ -14,8 +14,8 @@ from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-from segprune.report.headline import headline
 from segprune.report.write import NOTE, write_report
+from segprune.result.headline import headline
 from segprune.tracking.color import color
 from segprune.tracking.contract import RunStart
 from segprune.tracking.mlflow_tracker import MlflowTracking

@@ -10,7 +10,7 @@ from segprune.errors import BudgetError, CheckpointError
 from segprune.graph.dependency import TRACE_SIZE_HW, dependency_graph
 from segprune.graph.group import ChannelGroup, PrunePlan
 from segprune.graph.layers import Conv, is_depthwise
-from segprune.measure.silence import without
+from segprune.graph.silence import without
 from segprune.model.contract import SegmentationNet
 
 LARGEST_MASK_ERROR = 1e-8

@@ -16,7 +16,7 @@ from segprune.graph.group import ChannelGroup, Scores
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Calibration, Needs, Scope
 from segprune.pruner.sparse import SparseStep, SparseTraining, trained_scales
-from segprune.step import Training
+from segprune.training.step import Training
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from segprune.errors import ConfigError
 from segprune.graph.group import ChannelGroup, Scores
 from segprune.model.contract import SegmentationNet
 from segprune.schedule.schedule import Schedule
-from segprune.step import Epoch, Training
+from segprune.training.step import Epoch, Training
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from segprune.dataset.contract import Batch
 from segprune.errors import ConfigError
-from segprune.fit import fit
 from segprune.graph.group import ChannelGroup, Scores
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Calibration, Needs, Prepared, Scope, Target
@@ -30,7 +29,8 @@ from segprune.pruner.markov import (
 from segprune.pruner.sparse import refuse_schedule
 from segprune.pruner.taylor import Taylor
 from segprune.schedule.schedule import Schedule
-from segprune.step import Step, Training
+from segprune.training.loop import fit
+from segprune.training.step import Step, Training
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,13 +11,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from segprune.errors import ConfigError
-from segprune.fit import fit
 from segprune.graph.group import ChannelGroup, Scores
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.bn_scale import refuse_bare, scale_scores, scaled_norms
 from segprune.pruner.contract import Calibration, Prepared, Target
 from segprune.schedule.schedule import Schedule
-from segprune.step import Step, Training
+from segprune.training.loop import fit
+from segprune.training.step import Step, Training
 
 EDGES = torch.logspace(-5, 1, 61)
 """Of the histogram of |scale|; what is outside counts in the first or the last bin."""

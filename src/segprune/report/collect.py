@@ -13,8 +13,8 @@ import yaml  # type: ignore[import-untyped]
 
 from segprune.errors import CheckpointError
 from segprune.report.entries import Entries, entries_of
-from segprune.report.row import Row, from_record, to_record
 from segprune.report.table import Cell
+from segprune.result.row import Row, from_record, to_record
 from segprune.tracking.secrets import redacted
 
 STATUS = "status.json"

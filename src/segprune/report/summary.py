@@ -7,7 +7,7 @@ from typing import Any
 
 from segprune.report.collect import CellData, SweepData
 from segprune.report.contest import Contest, Standing
-from segprune.report.row import to_record
+from segprune.result.row import to_record
 
 SCHEMA_VERSION = 3
 """Raised when a key is added, removed or changes its meaning."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from segprune.report.row import Row
+from segprune.result.row import Row
 
 STEADY = 1.2
 """One network's median latencies that differ by a larger factor were not taken under the same conditions."""

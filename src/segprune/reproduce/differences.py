@@ -5,7 +5,7 @@ from dataclasses import asdict
 from itertools import zip_longest
 from typing import Any
 
-from segprune.compose import component
+from segprune.config.compose import component
 from segprune.reproduce.origin import code, machine, packages
 
 ANEW = ("hydra", "sweep", "paths", "store", "tracking", "log_checkpoint", "workers", "threads", "device")

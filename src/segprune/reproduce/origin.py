@@ -13,12 +13,12 @@ from typing import Any
 
 import torch
 
-from segprune.assemble import Run
 from segprune.dataset.contract import SegData
-from segprune.step import Hardware
+from segprune.run.assemble import Run
 from segprune.tracking.contract import Tracker
 from segprune.tracking.provenance import provenance
 from segprune.tracking.secrets import redacted
+from segprune.training.step import Hardware
 
 FILE, ARTIFACT = "origin.json", "config/origin.json"
 FORMAT = 1

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from segprune.dataset.contract import Batch
 from segprune.dataset.loading import calibration_batches
-from segprune.loss import calibration_loss
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Calibration
 from segprune.seed import derive
 from segprune.stage.contract import Context
+from segprune.training.loss import calibration_loss
 
 
 @dataclass(frozen=True, kw_only=True)

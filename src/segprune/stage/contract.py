@@ -12,14 +12,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
-from segprune import checkpoint
+from segprune.checkpoint import checkpoint
 from segprune.dataset.contract import SegData
 from segprune.errors import ConfigError
 from segprune.graph.group import PrunePlan
 from segprune.model.contract import SegmentationNet
-from segprune.step import Hardware
-from segprune.store import Entry, Store
+from segprune.store.store import Entry, Store
 from segprune.tracking.contract import Tracker
+from segprune.training.step import Hardware
 
 
 @dataclass(frozen=True, kw_only=True)

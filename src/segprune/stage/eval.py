@@ -18,16 +18,16 @@ from segprune.measure.cost import MACS_RULE
 from segprune.measure.eval_mode import eval_mode
 from segprune.measure.miou import scores
 from segprune.measure.quality import Rules
-from segprune.report.evaluation_report import evaluation_report
-from segprune.report.headline import headline
-from segprune.report.overlay import overlay
-from segprune.report.row import SCHEMA_VERSION, Row, from_record, to_record
-from segprune.report.table import per_class_table
+from segprune.result.evaluation_report import evaluation_report
+from segprune.result.headline import headline
+from segprune.result.overlay import overlay
+from segprune.result.row import SCHEMA_VERSION, Row, from_record, to_record
+from segprune.result.table import per_class_table
 from segprune.stage.contract import Context, Trail, identity, source_digest
-from segprune.stage.evaluation import QUALITY_VERSION, Timing, footprints, qualities
 from segprune.stage.oracle import OracleSettings, oracle_of_trail
 from segprune.stage.rows import RowFacts, channels_kept, rows_of
-from segprune.store import fingerprint
+from segprune.stage.side_by_side import QUALITY_VERSION, Timing, footprints, qualities
+from segprune.store.store import fingerprint
 
 __all__ = ["Eval", "RowFacts"]
 ROWS, PER_CLASS, OVERLAY = "rows.json", "per_class.csv", "predictions.png"

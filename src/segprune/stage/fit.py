@@ -6,13 +6,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from segprune.fit import fit
 from segprune.measure.cost import cost
 from segprune.schedule.schedule import Schedule, autocast_dtype
 from segprune.seed import derive
 from segprune.stage.contract import Context, Trail, identity, note_source, read_state, write_state
-from segprune.step import Epoch, Training
-from segprune.store import Entry, fingerprint
+from segprune.store.store import Entry, fingerprint
+from segprune.training.loop import fit
+from segprune.training.step import Epoch, Training
 
 CURVE = "curve.json"
 

@@ -16,15 +16,22 @@ from segprune.dataset.contract import Batch
 from segprune.dataset.loading import calibration_batches
 from segprune.graph.group import Scores
 from segprune.graph.trace import trace
-from segprune.loss import segmentation_loss
 from segprune.measure.agreement import Agreement, Unit, Values, agreement, lowest, values_of
-from segprune.measure.oracle import Loss, Removal, joint_loss_change, loss_changes, mean_losses, sample_units
+from segprune.measure.loss_change import (
+    Loss,
+    Removal,
+    joint_loss_change,
+    loss_changes,
+    mean_losses,
+    sample_units,
+)
 from segprune.pruner.contract import Scope
 from segprune.seed import derive
 from segprune.stage.contract import Context, NetState, Trail, identity, source_digest
 from segprune.stage.prune import PLAN
 from segprune.stage.scoring import SCORES
-from segprune.store import fingerprint
+from segprune.store.store import fingerprint
+from segprune.training.loss import segmentation_loss
 
 if TYPE_CHECKING:
     import pandas as pd

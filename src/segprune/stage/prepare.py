@@ -9,7 +9,7 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from segprune.budget.budget import Budget
+from segprune.budget.fraction import Budget
 from segprune.budget.simulate import CostSimulator
 from segprune.budget.threshold import Threshold
 from segprune.graph.trace import trace
@@ -18,8 +18,8 @@ from segprune.seed import derive
 from segprune.stage.calibration import CalibrationSet
 from segprune.stage.contract import Context, NetState, identity, note_source, read_state, write_state
 from segprune.stage.fit import CURVE, inputs_of, log_epochs, read_curve
-from segprune.step import Training
-from segprune.store import fingerprint
+from segprune.store.store import fingerprint
+from segprune.training.step import Training
 
 LEARNED, FIGURE = "learned.safetensors", "phase.png"
 WORD = "prepare"

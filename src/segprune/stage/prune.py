@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from segprune.budget.budget import Budget
+from segprune.budget.fraction import Budget
 from segprune.budget.simulate import CostSimulator
 from segprune.budget.threshold import Threshold
 from segprune.errors import ConfigError
@@ -31,7 +31,7 @@ from segprune.stage.prepare import Preparation
 from segprune.stage.rounds import Cut, Rounds
 from segprune.stage.scoring import SCORES, Scored, score, score_once
 from segprune.stage.scoring import WORD as SCORE
-from segprune.store import fingerprint
+from segprune.store.store import fingerprint
 
 log = logging.getLogger(__name__)
 PLAN, RAW = "plan.json", "raw_buffers.safetensors"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from segprune.budget.budget import Budget
+from segprune.budget.fraction import Budget
 from segprune.budget.reached import Reached
 from segprune.budget.simulate import CostSimulator
 from segprune.budget.threshold import Threshold

@@ -11,9 +11,9 @@ from segprune.measure.miou import scores
 from segprune.measure.quality import Quality
 from segprune.measure.reconstruction import reconstruction
 from segprune.pruner.contract import Scope
-from segprune.report.row import SCHEMA_VERSION, Row, Value, from_record
+from segprune.result.row import SCHEMA_VERSION, Row, Value, from_record
 from segprune.stage.contract import Context, NetState, Trail
-from segprune.stage.evaluation import Footprint
+from segprune.stage.side_by_side import Footprint
 
 
 @dataclass(frozen=True, kw_only=True)

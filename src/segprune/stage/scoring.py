@@ -16,7 +16,7 @@ from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Calibration, Pruner
 from segprune.seed import seeded
 from segprune.stage.contract import Context
-from segprune.store import Fingerprint
+from segprune.store.store import Fingerprint
 
 WORD, SCORES, PRICE = "score", "scores.safetensors", "price.json"
 

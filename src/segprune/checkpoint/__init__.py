@@ -1,0 +1,1 @@
+"""Networks on disk: weights in safetensors, everything else in JSON."""

@@ -1,0 +1,190 @@
+"""Checkpoints: weights in safetensors, everything else in JSON; nothing is ever unpickled.
+
+A folder holds ``weights.safetensors`` and ``net.json``. Reading builds the dense network from the
+configuration, fits its shapes to the weights and loads them strictly, so outputs are bit-equal. What ``write``
+would not have written is refused.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from segprune.checkpoint.admission import (
+    refuse_misfit,
+    refuse_not_finite,
+    refuse_other_plans,
+    refuse_other_tensors,
+    widths,
+)
+from segprune.errors import CheckpointError
+from segprune.graph.cut import fit_shapes
+from segprune.graph.group import PrunePlan
+from segprune.model.backbone_weights import weights_to_come
+from segprune.model.contract import SegmentationNet
+
+FORMAT = 1
+WEIGHTS, DESCRIPTION = "weights.safetensors", "net.json"
+LARGEST_DESCRIPTION = 16 << 20
+"""Bytes; the removal of 50 000 channels takes half a million."""
+
+
+@dataclass(frozen=True)
+class _Description:
+    """What the keys of a description that somebody reads must hold; others are for people."""
+
+    weights_sha256: str
+    plans: list[dict[str, list[Annotated[int, Field(ge=0, strict=True)]]]]
+    model: dict[str, Any] = field(default_factory=dict)
+    classes: list[str] = field(default_factory=list)
+    run_id: str | None = None
+
+
+def write(
+    folder: Path, net: SegmentationNet, *, plans: tuple[PrunePlan, ...], about: Mapping[str, Any]
+) -> None:
+    """Write a network into an existing folder.
+
+    Args:
+        folder: Where the two files go.
+        net: Network in its present, possibly cut, shape.
+        plans: Every cut since the dense network, in order.
+        about: What a reader should know: configuration, fingerprint, versions; plain JSON values.
+
+    Raises:
+        CheckpointError: A weight is not finite.
+    """
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
+    refuse_not_finite(weights, source=folder)
+    raw = save(weights)
+    (folder / WEIGHTS).write_bytes(raw)
+    description = {
+        "format": FORMAT,
+        "weights_sha256": hashlib.sha256(raw).hexdigest(),
+        "plans": [{name: list(channels) for name, channels in plan.items()} for plan in plans],
+        **about,
+    }
+    (folder / DESCRIPTION).write_text(json.dumps(description, indent=1), encoding="utf-8")
+
+
+def read(
+    folder: Path, build: Callable[[], SegmentationNet]
+) -> tuple[SegmentationNet, tuple[PrunePlan, ...], dict[str, Any]]:
+    """The network, its plans and its description.
+
+    Args:
+        folder: Folder that ``write`` filled.
+        build: Makes the dense network of the configuration.
+
+    Raises:
+        CheckpointError: A file is missing or damaged, of another format, or of another architecture.
+    """
+    description = describe(folder)
+    plans = tuple({name: tuple(channels) for name, channels in plan.items()} for plan in description["plans"])
+    with weights_to_come():
+        net = build()
+    weights = _read_weights(folder / WEIGHTS, net, description["weights_sha256"])
+    refuse_other_tensors(net, weights, source=folder)
+    dense = widths(net)
+    fit_shapes(net, weights)
+    load_strictly(net, weights, source=folder)
+    refuse_not_finite(net.state_dict(), source=folder)
+    refuse_other_plans(plans, dense, widths(net), source=folder)
+    refuse_misfit(net, description.get("classes"), source=folder)
+    return net, plans, description
+
+
+def load_strictly(net: SegmentationNet, weights: Mapping[str, Tensor], *, source: Path) -> None:
+    """Load a state dict that must fit in names and shapes.
+
+    Raises:
+        CheckpointError: It does not fit.
+    """
+    try:
+        net.load_state_dict(dict(weights), strict=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:400]
+        raise CheckpointError(
+            f"{source} does not hold a {type(net).__name__} of this configuration: {reason}. Choose the model "
+            "and dataset that the checkpoint was made with."
+        ) from error
+
+
+def describe(folder: Path) -> dict[str, Any]:
+    """What a checkpoint says of itself, without its weights.
+
+    Raises:
+        CheckpointError: The description is missing, damaged or of another format.
+    """
+    path = folder / DESCRIPTION
+    try:
+        description = json.loads(_bytes(path, LARGEST_DESCRIPTION))
+    except OSError as error:
+        raise CheckpointError(
+            f"{folder} is not a checkpoint: {DESCRIPTION} cannot be read ({error.strerror}). A checkpoint is a "
+            f"folder with {DESCRIPTION} and {WEIGHTS}."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is not JSON: {error}") from error
+    if not isinstance(description, dict) or description.get("format") != FORMAT:
+        found = description.get("format") if isinstance(description, dict) else None
+        raise CheckpointError(
+            f"{path} has format {found!r}; this version reads format {FORMAT}. Use the version that wrote it."
+        )
+    missing = {"weights_sha256", "plans"} - description.keys()
+    if missing:
+        raise CheckpointError(f"{path} lacks {', '.join(sorted(missing))}; it is damaged")
+    try:
+        TypeAdapter(_Description).validate_python(description)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise CheckpointError(
+            f"{path}: {where} is {first['input']!r:.80}; {first['msg'].lower()}. The file is damaged."
+        ) from error
+    return description
+
+
+def _bytes(path: Path, largest: int) -> bytes:
+    """The content of a file, or of one a link leads to.
+
+    Raises:
+        CheckpointError: It is a pipe, a device or larger than anything ``write`` makes.
+    """
+    size = path.stat().st_size
+    if not path.is_file() or size > largest:
+        raise CheckpointError(
+            f"{path} is no plain file of at most {largest} bytes (it has {size}), as one of this network would be"
+        )
+    return path.read_bytes()
+
+
+def _read_weights(path: Path, net: nn.Module, sha256: str) -> dict[str, Tensor]:
+    whole = net.state_dict().values()
+    header = 1 << 20  # bytes; 100 for each tensor would do
+    largest = header + sum(tensor.numel() * tensor.element_size() for tensor in whole)
+    try:
+        raw = _bytes(path, largest)
+        if hashlib.sha256(raw).hexdigest() != sha256:
+            raise CheckpointError(
+                f"{path} does not have the checksum that {DESCRIPTION} records; the file is damaged "
+                "or from another checkpoint. Delete the folder to have it made again."
+            )
+        weights: dict[str, Tensor] = load(raw)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+    except (
+        SafetensorError,
+        KeyError,
+        TypeError,
+    ) as error:  # torch lacks a number format, or cannot count that far
+        reason = str(error).split("\n")[0]
+        raise CheckpointError(f"{path} cannot be read: {reason}; it is damaged") from error
+    return weights

@@ -1,0 +1,1 @@
+"""The composed configuration: checked objects, and what is wrong with it in plain words."""

@@ -1,0 +1,280 @@
+"""From the composed configuration to checked objects.
+
+A YAML of a config group names a callable (``_target_``) and gives its arguments. The callable's signature is
+the schema: an unknown, missing or mistyped key is refused with its full name before any work starts.
+"""
+
+import importlib
+import importlib.machinery
+import inspect
+import re
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
+from pydantic.errors import PydanticUserError
+
+from segprune.config.explain import explain, switches_for_numbers
+from segprune.errors import ConfigError
+from segprune.status import GROUPS
+
+StageWord = Literal["train", "prune", "finetune", "eval"]
+Node = dict[str, Any]
+
+
+def _rounded(value: object) -> object:
+    """Without the noise of ``range(0.2,0.6,0.1)``, whose third value is 0.30000000000000004."""
+    return round(value, 6) if isinstance(value, float) else value
+
+
+class StoreSettings(BaseModel):
+    """Where finished stages are kept and whether they are used again."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    root: Path
+    reuse: bool
+
+
+class Settings(BaseModel):
+    """The root of the configuration: what is not an argument of a group's callable."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    dataset: Node
+    model: Node
+    train: Node
+    pruner: Node
+    budget: Node
+    finetune: Node
+    eval: Node
+    tracking: Node
+    calibration: Node
+    ratio: Annotated[float, BeforeValidator(_rounded), Field(ge=0, lt=1)] | None
+    phase_epochs: Annotated[int, Field(ge=1)]
+    rounds: Annotated[int, Field(ge=1)]
+    between: Node
+    weights: Literal["inherited", "retrained"]
+    stretch: bool
+    seed: Annotated[int, Field(ge=0)]
+    stages: Annotated[list[StageWord], Field(min_length=1)]
+    checkpoint: Path | None
+    device: str
+    threads: Annotated[int, Field(ge=1, le=1024)] | None  # OpenMP ends the process if it cannot start them
+    workers: Annotated[int, Field(ge=0, le=256)]
+    store: StoreSettings
+    paths: Node
+    extensions: list[str]
+    log_checkpoint: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What Hydra knows about this run.
+
+    Attributes:
+        choices: Config group -> chosen option, e.g. ``{"pruner": "sirfp"}``.
+        folder: The run's output folder.
+        is_multirun: Whether it is one job of a sweep.
+        overrides: What was typed on the command line for it.
+    """
+
+    choices: Mapping[str, str]
+    folder: Path
+    is_multirun: bool
+    overrides: Sequence[str]
+
+
+def job_of_this_process() -> Job:
+    """The job Hydra is running.
+
+    Raises:
+        ConfigError: A group has no option, or several.
+    """
+    config = HydraConfig.get()
+    for group in (*GROUPS, "train", "finetune", "eval", "tracking"):
+        if group not in config.runtime.choices:
+            raise ConfigError(f"{group} has no option, or several; give it one: {group}=<option>.")
+    return Job(
+        choices={name: str(choice) for name, choice in config.runtime.choices.items() if "/" not in name},
+        folder=Path(config.runtime.output_dir),
+        is_multirun=str(config.mode).endswith("MULTIRUN"),
+        overrides=typed(config.overrides.task),
+    )
+
+
+def typed(overrides: Sequence[str]) -> list[str]:
+    """Overrides as they were typed: ``finetune.lr=${train.lr}`` is the text of one, not a value to look up."""
+    found = OmegaConf.to_container(typing.cast(ListConfig, overrides), resolve=False)
+    return typing.cast(list[str], found)
+
+
+def settings_of(cfg: DictConfig) -> tuple[Settings, Node]:
+    """The checked root and the whole configuration as plain values.
+
+    Raises:
+        ConfigError: A mandatory value is missing, an interpolation leads nowhere, or a root key is wrong.
+    """
+    try:
+        plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        key = error.full_key
+        raise ConfigError(f"{key} is missing; give {key}=... on the command line.") from error
+    except OmegaConfBaseException as error:
+        reason = str(error.msg or error).splitlines()[0]
+        raise ConfigError(f"{error.full_key or 'the configuration'}: {reason}.") from error
+    if not isinstance(plain, dict):
+        raise ConfigError("the configuration is not a mapping of keys to values")
+    values: Node = {str(key): value for key, value in plain.items() if key not in ("experiment", "sweep")}
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(explain(error, "", list(Settings.model_fields), values)) from error
+    _refuse_switches(values, dict(settings), "")
+    _refuse_missing_packages(settings.extensions)
+    _refuse_impossible_chain(settings)
+    return settings, values
+
+
+def component(
+    node: Node, key: str, *, extensions: Sequence[str] = (), runtime: Sequence[str] = ()
+) -> Callable[..., Any]:
+    """The callable that a group's YAML names, with its arguments checked and bound.
+
+    Args:
+        node: The group's keys and values.
+        key: Where it stands in the configuration, for messages.
+        extensions: Packages besides segprune whose callables may be named.
+        runtime: Arguments that are given when it is called, not in YAML.
+
+    Raises:
+        ConfigError: The target is foreign or missing, or an argument is unknown, missing or out of range.
+    """
+    function = target(node, key, extensions)
+    schema = _schema(function, f"{key}._target_ is {node['_target_']!r}", tuple(runtime))
+    names = list(schema.model_fields)
+    given = {
+        name: _built(value, f"{key}.{name}", extensions) for name, value in node.items() if name != "_target_"
+    }
+    try:
+        checked = schema.model_validate(given)
+    except ValidationError as error:
+        raise ConfigError(explain(error, f"{key}.", names, given)) from error
+    arguments = {name: getattr(checked, name) for name in names}
+    _refuse_switches(given, arguments, f"{key}.")
+
+    def call(**late: object) -> Any:
+        try:
+            return function(**arguments, **late)
+        except ConfigError as error:
+            if re.search(rf"\b{re.escape(key)}(\.| is )", str(error)):
+                raise
+            raise ConfigError(f"{key}: {error}") from error
+
+    return call
+
+
+@cache
+def _schema(function: Callable[..., Any], made: str, runtime: tuple[str, ...]) -> type[BaseModel]:
+    """The arguments that YAML gives to a callable, as a model that checks them; ``made`` is for messages."""
+    try:
+        hints = typing.get_type_hints(
+            function.__init__ if inspect.isclass(function) else function, include_extras=True
+        )
+        names = [name for name in inspect.signature(function).parameters if name not in runtime]
+        untyped = [name for name in names if name not in hints]
+        if untyped:
+            raise ConfigError(
+                f"{made}, whose arguments {', '.join(untyped)} have no type. Annotate every argument: its type is "
+                "the rule that values are checked against."
+            )
+        fields: dict[str, Any] = {name: (hints[name], ...) for name in names}
+        config = ConfigDict(
+            extra="forbid", arbitrary_types_allowed=True, protected_namespaces=(), allow_inf_nan=False
+        )
+        return create_model("Arguments", __config__=config, **fields)
+    except (NameError, PydanticUserError) as error:
+        raise ConfigError(
+            f"{made}, whose arguments cannot be checked: {str(error).splitlines()[0]}. Give them names without a "
+            "leading underscore, and types that exist while the program runs."
+        ) from error
+
+
+def _built(value: object, key: str, extensions: Sequence[str]) -> object:
+    """A value that names a callable of its own becomes what that one makes."""
+    if isinstance(value, dict) and "_target_" in value:
+        return component(value, key, extensions=extensions)()
+    return value
+
+
+def target(node: Node, key: str, extensions: Sequence[str]) -> Callable[..., Any]:
+    """The callable that a group's ``_target_`` names.
+
+    Raises:
+        ConfigError: It is outside of segprune and the extensions, or cannot be imported or called.
+    """
+    path, packages = node.get("_target_"), ("segprune", *extensions)
+    if not isinstance(path, str) or path.count(".") == 0 or path.split(".")[0] not in packages:
+        raise ConfigError(
+            f"{key}._target_ is {path!r}; it must be a dotted path into {' or '.join(packages)}. To use your own "
+            "package, name it in extensions=[...]."
+        )
+    module, _, name = path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{key}._target_ is {path!r}, which cannot be imported: {error}") from error
+    except Exception as error:  # whatever somebody's module raises
+        reason = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"{key}._target_ is {path!r}, whose module cannot be imported: {reason}") from error
+    try:
+        inspect.signature(found)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{key}._target_ is {path!r}, which is not callable with named arguments; name a class or function."
+        ) from error
+    return typing.cast(Callable[..., Any], found)
+
+
+def _refuse_switches(given: Node, taken: Node, prefix: str) -> None:
+    wrong = [
+        line for name in given for line in switches_for_numbers(given[name], taken[name], f"{prefix}{name}")
+    ]
+    if wrong:
+        raise ConfigError("\n".join(wrong))
+
+
+def _refuse_missing_packages(extensions: Sequence[str]) -> None:
+    for name in extensions:
+        if importlib.machinery.PathFinder.find_spec(name) is None:
+            raise ConfigError(
+                f"extensions is {list(extensions)}, but Python finds no package {name!r}. Install it, or start "
+                "where it lies with PYTHONPATH=."
+            )
+
+
+def _refuse_impossible_chain(settings: Settings) -> None:
+    order = list(typing.get_args(StageWord))
+    words = settings.stages
+    if words != sorted(set(words), key=order.index):
+        raise ConfigError(
+            f"stages is {words}; each stage may stand once, in the order {', '.join(order)}. Leave out what you do "
+            "not need."
+        )
+    if "train" not in words and settings.checkpoint is None:
+        raise ConfigError(
+            f"stages is {words}, without train, so there is no network to start from. Add train, or give "
+            "checkpoint=<folder of a checkpoint>."
+        )
+    if "train" in words and settings.checkpoint is not None:
+        raise ConfigError(
+            f"checkpoint is {settings.checkpoint}, but stages is {words} and starts with training a new network. "
+            "Leave train out of stages, or checkpoint out of the command."
+        )

@@ -1,0 +1,108 @@
+"""The oracle: what the loss really does when channels go."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from segprune import stop
+from segprune.dataset.contract import Batch
+from segprune.graph.group import ChannelGroup
+from segprune.graph.silence import without
+from segprune.measure.agreement import Unit, Values
+from segprune.measure.eval_mode import eval_mode
+from segprune.model.contract import SegmentationNet
+
+Removal = Mapping[str, Sequence[int]]
+"""Group name -> channels that go together; nothing goes: ``{}``."""
+Loss = Callable[[Sequence[Tensor], Tensor], Tensor]
+"""(logits of every head, each (N, K, H, W); label (N, h, w)) -> scalar."""
+LEAST_PER_GROUP = 8
+"""A layer of which fewer channels are probed says little about a ranking within it."""
+
+
+def sample_units(groups: Sequence[ChannelGroup], samples: int, seed: int) -> tuple[Unit, ...]:
+    """``samples`` channels drawn without replacement, all if there are fewer; fewer are always among more.
+
+    Groups get ``LEAST_PER_GROUP`` channels each, in a drawn order while they last; what is left is spread in
+    proportion to their sizes. The result is in the order of the groups, channels ascending.
+    """
+    draw = np.random.default_rng(seed)
+    turns = draw.permutation(len(groups)).tolist()
+    queue: list[tuple[float, int, int, int, int]] = []
+    for number, (group, turn) in enumerate(zip(groups, turns, strict=True)):
+        for rank, channel in enumerate(draw.permutation(group.size).tolist()):
+            depth = 0.0 if rank < LEAST_PER_GROUP else rank / group.size
+            queue.append((depth, turn, rank, number, channel))
+    chosen = sorted((number, channel) for *_, number, channel in sorted(queue)[:samples])
+    return tuple((groups[number].name, channel) for number, channel in chosen)
+
+
+def loss_changes(
+    net: SegmentationNet,
+    groups: Sequence[ChannelGroup],
+    units: Sequence[Unit],
+    batches: Sequence[Batch],
+    loss: Loss,
+    copies: int,
+) -> Values:
+    """(U,) loss without one channel less the loss as it is; arguments as in ``mean_losses``.
+
+    Source: the oracle of Molchanov et al. 2019, arXiv:1906.10771. Differs: in evaluation mode, and signed.
+    """
+    removals: list[Removal] = [{}, *({name: (channel,)} for name, channel in units)]
+    losses = mean_losses(net, groups, removals, batches, loss, copies)
+    changes: Values = losses[1:] - losses[0]
+    return changes
+
+
+def joint_loss_change(
+    net: SegmentationNet,
+    groups: Sequence[ChannelGroup],
+    removed: Removal,
+    batches: Sequence[Batch],
+    loss: Loss,
+) -> float:
+    """Loss without all these channels at once less the loss as it is."""
+    silenced, whole = mean_losses(net, groups, [removed, {}], batches, loss, copies=1).tolist()
+    return float(silenced - whole)
+
+
+def mean_losses(
+    net: SegmentationNet,
+    groups: Sequence[ChannelGroup],
+    removals: Sequence[Removal],
+    batches: Sequence[Batch],
+    loss: Loss,
+    copies: int,
+) -> Values:
+    """(R,) loss of the deployed head without each removal's channels, mean over the batches.
+
+    Channels are set to zero behind every layer that makes them or passes them on, which equals cutting them
+    for every network that ``graph.cut.mask_error`` lets pass. The network is in evaluation mode meanwhile and
+    stays as it is.
+
+    Args:
+        net: On the device of the batches.
+        groups: At least those that the removals name.
+        removals: Each is tried by itself.
+        batches: Labelled images.
+        loss: Is given the deployed head alone.
+        copies: Removals tried in one forward pass; changes speed and memory, and the losses by rounding alone.
+    """
+    copies = min(copies, len(removals))
+    sums = np.zeros(len(removals))
+    with eval_mode(net), torch.no_grad(), torch.autocast(batches[0].image.device.type, enabled=False):
+        for start in tqdm(range(0, len(removals), copies), "oracle", unit="pass", leave=False, disable=None):
+            tried = list(removals[start : start + copies])
+            # Every pass has the same shape, since a convolution may round differently in another one.
+            padding: list[Removal] = [{}] * (copies - len(tried))
+            with without(net, groups, [*tried, *padding]):
+                for image, label in batches:
+                    stop.if_asked()
+                    logits = net(torch.cat([image] * copies)).chunk(copies)  # copies times (N, K, H, W)
+                    losses = torch.stack([loss([one], label) for one in logits[: len(tried)]])
+                    sums[start : start + copies] += losses.double().cpu().numpy()
+    return sums / len(batches)

@@ -1,0 +1,163 @@
+"""The evaluation of one run as one JSON object: what was lost, what was gained, where."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from segprune.measure.cost import MACS_RULE
+from segprune.result.row import CUT_FIELDS, Row, Value, to_record
+
+SCHEMA_VERSION = 2
+"""Raised when a key is added, removed or changes its meaning."""
+
+_SETTING = ("dataset", "split", "model", "seed", "size_h_px", "size_w_px", "classes_scored", "device")
+_NOT_METRICS = {"schema_version", "run", "stage", "fingerprint", *_SETTING, *CUT_FIELDS, "ratio_asked"}
+_USUAL = {
+    "mIoU": "miou_percent",
+    "Pixel_Accuracy": "pixel_accuracy_percent",
+    "Mean_Accuracy": "mean_accuracy_percent",
+    "Frequency_Weighted_IoU": "fw_iou_percent",
+}
+"""Names that evaluation scripts of the field give to these scores, as bare fractions."""
+_GAINS = (
+    "miou_retention",
+    "pixel_accuracy_retention",
+    "speedup_latency",
+    "speedup_fps",
+    "channel_prune_ratio",
+    "realisation_efficiency",
+)
+_CHANGES = ("miou", "pixel_accuracy", "mean_accuracy", "fw_iou", "boundary_iou", "small_object_recall")
+
+
+def evaluation_report(
+    rows: Sequence[Row],
+    *,
+    images: int,
+    classes: Sequence[str],
+    iou: Mapping[str, Sequence[float]],
+    boundary_iou: Mapping[str, Sequence[float]],
+    layers: Mapping[str, tuple[int, int]],
+) -> dict[str, Any]:
+    """The report of a trail: its first network is the baseline, its last one the candidate.
+
+    Units are in the names as in ``Row``, which documents every metric; ``null`` is what does not apply or was not
+    measured.
+
+    Args:
+        rows: One per network of the trail, in its order.
+        images: Number of images of the split.
+        classes: K names.
+        iou: Stage -> K fractions, nan where a class does not occur.
+        boundary_iou: Stage -> K fractions, nan where a class has no labelled border.
+        layers: Layer -> prunable channels before, after.
+
+    Returns:
+        A JSON object of these keys:
+
+        - ``schema_version``: of this object.
+        - ``setting``: on what was evaluated.
+        - ``cut``: pruner, budget, scope, ratio asked and reached; ``null`` if the candidate was not cut.
+        - ``baseline``, ``candidate``: stage, fingerprint, ``metrics``, and ``mIoU``, ``Pixel_Accuracy``,
+          ``Mean_Accuracy``, ``Frequency_Weighted_IoU`` as fractions; no candidate for a single network.
+        - ``miou_retention``, ``pixel_accuracy_retention``, ``speedup_latency``, ``speedup_fps``,
+          ``channel_prune_ratio``, ``realisation_efficiency``: of the candidate, fractions and factors of the
+          baseline; the gain in frames per second is that in latency, timed in turns.
+        - ``change``: candidate less baseline, in percent points.
+        - ``reconstruction``: outputs against the baseline's, ``before_finetune`` and ``after_finetune``.
+        - ``classes``: IoU and boundary IoU of each class in percent, and the change in points.
+        - ``layers``: prunable channels of each layer before and after.
+        - ``macs_rule``: what counts as a multiply-add.
+    """
+    baseline, candidate = rows[0], rows[-1] if len(rows) > 1 else None
+    shown = {"baseline": baseline.stage, **({"candidate": candidate.stage} if candidate else {})}
+    record = to_record(baseline)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "setting": {**{name: record[name] for name in _SETTING}, "images": images},
+        "cut": _cut(candidate),
+        "baseline": _network(baseline),
+        "candidate": _network(candidate) if candidate else None,
+        **_gains(candidate),
+        "change": _changes(baseline, candidate) if candidate else None,
+        "reconstruction": _reconstruction(rows),
+        "classes": [
+            {
+                "class": name,
+                **_of_class("iou", {role: iou[stage][index] for role, stage in shown.items()}),
+                **_of_class(
+                    "boundary_iou", {role: boundary_iou[stage][index] for role, stage in shown.items()}
+                ),
+            }
+            for index, name in enumerate(classes)
+        ],
+        "layers": [
+            {"layer": name, "channels_before": before, "channels_after": after}
+            for name, (before, after) in layers.items()
+        ],
+        "macs_rule": MACS_RULE,
+    }
+
+
+def _cut(candidate: Row | None) -> dict[str, Value] | None:
+    if candidate is None or candidate.pruner is None:
+        return None
+    record = to_record(candidate)
+    return {name: record[name] for name in (*CUT_FIELDS, "ratio_asked")}
+
+
+def _network(row: Row) -> dict[str, Any]:
+    metrics: dict[str, Any] = {
+        name: value for name, value in to_record(row).items() if name not in _NOT_METRICS
+    }
+    usual = {name: metrics[metric] / 100 for name, metric in _USUAL.items()}
+    return {"stage": row.stage, "fingerprint": row.fingerprint, **usual, "metrics": metrics}
+
+
+def _gains(candidate: Row | None) -> dict[str, float | None]:
+    if candidate is None:
+        return dict.fromkeys(_GAINS)
+    gains = (
+        candidate.miou_retention,
+        candidate.pixel_accuracy_retention,
+        candidate.speedup,
+        candidate.speedup,
+        1 - candidate.channels_kept,
+        candidate.realisation_efficiency,
+    )
+    return dict(zip(_GAINS, gains, strict=True))
+
+
+def _changes(baseline: Row, candidate: Row) -> dict[str, float | None]:
+    before, after = to_record(baseline), to_record(candidate)
+    return {
+        f"{name}_points": _difference(before[f"{name}_percent"], after[f"{name}_percent"])
+        for name in _CHANGES
+    }
+
+
+def _difference(before: Value, after: Value) -> float | None:
+    return None if before is None or after is None else float(after) - float(before)
+
+
+def _reconstruction(rows: Sequence[Row]) -> dict[str, Any]:
+    by_stage = {row.stage: row for row in rows}
+    moments = {
+        "before_finetune": by_stage.get("pruned", by_stage.get("pruned_raw")),
+        "after_finetune": by_stage.get("finetuned"),
+    }
+    return {
+        moment: {"logit_mse": row.logit_mse, "argmax_agreement_percent": row.argmax_agreement_percent}
+        if row is not None
+        else None
+        for moment, row in moments.items()
+    }
+
+
+def _of_class(name: str, values: Mapping[str, float]) -> dict[str, float | None]:
+    """Role -> fraction, as percent; and the change if there are two."""
+    percent = {role: None if math.isnan(value) else 100 * value for role, value in values.items()}
+    found = {f"{role}_{name}_percent": value for role, value in percent.items()}
+    if "candidate" in percent:
+        found[f"{name}_change_points"] = _difference(percent["baseline"], percent["candidate"])
+    return found

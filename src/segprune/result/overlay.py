@@ -1,0 +1,91 @@
+"""Figure of images, their labels and what the networks see."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from torch import Tensor
+
+from segprune.result.difference import COLOURS, difference
+
+_VOID = (0, 0, 0)
+_PANEL_INCHES = 3.2
+
+
+def overlay(
+    images: Tensor,
+    labels: Sequence[Tensor],
+    predictions: Mapping[str, Tensor],
+    *,
+    palette: Sequence[tuple[int, int, int]],
+    ignore_index: int,
+    classes: Sequence[str],
+) -> Figure:
+    """One line per image: the image, its label, one prediction per network, and the last one's changes.
+
+    The figure belongs to no global state; save it with ``figure.savefig(path)``.
+
+    Args:
+        images: (n, 3, H, W) float in [0, 1].
+        labels: n x (h, w) integer, 0..K-1 or the ignore index, which is drawn black.
+        predictions: Title -> (n, h', w') integer, 0..K-1.
+        palette: K colours, RGB 0..255.
+        ignore_index: Label of unscored pixels.
+        classes: K names.
+    """
+    columns: dict[str, list[npt.NDArray[np.uint8]]] = {
+        "image": [_image(image) for image in images],
+        "truth": [_colours(label, palette, ignore_index) for label in labels],
+    }
+    columns |= {
+        title: [_colours(classes_of, palette, ignore_index) for classes_of in values]
+        for title, values in predictions.items()
+    }
+    if len(predictions) > 1:
+        first, *_, last = predictions.values()
+        columns[f"difference to {next(iter(predictions))}"] = [
+            difference(*found, ignore_index=ignore_index) for found in zip(labels, first, last, strict=True)
+        ]
+    aspect = images.shape[-2] / images.shape[-1]
+    size = (_PANEL_INCHES * len(columns), _PANEL_INCHES * aspect * len(images) + 1.0)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(len(images), len(columns), squeeze=False)
+    for column, (title, pictures) in enumerate(columns.items()):
+        axes[0, column].set_title(title)
+        for line, picture in enumerate(pictures):
+            axes[line, column].imshow(picture, interpolation="nearest")
+            axes[line, column].set_axis_off()
+    _add_legend(figure, palette, classes, COLOURS if len(predictions) > 1 else {})
+    return figure
+
+
+def _image(image: Tensor) -> npt.NDArray[np.uint8]:
+    """(3, H, W) in [0, 1] -> (H, W, 3) 0..255."""
+    pixels = image.detach().clamp(0, 1).mul(255).round().permute(1, 2, 0)  # (H, W, 3)
+    return pixels.cpu().numpy().astype(np.uint8)
+
+
+def _colours(
+    classes_of: Tensor, palette: Sequence[tuple[int, int, int]], ignore_index: int
+) -> npt.NDArray[np.uint8]:
+    """(H, W) classes -> (H, W, 3) colours."""
+    values = classes_of.cpu().numpy()
+    colours = np.array([*palette, _VOID], dtype=np.uint8)  # (K + 1, 3)
+    picture: npt.NDArray[np.uint8] = colours[np.where(values == ignore_index, len(palette), values)]
+    return picture
+
+
+def _add_legend(
+    figure: Figure,
+    palette: Sequence[tuple[int, int, int]],
+    classes: Sequence[str],
+    differences: Mapping[str, tuple[int, int, int]],
+) -> None:
+    changes = [(f"difference: {name}", colour) for name, colour in differences.items()]
+    entries = [*zip(classes, palette, strict=True), ("void", _VOID), *changes]
+    handles = [
+        Patch(facecolor=f"#{bytes(colour).hex()}", edgecolor="grey", label=name) for name, colour in entries
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6), frameon=False)

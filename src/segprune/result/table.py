@@ -1,0 +1,108 @@
+"""Rows -> the console table of one run, and the table of classes."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from segprune.result.row import Row
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MISSING = "-"
+"""What a table shows for what was not measured."""
+
+
+def chain_table(rows: Sequence[Row]) -> str:
+    """What one run made of the network, one line per evaluation, with a header on what was evaluated."""
+    body = [
+        [
+            row.stage,
+            f"{row.miou_percent:.2f}",
+            f"{row.pixel_accuracy_percent:.2f}",
+            f"{row.macs / 1e9:.3f}",
+            f"{row.params / 1e6:.3f}",
+            _latency(row),
+            number(row.speedup, "x{:.2f}"),
+        ]
+        for row in rows
+    ]
+    titles = ["stage", "mIoU %", "pixel acc %", "GMACs", "Mparams", "latency ms (IQR)", "speed-up"]
+    return "\n".join([*header(rows), *_cut_line(rows), aligned(titles, body, text_columns=1)])
+
+
+def per_class_table(classes: Sequence[str], ious: Mapping[str, Sequence[float]]) -> "pd.DataFrame":
+    """IoU of each class in percent, and its change against the first network.
+
+    Args:
+        classes: K names.
+        ious: Network -> K fractions, nan for a class that does not occur; the first one is the dense network.
+
+    Returns:
+        One row per class; columns ``<network>`` and, but for the first, ``<network> change`` in points.
+
+    Raises:
+        ValueError: A network has not K values.
+    """
+    import pandas as pd
+
+    # A Series refuses values of another length, where a DataFrame would repeat them.
+    percent = {
+        name: pd.Series([100 * iou for iou in values], index=list(classes)) for name, values in ious.items()
+    }
+    table = pd.DataFrame(percent)
+    table.index.name = "class"
+    dense, *others = list(ious)
+    for name in others:
+        table[f"{name} change"] = table[name] - table[dense]
+    return table
+
+
+def header(rows: Sequence[Row]) -> list[str]:
+    """A line on what was measured where, with every value that occurs; none without rows."""
+    measured = {
+        "data": [f"{row.dataset} {row.split}" for row in rows],
+        "image": [f"{row.size_h_px}x{row.size_w_px} px" for row in rows],
+        "classes": [str(row.classes_scored) for row in rows],
+        "model": [row.model for row in rows],
+        "seed": [str(row.seed) for row in rows],
+        "device": [row.device for row in rows],
+    }
+    return [_listed(measured)] if rows else []
+
+
+def aligned(titles: Sequence[str], body: Sequence[Sequence[str]], *, text_columns: int) -> str:
+    """Columns two spaces apart: the first ``text_columns`` to the left, the others to the right."""
+    lines = [titles, *body]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            text.ljust(width) if index < text_columns else text.rjust(width)
+            for index, (text, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def number(value: float | None, form: str) -> str:
+    """A value in a format, or the sign for none."""
+    return MISSING if value is None else form.format(value)
+
+
+def _cut_line(rows: Sequence[Row]) -> list[str]:
+    cut = [row for row in rows if row.pruner is not None]
+    described = {
+        "pruner": [f"{row.pruner} ({row.scope})" for row in cut],
+        "removed": [f"{number(row.ratio_asked, '{:.3f}')} of {row.budget} asked" for row in cut],
+        "reached": [f"{row.ratio_reached:.3f}" for row in cut],
+    }
+    return [_listed(described)] if cut else []
+
+
+def _listed(values: Mapping[str, Sequence[str]]) -> str:
+    return " | ".join(f"{key} {', '.join(dict.fromkeys(found))}" for key, found in values.items())
+
+
+def _latency(row: Row) -> str:
+    if row.latency_ms_median is None:
+        return MISSING
+    return f"{row.latency_ms_median:.1f} ({row.latency_ms_iqr:.1f})"

@@ -1,0 +1,1 @@
+"""One run: from its checked configuration to a finished chain."""

@@ -1,0 +1,207 @@
+"""From the checked configuration to a run: its stages, its network, its hardware; nothing is read or built yet."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from segprune.checkpoint import checkpoint
+from segprune.config.compose import Job, Settings, component, job_of_this_process, settings_of, target
+from segprune.config.protocol import FOR_SWEEPS
+from segprune.dataset.contract import SegData
+from segprune.errors import CheckpointError, ConfigError
+from segprune.model.contract import SegmentationNet
+from segprune.seed import seeded
+from segprune.stage.contract import Stage, read_sources, source_digest
+from segprune.stage.eval import RowFacts
+from segprune.stage.fit import Fit
+from segprune.stage.prune import Prune
+from segprune.tracking.contract import Tracking
+from segprune.training.step import Hardware
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A run whose every argument was checked; nothing has been read, built or tracked yet.
+
+    Attributes:
+        name: Shown in the runs table.
+        job: What Hydra knows about it.
+        settings: The checked root of its configuration.
+        values: The whole configuration as plain values.
+        stages: In order.
+        build: Number of classes -> dense network.
+        model_source: Digest of the code that builds it.
+        load_data: Reads and checks the dataset.
+        tracking: Where it is tracked.
+    """
+
+    name: str
+    job: Job
+    settings: Settings
+    values: Mapping[str, Any]
+    stages: Sequence[Stage]
+    build: Callable[[int], SegmentationNet]
+    model_source: str
+    load_data: Callable[[], SegData]
+    tracking: Tracking
+
+
+def checked(cfg: DictConfig) -> Run:
+    """The run of a composed configuration.
+
+    Raises:
+        ConfigError: A key is unknown, missing or out of its range.
+        CheckpointError: The checkpoint to start from is none, or of another model.
+    """
+    job = job_of_this_process()
+    _refuse_protocol_of_sweeps(job)
+    settings, values = settings_of(cfg)
+    _refuse_foreign_checkpoint(settings)
+    name = run_name(settings, job)
+    stages = stages_of(settings, job, name)
+    read_sources(stages)
+    return Run(
+        name=name,
+        job=job,
+        settings=settings,
+        values=values,
+        stages=stages,
+        build=network_builder(settings),
+        model_source=source_digest(target(settings.model, "model", settings.extensions)),
+        load_data=component(settings.dataset, "dataset", extensions=settings.extensions),
+        tracking=component(settings.tracking, "tracking", extensions=settings.extensions)(),
+    )
+
+
+def run_name(settings: Settings, job: Job) -> str:
+    """``<pruner>-r<ratio>-s<seed>``, or ``dense-s<seed>`` for a chain that does not prune.
+
+    Rounds, retrained weights and a protocol are named where they are not the usual ones; a budget without a ratio
+    has ``t`` and its threshold.
+    """
+    if "prune" not in settings.stages:
+        return f"dense-s{settings.seed}"
+    # the budget's own arguments are checked after the name is made, so they may still be anything
+    much = f"t{settings.budget.get('threshold')}" if settings.ratio is None else f"r{settings.ratio:g}"
+    rounds = f"-{settings.rounds}x" if settings.rounds > 1 else ""
+    weights = "" if settings.weights == "inherited" else f"-{settings.weights}"
+    protocol = job.choices["protocol"]
+    how = weights if protocol == "standard" else f"-{protocol}"
+    return f"{job.choices['pruner']}-{much}{rounds}{how}-s{settings.seed}"
+
+
+def stages_of(settings: Settings, job: Job, name: str) -> list[Stage]:
+    """The configured stages, every argument checked."""
+
+    def part(key: str, *runtime: str) -> Callable[..., Any]:
+        return component(getattr(settings, key), key, extensions=settings.extensions, runtime=runtime)
+
+    train, pruner, budget = part("train")(), part("pruner")(), part("budget")()
+    facts = RowFacts(
+        run=name,
+        model=job.choices["model"],
+        pruner=job.choices["pruner"],
+        budget=budget.of,
+        scope=budget.ranking(pruner.scope),
+        ratio=settings.ratio,
+    )
+    stages: dict[str, Stage] = {
+        "train": Fit(word="train", makes="dense", schedule=train),
+        "prune": Prune(
+            pruner=pruner,
+            budget=budget,
+            ratio=settings.ratio,
+            rounds=settings.rounds,
+            between=part("between")(),
+            weights=settings.weights,
+            calibration=part("calibration")(),
+            aux_weight=train.aux_weight,
+        ),
+        "finetune": Fit(
+            word="finetune", makes="finetuned", schedule=part("finetune")(), is_stretched=settings.stretch
+        ),
+        "eval": part("eval", "facts", "word")(facts=facts),
+    }
+    return [stages[word] for word in settings.stages]
+
+
+def network_builder(settings: Settings) -> Callable[[int], SegmentationNet]:
+    """Number of classes -> the dense network with its seeded initial weights."""
+    make = component(settings.model, "model", extensions=settings.extensions, runtime=("num_classes",))
+
+    def build(num_classes: int) -> SegmentationNet:
+        with seeded(settings.seed, "model"):
+            net: SegmentationNet = make(num_classes=num_classes)
+        return net
+
+    return build
+
+
+def hardware_of(settings: Settings) -> Hardware:
+    """The device, with torch's threads set.
+
+    Raises:
+        ConfigError: The device does not exist here.
+    """
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    wanted = settings.device
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(wanted)
+        if device.type not in ("cpu", "cuda"):
+            raise RuntimeError(device.type)
+        if device.type == "cuda":
+            # a number of its own: set_device takes no other, and rows and fingerprints name the card
+            device = torch.device(
+                "cuda", torch.cuda.current_device() if device.index is None else device.index
+            )
+            torch.cuda.set_device(device)  # else what torch asks of the current GPU is asked of the first one
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        is_known = wanted.partition(":")[0] in ("cpu", "cuda")  # else torch lists what it knows
+        reason = f": {str(error).splitlines()[0]}" if is_known else ""
+        raise ConfigError(
+            f"device is {settings.device!r}, which cannot be used here{reason}. Allowed are auto, cpu, and cuda "
+            "or cuda:<n> on a machine with such a GPU and a CUDA build of torch."
+        ) from error
+    # there is one CPU, whatever number it is given
+    return Hardware(device=torch.device("cpu") if device.type == "cpu" else device, workers=settings.workers)
+
+
+def _refuse_protocol_of_sweeps(job: Job) -> None:
+    """A job that still has the protocol which adds jobs was made by a command that could not add any.
+
+    Raises:
+        ConfigError: It has.
+    """
+    protocol = job.choices["protocol"]
+    if protocol in FOR_SWEEPS:
+        raise ConfigError(
+            f"protocol={protocol} adds control jobs to a whole sweep: use it with -m, Hydra's basic sweeper and no "
+            "other protocol beside it. One job has protocol=standard, dense, scratch_e, scratch_b or half."
+        )
+
+
+def _refuse_foreign_checkpoint(settings: Settings) -> None:
+    """Compare a checkpoint with the configured model before anything is loaded.
+
+    Raises:
+        CheckpointError: It is no checkpoint, or of another model.
+    """
+    if settings.checkpoint is None:
+        return
+    made = checkpoint.describe(settings.checkpoint).get("model", {})
+    wrong = [
+        f"model.{key} is {settings.model.get(key)!r}, the checkpoint was made with {made.get(key)!r}"
+        for key in sorted({*settings.model, *made} - {"weights"})
+        if settings.model.get(key) != made.get(key)
+    ]
+    if wrong:
+        raise CheckpointError(
+            f"{settings.checkpoint} holds another network: {'; '.join(wrong)}. Give the model it was made with."
+        )

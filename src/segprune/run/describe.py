@@ -1,0 +1,83 @@
+"""What the tracker is told about a run besides its measurements."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from segprune.checkpoint import checkpoint
+from segprune.dataset.contract import SegData
+from segprune.run.assemble import Run
+from segprune.stage.contract import Trail
+from segprune.tracking.color import color
+from segprune.tracking.contract import RunStart, Scalar, Tracker
+
+NAMED = ("dataset", "model", "train", "pruner", "budget", "finetune", "eval", "protocol")
+STAGE_KEYS = {
+    "train": ("train",),
+    "prune": ("pruner", "budget", "ratio", "phase_epochs", "rounds", "between", "weights", "calibration"),
+    "finetune": ("finetune",),
+    "eval": ("eval",),
+}
+"""What a run without the stage does not have, so that nobody reads a ratio beside a dense network."""
+UNTRACKED = ("tracking", "paths", "store", "extensions", "threads", "workers", "log_checkpoint")
+"""Where a run is kept and how fast it goes does not describe it."""
+
+
+def run_start(run: Run, parent_run_id: str | None) -> RunStart:
+    """How the tracked run is opened.
+
+    Args:
+        run: The run.
+        parent_run_id: The tracked sweep it belongs to; None for a single run.
+    """
+    return RunStart(
+        name=run.name,
+        kind="job",
+        folder=run.job.folder,
+        tags={"output_dir": str(run.job.folder), "hydra.overrides": " ".join(run.job.overrides)},
+        color=_color(run),
+        parent_run_id=parent_run_id,
+    )
+
+
+def describe(tracker: Tracker, run: Run, data: SegData) -> None:
+    """Log what was configured, the whole configuration, and which data is used as what."""
+    unused = {key for stage, keys in STAGE_KEYS.items() if stage not in run.settings.stages for key in keys}
+    described = {key: value for key, value in run.values.items() if key not in {*UNTRACKED, *unused}}
+    names = {f"{group}.name": run.job.choices[group] for group in NAMED if group not in unused}
+    tracker.params(_flat(described) | names)
+    whole = {key: value for key, value in run.values.items() if key != "tracking"}  # it may hold a password
+    tracker.text(OmegaConf.to_yaml(OmegaConf.create(whole)), "config/config.yaml")
+    tracker.text("\n".join(run.job.overrides), "config/overrides.txt")
+    size = "x".join(map(str, data.size_hw))
+    splits = (("train", data.fit, data.identity.fit), (data.report_split, data.report, data.identity.report))
+    for split, items, digest in splits:
+        profile: dict[str, Scalar] = {"items": len(items), "classes": len(data.classes), "size_hw": size}
+        tracker.dataset(name=data.name, digest=digest, split=split, profile=profile)
+
+
+def describe_result(tracker: Tracker, trail: Trail, *, with_weights: bool) -> None:
+    """Say which networks the run is about, and log the last one's checkpoint."""
+    tracker.tags({"baseline": trail[0].fingerprint, "fingerprint": trail[-1].fingerprint})
+    folder = trail[-1].folder
+    if with_weights and folder is not None:
+        for name in (checkpoint.DESCRIPTION, checkpoint.WEIGHTS):
+            tracker.file(folder / name, "checkpoint")
+
+
+def _color(run: Run) -> str:
+    if "prune" not in run.settings.stages:
+        return color("dense", 0.0)
+    return color(run.job.choices["pruner"], run.settings.ratio or 0.0)
+
+
+def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:
+    """Nested mappings as dotted names; lists as text."""
+    flat: dict[str, Scalar] = {}
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = str(value) if isinstance(value, list) else value
+    return flat

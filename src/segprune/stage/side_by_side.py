@@ -1,0 +1,120 @@
+"""What the networks of one trail predict, cost and take, measured side by side."""
+
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+
+from segprune.measure.cost import Cost, cost, file_size_bytes
+from segprune.measure.latency import Latency, interleaved
+from segprune.measure.memory import inference_peak_mb
+from segprune.measure.quality import Quality, Rules, assess
+from segprune.seed import derive
+from segprune.stage.contract import Context, Trail
+from segprune.store.store import fingerprint
+
+QUALITY = "quality.safetensors"
+QUALITY_VERSION = 2
+"""Raised when the content of a quality entry, or what is counted in it, changes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """How carefully time is measured.
+
+    Attributes:
+        batch_size: Images per forward pass.
+        rounds: Timed passes of each network, in turns.
+        warmup: Untimed ones before.
+    """
+
+    batch_size: int
+    rounds: int
+    warmup: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Footprint:
+    """What one network costs.
+
+    Attributes:
+        cost: Parameters and multiply-adds.
+        latency: Times, paired by round with those of the trail's other networks.
+        file_size_bytes: Its deployed weights as a file.
+        peak_memory_mb: Of one forward pass of a timed batch.
+    """
+
+    cost: Cost
+    latency: Latency
+    file_size_bytes: int
+    peak_memory_mb: float
+
+
+def qualities(ctx: Context, trail: Trail, rules: Rules, batch_size: int) -> dict[str, Quality]:
+    """Name -> what the network predicts on the report split, against the first network of the trail.
+
+    Each is measured once, however many runs share the network: the first that is not in the store yet is measured
+    in one pass with all that follow it.
+    """
+    measured: dict[str, Quality] = {}
+
+    def make(folder: Path, position: int) -> None:
+        name = trail[position].name
+        if name not in measured:
+            rest = trail[position:]
+            found = assess(
+                [state.net for state in rest],
+                trail[0].net,
+                ctx.data,
+                rules,
+                batch_size=batch_size,
+                workers=ctx.hardware.workers,
+                device=ctx.hardware.device,
+            )
+            measured.update(zip([state.name for state in rest], found, strict=True))
+        save_file(
+            {key: tensor.contiguous() for key, tensor in vars(measured[name]).items()}, folder / QUALITY
+        )
+
+    stored: dict[str, Quality] = {}
+    for position, state in enumerate(trail):
+        inputs = {
+            "version": QUALITY_VERSION,
+            "data": ctx.data.identity.report,
+            "rules": asdict(rules),
+            "reference": trail[0].fingerprint,
+            "net": state.fingerprint,
+            "device": ctx.hardware.device.type,
+        }
+        entry = ctx.store.get("quality", fingerprint("quality", inputs), partial(make, position=position))
+        stored[state.name] = Quality(**load_file(entry.folder / QUALITY))
+    return stored
+
+
+def footprints(ctx: Context, trail: Trail, timing: Timing) -> dict[str, Footprint]:
+    """Name -> what the network costs; networks of the same widths are measured once."""
+    size_hw, device = ctx.data.size_hw, ctx.hardware.device
+    shapes = {state.name: tuple(p.shape for p in state.net.parameters()) for state in trail}
+    distinct = {shapes[state.name]: state.net for state in trail}
+    times = interleaved(
+        list(distinct.values()),
+        size_hw=size_hw,
+        batch_size=timing.batch_size,
+        rounds=timing.rounds,
+        warmup=timing.warmup,
+        device=device,
+        seed=derive(ctx.seed, "latency"),
+    )
+    found = {
+        shape: Footprint(
+            cost=cost(net, size_hw),
+            latency=latency,
+            file_size_bytes=file_size_bytes(net),
+            peak_memory_mb=inference_peak_mb(
+                net, size_hw=size_hw, batch_size=timing.batch_size, device=device
+            ),
+        )
+        for (shape, net), latency in zip(distinct.items(), times, strict=True)
+    }
+    return {name: found[shape] for name, shape in shapes.items()}

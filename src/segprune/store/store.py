@@ -1,0 +1,200 @@
+"""The content-addressed store: a result is found by a hash of everything that can change it.
+
+A result is a folder ``<stage>/<fingerprint>``. Beside it may be ``.lock``, held while it is made; ``.partial``, not
+finished yet; ``.damaged-<n>``, set aside because it is not what was written; ``.removed-<n>``, on its way out.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import AcquireReturnProxy, FileLock, Timeout
+from safetensors import SafetensorError
+
+from segprune import durable, stop
+from segprune.errors import StoreError
+from segprune.store import manifest
+
+log = logging.getLogger(__name__)
+SCHEMA = 2
+"""Raised whenever code changes what a stage computes from the same inputs."""
+
+
+class Fingerprint(str):
+    """16 hex digits, and what they are a hash of."""
+
+    inputs: Mapping[str, Any] | None = None
+
+
+def fingerprint(stage: str, inputs: Mapping[str, Any]) -> Fingerprint:
+    """16 hex digits of a hash over the stage's name, its inputs (plain JSON values) and the schema."""
+    text = json.dumps({"schema": SCHEMA, "stage": stage, **inputs}, sort_keys=True, default=str)
+    key = Fingerprint(hashlib.sha256(text.encode()).hexdigest()[:16])
+    key.inputs = inputs
+    return key
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A finished result.
+
+    Attributes:
+        folder: Where its files are.
+        was_reused: Whether it was there before it was asked for.
+    """
+
+    folder: Path
+    was_reused: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Store:
+    """Results by stage and fingerprint, safe to share between processes.
+
+    Attributes:
+        root: Folder of the store.
+        reuse: Whether existing results are used; if not, they are made again and replaced, once per store.
+        on_use: Called with ``<stage>/<fingerprint>`` when an entry is first asked for.
+        used: What was asked for through this object, in order: ``<stage>/<fingerprint>``.
+        computed: What of that was made, not found.
+    """
+
+    root: Path
+    reuse: bool
+    on_use: Callable[[str], None] = lambda _: None
+    used: list[str] = field(default_factory=list)
+    computed: list[str] = field(default_factory=list)
+
+    def get(self, stage: str, key: str, make: Callable[[Path], None]) -> Entry:
+        """The entry of this stage and fingerprint; made once, by the first process that asks.
+
+        ``make`` fills a folder that becomes the entry in one rename. If it is interrupted, the folder stays as
+        it is, and the next call of ``make`` gets it back, to go on from what it holds. An entry that is not what
+        was written, byte for byte, is set aside and made again. A store that cannot be written can be read.
+
+        Raises:
+            StoreError: The disk of the store refuses; what was finished before is as it was.
+        """
+        name = f"{stage}/{key}"
+        if name not in self.used:
+            self.used.append(name)
+            self.on_use(name)
+        try:
+            return self._get(stage, key, make)
+        except OSError as error:
+            if not self._is_mine(error):
+                raise
+            raise self._refusal(name, error) from error
+        except SafetensorError as error:
+            code = re.search(r"\(os error (\d+)\)", str(error))  # its words for an error of the disk
+            if code is None:
+                raise
+            raise self._refusal(name, OSError(int(code[1]), os.strerror(int(code[1])))) from error
+
+    def _get(self, stage: str, key: str, make: Callable[[Path], None]) -> Entry:
+        folder = self.root / stage / key
+        may_reuse = self.reuse or f"{stage}/{key}" in self.computed
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            lock = _locked(folder)
+        except OSError:
+            if may_reuse and folder.exists() and not damage(folder):
+                return Entry(folder, was_reused=True)
+            raise
+        with lock:
+            if may_reuse and folder.exists() and not _set_aside_damaged(folder):
+                return Entry(folder, was_reused=True)
+            unfinished = folder.with_suffix(".partial")
+            if not self.reuse and unfinished.exists():
+                shutil.rmtree(unfinished)
+            # a sealed one was interrupted between its last file and its name: only the name is missing
+            was_made = manifest.is_sealed(unfinished) and not damage(unfinished)
+            if not was_made:
+                unfinished.mkdir(exist_ok=True)
+                durable.sync(folder.parent)
+                make(unfinished)
+                inputs = key.inputs if isinstance(key, Fingerprint) else None
+                manifest.seal(unfinished, schema=SCHEMA, stage=stage, fingerprint=key, inputs=inputs)
+            _publish(unfinished, folder)
+            if not was_made:
+                self.computed.append(f"{stage}/{key}")
+            return Entry(folder, was_reused=was_made)
+
+    def _refusal(self, name: str, error: OSError) -> StoreError:
+        remedy = durable.REMEDIES.get(error.errno or 0, "Mend that")
+        return StoreError(
+            f"the result {name} of the store {self.root} cannot be read or written: {error.strerror or error} "
+            f"({error.filename or self.root / name}). {remedy}, or choose another place with "
+            "store.root=...; what was finished before is as it was, and the same command goes on from there."
+        )
+
+    def _is_mine(self, error: OSError) -> bool:
+        """Whether an error is about the store and not about something else that ``make`` reads or writes."""
+        if error.filename is None:
+            return error.errno in durable.REMEDIES
+        path = Path(os.fsdecode(error.filename))
+        return path.is_relative_to(self.root) or path in self.root.parents
+
+
+def damage(folder: Path) -> str:
+    """What is wrong with a finished folder, or one about to be; empty when nothing is known to be."""
+    if not manifest.is_sealed(folder):
+        return ""  # finished before there were manifests
+    return manifest.damage(folder, stage=folder.parent.name, fingerprint=folder.stem)
+
+
+def set_aside(folder: Path, why: Literal["damaged", "removed"]) -> Path:
+    """Rename a folder so that it is no result any more; gives its new path."""
+    number = 1
+    while (aside := folder.with_name(f"{folder.stem}.{why}-{number}")).exists():
+        number += 1
+    os.replace(folder, aside)
+    return aside
+
+
+def lock_of(folder: Path) -> FileLock:
+    """The lock of an entry, for one process at a time; it ends with its process."""
+    return FileLock(folder.with_suffix(".lock"))
+
+
+def _locked(folder: Path) -> AcquireReturnProxy[FileLock]:
+    lock, is_told = lock_of(folder), False
+    while True:
+        try:
+            return lock.acquire(timeout=1)
+        except Timeout:
+            stop.if_asked()
+            if not is_told:
+                log.info("waiting for another job that makes %s/%s", folder.parent.name, folder.name)
+            is_told = True
+
+
+def _set_aside_damaged(folder: Path) -> bool:
+    if not (reason := damage(folder)):
+        return False
+    aside = set_aside(folder, "damaged")
+    log.warning("%s was damaged (%s); it is now %s and made again", folder, reason, aside.name)
+    return True
+
+
+def _publish(unfinished: Path, folder: Path) -> None:
+    """Give a sealed folder its name; one that has the name goes after the new one is there."""
+    for path in unfinished.rglob(manifest.SCRATCH):
+        path.unlink()
+    old = set_aside(folder, "removed") if folder.exists() else None
+    try:
+        os.replace(unfinished, folder)
+    except OSError:
+        if old is not None:
+            os.replace(old, folder)
+        raise
+    durable.sync(folder.parent)
+    if old is not None:
+        shutil.rmtree(old, ignore_errors=True)

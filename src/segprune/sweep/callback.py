@@ -1,0 +1,242 @@
+"""A sweep: the tracked parent of its jobs, one status file per job, and the table at the end.
+
+Jobs may run in other processes, so they hand their results over as files, never as memory.
+"""
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from segprune import status, stop
+from segprune.config.refusal import refusal
+from segprune.errors import ConfigError, SegpruneError
+from segprune.status import JobRecord
+from segprune.sweep import grid
+
+if TYPE_CHECKING:
+    from segprune.tracking.contract import Tracking
+
+log = logging.getLogger(__name__)
+PARENT_VARIABLE = "SEGPRUNE_PARENT_RUN_ID"
+PLAN = "segprune.sweep.dry_run.plan"
+SOME_FAILED = 3
+INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
+_opened: list["_Sweep"] = []
+"""The sweep this process has started: none or one."""
+
+
+class SweepCallback(Callback):
+    """Ends what killed runs left; checks the jobs and opens their tracked parent; or shows the plan."""
+
+    def on_run_start(self, config: DictConfig, **_: object) -> None:
+        """Refuse to run what was meant to be planned."""
+        if config.hydra.launcher._target_ == PLAN:
+            raise SystemExit("hydra/launcher=plan shows what a sweep would do; add -m to the command.")
+        HydraConfig.instance().set_config(config)
+        with _refusing():
+            _close_the_dead(config)
+
+    def on_multirun_start(self, config: DictConfig, **_: object) -> None:
+        """Open the parent and name it to the jobs, wherever they run, through the environment."""
+        HydraConfig.instance().set_config(config)
+        with _refusing():
+            self._start(config)
+
+    def _start(self, config: DictConfig) -> None:
+        from segprune.sweep import launcher, plugin
+        from segprune.sweep.controls import ControlSweeper
+
+        if config.hydra.launcher._target_ == PLAN:
+            from segprune.sweep.dry_run import plan
+
+            log.info("\n%s", plan(config))
+            raise SystemExit(0)
+        if grid.is_known(config):
+            list(grid.cells(config))  # checks every job
+        stop.if_asked()
+        launcher.register()
+        plugin.register(ControlSweeper)
+        _close_the_dead(config)
+        _opened.append(_Sweep(config))
+        os.environ[PARENT_VARIABLE] = _opened[0].tracker.run_id
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Hydra turns exceptions of callbacks into warnings and goes on, but not SystemExit."""
+    try:
+        yield
+    except SegpruneError as error:
+        raise SystemExit(str(error)) from error
+    except Exception as error:
+        told = refusal(error)
+        if told is None:
+            log.exception("it cannot start")
+        raise SystemExit(told or f"{type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def recorded_job(cfg: DictConfig) -> Iterator[JobRecord]:
+    """The record of the run or job Hydra is running; one that is stopped inside is recorded as killed."""
+    config = HydraConfig.get()
+    # nothing is checked yet, so keys may be missing or lead nowhere
+    found = {key: OmegaConf.select(cfg, key, throw_on_resolution_failure=False) for key in ("ratio", "seed")}
+    asked = status.asked(config.runtime.choices, **found)
+    record = JobRecord(Path(config.runtime.output_dir), asked)
+    try:
+        yield record
+    except (KeyboardInterrupt, SystemExit):
+        if record.is_running:
+            record.killed()
+        raise
+
+
+def parent_run_id() -> str | None:
+    """The tracked run of the sweep this job belongs to; None when nothing is tracked."""
+    return os.environ.get(PARENT_VARIABLE) or None
+
+
+def finish(code: int) -> int:
+    """Print and track what became of the sweep of this process; 3 when some of its jobs failed.
+
+    Args:
+        code: Exit code so far.
+    """
+    if not _opened:
+        return 0
+    os.environ.pop(PARENT_VARIABLE, None)
+    return _opened.pop().finish(code)
+
+
+class _Sweep:
+    """The parent run and where its jobs leave their status."""
+
+    def __init__(self, config: DictConfig) -> None:
+        from segprune.config.compose import typed
+        from segprune.tracking.contract import RunStart
+
+        self.folder = Path(str(config.hydra.sweep.dir))
+        self.overrides = overrides = " ".join(typed(config.hydra.overrides.task))
+        self.tracking = _tracking(config)
+        start = RunStart(
+            name=time.strftime("sweep %m-%d %H:%M"),
+            kind="sweep",
+            folder=self.folder,
+            tags={"sweep.dir": str(self.folder), "sweep.overrides": overrides},
+            note=f"`python run.py -m {overrides}`",
+        )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._record = JobRecord(self.folder, {"overrides": overrides})
+        try:
+            self.tracker = self.tracking.open(start)
+        except SegpruneError as error:
+            self._record.failed(str(error))
+            raise
+        self._record.tracked(self.tracker.run_id)
+        self.tracker.params(_asked(config, typed(config.hydra.overrides.task)))
+
+    def finish(self, code: int) -> int:
+        from segprune.report.collect import cell_of
+        from segprune.report.table import sweep_table
+
+        jobs = self._jobs()
+        if not jobs:
+            self.tracker.close("FAILED")
+            self.tracking.discard(self.tracker.run_id)
+            self._record.failed("no job was started")
+            return 0
+        cells = [cell_of(job) for job in jobs]
+        failed = [cell for cell in cells if cell.status == "failed"]
+        table = sweep_table(cells)
+        log.info("\n%s", table)
+        self.tracker.text(table, "sweep_report.txt")
+        self._report()
+        reused = sum(cell.status == "reused" for cell in cells)
+        self.tracker.metrics({"sweep/jobs": len(cells), "sweep/failed": len(failed), "sweep/reused": reused})
+        was_stopped = code in INTERRUPTED
+        self.tracking.close_children(self.tracker.run_id)
+        self.tracker.close("KILLED" if was_stopped else "FAILED" if failed or code else "FINISHED")
+        if was_stopped:
+            self._record.killed()
+        else:
+            self._record.done({"jobs": len(cells), "failed": len(failed)})
+        if self.tracker.url_hint:
+            log.info("%s", self.tracker.url_hint)
+        return SOME_FAILED if failed and not was_stopped else 0
+
+    def _report(self) -> None:
+        """Write the report beside the jobs and track it; the sweep is what it is without one."""
+        from segprune.report.write import NOTE, write_report
+
+        try:
+            page, *others = write_report(self.folder, self.overrides, self.folder)
+        except SegpruneError as error:
+            log.error("no report: %s", error)
+            return
+        for path in (page, *others):
+            self.tracker.file(path, "figures" if path.parent != self.folder else "")
+        self.tracker.note((self.folder / NOTE).read_text(encoding="utf-8"))
+        log.info("report: %s", page)
+
+    def _jobs(self) -> list[dict[str, Any]]:
+        folders = [path.parent for path in self.folder.rglob(status.STATUS) if path.parent != self.folder]
+        ordered = sorted(folders, key=lambda folder: (len(str(folder)), folder))
+        return [status.read(folder) for folder in ordered]
+
+
+def _asked(config: DictConfig, overrides: Sequence[str]) -> dict[str, str]:
+    """The options of the groups, and every override, with all values where it has several.
+
+    ``finetune@between=long`` is the option of ``between``; MLflow takes no ``@`` in a name.
+    """
+    from segprune.run.describe import NAMED
+
+    asked = {f"{group}.name": str(config.hydra.runtime.choices.get(group)) for group in NAMED}
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        group, _, place = key.partition("@")
+        asked[f"{place or group}.name" if place or group in NAMED else key] = value
+    return asked
+
+
+def _close_the_dead(config: DictConfig) -> None:
+    """End what earlier runs on this machine left as running when they were killed, here and in the tracker."""
+    outputs = OmegaConf.select(config, "paths.outputs")
+    if not isinstance(outputs, str) or not outputs:
+        raise ConfigError(
+            f"paths.outputs is {outputs!r}; it must be a folder: give paths.outputs=/some/folder."
+        )
+    files = [path for room in ("runs", "sweeps") for path in Path(outputs, room).rglob(status.STATUS)]
+    for folder in [path.parent for path in files]:
+        try:
+            _close_if_dead(config, folder)
+        except (OSError, ValueError) as error:  # not of this run, which can do without
+            log.warning("%s cannot be read or mended: %s", folder / status.STATUS, error)
+
+
+def _close_if_dead(config: DictConfig, folder: Path) -> None:
+    with status.dead(folder) as is_dead:
+        if not is_dead:
+            return
+        run_id = status.read(folder).get("run_id")
+        if run_id:
+            _tracking(config).end(run_id)
+        status.amend(folder, status="killed", error="its process was killed")
+        log.info("%s was killed while it ran; it is now shown so", folder)
+
+
+def _tracking(config: DictConfig) -> "Tracking":
+    from segprune.config.compose import component
+
+    node: Any = OmegaConf.to_container(config.tracking, resolve=True)
+    made: Tracking = component(node, "tracking", extensions=list(config.extensions))()
+    return made

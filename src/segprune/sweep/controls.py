@@ -1,0 +1,112 @@
+"""The jobs of a sweep, and those that ``protocol=fair`` or ``protocol=full`` adds as controls.
+
+A control is the job of a user with something left out or put in its place, so it shares all that was typed for
+the rest: data, network, seed, schedules.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+from segprune.config.compose import typed
+from segprune.config.protocol import CHANCE_AND_NORM, FOR_SWEEPS
+
+Job = list[str]
+"""The overrides of one job, ``key=value`` each."""
+
+OF_THE_CUT = ("pruner", "budget", "ratio", "rounds", "between", "weights")
+
+
+class ControlSweeper(Sweeper):
+    """Like Hydra's own sweeper, with the controls behind the jobs that were asked for."""
+
+    def __init__(self, max_batch_size: int | None, params: Mapping[str, str] | None) -> None:
+        del params  # read from the configuration
+        self._batch_size = max_batch_size
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Get the launcher."""
+        self.hydra_context, self.config = hydra_context, config
+        self._launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> list[JobReturn]:
+        """Run the jobs; an exception of one is raised when all of its batch are over."""
+        del arguments  # the configuration has them
+        context, config = cast("HydraContext", self.hydra_context), cast("DictConfig", self.config)
+        folder = Path(str(config.hydra.sweep.dir))
+        folder.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(config, folder / "multirun.yaml")
+        jobs = jobs_of(config, context.config_loader)
+        size, done = self._batch_size or len(jobs), list[JobReturn]()
+        for start in range(0, len(jobs), size):
+            done += self._launcher.launch(jobs[start : start + size], initial_job_idx=start)
+            for job in done[start:]:
+                _ = job.return_value  # raises what the job raised
+        return done
+
+
+def jobs_of(config: DictConfig, loader: Any) -> list[Job]:
+    """The jobs of a sweep whose jobs are known beforehand.
+
+    Args:
+        config: The configuration of the whole sweep, with Hydra's node.
+        loader: Hydra's loader, which knows the groups.
+    """
+    params = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
+    parser = OverridesParser.create(config_loader=loader)
+    overrides = parser.parse_overrides([*params, *typed(config.hydra.overrides.task)])
+    (jobs,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
+    return with_controls(jobs, str(config.hydra.runtime.choices.get("protocol")))
+
+
+def with_controls(jobs: Sequence[Job], protocol: str) -> list[Job]:
+    """The jobs and the controls their protocol adds, each once.
+
+    Args:
+        jobs: What was asked for.
+        protocol: ``fair`` adds, per budget, ``random`` and uniform ``l1``; per seed, the dense network finetuned
+            and the network with half the channels. ``full`` also adds the cut network of every other method
+            trained from the start, for as many epochs and for as much compute as the dense one.
+    """
+    if protocol not in FOR_SWEEPS:
+        return list(jobs)
+    found = [[*_without(job, "protocol"), "protocol=standard"] for job in jobs]
+    controls = [control for job in found for control in _controls(job, is_full=protocol == "full")]
+    for control in controls:
+        if set(control) not in map(set, found):
+            found.append(control)
+    return found
+
+
+def _controls(job: Job, *, is_full: bool) -> Iterator[Job]:
+    has_ratio, has_scope = "budget=threshold" not in job, any(_key(part) == "budget.scope" for part in job)
+    if has_ratio:  # chance has no scores that a threshold could be compared with
+        yield [*_without(job, "pruner"), "pruner=random"]
+        scope = ["budget.scope=local"] if has_scope else []
+        yield [*_without(job, "pruner", "budget.scope"), "pruner=l1", *scope]
+    rest = _without(job, *OF_THE_CUT, "protocol")
+    yield [*rest, "protocol=dense"]
+    yield [*_without(rest, "finetune"), "protocol=half"]
+    if is_full and not {f"pruner={name}" for name in CHANCE_AND_NORM} & set(job):
+        for word in ("scratch_e", "scratch_b"):
+            yield [*_without(job, "finetune", "weights", "stretch", "protocol"), f"protocol={word}"]
+
+
+def _without(job: Sequence[str], *names: str) -> Job:
+    """The overrides of a job but those of some keys and of all below them."""
+    return [part for part in job if not any(f"{_key(part)}.".startswith(f"{name}.") for name in names)]
+
+
+def _key(override: str) -> str:
+    """The key an override writes to: of ``train@finetune=long`` that is ``finetune``."""
+    return override.lstrip("+~").split("=")[0].split("@")[-1]

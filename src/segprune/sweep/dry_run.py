@@ -1,0 +1,175 @@
+"""``hydra/launcher=plan``: what a sweep would do, without doing any of it."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from segprune.dataset.contract import SegData
+from segprune.errors import ConfigError, SegpruneError
+from segprune.run.assemble import hardware_of
+from segprune.run.start import context_of, refuse_unfit, refuse_unreachable, start_of_trail
+from segprune.store.store import Entry, Store
+from segprune.sweep.estimate import NOTHING, Estimate, Gap, Kind, past_jobs, seconds, stored_bytes
+from segprune.sweep.grid import GridCell, cells, is_known, labels
+from segprune.tracking.silent import SilentRun
+
+REUSED, FAILS = "all reused", "would fail: "
+LEGEND = (
+    "in the store: up to the first stage that has to be made; those after it were not looked for, nor was eval.\n"
+    "time: median of earlier jobs of the same dataset and model that began at the same stage, whatever their "
+    "schedules; at most: of jobs that made more. In all, from the quickest to the slowest of each.\n"
+    "disk: what stays in the store, as the results of such jobs do. -: next to none, eval left out."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """What the store has of a job.
+
+    Attributes:
+        text: In words.
+        gap: From where on it has to make results; None if it makes none.
+    """
+
+    text: str
+    gap: Gap | None
+
+
+def plan(config: DictConfig) -> str:
+    """The jobs of a sweep as a table: what the store has of each, and how long it may take.
+
+    Args:
+        config: The configuration of the whole sweep, with Hydra's node.
+
+    Raises:
+        SegpruneError: A job cannot run; says which one.
+    """
+    if not is_known(config):
+        raise ConfigError(
+            f"hydra.sweeper is {config.hydra.sweeper._target_}, which chooses its jobs while they run, so there is "
+            "nothing to plan. Leave out hydra/launcher=plan, or take the sweeper basic."
+        )
+    jobs = list(cells(config))
+    states = list(_states(jobs))
+    past = past_jobs(Path(str(config.paths.outputs)) / "sweeps")
+    likes = [past.get(_kind(job), ()) for job in jobs]
+    gaps = [state.gap for state in states]
+    times = [seconds(gap, like) if gap else NOTHING for gap, like in zip(gaps, likes, strict=True)]
+    sizes = [stored_bytes(gap, like) if gap else NOTHING for gap, like in zip(gaps, likes, strict=True)]
+    named = zip(labels([job.overrides for job in jobs]), states, times, sizes, strict=True)
+    lines = [
+        (f"#{number}", name, state.text, _spelled(time, _time), _spelled(size, _bytes))
+        for number, (name, state, time, size) in enumerate(named)
+    ]
+    free = shutil.disk_usage(_existing(jobs[0].run.settings.store.root)).free
+    end = (
+        f"In all: {_total(times, _time)}, one job after another; {_total(sizes, _bytes)} of disk, where "
+        f"{_bytes(free)} are free. Nothing was run."
+    )
+    return "\n".join([*_aligned([("job", "overrides", "in the store", "time", "disk"), *lines]), LEGEND, end])
+
+
+class _NotMadeError(Exception):
+    """A stage asked for something that is not in the store."""
+
+
+class _Look(Store):
+    """A store that gives what it has and makes nothing."""
+
+    def get(self, stage: str, key: str, make: Callable[[Path], None]) -> Entry:
+        """An existing entry; a missing one ends the look."""
+        del make
+        folder = self.root / stage / key
+        if not self.reuse or not folder.exists():
+            raise _NotMadeError(f"{stage}/{key}")
+        return Entry(folder, was_reused=True)
+
+
+def _states(jobs: Iterable[GridCell]) -> Iterator[State]:
+    """What the store has of each job, found by running its stages up to the first that would make something."""
+    data: dict[str, SegData] = {}
+    makers: dict[str, int] = {}
+    for number, job in enumerate(jobs):
+        settings = job.run.settings
+        place = json.dumps(settings.dataset, sort_keys=True, default=str)
+        if place not in data:
+            data[place] = job.run.load_data()
+        store = _Look(root=settings.store.root, reuse=settings.store.reuse)
+        found: list[str] = []
+        try:
+            for word in _looked_at(job, data[place], store):
+                found.append(f"{word} reused")
+        except _NotMadeError as missing:
+            entry = str(missing)
+            maker = makers.setdefault(entry, number) if settings.store.reuse else number
+            word, is_shared = entry.partition("/")[0], maker != number
+            last = f"{word} shared with #{maker}" if is_shared else f"{word} new"
+            yield State(text=", ".join([*found, last]), gap=Gap(stage=word, is_shared=is_shared))
+        except SegpruneError as error:
+            yield State(text=FAILS + str(error).partition("\n")[0], gap=None)
+        else:
+            yield State(text=REUSED, gap=None)
+
+
+def _looked_at(job: GridCell, data: SegData, store: Store) -> Iterator[str]:
+    """The words of the stages that the store has, one after the other.
+
+    Raises:
+        _NotMadeError: The next one is not there.
+        SegpruneError: The job could not even start.
+    """
+    run = job.run
+    ctx = context_of(run, data, hardware_of(run.settings), store, SilentRun())
+    refuse_unfit(run.stages, ctx)
+    trail = start_of_trail(run.settings, ctx)
+    refuse_unreachable(run.stages, ctx, trail)
+    for stage in run.stages:
+        if stage.word != "eval":  # what it measures depends on the launcher, which gives out threads
+            trail = stage(ctx, trail)
+            yield stage.word
+
+
+def _kind(job: GridCell) -> Kind:
+    return job.run.job.choices["dataset"], job.run.job.choices["model"]
+
+
+def _total(estimates: Sequence[Estimate | None], spelled: Callable[[float], str]) -> str:
+    """The sum, with its range where the jobs it is judged by differ."""
+    if None in estimates:
+        return "unknown time" if spelled is _time else "unknown use"
+    total = sum((estimate for estimate in estimates if estimate is not None), NOTHING)
+    if not total.high:
+        return "next to nothing"
+    low, high = spelled(total.low), spelled(total.high)
+    spread = "" if low == high or total.is_bound else f" ({low} to {high})"
+    return _spelled(total, spelled) + spread
+
+
+def _spelled(estimate: Estimate | None, spelled: Callable[[float], str]) -> str:
+    if estimate is None:
+        return "unknown"
+    if not estimate.high:
+        return "-"
+    return f"at most {spelled(estimate.high)}" if estimate.is_bound else f"about {spelled(estimate.middle)}"
+
+
+def _time(value: float) -> str:
+    return f"{value:.0f} s" if value < 100 else f"{value / 60:.0f} min"
+
+
+def _bytes(value: float) -> str:
+    return f"{value / 1e6:.1f} MB" if value < 1e9 else f"{value / 1e9:.1f} GB"
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there."""
+    return next(place for place in (folder, *folder.absolute().parents) if place.exists())
+
+
+def _aligned(lines: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]

@@ -1,0 +1,74 @@
+"""The cells of a sweep, composed and checked before the first one runs."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from segprune.errors import ConfigError, SegpruneError
+from segprune.sweep.controls import ControlSweeper, jobs_of
+
+if TYPE_CHECKING:
+    from segprune.run.assemble import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridCell:
+    """One job to be.
+
+    Attributes:
+        overrides: What the command line says for it.
+        run: Its checked configuration.
+    """
+
+    overrides: Sequence[str]
+    run: "Run"
+
+
+def is_known(config: DictConfig) -> bool:
+    """Whether the jobs are known beforehand: other sweepers than Hydra's own choose them while they run."""
+    return str(config.hydra.sweeper._target_).endswith((BasicSweeper.__name__, ControlSweeper.__name__))
+
+
+def cells(config: DictConfig) -> Iterator[GridCell]:
+    """The jobs of a sweep whose jobs are known beforehand, in order.
+
+    Args:
+        config: The configuration of the whole sweep, with Hydra's node.
+
+    Raises:
+        ConfigError: A job cannot run; says which one.
+    """
+    from segprune.run.assemble import checked
+
+    loader = GlobalHydra.instance().config_loader()
+    try:
+        for cell in jobs_of(config, loader):
+            job = loader.load_sweep_config(config, cell)
+            with open_dict(job.hydra.runtime):
+                job.hydra.runtime.output_dir = str(config.hydra.sweep.dir)
+            HydraConfig.instance().set_config(job)
+            try:
+                run = checked(OmegaConf.masked_copy(job, [str(key) for key in job if key != "hydra"]))
+            except SegpruneError as error:
+                raise ConfigError(
+                    f"the job {' '.join(cell)} cannot run, so none was started.\n{error}"
+                ) from error
+            yield GridCell(overrides=cell, run=run)
+    finally:
+        HydraConfig.instance().set_config(config)
+
+
+def labels(jobs: Sequence[Sequence[str]]) -> list[str]:
+    """What tells each job from the others: its overrides of keys that are not the same wherever they are given."""
+    given = {override for job in jobs for override in job}
+    keys = Counter(override.split("=")[0] for override in given)
+    return [
+        " ".join(override for override in job if len(jobs) == 1 or keys[override.split("=")[0]] > 1)
+        for job in jobs
+    ]

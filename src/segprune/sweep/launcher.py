@@ -1,0 +1,135 @@
+"""``hydra/launcher=processes``: every job of a sweep is an operating system process of its own.
+
+A job answers with its status file. When it died before it could, the launcher writes there how.
+"""
+
+import logging
+import os
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrides
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from segprune import status
+from segprune.shortage import is_about_memory
+from segprune.sweep import plugin
+from segprune.sweep.board import Board
+from segprune.sweep.grid import labels
+from segprune.sweep.handover import hand_over, number_the_job
+from segprune.sweep.pool import OUTPUT, End, Pool, Task
+
+log = logging.getLogger(__name__)
+REASON_CHARACTERS = 160
+
+
+class ProcessLauncher(Launcher):
+    """Starts the jobs, tells how each one ends, and writes the status of those that died."""
+
+    def __init__(self, **settings: Any) -> None:
+        self._settings = settings
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Check the settings.
+
+        Raises:
+            ConfigError: One is out of its range.
+        """
+        from segprune.config.compose import component
+
+        del task_function  # a job starts the same script and finds it there
+        node = {"_target_": f"{Pool.__module__}.{Pool.__qualname__}", **self._settings}
+        self._pool: Pool = component(node, "hydra.launcher")()
+        self._context, self._config, self._left = hydra_context, config, 0
+        self._board = Board()
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
+        """Run the jobs; gives Hydra what it needs to go on, as if all went well: the status files say what did."""
+        configure_log(self._config.hydra.hydra_logging, self._config.hydra.verbose)
+        named = zip(job_overrides, labels([filter_overrides(job) for job in job_overrides]), strict=True)
+        tasks = [self._task(number, *job) for number, job in enumerate(named, initial_job_idx)]
+        HydraConfig.instance().set_config(self._config)
+        self._left = len(tasks)
+        log.info("%d jobs, %d at a time, below %s", len(tasks), self._pool.jobs, self._config.hydra.sweep.dir)
+        self._pool.run(tasks, self._before, self._board.refresh, self._after)
+        return [JobReturn(overrides=job, status=JobStatus.COMPLETED) for job in job_overrides]
+
+    def _task(self, number: int, overrides: Sequence[str], label: str) -> Task:
+        job = self._context.config_loader.load_sweep_config(self._config, list(overrides))
+        number_the_job(job, number)
+        HydraConfig.instance().set_config(job)
+        return Task(
+            label=f"#{number} {label}".rstrip(),
+            asked=status.asked(job.hydra.runtime.choices, ratio=job.ratio, seed=job.seed),
+            command=[sys.executable, os.path.abspath(sys.argv[0]), *overrides],  # those are for people to see
+            environment={
+                **hand_over(self._config, number, overrides, grace_s=self._pool.grace_s),
+                "PYTHONUNBUFFERED": "1",
+                "PYTHONFAULTHANDLER": "1",  # a segmentation fault says where it was
+            },
+            folder=Path(str(job.hydra.sweep.dir), str(job.hydra.sweep.subdir)).absolute(),
+        )
+
+    def _before(self, task: Task) -> None:
+        status.write(task.folder, {"asked": task.asked, "status": "starting"})
+        log.info("%s: started", task.label)
+        self._board.add(task.label, task.folder / OUTPUT)
+
+    def _after(self, task: Task, end: End) -> None:
+        self._left -= 1
+        self._board.remove(task.label)
+        found = _settled(task.folder, end)
+        status.write(task.folder, found)
+        is_done = found["status"] == "done"
+        log.log(
+            logging.INFO if is_done else logging.ERROR,
+            "%s: %s after %.0f s (%d left), %s",
+            task.label,
+            "done" if is_done else found["status"].upper(),
+            end.seconds,
+            self._left,
+            _miou(found) if is_done else f"{_in_short(found['error'])}; see {task.folder / OUTPUT}",
+        )
+
+
+def register() -> None:
+    """Make the launcher known to Hydra."""
+    plugin.register(ProcessLauncher)
+
+
+def _settled(folder: Path, end: End) -> dict[str, Any]:
+    """The status of a job that is over; what it said itself stands, unless it said nothing or was stopped late."""
+    found = status.read(folder)
+    is_silent = found["status"] in ("starting", "running")
+    if is_silent and end.was_stopped:
+        return {**found, "status": "killed", "error": status.STOPPED, "seconds": end.seconds}
+    if is_silent or (end.was_overdue and found["status"] != "done"):
+        error = end.fault or "ended without a result"
+        if end.code and not end.was_overdue:
+            error += _last_words(folder / OUTPUT, is_signal=end.code < 0)
+        return {**found, "status": "failed", "error": error, "seconds": end.seconds}
+    return found
+
+
+def _last_words(path: Path, *, is_signal: bool) -> str:
+    """What a dead job said last about memory, or else at all; after a signal that would be the stack."""
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    said = [line.strip() for line in lines if line.strip()]
+    words = [line for line in said if is_about_memory(line)] or ([] if is_signal else said or ["no output"])
+    return f": {words[-1]}" if words else ""
+
+
+def _in_short(error: str) -> str:
+    """One line; the table at the end has all of it."""
+    return textwrap.shorten(error.strip().rstrip("."), REASON_CHARACTERS, placeholder="...")
+
+
+def _miou(found: dict[str, Any]) -> str:
+    rows = found.get("rows")
+    return f"mIoU {rows[-1]['miou_percent']:.2f} %" if rows else "not evaluated"

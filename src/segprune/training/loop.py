@@ -1,0 +1,163 @@
+"""The one training loop: train and finetune are the same thing on different networks."""
+
+import copy
+import logging
+import pickle
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from segprune import durable
+from segprune.dataset.contract import SegData
+from segprune.dataset.loading import FitLoader
+from segprune.measure.miou import scores
+from segprune.measure.quality import evaluate
+from segprune.model.contract import SegmentationNet
+from segprune.seed import seeded
+from segprune.shortage import shortage
+from segprune.training.step import Epoch, Hardware, Step, Training
+
+log = logging.getLogger(__name__)
+PROGRESS = "progress.pt"
+FORMAT = 2
+"""Raised when the content of that file changes."""
+
+
+def fit(
+    net: SegmentationNet,
+    training: Training,
+    make_step: Callable[[SegmentationNet, Training, int], Step] = Step,
+) -> tuple[SegmentationNet, tuple[Epoch, ...]]:
+    """Train a copy of the network; returns the network that counts and the learning curve.
+
+    With ``schedule.keep`` = ``best`` and a select split, the epoch with the highest select mIoU counts (the
+    first of equals), else the last. After every epoch the whole state goes to ``folder``; a call that finds it
+    there reports the epochs done and continues after them, to the same result, since every epoch's order,
+    augmentation and dropout depend on (seed, epoch) alone. The store removes ``PROGRESS`` from the folder once
+    the result is safe.
+
+    Raises:
+        TrainingError: The loss is not finite; says at which epoch and step.
+    """
+    data, schedule, hardware = training.data, training.schedule, training.hardware
+    net = copy.deepcopy(net).to(hardware.device).to(memory_format=torch.channels_last)
+    if schedule.epochs == 0:
+        return net, ()
+    loader = FitLoader(
+        data.fit,
+        batch_size=schedule.batch_size,
+        seed=training.seed,
+        workers=hardware.workers,
+        pin_memory=hardware.device.type == "cuda",
+    )
+    step = make_step(net, training, len(loader))
+    state = _Progress(training.folder / PROGRESS, net, step)
+    for done in state.curve:
+        training.on_epoch(done)
+    for epoch in range(state.next_epoch, schedule.epochs):
+        with seeded(training.seed, "epoch", epoch, device=hardware.device):
+            batches = tqdm(
+                loader.epoch(epoch),
+                f"epoch {epoch + 1}/{schedule.epochs}",
+                len(loader),
+                leave=False,
+                disable=None,
+            )
+            loss = step.epoch(batches, epoch)
+        select = _select_miou_percent(net, data, schedule.batch_size, hardware)
+        done = Epoch(epoch, loss, step.lr, select, step.facts())
+        state.advance(done, keep_best=schedule.keep == "best" and data.select is not None)
+        log.info("%s", _line(done, schedule.epochs))
+        training.on_epoch(done)
+    net.load_state_dict(state.kept)
+    return net.eval(), tuple(state.curve)
+
+
+class _Progress:
+    """The state after the last finished epoch, on disk; torch's format, read with ``weights_only``.
+
+    A checksum follows in the same file, since torch itself does not notice a flipped bit in a tensor.
+    """
+
+    def __init__(self, path: Path, net: SegmentationNet, step: Step) -> None:
+        self.path, self.net, self.step = path, net, step
+        self.curve: list[Epoch] = []
+        self.kept: dict[str, Tensor] = {}
+        saved = self._read()
+        if saved is not None:
+            net.load_state_dict(saved["net"])
+            step.load_state_dict(saved["step"])
+            self.curve, self.kept = [Epoch(**epoch) for epoch in saved["curve"]], saved["kept"]
+            log.info("continuing after epoch %d", self.next_epoch)
+
+    def _read(self) -> dict[str, Any] | None:
+        """What was saved; None when there is nothing, or nothing readable, so that training starts anew."""
+        if not self.path.exists():
+            return None
+        try:
+            if not durable.ends_in_its_checksum(self.path):
+                raise ValueError("its checksum is wrong")
+            saved: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+            if shortage(error, lambda _: None):  # the memory is at fault, not the file
+                raise
+            log.warning(
+                "%s is damaged (%s); this training starts again", self.path, str(error).split("\n")[0]
+            )
+            return None
+        if saved.get("format") != FORMAT:
+            log.warning("%s was written by another version; this training starts again", self.path)
+            return None
+        return saved
+
+    @property
+    def next_epoch(self) -> int:
+        return len(self.curve)
+
+    def advance(self, done: Epoch, *, keep_best: bool) -> None:
+        earlier = [epoch.select_miou_percent or 0.0 for epoch in self.curve]
+        if not keep_best or (done.select_miou_percent or 0.0) > max(earlier, default=-1.0):
+            self.kept = {name: tensor.detach().clone() for name, tensor in self.net.state_dict().items()}
+        self.curve.append(done)
+        state: dict[str, Any] = {
+            "format": FORMAT,
+            "net": self.net.state_dict(),
+            "step": self.step.state_dict(),
+            "curve": [asdict(epoch) for epoch in self.curve],
+            "kept": self.kept,
+        }
+        with durable.replacing(self.path) as file:
+            try:
+                torch.save(state, file)
+            except RuntimeError as error:
+                if isinstance(error.__context__, OSError):  # torch hides that the disk is full
+                    raise error.__context__ from None
+                raise
+            file.write(file.sha256.digest())
+
+
+def _select_miou_percent(
+    net: SegmentationNet, data: SegData, batch_size: int, hardware: Hardware
+) -> float | None:
+    if data.select is None:
+        return None
+    counts = evaluate(
+        net,
+        data.select,
+        num_classes=len(data.classes),
+        ignore_index=data.ignore_index,
+        batch_size=batch_size,
+        workers=hardware.workers,
+        device=hardware.device,
+    )
+    return 100 * scores(counts).miou
+
+
+def _line(done: Epoch, epochs: int) -> str:
+    select = "" if done.select_miou_percent is None else f"  select mIoU {done.select_miou_percent:5.2f} %"
+    return f"epoch {done.epoch + 1:>3}/{epochs}  loss {done.loss:.4f}  lr {done.lr:.2e}{select}"

@@ -1,0 +1,164 @@
+"""One epoch of updates: forward, backward, update; what all trainings share and special ones extend."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from segprune import stop
+from segprune.dataset.contract import Batch, SegData
+from segprune.dataset.weights import class_weights
+from segprune.errors import TrainingError
+from segprune.model.contract import SegmentationNet
+from segprune.schedule.schedule import Schedule, autocast_dtype, learning_rate, make_optimizer
+from segprune.training.loss import segmentation_loss
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch did.
+
+    Attributes:
+        epoch: 0, 1, ...
+        loss: Mean training loss over the epoch's batches.
+        lr: Learning rate of its last step.
+        select_miou_percent: mIoU on the select split after the epoch; None without such a split.
+        facts: What else the steps measured, by metric name.
+    """
+
+    epoch: int
+    loss: float
+    lr: float
+    select_miou_percent: float | None
+    facts: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hardware:
+    """Where training runs.
+
+    Attributes:
+        device: Torch device.
+        workers: Processes that load data; 0 loads in the main process.
+    """
+
+    device: torch.device
+    workers: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """What a training is given besides the network.
+
+    Attributes:
+        data: The dataset; images of the fit role train, those of the select role may choose the epoch.
+        schedule: Epochs, optimiser, learning rate, loss.
+        seed: Of order, augmentation and dropout.
+        hardware: Where it runs.
+        folder: Where its progress is kept.
+        on_epoch: Called after every epoch, also for those that a resumed training finds done.
+    """
+
+    data: SegData
+    schedule: Schedule
+    seed: int
+    hardware: Hardware
+    folder: Path
+    on_epoch: Callable[[Epoch], None]
+
+
+class Step:
+    """Forward, backward and update, with everything they need."""
+
+    def __init__(self, net: SegmentationNet, training: Training, steps: int) -> None:
+        """Prepare for ``steps`` batches an epoch; the network is changed in place."""
+        schedule, device, data = training.schedule, training.hardware.device, training.data
+        weights = class_weights(
+            data.calibration,
+            num_classes=len(data.classes),
+            ignore_index=data.ignore_index,
+            mode=schedule.class_weights,
+        )
+        self.net, self.schedule, self.device, self.steps = net, schedule, device, steps
+        self.loss = segmentation_loss(
+            ignore_index=data.ignore_index,
+            class_weights=None if schedule.class_weights == "none" else weights.to(device),
+            aux_weight=schedule.aux_weight,
+        )
+        self.optimizer = make_optimizer(schedule, net)
+        self.amp = autocast_dtype(schedule, device)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.amp == torch.float16)
+        self.lr = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a resumed training needs besides the network, as plain values and tensors."""
+        return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from what ``state_dict`` gave."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+
+    def facts(self) -> dict[str, float]:
+        """What to log after an epoch besides its loss, by metric name."""
+        return {}
+
+    def adjust_gradients(self) -> None:
+        """Change the unscaled, clipped gradients before an update; here not at all."""
+
+    def epoch(self, batches: Iterable[Batch], epoch: int) -> float:
+        """Train on the batches of one epoch; gives their mean loss.
+
+        Raises:
+            TrainingError: The loss is not finite; says at which epoch and step.
+        """
+        self.net.train()
+        total, accumulate = 0.0, self.schedule.accumulate
+        updates = math.ceil(self.steps / accumulate)
+        for index, batch in enumerate(batches):
+            stop.if_asked()
+            self.lr = learning_rate(self.schedule, epoch * updates + index // accumulate, updates)
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.lr
+            window = min(accumulate, self.steps - index // accumulate * accumulate)
+            loss = self.backward(batch, window)
+            if not math.isfinite(loss):
+                raise TrainingError(
+                    f"the training loss is {loss} at epoch {epoch + 1}, step {index + 1} of {self.steps} "
+                    f"(lr {self.lr:.3g}). Lower the learning rate, lengthen the warm-up, or set grad_clip."
+                )
+            total += loss
+            if (index + 1) % accumulate == 0 or index + 1 == self.steps:
+                self.update()
+        return total / self.steps
+
+    def backward(self, batch: Batch, window: int) -> float:
+        """Add the gradients of one of the ``window`` batches that share an update; gives its loss."""
+        image, label = self.on_device(batch)
+        with self.autocast():
+            loss: Tensor = self.loss(self.net.all_logits(image), label)
+        torch.autograd.backward(self.scaler.scale(loss / window))
+        return float(loss.detach())
+
+    def on_device(self, batch: Batch) -> Batch:
+        """The batch where the network is."""
+        image = batch.image.to(self.device, memory_format=torch.channels_last, non_blocking=True)
+        return Batch(image, batch.label.to(self.device, non_blocking=True))
+
+    def autocast(self) -> torch.autocast:
+        """Half precision where the schedule and the device have it."""
+        return torch.autocast(self.device.type, dtype=self.amp, enabled=self.amp is not None)
+
+    def update(self) -> None:
+        """One step of the optimiser."""
+        self.scaler.unscale_(self.optimizer)
+        if self.schedule.grad_clip is not None:
+            nn.utils.clip_grad_norm_(self.net.parameters(), self.schedule.grad_clip)
+        self.adjust_gradients()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)

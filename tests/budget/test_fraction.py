@@ -1,0 +1,94 @@
+import pytest
+import torch
+
+from segprune.budget.fraction import Budget
+from segprune.budget.simulate import CostSimulator
+from segprune.errors import BudgetError, ConfigError
+from segprune.graph.cut import cut
+from segprune.graph.trace import trace
+from segprune.measure.cost import cost
+from segprune.model.contract import SegmentationNet
+from tests.toys import TOYS, Plain, toy
+
+
+def budget(**changes: object) -> Budget:
+    return Budget(
+        **{"of": "channels", "scope": "paper", "floor": 0.0, "round_to": 1, "tolerance": 0.05, **changes}
+    )
+
+
+@pytest.mark.parametrize("of", ["channels", "macs", "params"])
+@pytest.mark.parametrize("scope", ["local", "global"])
+@pytest.mark.parametrize("kind", TOYS)
+def test_what_is_reported_as_removed_is_what_the_cut_network_lost(
+    of: str, scope: str, kind: type[SegmentationNet]
+) -> None:
+    net = toy(kind)
+    groups, size_hw = trace(net), (32, 40)
+    scores = {group.name: torch.arange(float(group.size)) for group in groups}
+    reached = budget(of=of, scope=scope, tolerance=0.2)(
+        groups, scores, ratio=0.4, paper_scope="local", simulator=CostSimulator(net, groups, size_hw)
+    )
+    small = cut(net, reached.plan)
+    assert 1 - cost(small, size_hw).macs / cost(net, size_hw).macs == pytest.approx(reached.macs, abs=1e-12)
+    assert 1 - cost(small, size_hw).params / cost(net, size_hw).params == pytest.approx(
+        reached.params, abs=1e-12
+    )
+
+
+def test_ratio_zero_removes_nothing() -> None:
+    net = toy(Plain)
+    groups = trace(net)
+    scores = {group.name: torch.rand(group.size) for group in groups}
+    simulator = CostSimulator(net, groups, (32, 32))
+    reached = budget()(groups, scores, ratio=0.0, paper_scope="local", simulator=simulator)
+    assert (dict(reached.plan), reached.channels, reached.macs, reached.params) == ({}, 0.0, 0.0, 0.0)
+
+
+def test_the_papers_scope_is_used_unless_another_is_asked_for() -> None:
+    assert budget(scope="paper").ranking("global") == "global"
+    assert budget(scope="local").ranking("global") == "local"
+
+
+def test_a_cut_further_away_than_the_tolerance_is_refused() -> None:
+    net = toy(Plain)
+    groups = trace(net)
+    scores = {group.name: torch.rand(group.size) for group in groups}
+    simulator = CostSimulator(net, groups, (32, 32))
+    # kept widths may only be 4 or whole, so the reachable fractions are coarse
+    with pytest.raises(BudgetError, match=r"ratio=0\.1 of channels.*budget\.round_to=4"):
+        budget(tolerance=0.001, round_to=4)(
+            groups, scores, ratio=0.1, paper_scope="local", simulator=simulator
+        )
+
+
+def test_an_impossible_budget_says_how_far_one_can_go() -> None:
+    net = toy(Plain)
+    groups = trace(net)  # widths 6, 5 and 4: with a floor of one half, 3, 3 and 2 stay, so 7 of 15 can go
+    simulator = CostSimulator(net, groups, (32, 32))
+    message = r"ratio=0\.9 of channels cannot be removed: with budget\.floor=0\.5 .* at most 0\.4667 can go"
+    with pytest.raises(BudgetError, match=message):
+        budget(floor=0.5).refuse_unreachable(groups, 0.9, simulator)
+    budget(floor=0.5).refuse_unreachable(groups, 0.46, simulator)
+    with pytest.raises(BudgetError, match=r"round_to=8 nothing can go \(channels of the widest layer: 6\)"):
+        budget(round_to=8).refuse_unreachable(groups, 0.1, simulator)
+
+
+def test_a_budget_needs_a_ratio() -> None:
+    with pytest.raises(ConfigError, match=r"ratio is null, but a budget of macs needs it: give ratio="):
+        budget(of="macs").checked(None)
+
+
+@pytest.mark.parametrize("scope", ["local", "global"])
+def test_what_is_gone_stays_gone(scope: str) -> None:
+    net = toy(Plain)
+    groups = trace(net)
+    gone = {"first.0": (1, 4)}
+    scores = {group.name: torch.rand(group.size).double() for group in groups}
+    scores["first.0"][[1, 4]] = -1.0
+    simulator = CostSimulator(net, groups, (32, 32))
+    reached = budget(scope=scope, tolerance=0.2)(
+        groups, scores, ratio=0.2, paper_scope="local", simulator=simulator, gone=gone
+    )
+    assert set(gone["first.0"]) <= set(reached.plan["first.0"])
+    assert reached.channels == pytest.approx(3 / 15)

@@ -1,0 +1,42 @@
+import math
+from dataclasses import replace
+
+import pytest
+
+from segprune.result.table import chain_table, per_class_table
+from tests.report.test_table import DENSE, PRUNED, TUNED, words
+
+
+def test_chain_table_has_one_line_per_evaluation_with_the_numbers_in_their_units() -> None:
+    measured, cut, _, dense, pruned, tuned = words(chain_table([DENSE, PRUNED, TUNED]))
+    assert dense == ["dense", "54.72", "86.25", "1.500", "2.000", "25.0", "(1.2)", "x1.00"]
+    assert pruned == ["pruned", "11.00", "86.25", "0.600", "1.000", "-", "-"]
+    assert tuned == ["finetuned", "49.00", "86.25", "0.600", "1.000", "12.5", "(0.5)", "x1.96"]
+    assert " ".join(measured) == (
+        "data streets val | image 96x128 px | classes 11 | model unet | seed 0 | device cpu"
+    )
+    assert " ".join(cut) == "pruner taylor (global) | removed 0.300 of channels asked | reached 0.298"
+
+
+def test_a_chain_without_a_cut_has_no_line_on_it() -> None:
+    assert len(chain_table([DENSE]).splitlines()) == 3
+    assert "pruner" not in chain_table([DENSE])
+
+
+def test_table_of_classes_is_in_percent_with_the_change_in_points() -> None:
+    table = per_class_table(["road", "pole"], {"dense": (0.5, math.nan), "pruned": (0.25, math.nan)})
+    assert list(table.columns) == ["dense", "pruned", "pruned change"]
+    assert table.loc["road"].tolist() == [50.0, 25.0, -25.0]
+    assert table.loc["pole"].isna().all()
+
+
+def test_table_of_classes_needs_one_value_per_class() -> None:
+    with pytest.raises(ValueError, match="Length of values"):
+        per_class_table(["road", "pole"], {"dense": (0.5,)})
+
+
+def test_a_control_that_was_not_cut_and_a_cut_start_have_their_tables() -> None:
+    control = replace(DENSE, stage="finetuned")
+    assert "pruner" not in chain_table([DENSE, control])
+    start = replace(DENSE, stage="start")
+    assert f"{start.miou_percent:.2f}" in chain_table([start])

@@ -1,0 +1,190 @@
+import importlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from segprune.config.compose import Job, Settings, settings_of
+from segprune.errors import ConfigError
+from segprune.run.assemble import checked, hardware_of, run_name, stages_of
+from segprune.stage.contract import identity, source_digest
+from segprune.stage.eval import Eval
+from segprune.stage.fit import Fit
+from segprune.stage.prune import Prune
+from tests.gpus import with_gpus, without_memory
+from tests.test_conf import composed, composer
+
+__all__ = ["composer"]  # a fixture that starts Hydra for every test of this file
+JOB = Job(
+    choices={"model": "unet", "pruner": "taylor", "budget": "macs", "protocol": "standard"},
+    folder=Path(),
+    is_multirun=False,
+    overrides=[],
+)
+
+
+def settings(*overrides: str) -> Settings:
+    cfg = composed(*overrides)
+    keys = [key for key in cfg if key != "hydra"]
+    return settings_of(OmegaConf.masked_copy(cfg, keys))[0]
+
+
+def test_runs_are_named_after_what_makes_them_differ() -> None:
+    assert run_name(settings("ratio=0.30000000000000004", "seed=2"), JOB) == "taylor-r0.3-s2"
+    assert run_name(settings("stages=[train,eval]"), JOB) == "dense-s0"
+
+
+def test_a_control_is_named_after_its_protocol() -> None:
+    job = replace(JOB, choices={**JOB.choices, "protocol": "scratch_e"})
+    assert run_name(settings("protocol=scratch_e"), job) == "taylor-r0.3-scratch_e-s0"
+
+
+def test_sources_are_read_once_and_before_work_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    source_digest.cache_clear()
+    cfg = composed("hydra.runtime.output_dir=somewhere", "tracking=silent")
+    run = checked(OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]))
+
+    def edited(path: Path) -> bytes:
+        raise AssertionError(f"{path} is read again")
+
+    monkeypatch.setattr(Path, "read_bytes", edited)
+    prune = next(stage for stage in run.stages if isinstance(stage, Prune))
+    for part in (prune.pruner, prune.budget, prune.calibration, *run.stages):
+        assert len(identity(part)["source"][0]) == 64
+
+
+def test_the_digest_of_a_class_is_of_all_it_imports_from_its_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def digest(name: str, **changes: str) -> str:
+        texts = {
+            "part": "import json\nfrom .tool import half\n\nclass Part: ...\n",
+            "tool": "from . import deep\nhalf = deep.halve\n",
+        }
+        texts |= {"deep": "def halve(x): return x / 2\n", "other": "", "__init__": ""}
+        (tmp_path / name).mkdir()
+        for module, text in {**texts, **changes}.items():
+            (tmp_path / name / f"{module}.py").write_text(text)
+        return source_digest(importlib.import_module(f"{name}.part").Part)
+
+    monkeypatch.syspath_prepend(tmp_path)
+    first = digest("package_1")
+    assert digest("package_2") == first
+    assert digest("package_3", other="x = 1\n") == first
+    assert digest("package_4", deep="def halve(x): return x // 2\n") != first
+    assert digest("package_5", part="class Part: ...\n") != first
+
+
+def test_a_protocol_for_sweeps_is_refused_in_a_single_run() -> None:
+    with pytest.raises(ConfigError, match="protocol=fair adds control jobs to a whole sweep: use it with -m"):
+        checked(composed("protocol=fair", "hydra.runtime.output_dir=somewhere"))
+
+
+def test_training_from_the_start_follows_the_schedule_of_the_dense_network() -> None:
+    for protocol, is_stretched in (("scratch_e", False), ("scratch_b", True), ("half", False)):
+        train, prune, finetune, _ = stages_of(settings(f"protocol={protocol}", "train.lr=0.07"), JOB, "x")
+        assert isinstance(train, Fit)
+        assert isinstance(prune, Prune)
+        assert isinstance(finetune, Fit)
+        assert finetune.schedule == train.schedule
+        assert finetune.schedule.lr == 0.07
+        assert (prune.weights, finetune.is_stretched) == ("retrained", is_stretched)
+    assert (prune.ratio, prune.budget.of, prune.budget.scope, prune.pruner.name) == (
+        0.5,
+        "channels",
+        "local",
+        "l1",
+    )
+
+
+def test_the_dense_control_is_never_cut() -> None:
+    stages = stages_of(settings("protocol=dense", "pruner=l1", "ratio=0.5"), JOB, "x")
+    assert [stage.word for stage in stages] == ["train", "finetune", "eval"]
+
+
+def test_stages_come_in_the_configured_order_with_the_configured_parts() -> None:
+    train, prune, finetune, evaluate = stages_of(
+        settings("pruner=fpgm", "budget=macs", "ratio=0.4"), JOB, "x"
+    )
+    assert isinstance(train, Fit)
+    assert isinstance(finetune, Fit)
+    assert isinstance(prune, Prune)
+    assert isinstance(evaluate, Eval)
+    assert (train.word, train.makes, finetune.word, finetune.makes) == (
+        "train",
+        "dense",
+        "finetune",
+        "finetuned",
+    )
+    assert (prune.pruner.name, prune.budget.of, prune.ratio) == ("fpgm", "macs", 0.4)
+    assert (evaluate.facts.budget, evaluate.facts.scope) == (
+        "macs",
+        "local",
+    )  # fpgm's paper ranks within layers
+    assert [stage.word for stage in stages_of(settings("stages=[train,eval]"), JOB, "x")] == ["train", "eval"]
+
+
+def test_a_scope_that_was_asked_for_is_the_one_reported() -> None:
+    evaluate = stages_of(settings("pruner=fpgm", "budget.scope=global"), JOB, "x")[-1]
+    assert isinstance(evaluate, Eval)
+    assert evaluate.facts.scope == "global"
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "gpu", "tpu0"])
+def test_a_device_that_is_not_there_is_refused(device: str) -> None:
+    with pytest.raises(
+        ConfigError, match=rf"device is '{device}', which cannot be used here.*Allowed are auto, cpu"
+    ):
+        hardware_of(settings(f"device={device}"))
+
+
+def test_auto_finds_a_device() -> None:
+    assert hardware_of(settings()).device.type in ("cpu", "cuda")
+
+
+@pytest.mark.parametrize(
+    ("asked", "current", "expected"),
+    [("auto", 0, 0), ("cuda", 0, 0), ("cuda", 1, 1), ("cuda:0", 1, 0), ("cuda:1", 0, 1)],
+)
+def test_the_chosen_gpu_has_a_number_and_is_the_current_one(
+    asked: str, current: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = with_gpus(monkeypatch, 2)
+    driver.current = current
+    with without_memory():
+        found = hardware_of(settings(f"device={asked}")).device
+    assert found == torch.device("cuda", expected)
+    assert driver.made_current == [expected]
+
+
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_gpus(monkeypatch, 2)
+    with pytest.raises(ConfigError, match=r"device is 'cuda:2'.*invalid device ordinal"):
+        hardware_of(settings("device=cuda:2"))
+
+
+def test_a_driver_that_is_too_old_leaves_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_gpus(monkeypatch, 1, is_too_old=True)
+    assert hardware_of(settings("device=auto")).device == torch.device("cpu")
+    with pytest.raises(ConfigError, match=r"device is 'cuda', which cannot be used here.*too old"):
+        hardware_of(settings("device=cuda"))
+
+
+def test_a_budget_without_a_ratio_is_named_after_its_threshold() -> None:
+    assert run_name(settings("budget=threshold", "budget.threshold=0.05"), JOB) == "taylor-t0.05-s0"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["ratio=null"], r"ratio is null, but a budget of channels needs it: give ratio="),
+        (["budget=threshold", "ratio=0.5"], r"ratio is 0\.5, but budget=threshold.*Leave ratio out"),
+        (["budget=threshold", "budget.threshold=low"], r"budget\.threshold is 'low'"),
+    ],
+)
+def test_a_ratio_that_does_not_go_with_the_budget_is_refused(overrides: list[str], message: str) -> None:
+    wanted = settings(*overrides)
+    with pytest.raises(ConfigError, match=message):
+        stages_of(wanted, JOB, run_name(wanted, JOB))

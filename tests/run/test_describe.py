@@ -1,0 +1,71 @@
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from segprune.run.assemble import checked
+from segprune.run.describe import describe, run_start
+from tests.test_conf import composed, composer
+from tests.tiny import tiny_data
+
+__all__ = ["composer"]  # a fixture that starts Hydra for every test of this file
+
+
+class Recorder:
+    run_id, url_hint = "run-1", ""
+
+    def __init__(self) -> None:
+        self.logged: dict[str, Any] = {}
+        self.texts: dict[str, str] = {}
+        self.splits: list[str] = []
+        self.given: dict[str, str] = {}
+
+    def params(self, values: Mapping[str, Any], /) -> None:
+        self.logged |= values
+
+    def tags(self, values: Mapping[str, str], /) -> None:
+        self.given |= values
+
+    def text(self, content: str, /, name: str) -> None:
+        self.texts[name] = content
+
+    def dataset(self, *, split: str, **_: object) -> None:
+        self.splits.append(split)
+
+
+def run_of(folder: Path, *overrides: str):
+    cfg = composed(f"hydra.runtime.output_dir={folder}", *overrides)
+    return checked(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]))
+
+
+def test_params_are_flat_and_say_which_options_were_chosen(tmp_path: Path) -> None:
+    tracker = Recorder()
+    describe(tracker, run_of(tmp_path, "pruner=fpgm", "dataset.data_seed=12"), tiny_data())
+    assert tracker.logged["pruner.name"] == "fpgm"
+    assert tracker.logged["dataset.data_seed"] == 12
+    assert tracker.logged["stages"] == "['train', 'prune', 'finetune', 'eval']"
+    assert not any(key.startswith(("tracking", "store", "paths", "workers")) for key in tracker.logged)
+    assert tracker.splits == ["train", "test"]
+
+
+def test_what_a_left_out_stage_would_have_used_is_not_logged(tmp_path: Path) -> None:
+    tracker = Recorder()
+    describe(tracker, run_of(tmp_path, "stages=[train,eval]"), tiny_data())
+    cut = ("ratio", "phase_epochs", "rounds", "weights", "pruner", "budget", "between", "calibration")
+    unused = (*cut, "finetune")
+    assert not [key for key in tracker.logged if key.split(".")[0] in unused]
+
+
+def test_the_tracking_settings_are_not_written_down(tmp_path: Path) -> None:
+    tracker = Recorder()
+    run = run_of(tmp_path, "tracking.uri=http://user:secret@127.0.0.1:5000")
+    describe(tracker, run, tiny_data())
+    assert "secret" not in "".join(tracker.texts["config/config.yaml"])
+
+
+def test_a_dense_run_has_its_own_name_and_colour(tmp_path: Path) -> None:
+    dense = run_start(run_of(tmp_path, "stages=[train,eval]"), "parent")
+    cut = run_start(run_of(tmp_path), None)
+    assert (dense.name, dense.parent_run_id, cut.name) == ("dense-s0", "parent", "taylor-r0.3-s0")
+    assert dense.color != cut.color

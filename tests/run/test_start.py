@@ -1,0 +1,110 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from segprune.checkpoint import checkpoint
+from segprune.errors import CheckpointError, ConfigError, DataError
+from segprune.run.assemble import stages_of
+from segprune.run.start import refuse_unfit, start_of_trail
+from tests.run.test_assemble import JOB, composer, settings
+from tests.tiny import Items, tiny_context, tiny_data, tiny_net
+from tests.toys import Residual
+
+__all__ = ["composer"]  # a fixture that starts Hydra for every test of this file
+
+
+def starting(folder: Path, **about: object):
+    classes = ["none", "red", "green", "blue"]
+    place = folder / "made"
+    place.mkdir()
+    checkpoint.write(place, tiny_net(), plans=(), about={"classes": classes, **about})
+    wanted = settings("stages=[prune,eval]", f"checkpoint={place}")
+    return start_of_trail(wanted, tiny_context(folder))
+
+
+def test_a_chain_that_trains_starts_with_nothing(tmp_path: Path) -> None:
+    assert start_of_trail(settings(), tiny_context(tmp_path)) == ()
+
+
+def test_a_chain_can_start_with_the_network_of_a_checkpoint(tmp_path: Path) -> None:
+    (state,) = starting(tmp_path)
+    assert (state.name, state.plans) == ("dense", ())
+    image = torch.rand(1, 3, 16, 16)
+    assert torch.equal(state.net(image), tiny_net().eval()(image))
+
+
+def test_a_checkpoint_for_other_classes_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"was made for the classes \['cat'\].*Choose the dataset"):
+        starting(tmp_path, classes=["cat"])
+
+
+def fits(folder: Path, *overrides: str, images: int = 8, build=tiny_net) -> None:
+    run = stages_of(settings("pruner=l1", *overrides), JOB, "x")
+    data = tiny_data(fit=Items(images, seed=0), calibration=Items(images, seed=0))
+    refuse_unfit(run, tiny_context(folder, data=data, build=build))
+
+
+class Halving(Residual):
+    """Halves its 16 px five times, which is one time more than there are pixels for; or norms a mean."""
+
+    levels = 5
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        logits = super().forward(image)
+        for _ in range(self.levels):
+            logits = torch.nn.functional.max_pool2d(logits, 2)
+        return logits
+
+
+class Pooling(Residual):
+    """Norms one pixel."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return super().forward(image) + self.outer[1](self.stem(image).mean((2, 3), keepdim=True)).mean()
+
+
+def test_what_fits_is_let_through(tmp_path: Path) -> None:
+    fits(tmp_path)
+    fits(tmp_path, "train.batch_size=1", images=8)
+    fits(tmp_path, "finetune=none", "finetune.batch_size=9")
+    fits(tmp_path, build=Pooling)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key"),
+    [
+        (["train.batch_size=9"], "train.batch_size"),
+        (["finetune.batch_size=9"], "finetune.batch_size"),
+        (["rounds=2", "between.batch_size=9"], "between.batch_size"),
+    ],
+)
+def test_a_batch_that_can_never_be_filled_is_refused(tmp_path: Path, overrides: list[str], key: str) -> None:
+    with pytest.raises(
+        DataError, match=rf"{key} is 9, but the training images are only 8; give {key}=8 or less"
+    ):
+        fits(tmp_path, *overrides)
+
+
+def test_a_network_that_cannot_run_on_the_images_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"dataset\.size_hw is \[16, 16\], on which the network cannot run \(.*larger"
+    ):
+        fits(tmp_path, build=Halving)
+    with pytest.raises(
+        ConfigError, match=r"^train\.batch_size is 1, on which .* cannot be trained .*give 2 or more"
+    ):
+        fits(tmp_path, "train.batch_size=1", build=Pooling)
+    with pytest.raises(
+        ConfigError, match=r"one image to calibrate on, .*give the dataset more training images"
+    ):
+        fits(tmp_path, "stages=[prune,eval]", "checkpoint=here", images=1, build=Pooling)
+
+
+def test_a_lack_of_memory_is_no_misfit(tmp_path: Path) -> None:
+    class Large(Residual):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        fits(tmp_path, build=Large)

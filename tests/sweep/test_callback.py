@@ -1,0 +1,218 @@
+import json
+import platform
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+from segprune.status import JobRecord, write
+from segprune.sweep import callback
+from segprune.sweep.callback import SweepCallback, _asked, parent_run_id, recorded_job
+from segprune.tracking.record import checked_name
+from tests.test_conf import composed, composer
+
+ASKED = {
+    "dataset": "streets",
+    "model": "unet",
+    "pruner": "l1",
+    "budget": "channels",
+    "protocol": "standard",
+    "ratio": 0.3,
+    "seed": 0,
+}
+SMALL = [
+    "tracking=silent",
+    "dataset.counts={fit: 4, select: 2, report: 2}",
+    "dataset.size_hw=[32,32]",
+    "model.width=4",
+]
+__all__ = ["composer"]  # a fixture that starts Hydra for every test of this file
+
+
+def status(folder: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((folder / "status.json").read_text())
+    return loaded
+
+
+def started(folder: Path, *overrides: str) -> None:
+    place = [f"hydra.sweep.dir={folder}", f"paths.outputs={folder.parent}"]
+    SweepCallback().on_multirun_start(composed(*place, *(overrides or ["tracking=silent"])))
+
+
+@pytest.fixture(autouse=True)
+def clean():
+    yield
+    callback._opened.clear()
+    HydraConfig.instance().cfg = None
+
+
+def job(folder: Path, number: int) -> JobRecord:
+    (folder / str(number)).mkdir(parents=True)
+    return JobRecord(folder / str(number), ASKED)
+
+
+def test_a_job_that_is_stopped_is_recorded_as_killed(tmp_path: Path) -> None:
+    choices = {name: ASKED[name] for name in ("dataset", "model", "pruner", "budget", "protocol")}
+    runtime = {"output_dir": str(tmp_path), "choices": choices}
+    HydraConfig.instance().cfg = OmegaConf.create({"hydra": {"runtime": runtime}})  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt), recorded_job(OmegaConf.create({"ratio": 0.3, "seed": 0})):
+        raise KeyboardInterrupt
+    assert (status(tmp_path)["status"], status(tmp_path)["asked"]) == ("killed", ASKED)
+
+
+@pytest.mark.parametrize(
+    ("ends", "code", "expected"),
+    [
+        (["done", "done"], 0, 0),
+        (["done", "failed"], 0, 3),
+        (["done", "running"], 128 + signal.SIGINT, 0),  # the exit code then says that it was interrupted
+    ],
+)
+def test_the_exit_code_says_whether_jobs_failed(
+    tmp_path: Path, ends: list[str], code: int, expected: int
+) -> None:
+    started(tmp_path)
+    for number, end in enumerate(ends):
+        record = job(tmp_path, number)
+        if end == "done":
+            record.done({"name": "x", "was_reused": False, "rows": []})
+        elif end == "failed":
+            record.failed("no memory")
+    assert status(tmp_path)["status"] == "running"
+    assert callback.finish(code) == expected
+    assert parent_run_id() is None
+    assert status(tmp_path)["status"] == ("killed" if code else "done")
+
+
+def test_failures_are_listed_with_their_reasons(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    started(tmp_path)
+    job(tmp_path, 0).failed("no memory")
+    job(tmp_path, 1)
+    with caplog.at_level("INFO"):
+        callback.finish(0)
+    assert "FAILED l1 0.3 seed 0: no memory" in caplog.text
+    assert "FAILED l1 0.3 seed 0: stopped before its end" in caplog.text
+
+
+def test_without_a_sweep_there_is_nothing_to_finish() -> None:
+    assert callback.finish(0) == 0
+
+
+def test_a_tracking_mistake_ends_the_sweep_before_its_first_job(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"tracking\.flush_seconds is -1"):
+        started(tmp_path, "tracking.flush_seconds=-1")
+
+
+def test_a_sweep_without_a_job_leaves_no_run(tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    started(tmp_path / "sweep", f"tracking.root={tmp_path}", "tracking.experiment=none", "tracking.uri=null")
+    run_id = parent_run_id()
+    assert run_id
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    assert client.get_run(run_id).info.lifecycle_stage == "active"
+    assert callback.finish(1) == 0
+    assert client.get_run(run_id).info.lifecycle_stage == "deleted"
+
+
+def test_a_sweep_in_the_folder_of_a_living_one_is_refused(tmp_path: Path) -> None:
+    started(tmp_path)
+    with pytest.raises(
+        SystemExit, match=rf"{tmp_path} belongs to a run that is still going on \(process \d+\)"
+    ):
+        started(tmp_path)
+
+
+def test_a_plan_is_shown_and_nothing_is_left(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"), pytest.raises(SystemExit) as ended:
+        started(tmp_path / "sweep", "hydra/launcher=plan", *SMALL)
+    assert ended.value.code == 0
+    assert "In all: unknown time, one job after another; unknown use of disk" in caplog.text
+    assert "Nothing was run." in caplog.text
+    assert not (tmp_path / "sweep").exists()
+    assert parent_run_id() is None
+    assert callback.finish(0) == 0
+
+
+def test_a_plan_of_a_single_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="hydra/launcher=plan shows what a sweep would do; add -m"):
+        SweepCallback().on_run_start(composed("hydra/launcher=plan"))
+    SweepCallback().on_run_start(composed("hydra/launcher=processes"))
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from segprune.status import JobRecord
+from segprune.tracking.contract import RunStart
+from segprune.tracking.mlflow_tracker import MlflowTracking
+tracking = MlflowTracking(uri=None, root=Path(sys.argv[1]), experiment="killed", flush_seconds=0)
+runs, records, parent = [], [], None
+for folder in map(Path, sys.argv[2:]):
+    runs.append(tracking.open(RunStart(name="x", kind="job", folder=folder, parent_run_id=parent)))
+    records.append(JobRecord(folder, {}))
+    records[-1].tracked(runs[-1].run_id)
+    parent = runs[0].run_id
+runs[1].close("FINISHED")
+records[1].done({})
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_process_left_as_running_is_ended_by_the_next(tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    sweep_folder = tmp_path / "sweeps" / "old"
+    folders = [sweep_folder, sweep_folder / "0", sweep_folder / "1", tmp_path / "runs" / "single"]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), *map(str, folders)], check=False)
+    assert [status(folder)["status"] for folder in folders] == ["running", "done", "running", "running"]
+    living = tmp_path / "sweeps" / "living"
+    living.mkdir()
+    record = JobRecord(living, {})
+    place = [f"paths.outputs={tmp_path}", "tracking.uri=null"]
+    SweepCallback().on_run_start(composed(*place))
+    assert [status(folder)["status"] for folder in folders] == ["killed", "done", "killed", "killed"]
+    assert status(folders[0])["error"] == "its process was killed"
+    assert status(living)["status"] == "running"
+    record.killed()
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    ends = [client.get_run(status(folder)["run_id"]).info.status for folder in folders]
+    assert ends == ["KILLED", "FINISHED", "KILLED", "KILLED"]
+
+
+def test_a_sweep_ends_what_killed_runs_left_too(tmp_path: Path) -> None:
+    dead = tmp_path / "sweeps" / "dead"
+    dead.mkdir(parents=True)
+    write(dead, {"status": "running", "host": platform.node()})  # and no process holds its lock
+    started(tmp_path / "sweeps" / "new", "tracking=silent", f"paths.outputs={tmp_path}")
+    assert status(dead)["status"] == "killed"
+
+
+def test_a_record_of_another_run_that_cannot_be_read_stops_no_sweep(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = tmp_path / "runs" / "other"
+    other.mkdir(parents=True)
+    (other / "status.json").write_text("{")
+    started(tmp_path / "sweeps" / "new", "tracking=silent", f"paths.outputs={tmp_path}")
+    assert f"{other / 'status.json'} cannot be read" in caplog.text
+
+
+def test_the_tracked_sweep_has_its_options_and_axes_as_params(tmp_path: Path) -> None:
+    config = composed("budget=macs", f"paths.outputs={tmp_path}")
+    asked = _asked(
+        config, ["budget=macs", "pruner=taylor,fpgm", "ratio=0.2,0.3", "+x=1", "finetune@between=none,long"]
+    )
+    assert asked["dataset.name"] == "streets"
+    assert asked["budget.name"] == "macs"
+    assert asked["pruner.name"] == "taylor,fpgm"
+    assert (asked["ratio"], asked["x"]) == ("0.2,0.3", "1")
+    assert (asked["between.name"], asked["finetune.name"]) == ("none,long", "short")
+    assert [checked_name(name) for name in asked] == list(asked)  # MLflow takes them

@@ -1,0 +1,107 @@
+from pathlib import Path
+
+import pytest
+from hydra._internal.callbacks import Callbacks
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.types import HydraContext
+from omegaconf import OmegaConf
+
+from segprune.sweep.controls import ControlSweeper, jobs_of, with_controls
+from tests.test_conf import composed, composer
+
+__all__ = ["composer"]  # a fixture that starts Hydra for every test of this file
+
+
+def added(job: str, protocol: str) -> list[str]:
+    """The controls of one job, each as a line."""
+    first, *others = with_controls([job.split()], protocol)
+    assert set(first) == {*job.split(), "protocol=standard"} - {f"protocol={protocol}"}
+    return [" ".join(control) for control in others]
+
+
+def test_a_fair_sweep_has_chance_the_norm_the_dense_network_and_half_of_it() -> None:
+    assert added(
+        "protocol=fair seed=1 pruner=taylor pruner.of=gate budget=macs ratio=0.3 finetune.epochs=2", "fair"
+    ) == [
+        "seed=1 budget=macs ratio=0.3 finetune.epochs=2 protocol=standard pruner=random",
+        "seed=1 budget=macs ratio=0.3 finetune.epochs=2 protocol=standard pruner=l1",
+        "seed=1 finetune.epochs=2 protocol=dense",
+        "seed=1 protocol=half",
+    ]
+
+
+def test_a_full_sweep_also_trains_the_cut_networks_from_the_start() -> None:
+    kept = "pruner=taylor ratio=0.3 train.epochs=5"
+    found = added(
+        f"{kept} weights=inherited finetune=long +train@finetune=short finetune@between=short", "full"
+    )
+    assert found[-2:] == [
+        f"{kept} finetune@between=short protocol=scratch_e",
+        f"{kept} finetune@between=short protocol=scratch_b",
+    ]
+    assert not [control for control in added("pruner=l1 ratio=0.3", "full") if "scratch" in control]
+
+
+def test_uniform_l1_is_uniform_also_where_the_others_are_ranked_globally() -> None:
+    chance, norm, *_ = added("pruner=taylor budget.scope=global ratio=0.3", "fair")
+    assert chance == "budget.scope=global ratio=0.3 protocol=standard pruner=random"
+    assert norm == "ratio=0.3 protocol=standard pruner=l1 budget.scope=local"
+
+
+def test_a_threshold_is_not_compared_with_chance() -> None:
+    assert added("pruner=slimming budget=threshold", "fair") == ["protocol=dense", "protocol=half"]
+
+
+def test_jobs_share_their_controls_and_what_was_asked_for_is_not_added_again() -> None:
+    asked = [[f"pruner={name}", f"ratio={ratio}"] for name in ("taylor", "random") for ratio in (0.2, 0.5)]
+    found = [set(job) for job in with_controls(asked, "fair")]
+    assert found == [
+        *({*job, "protocol=standard"} for job in asked),
+        {"ratio=0.2", "protocol=standard", "pruner=l1"},
+        {"protocol=dense"},
+        {"protocol=half"},
+        {"ratio=0.5", "protocol=standard", "pruner=l1"},
+    ]
+
+
+@pytest.mark.parametrize("protocol", ["standard", "dense", "None"])
+def test_other_protocols_add_nothing(protocol: str) -> None:
+    assert with_controls([["ratio=0.2"]], protocol) == [["ratio=0.2"]]
+
+
+@pytest.mark.parametrize(("size", "batches"), [(None, [8]), (3, [3, 3, 2])])
+def test_the_sweeper_launches_all_jobs_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int | None, batches: list[int]
+) -> None:
+    given = ["protocol=fair", "pruner=taylor", "ratio=0.2,0.3"]
+    config, loader = (
+        composed(*given[:2], f"hydra.sweep.dir={tmp_path}/sweep"),
+        GlobalHydra.instance().config_loader(),
+    )
+    assert config.hydra.sweeper._target_ == f"{ControlSweeper.__module__}.{ControlSweeper.__qualname__}"
+    OmegaConf.set_readonly(config.hydra, False)
+    config.hydra.overrides.task = given
+    launched: list[tuple[int, list[list[str]]]] = []
+
+    class Launcher:
+        def launch(self, jobs: list[list[str]], initial_job_idx: int) -> list[JobReturn]:
+            launched.append((initial_job_idx, jobs))
+            return [JobReturn(status=JobStatus.COMPLETED) for _ in jobs]
+
+    monkeypatch.setattr(Plugins, "instantiate_launcher", lambda *_, **__: Launcher())
+    sweeper = ControlSweeper(max_batch_size=size, params=None)
+    context = HydraContext(config_loader=loader, callbacks=Callbacks())
+    sweeper.setup(hydra_context=context, task_function=lambda _: None, config=config)
+    assert len(sweeper.sweep(given)) == 2 + 2 * 2 + 2
+    assert [len(jobs) for _, jobs in launched] == batches
+    assert [first for first, _ in launched] == [sum(batches[:n]) for n in range(len(batches))]
+    assert [job for _, jobs in launched for job in jobs] == jobs_of(config, loader)
+    assert OmegaConf.load(tmp_path / "sweep" / "multirun.yaml").hydra.overrides.task == given
+
+
+def test_params_of_the_sweeper_are_jobs_too() -> None:
+    config = composed("sweep=grid")
+    assert len(jobs_of(config, GlobalHydra.instance().config_loader())) == 9
+    assert OmegaConf.select(config, "hydra.sweeper._target_").endswith("BasicSweeper")

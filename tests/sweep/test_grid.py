@@ -1,0 +1,39 @@
+import pytest
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+from segprune.errors import ConfigError
+from segprune.sweep.grid import cells, is_known, labels
+from tests.test_conf import composed, composer
+
+__all__ = ["composer"]  # a fixture that starts Hydra for every test of this file
+GRID = ["sweep=grid", "hydra.sweep.dir=somewhere", "tracking=silent", "hydra.sweeper.params.pruner='l1,fpgm'"]
+
+
+def test_a_grid_is_every_combination_in_order() -> None:
+    config = composed(*GRID, "hydra.sweeper.params.ratio='0.2,0.3'")
+    jobs = list(cells(config))
+    assert [job.run.name for job in jobs] == ["l1-r0.2-s0", "l1-r0.3-s0", "fpgm-r0.2-s0", "fpgm-r0.3-s0"]
+    assert labels([job.overrides for job in jobs])[0] == "pruner=l1 ratio=0.2"
+    assert HydraConfig.get().runtime.choices.pruner == "taylor"  # that of the sweep, as before
+
+
+def test_one_wrong_cell_is_named_and_refuses_all() -> None:
+    config = composed(*GRID, "hydra.sweeper.params.ratio='0.2,1.5'")
+    with pytest.raises(
+        ConfigError, match=r"the job .*ratio=1\.5.* cannot run, so none was started\.\nratio is 1\.5"
+    ):
+        list(cells(config))
+
+
+def test_other_sweepers_choose_their_jobs_while_they_run() -> None:
+    assert is_known(composed())
+    target = "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper"
+    assert not is_known(OmegaConf.create({"hydra": {"sweeper": {"_target_": target}}}))
+
+
+def test_a_label_leaves_out_what_all_jobs_share() -> None:
+    assert labels([["a=1", "b=2"], ["a=1", "b=3"]]) == ["b=2", "b=3"]
+    assert labels([["a=1", "b=2"], ["b=3"]]) == ["b=2", "b=3"]  # controls lack what does not concern them
+    assert labels([["a=1", "b=2"]]) == ["a=1 b=2"]
+    assert labels([]) == []

@@ -1,0 +1,131 @@
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from segprune import stop
+from segprune.sweep.pool import End, Pool, Task, fault
+
+
+@pytest.fixture(autouse=True)
+def clean():
+    stop._asked.clear()
+    yield
+    stop._asked.clear()
+
+
+def pool(jobs: int = 1, gpus: list[int | str] | None = None) -> Pool:
+    return Pool(jobs=jobs, gpus=gpus or [], timeout_s=None, grace_s=0.1)
+
+
+def task(folder: Path, number: int, code: str) -> Task:
+    command = [sys.executable, "-c", code]
+    return Task(
+        label=str(number), asked={}, command=command, environment={"MINE": "1"}, folder=folder / str(number)
+    )
+
+
+def run(pool: Pool, tasks: list[Task]) -> dict[str, End]:
+    ends: dict[str, End] = {}
+    pool.run(tasks, lambda _: None, lambda: None, lambda task, end: ends.update({task.label: end}))
+    return ends
+
+
+def output(folder: Path, number: int) -> str:
+    return (folder / str(number) / "stdout.log").read_text().strip()
+
+
+def test_what_a_process_says_is_in_its_folder(tmp_path: Path) -> None:
+    code = "import os, sys; print(os.environ['MINE'], flush=True); print('oh', file=sys.stderr)"
+    ends = run(pool(), [task(tmp_path, 0, code)])
+    assert output(tmp_path, 0) == "1\noh"
+    assert (ends["0"].code, ends["0"].fault, ends["0"].was_overdue, ends["0"].was_stopped) == (
+        0,
+        "",
+        False,
+        False,
+    )
+
+
+def test_never_more_processes_than_allowed_and_all_are_run_in_order(tmp_path: Path) -> None:
+    live = tmp_path / "live"
+    live.mkdir()
+    code = (
+        "import os, pathlib, time\n"
+        f"mine = pathlib.Path({str(live)!r}, str(os.getpid()))\n"
+        "mine.touch()\ntime.sleep(0.3)\n"
+        "print(len(list(mine.parent.iterdir())))\nmine.unlink()"
+    )
+    begun: list[str] = []
+    tasks = [task(tmp_path, number, code) for number in range(5)]
+    pool(jobs=2).run(tasks, lambda task: begun.append(task.label), lambda: None, lambda *_: None)
+    assert begun == ["0", "1", "2", "3", "4"]
+    assert {output(tmp_path, number) for number in range(5)} <= {"1", "2"}
+
+
+def test_gpus_are_dealt_out_in_turns_and_cores_in_equal_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("segprune.sweep.pool._cores", lambda: 7)
+    shares = [pool(3, [0, "GPU-8f3a"])._share(slot) for slot in range(3)]
+    assert [share["CUDA_VISIBLE_DEVICES"] for share in shares] == ["0", "GPU-8f3a", "0"]
+    assert {share["OMP_NUM_THREADS"] for share in shares} == {"2"}  # 7 cores by 3 jobs
+    assert pool(9)._share(0) == {"OMP_NUM_THREADS": "1"}
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert pool(3)._share(0)["OMP_NUM_THREADS"] == "5"  # as its user wants it
+
+
+def test_a_pool_that_is_left_stops_what_is_running(tmp_path: Path) -> None:
+    ends: dict[str, End] = {}
+
+    def after(task: Task, end: End) -> None:
+        ends[task.label] = end
+        if task.label == "0":
+            raise RuntimeError("a bug")
+
+    tasks = [task(tmp_path, 0, ""), task(tmp_path, 1, "import time; time.sleep(1000)"), task(tmp_path, 2, "")]
+    with pytest.raises(RuntimeError, match="a bug"):
+        pool(jobs=2).run(tasks, lambda _: None, lambda: None, after)
+    assert ends["1"].was_stopped
+    assert ends["1"].code in (-signal.SIGTERM, -signal.SIGKILL)
+    assert "2" not in ends
+
+
+def test_while_processes_run_others_get_their_turn(tmp_path: Path) -> None:
+    turns: list[bool] = []
+    waits = "import pathlib, time\nwhile not pathlib.Path(r'{}').exists(): time.sleep(0.01)"
+    gate = tmp_path / "gate"
+
+    def during() -> None:
+        turns.append(gate.exists())
+        gate.touch()
+
+    pool().run([task(tmp_path, 0, waits.format(gate))], lambda _: None, during, lambda *_: None)
+    assert turns[0] is False  # the process waited for it
+
+
+def test_a_request_to_end_stops_the_pool(tmp_path: Path) -> None:
+    def before(_: Task) -> None:
+        stop.on_terminate(signal.SIGTERM, None)
+
+    with pytest.raises(SystemExit) as ended:
+        pool().run(
+            [task(tmp_path, 0, "import time; time.sleep(1000)")], before, lambda: None, lambda *_: None
+        )
+    assert ended.value.code == 143
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (0, ""),
+        (3, "ended with exit code 3"),
+        (-9, "killed by signal 9, e.g. out of memory"),
+        (-6, "killed by signal 6 (Aborted)"),
+        (-11, "killed by signal 11 (Segmentation fault)"),
+    ],
+)
+def test_an_exit_code_is_put_into_words(code: int, expected: str) -> None:
+    assert fault(code) == expected

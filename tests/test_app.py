@@ -9,9 +9,9 @@ from segprune import stop
 from segprune.app import run_job
 from segprune.result.row import from_record
 from tests.test_cli import TINY
-from tests.test_conf import composed, composer
+from tests.test_conf import composed
 
-__all__ = ["composer"]  # a fixture that starts Hydra for every test of this file
+pytestmark = pytest.mark.usefixtures("composer")
 
 
 def test_a_run_that_is_asked_to_stop_before_it_works_makes_nothing(

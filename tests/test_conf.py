@@ -1,10 +1,9 @@
 """Every YAML on disk composes, and names a callable that takes exactly its keys."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
+from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
@@ -27,13 +26,7 @@ PRESETS = [
     for group in ("experiment", "sweep", "protocol")
     for path in sorted((CONF / group).glob("*.yaml"))
 ]
-
-
-@pytest.fixture(autouse=True)
-def composer() -> Iterator[None]:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        yield
-    HydraConfig.instance().cfg = None
+pytestmark = pytest.mark.usefixtures("composer")
 
 
 def composed(*overrides: str) -> DictConfig:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
+from hydra import compose
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 ROOT = Path(__file__).parent.parent
@@ -37,12 +37,6 @@ cards = pytest.mark.parametrize("card", CARDS, ids=lambda card: card.stem)
 configured_cards = pytest.mark.parametrize(
     "card", [card for card in CARDS if card.stem in CRITERIA], ids=lambda card: card.stem
 )
-
-
-@pytest.fixture
-def composer() -> Iterator[None]:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        yield
 
 
 def section(card: Path, title: str) -> str:

@@ -11,9 +11,9 @@ from segprune.config.compose import Settings
 from segprune.errors import SegpruneError
 from segprune.run.assemble import checked
 from tests.run_here import assert_is_one_paragraph
-from tests.test_conf import composed, composer
+from tests.test_conf import composed
 
-__all__ = ["composer"]  # a fixture that starts Hydra for every test of this file
+pytestmark = pytest.mark.usefixtures("composer")
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,11 @@ from segprune.cli import run_or_record
 from segprune.shortage import is_about_memory, shortage
 from tests.faulty import MENDED
 from tests.test_cli import ROOT, TINY
-from tests.test_conf import composed, composer
+from tests.test_conf import composed
 
 VALUES = {"train.batch_size": 4, "dataset.size_hw": [96, 128], "dataset.cache_mb": 4000, "workers": 2}
 TOO_MUCH = 1 << 50  # bytes: no machine has them
-__all__ = ["composer"]  # a fixture that starts Hydra for every test of this file
+pytestmark = pytest.mark.usefixtures("composer")
 
 
 def told(error: Exception) -> str:

@@ -32,10 +32,10 @@ from segprune.store import store
 from segprune.store.store import Entry, Store
 from segprune.tracking.silent import SilentRun
 from tests.dataset.trees import camvid_tree, labels, picture, save
-from tests.test_conf import CONF, composed, composer
+from tests.test_conf import CONF, composed
 from tests.touches import CASES, DEFAULT, NOTHING, REFUSED
 
-__all__ = ["composer"]  # a fixture that starts Hydra for every test of this file
+pytestmark = pytest.mark.usefixtures("composer")
 WORDS = ("train", "prepare", "prune", "finetune", "eval")
 GROUPS = {
     "dataset": "train",

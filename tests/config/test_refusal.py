@@ -7,9 +7,8 @@ from hydra.errors import HydraException
 
 from segprune.config.refusal import refusal
 from segprune.measure.miou import scores
-from tests.test_conf import composer
 
-__all__ = ["composer"]  # a fixture that starts Hydra for every test of this file
+pytestmark = pytest.mark.usefixtures("composer")
 
 
 def refused(*overrides: str) -> str | None:

@@ -8,10 +8,10 @@ import torch
 from segprune.reproduce import origin
 from segprune.reproduce.origin import ARTIFACT, FILE, keep_origin, origin_of
 from tests.gpus import with_gpus
-from tests.run.test_describe import Recorder, composer, run_of
+from tests.run.test_describe import Recorder, run_of
 from tests.tiny import CPU, tiny_data
 
-__all__ = ["composer"]  # a fixture that starts Hydra for every test of this file
+pytestmark = pytest.mark.usefixtures("composer")
 
 
 def test_it_says_all_that_the_numbers_come_from(tmp_path: Path) -> None:

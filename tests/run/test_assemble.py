@@ -14,9 +14,9 @@ from segprune.stage.eval import Eval
 from segprune.stage.fit import Fit
 from segprune.stage.prune import Prune
 from tests.gpus import with_gpus, without_memory
-from tests.test_conf import composed, composer
+from tests.test_conf import composed
 
-__all__ = ["composer"]  # a fixture that starts Hydra for every test of this file
+pytestmark = pytest.mark.usefixtures("composer")
 JOB = Job(
     choices={"model": "unet", "pruner": "taylor", "budget": "macs", "protocol": "standard"},
     folder=Path(),

@@ -2,14 +2,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 from omegaconf import OmegaConf
 
 from segprune.run.assemble import checked
 from segprune.run.describe import describe, run_start
-from tests.test_conf import composed, composer
+from tests.test_conf import composed
 from tests.tiny import tiny_data
 
-__all__ = ["composer"]  # a fixture that starts Hydra for every test of this file
+pytestmark = pytest.mark.usefixtures("composer")
 
 
 class Recorder:

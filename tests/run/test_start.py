@@ -7,11 +7,11 @@ from segprune.checkpoint import checkpoint
 from segprune.errors import CheckpointError, ConfigError, DataError
 from segprune.run.assemble import stages_of
 from segprune.run.start import refuse_unfit, start_of_trail
-from tests.run.test_assemble import JOB, composer, settings
+from tests.run.test_assemble import JOB, settings
 from tests.tiny import Items, tiny_context, tiny_data, tiny_net
 from tests.toys import Residual
 
-__all__ = ["composer"]  # a fixture that starts Hydra for every test of this file
+pytestmark = pytest.mark.usefixtures("composer")
 
 
 def starting(folder: Path, **about: object):

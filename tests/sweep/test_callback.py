@@ -14,7 +14,7 @@ from segprune.status import JobRecord, write
 from segprune.sweep import callback
 from segprune.sweep.callback import SweepCallback, _asked, parent_run_id, recorded_job
 from segprune.tracking.record import checked_name
-from tests.test_conf import composed, composer
+from tests.test_conf import composed
 
 ASKED = {
     "dataset": "streets",
@@ -31,7 +31,7 @@ SMALL = [
     "dataset.size_hw=[32,32]",
     "model.width=4",
 ]
-__all__ = ["composer"]  # a fixture that starts Hydra for every test of this file
+pytestmark = pytest.mark.usefixtures("composer")
 
 
 def status(folder: Path) -> dict[str, Any]:

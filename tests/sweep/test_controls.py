@@ -9,9 +9,9 @@ from hydra.types import HydraContext
 from omegaconf import OmegaConf
 
 from segprune.sweep.controls import ControlSweeper, jobs_of, with_controls
-from tests.test_conf import composed, composer
+from tests.test_conf import composed
 
-__all__ = ["composer"]  # a fixture that starts Hydra for every test of this file
+pytestmark = pytest.mark.usefixtures("composer")
 
 
 def added(job: str, protocol: str) -> list[str]:

@@ -8,9 +8,9 @@ from segprune.app import run_job
 from segprune.errors import ConfigError
 from segprune.sweep.dry_run import plan
 from tests.test_cli import TINY
-from tests.test_conf import composed, composer
+from tests.test_conf import composed
 
-__all__ = ["composer"]  # a fixture that starts Hydra for every test of this file
+pytestmark = pytest.mark.usefixtures("composer")
 
 
 def configured(folder: Path, *overrides: str) -> DictConfig:

@@ -4,9 +4,9 @@ from omegaconf import OmegaConf
 
 from segprune.errors import ConfigError
 from segprune.sweep.grid import cells, is_known, labels
-from tests.test_conf import composed, composer
+from tests.test_conf import composed
 
-__all__ = ["composer"]  # a fixture that starts Hydra for every test of this file
+pytestmark = pytest.mark.usefixtures("composer")
 GRID = ["sweep=grid", "hydra.sweep.dir=somewhere", "tracking=silent", "hydra.sweeper.params.pruner='l1,fpgm'"]
 
 

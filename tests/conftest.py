@@ -1,0 +1,19 @@
+"""What tests of several rooms ask for by name."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+CONF = Path(__file__).parent.parent / "conf"
+
+
+@pytest.fixture
+def composer() -> Iterator[None]:
+    """Hydra, started on ``conf/``: what ``hydra.compose`` and ``tests.test_conf.composed`` need."""
+    from hydra import initialize_config_dir
+    from hydra.core.hydra_config import HydraConfig
+
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield
+    HydraConfig.instance().cfg = None

@@ -15,7 +15,7 @@ from segprune.checkpoint import checkpoint
 from segprune.errors import StoreError
 from segprune.store.store import Store
 from segprune.training.loop import fit
-from segprune.training.step import Training
+from segprune.training.step import Step, Training
 from tests.tiny import CPU, Items, tiny_data, tiny_net, tiny_schedule
 
 STAGE, KEY = "train", "0123456789abcdef"
@@ -81,7 +81,7 @@ def work(root: Path, *, reuse: bool = True) -> Weights:
             folder=folder,
             on_epoch=lambda epoch: None,
         )
-        checkpoint.write(folder, fit(tiny_net(), training)[0], plans=(), about={})
+        checkpoint.write(folder, fit(tiny_net(), training, Step)[0], plans=(), about={})
 
     return read(Store(root=root, reuse=reuse).get(STAGE, KEY, make).folder)
 

@@ -1,13 +1,18 @@
 import copy
+import json
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from segprune.config.compose import component
 from segprune.measure.cost import Cost
-from segprune.stage.fit import Fit, read_curve
-from tests.tiny import tiny_context, tiny_data, tiny_schedule
+from segprune.stage.contract import NetState
+from segprune.stage.fit import CURVE, Fit, read_curve
+from tests.tiny import tiny_context, tiny_data, tiny_net, tiny_schedule
 
 
 def stage(word: str = "train", makes: str = "dense", **schedule: object) -> Fit:
@@ -104,3 +109,140 @@ def test_a_network_that_was_cut_to_a_quarter_trains_four_times_as_long_for_the_s
 
 def fail(folder: Path) -> None:
     raise AssertionError(f"{folder} was made again")
+
+
+def test_training_for_no_epochs_changes_no_bit(tmp_path: Path) -> None:
+    (dense,) = stage(epochs=0)(tiny_context(tmp_path), ())
+    assert all(
+        torch.equal(a, b) for a, b in zip(weights(dense), tiny_net().state_dict().values(), strict=True)
+    )
+
+
+TAUGHT = '''
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from segprune.training.step import Step
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taught:
+    weight: float
+
+    def __call__(self, ctx, trail):
+        return lambda net, training, steps: TaughtStep(net, training, steps, trail[0].net, self.weight)
+
+
+class TaughtStep(Step):
+    """Draws the logits towards a learnt mixture of the teacher's."""
+
+    def __init__(self, net, training, steps, teacher, weight):
+        super().__init__(net, training, steps)
+        self.teacher, self.weight = teacher, weight
+        classes = len(training.data.classes)
+        self.mixture = torch.nn.Conv2d(classes, classes, 1)
+        self.own = torch.optim.SGD(self.mixture.parameters(), lr=0.1, momentum=0.9)
+
+    def backward(self, batch, window):
+        loss = super().backward(batch, window)
+        image, _ = self.on_device(batch)
+        with torch.no_grad():
+            taught = self.teacher(image)
+        distance = F.mse_loss(self.net.all_logits(image)[0], self.mixture(taught))
+        (self.weight * distance / window).backward()
+        return loss + self.weight * float(distance.detach())
+
+    def update(self):
+        super().update()
+        self.own.step()
+        self.own.zero_grad()
+
+    def state_dict(self):
+        mine = {"mixture": self.mixture.state_dict(), "own": self.own.state_dict()}
+        return {**super().state_dict(), **mine}
+
+    def load_state_dict(self, state):
+        super().load_state_dict(state)
+        self.mixture.load_state_dict(state["mixture"])
+        self.own.load_state_dict(state["own"])
+'''
+
+
+@pytest.fixture
+def taught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Fit]:
+    """A finetune stage as YAML gives it, whose step is in a user's own package."""
+    (tmp_path / "classroom").mkdir()
+    (tmp_path / "classroom" / "__init__.py").write_text(TAUGHT)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "classroom", raising=False)
+
+    def make(weight: float = 0.5, **schedule: object) -> Fit:
+        node = {
+            "_target_": "segprune.stage.fit.Fit",
+            "word": "finetune",
+            "makes": "finetuned",
+            "schedule": tiny_schedule(**{"epochs": 3, **schedule}),
+            "is_stretched": False,
+            "step": {"_target_": "classroom.Taught", "weight": weight},
+        }
+        return component(node, "finetune", extensions=["classroom"])()
+
+    return make
+
+
+def test_a_step_of_a_users_package_learns_from_the_first_network_of_the_trail(
+    tmp_path: Path, taught: Callable[..., Fit]
+) -> None:
+    ctx = tiny_context(tmp_path)
+    trail = stage()(ctx, ())
+    plain, half, one = (
+        fit(ctx, trail)[-1]
+        for fit in (stage("finetune", "finetuned", epochs=3), taught(), taught(weight=1.0))
+    )
+    other = replace(trail[0], net=copy.deepcopy(trail[0].net), fingerprint="another teacher")
+    with torch.no_grad():
+        other.net.head.bias += 1.0
+    again = taught()(ctx, (other, trail[0]))[-1]
+    states = (plain, half, one, again)
+    assert len({state.fingerprint for state in states}) == 4
+    assert len({tuple(state.net.head.bias.tolist()) for state in states}) == 4
+    losses = [epoch["loss"] for epoch in json.loads((half.folder / CURVE).read_text())]
+    assert losses[-1] < losses[0]
+
+
+def test_a_step_of_ones_own_ends_in_the_same_bits_after_a_kill(
+    tmp_path: Path, taught: Callable[..., Fit]
+) -> None:
+    def after(folder: Path, *, killed_at: int | None) -> NetState:
+        ctx = tiny_context(folder)
+        trail = stage()(ctx, ())
+        if killed_at is not None:
+            object.__setattr__(ctx, "tracker", Kills(killed_at))
+            with pytest.raises(KeyboardInterrupt):
+                taught()(ctx, trail)
+            object.__setattr__(ctx, "tracker", Recorder())
+        return taught()(ctx, trail)[-1]
+
+    whole = after(tmp_path / "whole", killed_at=None)
+    for epoch in (1, 2):
+        resumed = after(tmp_path / f"killed-{epoch}", killed_at=epoch)
+        assert resumed.fingerprint == whole.fingerprint
+        assert all(torch.equal(a, b) for a, b in zip(weights(resumed), weights(whole), strict=True))
+
+
+class Kills(Recorder):
+    """A tracker during whose report of one epoch the process is interrupted."""
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__()
+        self.epoch = epoch
+
+    def metrics(self, values, /, *, step=None) -> None:
+        if step == self.epoch:
+            raise KeyboardInterrupt
+
+
+def weights(state: NetState) -> list[torch.Tensor]:
+    return list(state.net.state_dict().values())

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -91,16 +92,11 @@ class MarkovTraining:
         the expected share of the budget's unit after each epoch; ``share`` (1,), the one asked for.
         """
         ranks = self._ranks(net, groups, calibration)
-        made: list[MarkovStep] = []
-
-        def make_step(twin: SegmentationNet, of: Training, steps: int) -> MarkovStep:
-            made.append(MarkovStep(twin, of, steps, phase=self, groups=groups, ranks=ranks, target=target))
-            return made[0]
-
-        trained, curve = fit(net, training, make_step)
+        make_step = partial(MarkovStep, phase=self, groups=groups, ranks=ranks, target=target)
+        trained, curve, step = fit(net, training, make_step)
         learned = {
             **{f"rank/{name}": rank for name, rank in ranks.items()},
-            **{f"logits/{name}": logits.detach() for name, logits in made[0].logits.items()},
+            **{f"logits/{name}": logits.detach() for name, logits in step.logits.items()},
             "remaining": torch.tensor([epoch.facts["expected_remaining"] / 100 for epoch in curve]),
             "share": torch.tensor([target.share]),
         }

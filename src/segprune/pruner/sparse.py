@@ -71,14 +71,8 @@ class SparseTraining:
         """The network with sparse scales; learned: ``histogram`` (epochs + 1, bins) of |scale|, 0 being before."""
         del calibration, target
         self.refuse(net, groups)
-        made: list[SparseStep] = []
-
-        def make_step(twin: SegmentationNet, of: Training, steps: int) -> SparseStep:
-            made.append(self.step(twin, groups, of, steps))
-            return made[0]
-
-        trained, curve = fit(net, training, make_step)
-        return Prepared(net=trained, learned={"histogram": torch.stack(made[0].histograms)}, curve=curve)
+        trained, curve, step = fit(net, training, lambda twin, of, steps: self.step(twin, groups, of, steps))
+        return Prepared(net=trained, learned={"histogram": torch.stack(step.histograms)}, curve=curve)
 
     def step(
         self, net: SegmentationNet, groups: Sequence[ChannelGroup], training: Training, steps: int

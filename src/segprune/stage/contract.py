@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from segprune.checkpoint import checkpoint
 from segprune.dataset.contract import SegData
@@ -19,7 +19,7 @@ from segprune.graph.group import PrunePlan
 from segprune.model.contract import SegmentationNet
 from segprune.store.store import Entry, Store
 from segprune.tracking.contract import Tracker
-from segprune.training.step import Hardware
+from segprune.training.step import Hardware, MakeStep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +77,25 @@ class Stage(Protocol):
 
     def __call__(self, ctx: Context, trail: Trail) -> Trail:
         """The trail, longer by the networks this stage made."""
+
+
+@runtime_checkable
+class StepFactory(Protocol):
+    """Makes the step that a stage trains by: a dataclass whose fields tell all that it does.
+
+    One that reads a file has the file's digest as a field, since fields are what tells its results apart.
+    """
+
+    def __call__(self, ctx: Context, trail: Trail) -> MakeStep:
+        """What ``fit`` makes its step with.
+
+        Args:
+            ctx: The run.
+            trail: Every network so far: the last one is trained, the first one can teach it.
+
+        Raises:
+            ConfigError: The trail lacks what the step needs.
+        """
 
 
 def identity(part: object) -> dict[str, Any]:

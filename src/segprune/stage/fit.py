@@ -9,10 +9,18 @@ from typing import Any
 from segprune.measure.cost import cost
 from segprune.schedule.schedule import Schedule, autocast_dtype
 from segprune.seed import derive
-from segprune.stage.contract import Context, Trail, identity, note_source, read_state, write_state
+from segprune.stage.contract import (
+    Context,
+    StepFactory,
+    Trail,
+    identity,
+    note_source,
+    read_state,
+    write_state,
+)
 from segprune.store.store import Entry, fingerprint
 from segprune.training.loop import fit
-from segprune.training.step import Epoch, Training
+from segprune.training.step import Epoch, Step, Training
 
 CURVE = "curve.json"
 
@@ -27,12 +35,14 @@ class Fit:
         schedule: Epochs, optimiser and learning rate; with 0 epochs the stage does nothing.
         is_stretched: Whether a cut network is trained for more epochs, by the factor of the MACs it was spared: for
             as much compute as the schedule gives the dense one (Scratch-B, arXiv:1810.05270).
+        step: Makes the step that it trains by; None: the plain one.
     """
 
     word: str
     makes: str
     schedule: Schedule
     is_stretched: bool = False
+    step: StepFactory | None = None
 
     def __call__(self, ctx: Context, trail: Trail) -> Trail:
         """The trail and the trained network; reused when the same training was done before."""
@@ -42,7 +52,11 @@ class Fit:
         schedule = self._stretched(ctx, trail) if self.is_stretched else self.schedule
         key = fingerprint(
             self.word,
-            {**inputs_of(ctx, schedule), "from": before.fingerprint if before else None},
+            {
+                **inputs_of(ctx, schedule),
+                "from": before.fingerprint if before else None,
+                **self._step_inputs(trail),
+            },
         )
 
         def make(folder: Path) -> None:
@@ -54,7 +68,10 @@ class Fit:
                 folder=folder,
                 on_epoch=lambda epoch: log_epochs(ctx, self.word, [epoch]),
             )
-            net, curve = fit(before.net if before else ctx.build(), training)
+            net = before.net if before else ctx.build()
+            curve: tuple[Epoch, ...] = ()
+            if schedule.epochs > 0:
+                net, curve, _ = fit(net, training, self.step(ctx, trail) if self.step else Step)
             (folder / CURVE).write_text(json.dumps([asdict(epoch) for epoch in curve]), encoding="utf-8")
             write_state(folder, ctx, net, before.plans if before else (), key)
 
@@ -63,6 +80,12 @@ class Fit:
         if entry.was_reused:
             log_epochs(ctx, self.word, read_curve(entry))
         return (*trail, read_state(entry, ctx, self.makes, key))
+
+    def _step_inputs(self, trail: Trail) -> dict[str, Any]:
+        """A step that is not plain may look at every network of the trail."""
+        if self.step is None:
+            return {}
+        return {"step": identity(self.step), "trail": [state.fingerprint for state in trail]}
 
     def _stretched(self, ctx: Context, trail: Trail) -> Schedule:
         dense, small = (cost(state.net, ctx.data.size_hw).macs for state in (trail[0], trail[-1]))

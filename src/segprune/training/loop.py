@@ -6,7 +6,7 @@ import pickle
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -26,14 +26,15 @@ log = logging.getLogger(__name__)
 PROGRESS = "progress.pt"
 FORMAT = 2
 """Raised when the content of that file changes."""
+StepT = TypeVar("StepT", bound=Step)
 
 
 def fit(
     net: SegmentationNet,
     training: Training,
-    make_step: Callable[[SegmentationNet, Training, int], Step] = Step,
-) -> tuple[SegmentationNet, tuple[Epoch, ...]]:
-    """Train a copy of the network; returns the network that counts and the learning curve.
+    make_step: Callable[[SegmentationNet, Training, int], StepT],
+) -> tuple[SegmentationNet, tuple[Epoch, ...], StepT]:
+    """Train a copy of the network; returns the network that counts, the learning curve and the step after it.
 
     With ``schedule.keep`` = ``best`` and a select split, the epoch with the highest select mIoU counts (the
     first of equals), else the last. After every epoch the whole state goes to ``folder``; a call that finds it
@@ -41,13 +42,17 @@ def fit(
     augmentation and dropout depend on (seed, epoch) alone. The store removes ``PROGRESS`` from the folder once
     the result is safe.
 
+    Args:
+        net: The network; left as it was.
+        training: Everything else; its schedule has at least one epoch.
+        make_step: The copy, the training and the batches in an epoch -> the step; what it draws is seeded. ``Step``
+            itself is plain training.
+
     Raises:
         TrainingError: The loss is not finite; says at which epoch and step.
     """
     data, schedule, hardware = training.data, training.schedule, training.hardware
     net = copy.deepcopy(net).to(hardware.device).to(memory_format=torch.channels_last)
-    if schedule.epochs == 0:
-        return net, ()
     loader = FitLoader(
         data.fit,
         batch_size=schedule.batch_size,
@@ -55,7 +60,8 @@ def fit(
         workers=hardware.workers,
         pin_memory=hardware.device.type == "cuda",
     )
-    step = make_step(net, training, len(loader))
+    with seeded(training.seed, "step", device=hardware.device):
+        step = make_step(net, training, len(loader))
     state = _Progress(training.folder / PROGRESS, net, step)
     for done in state.curve:
         training.on_epoch(done)
@@ -75,7 +81,7 @@ def fit(
         log.info("%s", _line(done, schedule.epochs))
         training.on_epoch(done)
     net.load_state_dict(state.kept)
-    return net.eval(), tuple(state.curve)
+    return net.eval(), tuple(state.curve), step
 
 
 class _Progress:

@@ -72,7 +72,11 @@ class Training:
 
 
 class Step:
-    """Forward, backward and update, with everything they need."""
+    """Forward, backward and update, with everything they need.
+
+    A training that does more is a subclass; what it changes meanwhile must be in its ``state_dict``, so that a
+    training that was interrupted ends in the same bits.
+    """
 
     def __init__(self, net: SegmentationNet, training: Training, steps: int) -> None:
         """Prepare for ``steps`` batches an epoch; the network is changed in place."""
@@ -162,3 +166,7 @@ class Step:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
+
+
+MakeStep = Callable[[SegmentationNet, Training, int], Step]
+"""(network, training, batches in an epoch) -> the step that trains it."""

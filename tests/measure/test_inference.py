@@ -8,7 +8,7 @@ from segprune import stop
 from segprune.dataset.contract import Batch
 from segprune.measure.inference import View, infer
 from segprune.model.contract import SegmentationNet
-from tests.measure.test_quality import Listed, Stripes
+from tests.measure.test_evaluate import Listed, Stripes
 
 CPU = torch.device("cpu")
 

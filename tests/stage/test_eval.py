@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file
 
 from segprune.measure.cost import cost
+from segprune.measure.evaluate import evaluate
 from segprune.measure.miou import scores
-from segprune.measure.quality import evaluate
 from segprune.result.headline import headline
 from segprune.stage.contract import NetState, Trail
 from segprune.stage.eval import Eval, RowFacts

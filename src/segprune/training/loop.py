@@ -15,8 +15,8 @@ from tqdm import tqdm
 from segprune import durable
 from segprune.dataset.contract import SegData
 from segprune.dataset.loading import FitLoader
+from segprune.measure.evaluate import evaluate
 from segprune.measure.miou import scores
-from segprune.measure.quality import evaluate
 from segprune.model.contract import SegmentationNet
 from segprune.seed import seeded
 from segprune.shortage import shortage

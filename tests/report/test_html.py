@@ -51,7 +51,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Reader:
     root = tmp_path_factory.mktemp("store")
     hits = {"random": ([50, 52], 30.0), "l1": ([60, 61], 35.0), "taylor": ([80, 82], 45.0)}
     jobs = [
-        cell(10 * n + seed, name, miou, seed=seed, root=root, names=store(root, f"{name}{seed}", images))
+        cell(10 * n + seed, name, miou, seed=seed, root=root, names=store(root, f"{name}{seed}", images * 4))
         for n, (name, (images, miou)) in enumerate(hits.items())
         for seed in (0, 1)
     ]

@@ -8,7 +8,7 @@ from tests.report.sweeps import cell, counts, store
 
 
 def test_images_decide_where_their_counts_are_kept(tmp_path: Path) -> None:
-    hits = {"l1": [60, 61, 59, 64], "taylor": [80, 82, 78, 85]}
+    hits = {"l1": [60, 61, 59, 64, 60, 62], "taylor": [80, 82, 78, 85, 79, 81]}
     one, other = (
         by_seed([cell(n, name, 40.0, root=tmp_path, names=store(tmp_path, name, hits[name]))])
         for n, name in enumerate(("taylor", "l1"))

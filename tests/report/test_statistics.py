@@ -8,6 +8,7 @@ from scipy import stats
 
 from segprune.measure.miou import scores
 from segprune.report.statistics import (
+    expanded_percentiles,
     image_difference,
     over_seeds,
     rank_stability,
@@ -73,34 +74,54 @@ def test_the_difference_is_that_of_the_pooled_mious() -> None:
     assert image_difference([a], [b]).points == pytest.approx(100 * (ours - theirs), abs=1e-12)
 
 
-def test_two_images_by_hand() -> None:
+def test_eight_images_by_hand() -> None:
     # Each class has 100 pixels an image and as many false positives as false negatives: IoU = h / (200 - h) for
-    # h hits a hundred. Draws of two images: first twice, both, second twice, with 1/4, 1/2, 1/4.
-    # a hits 80 and 60, b 50 and 60: 80/120 - 50/150 = 1/3; 70/130 - 55/145; 0.
-    found = image_difference([counts([80, 60])], [counts([50, 60])], level=0.9, resamples=2000)
-    assert found.points == pytest.approx(100 * (70 / 130 - 55 / 145))
-    assert (found.low, found.high) == pytest.approx((0.0, 100 / 3))
-    assert found.share_positive == pytest.approx(0.75, abs=0.04)  # 4 sd of a share of 2000
-    assert (found.n, found.over) == (2, "images")
+    # h hits a hundred. a hits 100 in one image and 50 in seven, b 50 everywhere: k draws of the one image give a
+    # 50 + 50 k / 8. k is binomial (8, 1/8); at 95 % and 7 degrees of freedom t = 2.364624, so that each end cuts off
+    # Phi(-sqrt(8 / 7) 2.364624) = 0.0057: k = 0 (0.34) and k = 4 (at most 3: 0.9887, at most 4: 0.9988). The plain
+    # percentile, 0.975, would be at k = 3.
+    found = image_difference([counts([100, *[50] * 7])], [counts([50] * 8)])
+    assert found.points == pytest.approx(100 * (56.25 / 143.75 - 50 / 150))
+    assert (found.low, found.high) == (0.0, pytest.approx(100 * (75 / 125 - 50 / 150)))
+    assert found.share_positive == pytest.approx(1 - (7 / 8) ** 8, abs=0.03)  # 4 sd of a share of 4000
+    assert (found.n, found.over) == (8, "images")
     assert not found.is_clear
 
 
+@pytest.mark.parametrize(("images", "level"), [(1, 0.95), (2, 0.9), (5, 0.95), (9, 1 - 0.05 / 14)])
+def test_too_few_images_have_a_difference_and_no_interval(images: int, level: float) -> None:
+    a, b = counts([80, *[60] * (images - 1)]), counts([50] * images)
+    found = image_difference([a, a], [b, b], level=level)
+    assert (found.low, found.high, found.n, found.over) == (None, None, images, "images")
+    assert found.points > 0
+    assert found.seeds_low == found.points  # both seeds say the same
+    assert not found.is_clear
+    assert image_difference([np.concatenate([a, a[:1]])], [np.concatenate([b, b[:1]])], level=0.5).n > images
+
+
+def test_the_ends_of_an_interval_rest_on_several_draws() -> None:
+    # at 1 - 0.05 / 14 of 20 images, 4000 draws would leave one beyond each end; of draws 0, 1, 2, ... the ends are
+    # known: t = 3.3190 of 19 degrees of freedom, Phi(-sqrt(20 / 19) 3.3190) = 0.000330
+    low, high = expanded_percentiles(np.arange(100_001.0), images=20, level=1 - 0.05 / 14)
+    assert (low, high) == (pytest.approx(33.0, abs=0.5), pytest.approx(100_000 - 33.0, abs=0.5))
+
+
 def test_equal_networks_differ_by_exactly_nothing() -> None:
-    a = counts([3, 97, 55, 41])
+    a = counts([3, 97, 55, 41, 20, 76])
     found = image_difference([a, a], [a, a])
     assert (found.points, found.low, found.high, found.share_positive) == (0.0, 0.0, 0.0, 0.0)
     assert not found.is_clear
 
 
 def test_a_network_that_is_better_on_every_image_is_better() -> None:
-    a, b = counts([50, 60, 70, 80]), counts([45, 52, 69, 71])
+    a, b = counts([50, 60, 70, 80, 55, 65]), counts([45, 52, 69, 71, 50, 61])
     assert image_difference([a, a], [b, b]).is_clear
     assert not image_difference([b, b], [a, a]).is_clear
     assert image_difference([a], [b]).share_positive == 1.0
 
 
 def test_one_seed_tells_about_networks_and_nothing_about_methods() -> None:
-    found = image_difference([counts([50, 60, 70, 80])], [counts([45, 52, 69, 71])])
+    found = image_difference([counts([50, 60, 70, 80, 55, 65])], [counts([45, 52, 69, 71, 50, 61])])
     assert found.low > 0
     assert (found.seeds_low, found.seeds_high) == (None, None)
     assert not found.is_clear
@@ -119,7 +140,7 @@ def test_the_interval_over_seeds_stands_beside_that_over_images() -> None:
 def test_equal_methods_are_rarely_told_apart_however_many_images_there_are() -> None:
     # Two networks of one method differ by the luck of their training, for which the seeds stand. On 200 images
     # that luck is plain to see, so the interval over images alone finds a "better" one most of the time.
-    rng, images_say_so, clear, sims = np.random.default_rng(0), 0, 0, 200
+    rng, images_say_so, clear, sims = np.random.default_rng(0), 0, 0, 100
     for _ in range(sims):
         skill = rng.normal(60, 3, (2, 3))  # two methods, three seeds
         hits = np.rint(skill[..., None] + rng.integers(-10, 11, 200)).clip(0, 100)
@@ -167,7 +188,7 @@ def is_won(miou: np.ndarray) -> bool:
 
 
 def test_one_seed_that_disagrees_leaves_doubt() -> None:
-    high, low, less = counts([90, 91, 92]), counts([20, 21, 22]), counts([18, 19, 20])
+    high, low, less = (counts([h, h + 1, h + 2] * 2) for h in (90, 20, 18))
     found = image_difference([high, less], [low, low])
     assert found.low > 0
     assert found.per_seed[1] < 0
@@ -176,19 +197,21 @@ def test_one_seed_that_disagrees_leaves_doubt() -> None:
 
 def test_seeds_see_the_same_images_in_a_draw() -> None:
     # What the first seed gains on a draw, the second loses on it; with draws of their own they would not cancel.
-    a, b = counts([80, 20, 60, 55]), counts([30, 70, 50, 65])
+    a, b = counts([80, 20, 60, 55, 44, 70]), counts([30, 70, 50, 65, 48, 41])
     found = image_difference([a, b], [b, a])
     assert (found.low, found.high) == (0.0, 0.0)
 
 
 def test_a_class_that_a_draw_lacks_is_left_out_of_it() -> None:
-    # Two classes; the second is labelled in the second image alone. a is right everywhere, b on the first image.
-    # Draws: first twice: class one alone, 1 - 1 = 0. Both: b has IoU 10 / 20 and 0. Second twice: b has 0 and 0.
-    a = np.array([[[10, 0], [0, 0]], [[0, 0], [0, 10]]])
-    b = np.array([[[10, 0], [0, 0]], [[0, 0], [10, 0]]])
+    # Two classes; the second is labelled in the last of six images alone. a is right everywhere, b predicts the first
+    # class everywhere. With k draws of the last image, b has (6 - k) / 6 and 0: the difference is 1 - (6 - k) / 12,
+    # but 0 for k = 0, where the first class stands alone. k is binomial (6, 1/6): at most 0: 0.335, at most 2: 0.938,
+    # at most 3: 0.991. At 90 % each end cuts off Phi(-sqrt(6 / 5) 2.015) = 0.0136.
+    a = np.array([[[10, 0], [0, 0]]] * 5 + [[[0, 0], [0, 10]]])
+    b = np.array([[[10, 0], [0, 0]]] * 5 + [[[0, 0], [10, 0]]])
     found = image_difference([a], [b], level=0.9)
-    assert found.points == 75.0
-    assert (found.low, found.high) == (0.0, 100.0)
+    assert found.points == pytest.approx(100 * (1 - 5 / 12))
+    assert (found.low, found.high) == (0.0, pytest.approx(75.0))
 
 
 def test_the_interval_is_that_of_another_library() -> None:
@@ -200,13 +223,39 @@ def test_the_interval_is_that_of_another_library() -> None:
         ours, theirs = (100 * scores(torch.from_numpy(x[index].astype(np.int64)).sum(0)).miou for x in (a, b))
         return ours - theirs
 
+    tail = stats.norm.cdf(-((40 / 39) ** 0.5) * stats.t.ppf(0.975, 39))
     other = stats.bootstrap(
-        (np.arange(40),), change, vectorized=False, n_resamples=2000, method="percentile", rng=2
+        (np.arange(40),),
+        change,
+        confidence_level=1 - 2 * tail,
+        vectorized=False,
+        n_resamples=2000,
+        method="percentile",
+        rng=2,
     ).confidence_interval
     found = image_difference([a], [b])
     # ends of a percentile interval from 2000 draws are sure to about a tenth of its width
     assert found.low == pytest.approx(other.low, abs=0.1 * (other.high - other.low))
     assert found.high == pytest.approx(other.high, abs=0.1 * (other.high - other.low))
+
+
+@pytest.mark.parametrize("images", [10, 20, 40])
+def test_few_images_are_covered_as_well_as_many(images: int) -> None:
+    # One class, whose area differs from image to image; a hits 60 % of it on average, b 56 %, and as many pixels
+    # elsewhere as they miss: pooled over infinitely many images, the IoUs are 0.6 / 1.4 and 0.56 / 1.44.
+    rng, sims, bounds = np.random.default_rng(0), 8000, (0.935, 0.965)
+    area = rng.gamma(4.0, 1.0, (sims, images))
+    ours, theirs = area * rng.beta(6, 4, area.shape), area * rng.beta(5.6, 4.4, area.shape)
+    weights = rng.multinomial(images, np.full(images, 1 / images), size=1500).astype(np.float32)  # (B, N)
+    a, b, pixels = (value.astype(np.float32) @ weights.T for value in (ours, theirs, area))  # (sims, B)
+    draws = a / (2 * pixels - a) - b / (2 * pixels - b)
+    truth = 0.6 / 1.4 - 0.56 / 1.44
+
+    def coverage(low: np.ndarray, high: np.ndarray) -> float:
+        return float(((low <= truth) & (truth <= high)).mean())
+
+    assert bounds[0] < coverage(*expanded_percentiles(draws, images=images, level=0.95)) < bounds[1]
+    assert coverage(*np.quantile(draws, [0.025, 0.975], axis=1)) < bounds[0]  # the plain percentile
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
@@ -215,8 +264,8 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
     truth = 100 * (60 / 140 - 56 / 144)
     rng, inside, sims = np.random.default_rng(3), 0, 200
     for _ in range(sims):
-        difficulty = rng.integers(0, 21, 60)
-        noise = rng.integers(-10, 11, (2, 60))
+        difficulty = rng.integers(0, 21, 20)
+        noise = rng.integers(-10, 11, (2, 20))
         a, b = counts(70 - difficulty + noise[0]), counts(66 - difficulty + noise[1])
         found = image_difference([a], [b], resamples=1000, seed=int(rng.integers(1 << 30)))
         inside += found.low <= truth <= found.high
@@ -225,7 +274,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
 
 
 def test_the_same_seed_gives_the_same_interval() -> None:
-    a, b = counts([80, 20, 60, 55]), counts([30, 70, 50, 65])
+    a, b = counts([80, 20, 60, 55, 44, 70]), counts([30, 70, 50, 65, 48, 41])
     assert image_difference([a], [b], seed=5) == image_difference([a], [b], seed=5)
     assert image_difference([a], [b], seed=5) != image_difference([a], [b], seed=6)
 

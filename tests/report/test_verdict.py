@@ -10,7 +10,7 @@ from segprune.report.verdict import contests, final_rows
 from tests.report.sweeps import cell, counts, dense, store, sweep
 
 NOT_SCRATCH = "taylor was not compared with its cut network trained from the start: protocol=full adds that"
-HITS = {"random": [50, 52, 49, 55], "l1": [60, 61, 59, 64], "taylor": [80, 82, 78, 85]}
+HITS = {"random": [50, 52, 49, 55] * 2, "l1": [60, 61, 59, 64] * 2, "taylor": [80, 82, 78, 85] * 2}
 MIOU = {"random": 30.0, "l1": 35.0, "taylor": 45.0}
 
 
@@ -60,20 +60,28 @@ def test_means_are_over_the_seeds() -> None:
 
 
 def test_a_lead_on_some_images_only_is_no_win(tmp_path: Path) -> None:
-    found = only(jobs(tmp_path, {**HITS, "taylor": [80, 20, 85, 58]}))
+    found = only(jobs(tmp_path, {**HITS, "taylor": [80, 20, 85, 58] * 2}))
     assert found.winner is None
     (reason,) = found.reasons
     assert reason.startswith("taylor cannot be told from l1, ")
-    assert "over 4 report images, " in reason
+    assert "over 8 report images, " in reason
     # nothing is missing but certainty: two seeds more than there are
     assert found.remedy == "python run.py -m ratio=0.3 pruner=taylor seed=0,1,2,3 protocol=fair"
+
+
+def test_a_lead_on_four_images_is_no_win(tmp_path: Path) -> None:
+    found = only(jobs(tmp_path, {name: hits[:4] for name, hits in HITS.items()}))
+    assert found.winner is None
+    (reason,) = found.reasons
+    assert reason.startswith("taylor cannot be told from l1, ")
+    assert "97.5 % interval none, for lack of images, over 4 report images, " in reason
 
 
 def test_a_lead_that_training_again_may_undo_is_no_win(tmp_path: Path) -> None:
     # on every image and in both seeds, but 33 points in the one and 4 in the other
     cells = jobs(tmp_path, HITS)
     (index,) = (n for n, one in enumerate(cells) if (one.method, one.cell.seed) == ("taylor", 1))
-    names = store(tmp_path, "taylor1", [63, 64, 62, 67])
+    names = store(tmp_path, "taylor1", [63, 64, 62, 67] * 2)
     cells[index] = cell(21, "taylor", 38.0, seed=1, root=tmp_path, names=names)
     found = only(cells)
     behind = found.standings[1].behind
@@ -103,7 +111,7 @@ def test_without_the_dense_network_finetuned_there_is_no_winner(tmp_path: Path) 
 
 
 def test_a_winner_that_its_widths_trained_from_the_start_come_close_to_is_said(tmp_path: Path) -> None:
-    names = [store(tmp_path, f"scratch{seed}", [81, 80, 80, 83]) for seed in (0, 1)]
+    names = [store(tmp_path, f"scratch{seed}", [81, 80, 80, 83] * 2) for seed in (0, 1)]
     scratch = [
         cell(
             80 + seed,

@@ -85,12 +85,19 @@ def spread(standing: Standing) -> str:
 
 def gap(standing: Standing) -> str:
     """How far a method is behind the best one, with its intervals."""
-    found = standing.behind
-    if found is None:
+    behind = standing.behind
+    if behind is None:
         return "unknown"
-    intervals = [f"{found.low:.2f} to {found.high:.2f} over {found.n} report images"] * (
-        found.over == "images"
-    )
-    if found.seeds_low is not None:
-        intervals.append(f"{found.seeds_low:.2f} to {found.seeds_high:.2f} over {len(found.per_seed)} seeds")
-    return f"{found.points:.2f} points ({100 * found.level:.4g} % interval {', '.join(intervals)})"
+    intervals = []
+    if behind.over == "images":
+        ends = (
+            f"{behind.low:.2f} to {behind.high:.2f}"
+            if behind.low is not None
+            else "none, for lack of images,"
+        )
+        intervals.append(f"{ends} over {behind.n} report images")
+    if behind.seeds_low is not None:
+        intervals.append(
+            f"{behind.seeds_low:.2f} to {behind.seeds_high:.2f} over {len(behind.per_seed)} seeds"
+        )
+    return f"{behind.points:.2f} points ({100 * behind.level:.4g} % interval {', '.join(intervals)})"

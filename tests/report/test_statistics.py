@@ -77,7 +77,7 @@ def test_the_difference_is_that_of_the_pooled_mious() -> None:
 def test_eight_images_by_hand() -> None:
     # Each class has 100 pixels an image and as many false positives as false negatives: IoU = h / (200 - h) for
     # h hits a hundred. a hits 100 in one image and 50 in seven, b 50 everywhere: k draws of the one image give a
-    # 50 + 50 k / 8. k is binomial (8, 1/8); at 95 % and 7 degrees of freedom t = 2.364624, so that each end cuts off
+    # 50 + 50 k / 8. k is binomial (8, 1/8); at 95 % and 7 degrees of freedom t = 2.364624, so each end cuts off
     # Phi(-sqrt(8 / 7) 2.364624) = 0.0057: k = 0 (0.34) and k = 4 (at most 3: 0.9887, at most 4: 0.9988). The plain
     # percentile, 0.975, would be at k = 3.
     found = image_difference([counts([100, *[50] * 7])], [counts([50] * 8)])
@@ -203,10 +203,10 @@ def test_seeds_see_the_same_images_in_a_draw() -> None:
 
 
 def test_a_class_that_a_draw_lacks_is_left_out_of_it() -> None:
-    # Two classes; the second is labelled in the last of six images alone. a is right everywhere, b predicts the first
-    # class everywhere. With k draws of the last image, b has (6 - k) / 6 and 0: the difference is 1 - (6 - k) / 12,
-    # but 0 for k = 0, where the first class stands alone. k is binomial (6, 1/6): at most 0: 0.335, at most 2: 0.938,
-    # at most 3: 0.991. At 90 % each end cuts off Phi(-sqrt(6 / 5) 2.015) = 0.0136.
+    # Two classes; the second is labelled in the last of six images alone. a is right everywhere, b predicts the
+    # first class everywhere. With k draws of the last image, b has (6 - k) / 6 and 0: the difference is
+    # 1 - (6 - k) / 12, but 0 for k = 0, where the first class stands alone. k is binomial (6, 1/6): at most 0:
+    # 0.335, at most 2: 0.938, at most 3: 0.991. At 90 % each end cuts off Phi(-sqrt(6 / 5) 2.015) = 0.0136.
     a = np.array([[[10, 0], [0, 0]]] * 5 + [[[0, 0], [0, 10]]])
     b = np.array([[[10, 0], [0, 0]]] * 5 + [[[0, 0], [10, 0]]])
     found = image_difference([a], [b], level=0.9)

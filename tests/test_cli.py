@@ -123,7 +123,7 @@ def test_a_run_ends_in_a_table_and_the_same_run_again_in_the_same_rows(tmp_path:
         "pruned",
         "finetuned",
         "mIoU %",
-        "segprune.tracking.ui",
+        "segprune ui",
         "/#/experiments/",
     )
     for word in shown:

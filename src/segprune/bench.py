@@ -14,6 +14,7 @@ import torch
 
 from segprune.budget.fraction import Budget
 from segprune.budget.simulate import CostSimulator
+from segprune.console import command
 from segprune.graph.cut import cut
 from segprune.graph.trace import trace
 from segprune.measure.latency import Latency, interleaved
@@ -24,7 +25,7 @@ log = logging.getLogger(__name__)
 CASES = [(ratio, round_to) for ratio in (0.3, 0.5, 0.7) for round_to in (1, 8, 16)]
 
 
-def main(arguments: Sequence[str]) -> None:
+def main(arguments: Sequence[str]) -> int:
     """Time U-Nets of equal MACs and different roundings against the dense one."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument(
@@ -56,6 +57,7 @@ def main(arguments: Sequence[str]) -> None:
     )
     log.info("U-Net of width %d, %dx%d px, batch 1, %d rounds", options.width, *size_hw, options.rounds)
     log.info("%s", table(times, kept))
+    return 0
 
 
 def cuts(dense: SegmentationNet, size_hw: tuple[int, int]) -> tuple[list[SegmentationNet], list[float]]:
@@ -87,5 +89,4 @@ def table(times: Sequence[Latency], kept: Sequence[float]) -> str:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    main(sys.argv[1:])
+    sys.exit(command(main, sys.argv[1:]))

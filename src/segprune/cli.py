@@ -1,7 +1,7 @@
 """Around Hydra: clear errors, honest exit codes, one table per sweep. Imports nothing heavy.
 
 Exit codes: 0 all done; 1 a mistake in the command, or a single run failed; 3 some jobs of a sweep failed; 130
-Ctrl-C; 143 terminated.
+Ctrl-C; 141 nobody reads the output any more; 143 terminated.
 """
 
 import logging
@@ -16,7 +16,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from segprune import stop
+from segprune import console, stop
 from segprune.config.refusal import refusal
 from segprune.errors import SegpruneError
 from segprune.shortage import shortage
@@ -39,7 +39,9 @@ class ConsoleHandler(logging.StreamHandler[Any]):
 
         try:
             tqdm.write(self.format(record), file=sys.stdout)
-        except OSError:  # nobody reads any more, as behind `| head`; the log file has the line
+        except BrokenPipeError:  # as behind `| head`; the run goes on, and its log file has every line
+            console.silence_unread()
+        except OSError:
             self.handleError(record)
 
 
@@ -48,6 +50,10 @@ def guarded(main: Callable[..., None]) -> int:
 
     A process that was started for one job of a sweep runs that job.
     """
+    return console.while_read(partial(_guarded, main))
+
+
+def _guarded(main: Callable[..., None]) -> int:
     from segprune.sweep import callback, handover
 
     _shorten_spinning()
@@ -120,6 +126,9 @@ def run_or_record(cfg: DictConfig) -> None:
 
 
 def _complain(message: str, code: int) -> int:
-    sys.stdout.flush()
-    sys.stderr.write(f"\nsegprune: {message}\n")
+    try:
+        sys.stdout.flush()
+        sys.stderr.write(f"\nsegprune: {message}\n")
+    except BrokenPipeError:
+        console.silence_unread()
     return code

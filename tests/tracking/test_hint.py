@@ -8,8 +8,8 @@ from segprune.tracking.store import sqlite_uri
     ("folder", "command"),
     [
         ("outputs", "make ui"),
-        ("elsewhere", "python -m segprune.tracking.ui --outputs {}/elsewhere"),
-        ("a b/outputs", "python -m segprune.tracking.ui --outputs '{}/a b/outputs'"),
+        ("elsewhere", "segprune ui --outputs {}/elsewhere"),
+        ("a b/outputs", "segprune ui --outputs '{}/a b/outputs'"),
     ],
 )
 def test_the_command_serves_the_folder_that_was_written(folder, command, tmp_path, monkeypatch):

@@ -21,7 +21,7 @@ def test_a_sweep_and_its_job_are_found_back(make, client, root, tmp_path):
     stored = root / "mlartifacts" / tracking.experiment / job.run_id / "artifacts/eval/metrics.json"
     assert stored.read_text() == '{"a": 1}'
     assert f"/runs/{job.run_id}" in job.url_hint
-    assert job.url_hint.startswith(f"python -m segprune.tracking.ui --outputs {root}, then http://")
+    assert job.url_hint.startswith(f"segprune ui --outputs {root}, then http://")
     assert not list(tmp_path.rglob("tracking_spool*"))
 
 

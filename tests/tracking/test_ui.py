@@ -75,7 +75,7 @@ def test_the_command_exits_with_the_reason(tmp_path):
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"{tmp_path}/mlflow.db does not exist yet")
+    assert done.stderr.startswith(f"segprune: {tmp_path}/mlflow.db does not exist yet")
 
 
 def test_the_command_becomes_the_server_and_prints_the_links(make, root, tmp_path, monkeypatch, capsys):

@@ -29,7 +29,8 @@ def refusal(error: BaseException) -> str | None:
     if isinstance(error, HydraException | OmegaConfBaseException):
         reason = f": {_one_line(cause)}" if isinstance(cause, OmegaConfBaseException) else ""
         return _one_line(error) + reason
-    return _surprise(error) if _is_of_hydra(error) else None
+    is_told = _is_of_hydra(error) and not isinstance(error, BrokenPipeError)  # that one has nobody to be told
+    return _surprise(error) if is_told else None
 
 
 def _several_values(override: str) -> str:

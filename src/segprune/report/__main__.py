@@ -1,4 +1,4 @@
-"""``python -m segprune.report <sweep>``: write a sweep's report again, without running anything."""
+"""``segprune report <sweep>``: write a sweep's report again, without running anything."""
 
 import argparse
 import logging
@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from segprune.console import command
 from segprune.errors import SegpruneError
 from segprune.report.tracked import sweep_folder
 from segprune.report.write import write_report
@@ -17,7 +18,7 @@ log = logging.getLogger(__name__)
 
 def main(arguments: Sequence[str]) -> int:
     """Write the report and return the exit code: 0, or 1 when the folder is no sweep."""
-    parser = argparse.ArgumentParser(prog="python -m segprune.report", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="segprune report", description=main.__doc__)
     parser.add_argument(
         "sweep", help="folder of the sweep, outputs/sweeps/<date>/<time>, or the id of its run in MLflow"
     )
@@ -40,5 +41,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(command(main, sys.argv[1:]))

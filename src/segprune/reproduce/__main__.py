@@ -1,4 +1,4 @@
-"""``python -m segprune.reproduce <run>``: the command that makes a run's numbers again, and what is not as it was.
+"""``segprune reproduce <run>``: the command that makes a run's numbers again, and what is not as it was.
 
 The run is named by its folder (``outputs/runs/<date>/<time>``, ``outputs/sweeps/<date>/<time>/<job>``) or by its id
 in MLflow. With ``--run`` the command is started, and its rows are compared with the recorded ones bit for bit.
@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
+from segprune import console
 from segprune.errors import ConfigError, SegpruneError
 from segprune.reproduce.differences import ANEW, differences, row_differences
 from segprune.reproduce.recorded import from_folder, from_mlflow
@@ -98,7 +99,7 @@ def compared(then: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     outputs = Path(os.environ.get("SEGPRUNE_OUTPUTS", "outputs"))
-    parser = argparse.ArgumentParser(prog="python -m segprune.reproduce", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="segprune reproduce", description=main.__doc__)
     parser.add_argument("which", help="folder of a run or of a job of a sweep, or the id of an MLflow run")
     parser.add_argument(
         "overrides", nargs="*", help="more of them, e.g. where the data is now: dataset.root=..."
@@ -116,5 +117,4 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(console.command(main, sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""See and tidy the result store: ``python -m segprune.store list``, ``verify`` or ``prune``."""
+"""See and tidy the result store: ``segprune store list``, ``verify`` or ``prune``."""
 
 import argparse
 import logging
@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from segprune.console import command
 from segprune.errors import StoreError
 from segprune.store import manifest
 from segprune.store.inventory import Found, damage_of, is_locked, references, remove, scan
@@ -98,7 +99,7 @@ def _size(size: int) -> str:
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     outputs = Path(os.environ.get("SEGPRUNE_OUTPUTS", "outputs"))
-    parser = argparse.ArgumentParser(prog="python -m segprune.store", description=__doc__)
+    parser = argparse.ArgumentParser(prog="segprune store", description=__doc__)
     parser.add_argument(
         "--store", type=Path, default=outputs / "store", help="folder of the store (%(default)s)"
     )
@@ -122,5 +123,4 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(command(main, sys.argv[1:]))

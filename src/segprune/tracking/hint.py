@@ -27,4 +27,4 @@ def _command(uri: str) -> str:
         return shlex.join(["mlflow", "server", "--backend-store-uri", uri])
     if database.parent == (Path.cwd() / "outputs").resolve():
         return "make ui"
-    return shlex.join(["python", "-m", "segprune.tracking.ui", "--outputs", str(database.parent)])
+    return shlex.join(["segprune", "ui", "--outputs", str(database.parent)])

@@ -48,7 +48,9 @@ def _sender(client: Any, uri: str, spool: Spool) -> Later:
 
 def main(arguments: list[str]) -> int:
     """Exit code 0: nothing waits any more; 1: something does."""
-    parser = argparse.ArgumentParser(description="Send what a tracking outage left below an output folder.")
+    parser = argparse.ArgumentParser(
+        prog="segprune replay", description="Send what a tracking outage left below an output folder."
+    )
     parser.add_argument("folder", type=Path, help="a run's output folder, or any folder above it")
     folder = parser.parse_args(arguments).folder
     logging.basicConfig(level=logging.INFO, format="%(message)s")

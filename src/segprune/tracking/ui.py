@@ -1,7 +1,4 @@
-"""Serves the MLflow UI on the local store of an output folder; behind ``make ui``.
-
-Run: ``python -m segprune.tracking.ui --outputs outputs``.
-"""
+"""Serves the MLflow UI on the local store of an output folder; behind ``segprune ui`` and ``make ui``."""
 
 import argparse
 import errno
@@ -9,9 +6,11 @@ import os
 import socket
 import sqlite3
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+from segprune import console
 from segprune.errors import TrackingError
 from segprune.tracking.store import ENVIRONMENT, artifact_root, sqlite_path, sqlite_uri
 from segprune.tracking.views import LEADERBOARD, page
@@ -20,30 +19,40 @@ from segprune.tracking.views import LEADERBOARD, page
 SERVER_ENVIRONMENT = ENVIRONMENT | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 
-def main(arguments: list[str]) -> None:
-    """Become the server, or say why not and exit with 1."""
+def main(arguments: Sequence[str]) -> int:
+    """Become the server, or say why not; then the exit code is 1."""
     parser = argparse.ArgumentParser(
-        description="Serve the MLflow UI on the local store of an output folder."
+        prog="segprune ui", description="Serve the MLflow UI on the local store of an output folder."
     )
-    parser.add_argument("--outputs", type=Path, required=True, help="the folder that holds mlflow.db")
+    outputs = Path(os.environ.get("SEGPRUNE_OUTPUTS", "outputs"))
+    parser.add_argument(
+        "--outputs", type=Path, default=outputs, help="the folder that holds mlflow.db (%(default)s)"
+    )
     parser.add_argument(
         "--host", default="127.0.0.1", help="127.0.0.1 (default): this machine only; no log-in"
     )
     parser.add_argument("--port", type=int, default=5000)
     options = parser.parse_args(arguments)
-    uri = sqlite_uri(options.outputs)
     try:
-        pages = leaderboards(options.outputs, f"http://{options.host}:{options.port}")
-        require_free(options.host, options.port)
+        serve(options.outputs, options.host, options.port)
     except TrackingError as error:
-        sys.exit(str(error))
-    sys.stdout.write(
-        "\n".join(["Starting the MLflow UI (Ctrl-C ends it). In some seconds open:", *pages]) + "\n"
-    )
+        sys.stderr.write(f"segprune: {error}\n")
+    return 1
+
+
+def serve(outputs: Path, host: str, port: int) -> None:
+    """Print the links and become the server.
+
+    Raises:
+        TrackingError: There is nothing to serve, or the port is taken.
+    """
+    pages = leaderboards(outputs, f"http://{host}:{port}")
+    require_free(host, port)
+    lines = ["Starting the MLflow UI (Ctrl-C ends it). In some seconds open:", *pages]
+    sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
-    os.execvpe(
-        sys.executable, command(uri, options.host, options.port), SERVER_ENVIRONMENT | dict(os.environ)
-    )
+    line = command(sqlite_uri(outputs), host, port)
+    os.execvpe(sys.executable, line, SERVER_ENVIRONMENT | dict(os.environ))
 
 
 def command(uri: str, host: str, port: int) -> list[str]:
@@ -68,7 +77,7 @@ def leaderboards(outputs: Path, site: str) -> list[str]:
     """
     database = sqlite_path(sqlite_uri(outputs))
     if database is None or not database.exists():
-        raise TrackingError(f"{database} does not exist yet: run something first, e.g. `python run.py`")
+        raise TrackingError(f"{database} does not exist yet: run something first, e.g. `segprune run`")
     try:
         with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
             rows = connection.execute(
@@ -104,4 +113,4 @@ def is_loopback(host: str) -> bool:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(console.command(main, sys.argv[1:]))

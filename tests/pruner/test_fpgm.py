@@ -115,6 +115,13 @@ def test_the_number_set_aside_does_not_suffer_from_rounding():
     assert int((scores < 0).sum()) == 29
 
 
+@pytest.mark.parametrize("channels", [10, 16, 30, 40, 64, 160])
+def test_a_tenth_of_the_official_code_is_one_fewer_for_multiples_of_ten(channels: int):
+    aside = int((fpgm_scores(noise(channels, 3), norm_mix=0.1, normalize="none") < 0).sum())
+    assert aside == channels // 10
+    assert int(channels * (1 - 0.9)) == aside - (channels % 10 == 0)
+
+
 def test_the_global_variant_has_mean_one():
     scores = fpgm_scores(filters((0,), (1,), (2,), (3,), (10,)), norm_mix=0.0, normalize="mean")
     # sums 16, 13, 12, 13, 34 with mean 17.6

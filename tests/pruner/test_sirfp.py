@@ -8,8 +8,9 @@ from segprune.dataset.contract import Batch
 from segprune.errors import ConfigError, DataError, TrainingError
 from segprune.graph.group import ChannelGroup, Member
 from segprune.model.contract import SegmentationNet
+from segprune.pruner.clique import clique_scores
 from segprune.pruner.contract import Calibration
-from segprune.pruner.maps import MapStatistics
+from segprune.pruner.maps import MapStatistics, map_statistics
 from segprune.pruner.sirfp import Sirfp, alive_mask, mean_over_views, root_similarity
 from tests.pruner.battery import PrunerBattery
 from tests.pruner.surgery import duplicate, group_of, network_of, traced, whole
@@ -151,6 +152,7 @@ class Parts(SegmentationNet):
     [
         (("backbone", "classifier"), ["backbone", "encoder"], [True, False]),
         (("encoder", "head"), ["backbone", "encoder"], [True, False]),
+        (("net_backbone_1", "net_head"), ["backbone", "encoder"], [True, False]),
         (("stem", "head"), ["backbone", "encoder"], [True, True]),  # nothing is called a backbone, so all is
         (("backbone", "classifier"), [""], [True, True]),
     ],
@@ -161,6 +163,23 @@ def test_edges_count_in_the_backbone_as_in_the_official_code(names, edge_layers,
     plain = replace(OFFICIAL, edge_weight=0.0)(net, groups, calibration)
     found = replace(OFFICIAL, edge_layers=edge_layers)(net, groups, calibration)
     assert [not torch.equal(found[name], plain[name]) for name in names] == expected
+
+
+def test_by_the_official_rule_zeros_go_first_in_the_backbone_and_last_elsewhere():
+    # 0.4 of the edges in the backbone, less the degree at the time of removal; zeros are similar to nothing
+    net, maps = network_of(nn.BatchNorm2d(4, eps=0.0)), torch.randn(1, 4, 16, 16)
+    maps[:, 1] = 0
+    seen = map_statistics(
+        net,
+        {"0": net.get_submodule("0")},
+        [Batch(maps, torch.zeros(0))],
+        similarity="l1",
+        pool=33,
+        with_edge=True,
+    )["0"]
+    elsewhere = torch.from_numpy(clique_scores(seen.similarity.numpy(), self_term=True, normalize="none"))
+    assert (elsewhere + 0.4 * seen.edge).argmin() == 1
+    assert elsewhere.argmax() == 1
 
 
 def test_the_first_of_two_duplicates_goes_before_every_other_channel_that_is_less_alike():

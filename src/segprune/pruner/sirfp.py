@@ -33,16 +33,16 @@ class Sirfp:
         normalize: ``alive`` or ``none``, see ``clique_scores``.
         edge_weight: Times the spatial deviation of the Sobel magnitude is added to the score; above 0 the
             score order is no longer the removal order, by design of the official code.
-        edge_layers: Beginnings of the names of the layers whose edges count; of all where no name begins so.
-        pool: Side in px that larger maps are averaged down to.
+        edge_layers: Edges count in layers with one of these in their name; in all layers if no name has one.
+        pool: Larger maps are averaged down to this side in px, which changes the order of their channels a little.
         join: In a group with several norms: ``mean`` of their similarities, then one removal; or one removal
-            for each and the ``max`` of the scores, so that a channel stays that one layer wants to keep.
+            for each and the ``max`` of the scores, so that a channel stays if one layer wants to keep it.
 
     Source: SIRFP, arXiv:2412.12672: its official code (``l1``, self term, ``none``, edges, ``max``), or the greedy
         removal of its Algorithm 1 alone, for which cosine, ``alive`` and ``mean`` are choices made here. Differs
         from the code: a ranking per group instead of one over the backbone and one over the rest; eval mode and a
         plain mean over calibration images instead of a moving average during training; zero channels go first
-        (there they look unique and stay).
+        (there in the backbone alone: elsewhere they look unique and stay).
     """
 
     similarity: Similarity
@@ -78,7 +78,7 @@ class Sirfp:
                 pool=self.pool,
                 with_edge=self.edge_weight > 0,
             )
-        has_edges = {name for name in layers if name.startswith(tuple(self.edge_layers))} or set(layers)
+        has_edges = {name for name in layers if any(part in name for part in self.edge_layers)} or set(layers)
         return checked(
             {
                 group.name: self._score(

@@ -1,3 +1,6 @@
+import gc
+import weakref
+
 import pytest
 from torch import Tensor, nn
 
@@ -38,3 +41,15 @@ def test_a_layer_that_runs_untraced_is_refused() -> None:
         dependency_graph(HiddenHead()),
     ):
         pass
+
+
+def test_the_graph_and_its_activations_are_free_without_a_collection() -> None:
+    gc.disable()
+    try:
+        with dependency_graph(Plain()) as (_, graph):
+            nodes = [weakref.ref(node) for node in graph.module2node.values()]
+            assert all(node() is not None for node in nodes)
+        del graph
+        assert all(node() is None for node in nodes)
+    finally:
+        gc.enable()

@@ -1,7 +1,6 @@
 """torch-pruning's graph of a network: which layers read what which others make."""
 
 import copy
-import gc
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -42,9 +41,9 @@ def dependency_graph(net: SegmentationNet) -> Iterator[tuple[SegmentationNet, An
     try:
         yield twin, graph
     finally:
+        for node in graph.module2node.values():
+            vars(node).clear()  # they hold each other, and with their operations every activation
         graph.module2node.clear()
-        del graph
-        gc.collect()
 
 
 class _Traced(nn.Module):

@@ -11,7 +11,7 @@ SOURCE = ROOT / "src" / "segprune"
 ORDER = [
     "errors", "shortage", "stop", "console", "seed", "durable", "status", "dataset", "model", "schedule", "graph",
     "measure", "training", "pruner", "budget", "checkpoint", "store", "tracking", "result", "stage", "config",
-    "run", "reproduce", "report", "app", "sweep", "cli", "bench", "__main__",
+    "predictor", "run", "reproduce", "report", "app", "sweep", "cli", "bench", "__main__",
 ]  # fmt: skip
 DOORS = {
     "torch_pruning": {"graph"},

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, PositiveInt, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
@@ -35,6 +35,8 @@ WEIGHTS, DESCRIPTION = "weights.safetensors", "net.json"
 LARGEST_DESCRIPTION = 16 << 20
 """Bytes; the removal of 50 000 channels takes half a million."""
 
+Colour = Annotated[int, Field(ge=0, le=255)]
+
 
 @dataclass(frozen=True)
 class _Description:
@@ -44,6 +46,8 @@ class _Description:
     plans: list[dict[str, list[Annotated[int, Field(ge=0, strict=True)]]]]
     model: dict[str, Any] = field(default_factory=dict)
     classes: list[str] = field(default_factory=list)
+    palette: list[tuple[Colour, Colour, Colour]] | None = None
+    size_hw: tuple[PositiveInt, PositiveInt] | None = None
     run_id: str | None = None
 
 

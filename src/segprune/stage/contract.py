@@ -152,6 +152,8 @@ def write_state(
     """Write a network as a checkpoint that says where it comes from."""
     about = {
         **ctx.about,
+        "palette": ctx.data.palette,
+        "size_hw": ctx.data.size_hw,
         "seed": ctx.seed,
         "fingerprint": key,
         "run_id": ctx.tracker.run_id,

@@ -1,0 +1,189 @@
+"""A network from a checkpoint, ready to predict: what ``segprune.load`` gives."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from segprune import status
+from segprune.checkpoint import checkpoint
+from segprune.config.compose import component, target
+from segprune.dataset.augment import resize_image
+from segprune.errors import CheckpointError, DataError
+from segprune.measure.eval_mode import eval_mode
+from segprune.model.contract import SegmentationNet
+
+OWN_MODELS = "segprune.model."
+LAYOUTS = "give uint8 images as (H, W, 3) or (N, H, W, 3), float ones in [0, 1] as (3, H, W) or (N, 3, H, W)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictor:
+    """A network with what goes before and after it, as the evaluation measured it.
+
+    Images are resized to ``size_hw``, normalised by the network itself, and its logits are resized back to the
+    size of the images. ``dataclasses.replace(net, size_hw=None)`` leaves images at their own size.
+
+    Attributes:
+        net: The network, possibly cut, on its device.
+        classes: K names; class id k means ``classes[k]``.
+        palette: K colours, RGB 0..255; None in a checkpoint of a version that did not write them.
+        size_hw: (H, W) in px at which the network was evaluated; None likewise.
+    """
+
+    net: SegmentationNet
+    classes: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...] | None
+    size_hw: tuple[int, int] | None
+
+    def predict(self, images: ArrayLike | Tensor) -> Tensor:
+        """Class ids: (H, W) int64 of one image, (N, H, W) of several of one size.
+
+        Args:
+            images: RGB, as an array, a tensor or a PIL image: uint8 (H, W, 3) or (N, H, W, 3), or float in [0, 1]
+                as (3, H, W) or (N, 3, H, W).
+
+        Raises:
+            DataError: The images have another layout or range.
+        """
+        return self.logits(images).argmax(dim=-3)
+
+    def logits(self, images: ArrayLike | Tensor) -> Tensor:
+        """As ``predict``, before the decision: (K, H, W) float32 of one image, (N, K, H, W) of several.
+
+        Raises:
+            DataError: The images have another layout or range.
+        """
+        pixels = _pixels(images)
+        batch = pixels if pixels.ndim == 4 else pixels[None]  # (N, H, W, 3)
+        size_hw = (batch.shape[1], batch.shape[2])
+        resized = np.stack([resize_image(image, self.size_hw or size_hw) for image in batch])
+        planes = torch.from_numpy(
+            resized.transpose(0, 3, 1, 2).astype(np.float32, order="C")
+        )  # (N, 3, H', W')
+        if resized.dtype == np.uint8:
+            planes.div_(255)
+        with eval_mode(self.net), torch.no_grad():
+            found = self.net(planes.to(next(self.net.parameters()).device)).float()  # (N, K, H', W')
+        whole = F.interpolate(found, size=size_hw, mode="bilinear", align_corners=False)
+        return whole if pixels.ndim == 4 else whole[0]
+
+
+def load(folder: str | Path, *, device: str = "cpu", extensions: Sequence[str] = ()) -> Predictor:
+    """A trained, possibly cut network that is ready to predict.
+
+    Nothing in the folder is executed, and nothing is downloaded. The network is built by one of segprune's own
+    models, or by a package that you name.
+
+    >>> net = load(folder)
+    >>> mask = net.predict(image)
+    >>> mask.shape == image.shape[:2]
+    True
+    >>> net.classes[int(mask[0, 0])] in net.classes
+    True
+
+    Args:
+        folder: Of a run or of one job of a sweep (its last network), of an entry of the store such as
+            ``outputs/store/finetune/<fingerprint>``, or any other that holds ``net.json`` and
+            ``weights.safetensors``.
+        device: Where it runs: ``cpu``, ``cuda``, ``cuda:1`` ...
+        extensions: Packages of your own whose code may build the network.
+
+    Raises:
+        CheckpointError: There is no network, it is damaged, or it is built by code that was not named.
+        ConfigError: The code that builds it cannot be imported or takes other arguments now.
+    """
+    place = _network_folder(Path(folder))
+    made = checkpoint.describe(place)
+    net, _, _ = checkpoint.read(place, _builder(made, place, extensions))
+    palette, size_hw = made.get("palette"), made.get("size_hw")
+    return Predictor(
+        net=net.to(device).eval(),
+        classes=tuple(made["classes"]),
+        palette=tuple((r, g, b) for r, g, b in palette) if palette else None,
+        size_hw=(size_hw[0], size_hw[1]) if size_hw else None,
+    )
+
+
+def _network_folder(folder: Path) -> Path:
+    """The folder itself, or for that of a run the last entry of its store that holds a network."""
+    found = status.read(folder)
+    if (folder / checkpoint.DESCRIPTION).exists() or not found:
+        return folder
+    entries = (Path(found.get("store", folder), name) for name in found.get("entries", ()))
+    networks = [entry for entry in entries if (entry / checkpoint.DESCRIPTION).exists()]
+    if not networks:
+        raise CheckpointError(
+            f"the run in {folder} ({found.get('status')}) has no network in its store; give a run that is done, or "
+            "one job of a sweep."
+        )
+    return networks[-1]
+
+
+def _builder(
+    made: Mapping[str, Any], place: Path, extensions: Sequence[str]
+) -> Callable[[], SegmentationNet]:
+    """What makes the dense network that a description names."""
+    node, classes = made.get("model"), made.get("classes")
+    if not node or not classes:
+        raise CheckpointError(
+            f"{place} does not say how its network is built and which classes it knows; start from it with "
+            "segprune run 'stages=[eval]' checkpoint=<folder> and the model and dataset it was made with."
+        )
+    _refuse_unnamed(node, place, extensions)
+    make = component(node, "model", extensions=extensions, runtime=("num_classes",))
+    return lambda: make(num_classes=len(classes))
+
+
+def _refuse_unnamed(node: Mapping[str, Any], place: Path, extensions: Sequence[str]) -> None:
+    """Let a file choose among the models of this package, and the caller choose all other code.
+
+    Raises:
+        CheckpointError: The file names other code.
+    """
+    foreign = [path for path in _targets(node) if path.split(".")[0] not in extensions]
+    own = node.get("_target_")
+    if isinstance(own, str) and own.startswith(OWN_MODELS) and foreign == [own]:
+        # what a module of this package has only imported is none of its models
+        foreign = [] if target(dict(node), "model", ()).__module__.startswith(OWN_MODELS) else [own]
+    if foreign:
+        raise CheckpointError(
+            f"{place} names {foreign[0]} as the code that builds its network, which is none of segprune's models. "
+            f"If you trust it, name its package: segprune.load(folder, extensions=[{foreign[0].split('.')[0]!r}])."
+        )
+
+
+def _targets(value: object) -> Iterator[str]:
+    """Every callable that a node names, however deep."""
+    if isinstance(value, Mapping):
+        if "_target_" in value:
+            yield str(value["_target_"])
+        for inner in value.values():
+            yield from _targets(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _targets(inner)
+
+
+def _pixels(images: ArrayLike | Tensor) -> NDArray[Any]:
+    """Images of any accepted layout -> (H, W, 3) or (N, H, W, 3), uint8 or float32 in [0, 1]."""
+    pixels = images.detach().cpu().numpy() if isinstance(images, Tensor) else np.asarray(images)
+    is_float = np.issubdtype(pixels.dtype, np.floating)
+    axis = -3 if is_float else -1
+    is_known = (is_float or pixels.dtype == np.uint8) and pixels.ndim in (3, 4) and pixels.size > 0
+    if not is_known or pixels.shape[axis] != 3:
+        raise DataError(
+            f"the images have shape {pixels.shape} and numbers of type {pixels.dtype}; {LAYOUTS}."
+        )
+    if not is_float:
+        return pixels
+    low, high = float(pixels.min()), float(pixels.max())
+    if not (low >= 0 and high <= 1):
+        raise DataError(f"the images have values from {low:g} to {high:g}; {LAYOUTS}.")
+    return np.moveaxis(pixels.astype(np.float32), -3, -1)

@@ -166,7 +166,12 @@ def test_a_sweep_shares_its_dense_network_and_survives_a_failing_job(tmp_path: P
     assert sorted(job.info.status for job in jobs) == ["FAILED", "FAILED", "FINISHED", "FINISHED"]
     for job in jobs:
         if job.info.status == "FINISHED":
-            assert {"eval/miou", "baseline/miou", "prune/miou", "eval/macs_kept"} <= job.data.metrics.keys()
+            assert {
+                "eval/miou",
+                "baseline/miou",
+                "prune/miou",
+                "eval/macs_kept_percent",
+            } <= job.data.metrics.keys()
             assert [m.step for m in client.get_metric_history(job.info.run_id, "train/loss")] == [1, 2]
             assert job.data.params["ratio"] == "0.3"
             saved = {file.path for file in client.list_artifacts(job.info.run_id, "checkpoint")}

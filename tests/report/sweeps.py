@@ -14,7 +14,7 @@ from segprune.report.collect import CellData, SweepData, sweep_data
 from segprune.report.entries import COUNTS, entries_of
 from segprune.report.table import Cell
 from segprune.result.row import Row, to_record
-from tests.result.test_row import CUT, DENSE
+from tests.rows import CUT, DENSE, changed
 
 CLASSES = ("road", "sky", "pole")
 PNG = (
@@ -25,10 +25,10 @@ PNG = (
 
 def rows(pruner: str, miou: float, *, seed: int = 0, **changes: Any) -> tuple[Row, ...]:
     """Dense with 50 % mIoU, pruned with 10, finetuned with ``miou``."""
-    dense = replace(DENSE, seed=seed, miou_percent=50.0, fingerprint=f"dense-{seed}")
-    cut = replace(CUT, pruner=pruner, seed=seed, ratio_reached=0.3, **changes)
-    pruned = replace(cut, stage="pruned", miou_percent=10.0, miou_retention=0.2)
-    return (dense, pruned, replace(cut, stage="finetuned", miou_percent=miou, miou_retention=miou / 50))
+    dense = changed(DENSE, seed=seed, miou_percent=50.0, fingerprint=f"dense-{seed}")
+    cut = changed(CUT, pruner=pruner, seed=seed, ratio_reached=0.3, **changes)
+    pruned = changed(cut, stage="pruned", miou_percent=10.0, miou_retention=0.2)
+    return (dense, pruned, changed(cut, stage="finetuned", miou_percent=miou, miou_retention=miou / 50))
 
 
 def cell(
@@ -74,7 +74,7 @@ def dense(number: int, miou: float | None, *, seed: int = 0, **known: Any) -> Ce
     job = cell(number, "taylor", miou, seed=seed, protocol="dense", method="dense", **known)
     uncut = {"pruner": None, "budget": None, "scope": None, "ratio_asked": None, "ratio_reached": None}
     whole = {"macs_kept": 1.0, "params_kept": 1.0, "channels_kept": 1.0, "realisation_efficiency": None}
-    kept = tuple(replace(row, **uncut, **whole) for row in job.cell.rows if row.stage == "finetuned")
+    kept = tuple(changed(row, **uncut, **whole) for row in job.cell.rows if row.stage == "finetuned")
     return replace(job, cell=replace(job.cell, rows=(*job.cell.rows[:1], *kept)))
 
 

@@ -6,7 +6,9 @@ import pytest
 
 from segprune.errors import CheckpointError
 from segprune.report.collect import collect, split_overrides
+from segprune.result.row import columns, to_record
 from tests.report.sweeps import cell, store, sweep, write_job
+from tests.rows import version_1
 
 
 def test_a_finished_sweep_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -157,10 +159,30 @@ def test_a_damaged_status_is_refused_by_name(tmp_path: Path, content: str) -> No
         collect(tmp_path)
 
 
-def test_rows_of_another_schema_are_refused(tmp_path: Path) -> None:
+def test_rows_of_no_schema_are_refused(tmp_path: Path) -> None:
     write_job(tmp_path / "0", cell(0, "l1", 40.0), changes={"rows": [{"schema_version": 0}]})
     with pytest.raises(CheckpointError, match="schema_version 0"):
         collect(tmp_path)
+
+
+def test_a_damaged_row_is_refused_with_its_job_and_column(tmp_path: Path) -> None:
+    rows = [to_record(row) for row in cell(0, "l1", 40.0).cell.rows]
+    write_job(
+        tmp_path / "0", cell(0, "l1", 40.0), changes={"rows": [*rows[:-1], rows[-1] | {"macs": "many"}]}
+    )
+    with pytest.raises(CheckpointError, match=r"0/status.json cannot be read .*macs: must be a whole number"):
+        collect(tmp_path)
+
+
+def test_jobs_of_several_versions_make_one_table(tmp_path: Path) -> None:
+    old, new = cell(0, "l1", 40.0), cell(1, "l2", 41.0, of_tomorrow="int8")
+    write_job(tmp_path / "0", old, changes={"rows": [version_1(row) for row in old.cell.rows]})
+    write_job(tmp_path / "1", new)
+    table = collect(tmp_path).rows
+    assert table["of_tomorrow"].dropna().tolist() == ["int8", "int8"]
+    assert table["macs"].tolist() == [712_345_678] * 6
+    assert table["boundary_iou_percent"].isna().tolist() == [True] * 3 + [False] * 3
+    assert set(columns()) < set(table)
 
 
 def test_overrides_are_split_where_the_next_one_begins() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from segprune.report import frames
 from tests.report.sweeps import CLASSES, cell, store, sweep
+from tests.rows import changed
 
 SETTING = "streets, unet"
 
@@ -54,7 +55,7 @@ def test_details_are_kept_as_parts_of_what_the_dense_network_had() -> None:
 def test_of_no_small_objects_nothing_is_kept() -> None:
     job = cell(0, "l1", 40.0)
     none = {"small_objects": 0, "small_object_recall_percent": None}
-    job = replace(job, cell=replace(job.cell, rows=tuple(replace(row, **none) for row in job.cell.rows)))
+    job = replace(job, cell=replace(job.cell, rows=tuple(changed(row, **none) for row in job.cell.rows)))
     found = frames.details(sweep([job]), SETTING, "channels").set_index("measure")
     assert math.isnan(found.loc["small-object recall", "kept_percent"])
     assert found.loc["boundary IoU", "kept_percent"] == 100.0

@@ -4,42 +4,19 @@ from pathlib import Path
 from typing import Literal
 
 from segprune.report.table import Cell, sweep_table, write_csv
-from segprune.result.row import Row, to_record
+from segprune.result.metrics import declared
+from segprune.result.row import Row, from_record, to_record
 from segprune.result.table import chain_table
+from tests.rows import DENSE as LIKE_IT
+from tests.rows import changed, version_1
 
-DENSE = Row(
-    run="taylor-r0.3",
-    stage="dense",
-    dataset="streets",
-    split="val",
-    model="unet",
-    pruner=None,
-    budget=None,
-    scope=None,
-    ratio_asked=None,
-    ratio_reached=None,
+DENSE = changed(
+    LIKE_IT,
     seed=0,
-    size_h_px=96,
-    size_w_px=128,
     params=2_000_000,
     macs=1_500_000_000,
-    channels=640,
-    channels_dense=640,
-    params_kept=1.0,
-    macs_kept=1.0,
-    channels_kept=1.0,
     miou_percent=54.716,
-    pixel_accuracy_percent=86.25,
     mean_accuracy_percent=60.0,
-    fw_iou_percent=77.5,
-    classes_scored=11,
-    miou_retention=1.0,
-    pixel_accuracy_retention=1.0,
-    boundary_iou_percent=31.5,
-    small_objects=40,
-    small_object_recall_percent=62.5,
-    logit_mse=None,
-    argmax_agreement_percent=None,
     latency_batch_size=1,
     latency_ms_median=25.0,
     latency_ms_p95=27.0,
@@ -47,13 +24,10 @@ DENSE = Row(
     frames_per_s=40.0,
     pixels_per_s=491_520.0,
     speedup=1.0,
-    realisation_efficiency=None,
     file_size_bytes=8_000_000,
     peak_memory_mb=9.0,
-    device="cpu",
-    fingerprint="ab12",
 )
-PRUNED = replace(
+PRUNED = changed(
     DENSE,
     stage="pruned",
     pruner="taylor",
@@ -76,7 +50,7 @@ PRUNED = replace(
     pixels_per_s=None,
     speedup=None,
 )
-TUNED = replace(
+TUNED = changed(
     PRUNED,
     stage="finetuned",
     miou_percent=49.0,
@@ -155,7 +129,7 @@ def test_a_sweep_line_holds_asked_reached_costs_and_the_three_mious() -> None:
 
 
 def test_without_finetuning_the_pruned_network_is_the_last_one() -> None:
-    raw = replace(PRUNED, stage="pruned_raw", miou_percent=5.0)
+    raw = changed(PRUNED, stage="pruned_raw", miou_percent=5.0)
     *_, titles, line = words(sweep_table([cell("taylor", 0.3, rows=(DENSE, raw, PRUNED))]))
     found = dict(zip(titles, line, strict=True))
     assert (found["pruned"], found["tuned"], found["kept"], found["ms"]) == ("11.00", "-", "0.201", "-")
@@ -183,7 +157,7 @@ def test_only_what_differs_between_the_jobs_is_a_column() -> None:
 
 def test_csv_holds_every_digit_of_every_field_and_nothing_for_null(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
-    rows = [replace(DENSE, miou_percent=0.1 + 0.2), replace(TUNED, run="a, b")]
+    rows = [changed(DENSE, miou_percent=0.1 + 0.2), changed(TUNED, run="a, b")]
     write_csv(rows, path)
     with path.open(newline="", encoding="utf-8") as file:
         records = list(csv.DictReader(file))
@@ -198,7 +172,7 @@ def test_a_csv_of_no_rows_still_has_its_header(tmp_path: Path) -> None:
     assert header.startswith("schema_version,run,stage,")
 
 
-PREPARED = replace(DENSE, stage="prepared", miou_percent=51.0, logit_mse=0.1, argmax_agreement_percent=97.0)
+PREPARED = changed(DENSE, stage="prepared", miou_percent=51.0, logit_mse=0.1, argmax_agreement_percent=97.0)
 
 
 def test_a_network_prepared_for_the_cut_has_its_line_and_its_column() -> None:
@@ -213,7 +187,7 @@ def test_a_network_prepared_for_the_cut_has_its_line_and_its_column() -> None:
 
 
 def test_a_ratio_that_nobody_asked_for_is_a_dash() -> None:
-    rows = (DENSE, replace(PRUNED, ratio_asked=None))
+    rows = (DENSE, changed(PRUNED, ratio_asked=None))
     assert "removed - of channels asked | reached 0.298" in chain_table(rows)
     failed = replace(cell("slimming", 0.3, status="failed", rows=()), ratio=None)
     text = sweep_table([replace(cell("slimming", 0.3, rows=rows), ratio=None), failed])
@@ -239,7 +213,31 @@ def test_controls_come_last_and_the_network_that_was_never_cut_has_no_pruner() -
 
 def test_a_sweep_says_when_its_times_cannot_be_compared() -> None:
     def job(latency_ms: float) -> Cell:
-        return cell("l1", 0.3, rows=(replace(DENSE, latency_ms_median=latency_ms), PRUNED))
+        return cell("l1", 0.3, rows=(changed(DENSE, latency_ms_median=latency_ms), PRUNED))
 
     assert "Times cannot be compared" in sweep_table([job(10.0), job(30.0)])
     assert "Times cannot be compared" not in sweep_table([job(10.0), job(11.0)])
+
+
+def test_csv_keeps_columns_that_only_some_rows_have(tmp_path: Path) -> None:
+    write_csv([DENSE, changed(TUNED, of_tomorrow="int8")], tmp_path / "rows.csv")
+    with (tmp_path / "rows.csv").open(newline="", encoding="utf-8") as file:
+        assert [record["of_tomorrow"] for record in csv.DictReader(file)] == ["", "int8"]
+
+
+def test_a_table_of_rows_that_lack_columns_has_dashes() -> None:
+    old = [from_record(version_1(row)) for row in (DENSE, changed(TUNED, speedup=None, macs_kept=None))]
+    *_, titles, line = words(sweep_table([cell("taylor", 0.3, rows=tuple(old))]))
+    found = dict(zip(titles, line, strict=True))
+    assert (found["MACs"], found["speed-up"], found["tuned"], found["ms"]) == ("-", "-", "49.00", "12.5")
+    bare = changed(TUNED, **dict.fromkeys(declared()))
+    assert words(chain_table([bare]))[-1] == ["finetuned", *["-"] * 6]
+    assert "classes - |" in chain_table([bare])
+
+
+def test_the_network_of_another_stage_has_its_column_and_is_the_last_one() -> None:
+    small = changed(TUNED, stage="quantised", miou_percent=48.0, miou_retention=0.877)
+    text = sweep_table([cell("taylor", 0.3, rows=(DENSE, PRUNED, TUNED, small))])
+    found = dict(zip(*words(text)[-2:], strict=True))
+    assert (found["tuned"], found["quantised"], found["kept"]) == ("49.00", "48.00", "0.877")
+    assert "quantised: mIoU % after that stage" in text

@@ -1,15 +1,13 @@
-from dataclasses import replace
-
 import pytest
 
 from segprune.report.timing import unsteadiness
 from segprune.result.row import Row
-from tests.result.test_row import CUT, DENSE
+from tests.rows import CUT, DENSE, changed
 
 
 def timed(row: Row, median: float, **changes: object) -> Row:
     times = {"latency_ms_median": median, "latency_ms_p95": median, "latency_ms_iqr": 0.1}
-    return replace(
+    return changed(
         row, latency_batch_size=1, **times, frames_per_s=1000 / median, pixels_per_s=1e6 / median, **changes
     )
 

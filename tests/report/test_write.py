@@ -7,7 +7,9 @@ import pytest
 
 from segprune.errors import CheckpointError
 from segprune.report.write import write_report
+from segprune.result.row import columns, from_record, to_record
 from tests.report.sweeps import cell, store, write_job
+from tests.rows import VERSION_1, version_1
 
 
 @pytest.fixture
@@ -51,6 +53,33 @@ def test_what_the_page_misses_is_in_the_summary_too(folder: Path, tmp_path: Path
     write_report(folder, "", tmp_path / "out")
     summary = json.loads((tmp_path / "out" / "benchmark_summary.json").read_text())
     assert "prune/ab12/plan.json is not there" in summary["cells"][0]["missing"]
+
+
+def test_reports_of_older_sweeps_are_still_built(tmp_path: Path) -> None:
+    jobs = [cell(n, name, 40.0 + n) for n, name in enumerate(("taylor", "l1", "random"))]
+    for job in jobs:
+        rows = [version_1(row) for row in job.cell.rows]
+        # the summary of a job named no entries then, and knew no controls
+        asked = {
+            key: getattr(job.cell, key) for key in ("dataset", "model", "pruner", "budget", "ratio", "seed")
+        }
+        status = {"asked": asked, "seconds": 1.5, "status": "done", "was_reused": False, "rows": rows}
+        (tmp_path / "sweep" / job.number).mkdir(parents=True)
+        (tmp_path / "sweep" / job.number / "status.json").write_text(json.dumps(status))
+    page, summary, note, table, *figures = write_report(tmp_path / "sweep", "", tmp_path / "out")
+    text = page.read_text()
+    assert "nan" not in text
+    assert text.count("<td>80.0</td>") == 1  # mIoU kept by taylor
+    assert "|random|30.0|0|30.0|100.0|42.00|84.0|x1.50|done|" in note.read_text()
+    assert {"cost-1", "speed-1", "retention-1-channels"} <= {path.stem for path in figures}
+    with table.open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert set(lines[0]) == set(columns())
+    for line in lines:  # what was not measured is empty, and nothing else
+        empty = {name for name, value in line.items() if not value}
+        assert set(columns()) - set(VERSION_1) - {"schema_version"} <= empty
+    first = json.loads(summary.read_text())["cells"][0]["rows"]
+    assert first == [to_record(from_record(version_1(row))) for row in jobs[0].cell.rows]
 
 
 def test_a_folder_that_is_no_sweep_is_refused_before_anything_is_written(tmp_path: Path) -> None:

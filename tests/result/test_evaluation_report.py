@@ -1,15 +1,14 @@
 import json
 import math
-from dataclasses import fields, replace
 from typing import Any
 
 import pytest
 
 from segprune.result.evaluation_report import evaluation_report
-from segprune.result.row import Row
-from tests.result.test_row import CUT, DENSE
+from segprune.result.row import Row, columns
+from tests.rows import CUT, DENSE, changed
 
-TUNED = replace(
+TUNED = changed(
     CUT, stage="finetuned", miou_percent=50.2, boundary_iou_percent=None, logit_mse=0.5, fingerprint="cd34"
 )
 
@@ -31,7 +30,7 @@ def report(*rows: Row) -> dict[str, Any]:
 def test_every_field_of_the_rows_is_in_the_report_but_the_name_of_the_run() -> None:
     made = report(DENSE, CUT, TUNED)
     network = {*made["candidate"]["metrics"], *made["setting"], *made["cut"], "stage", "fingerprint"}
-    assert network == {field.name for field in fields(Row)} - {"run"} | {"images"}
+    assert network == set(columns()) - {"run", "schema_version"} | {"images"}
     assert made["candidate"]["metrics"]["latency_ms_p95"] == 13.0
     assert (made["baseline"]["stage"], made["candidate"]["stage"]) == ("dense", "finetuned")
     assert (made["baseline"]["fingerprint"], made["candidate"]["fingerprint"]) == ("ab12", "cd34")
@@ -44,13 +43,13 @@ def test_scores_are_also_there_under_the_names_that_scripts_of_the_field_use() -
     assert made["candidate"]["mIoU"] == pytest.approx(0.502)
     for name, metric in (("Pixel_Accuracy", "pixel_accuracy"), ("Mean_Accuracy", "mean_accuracy")):
         assert made["baseline"][name] == made["baseline"]["metrics"][f"{metric}_percent"] / 100
-    assert made["baseline"]["Frequency_Weighted_IoU"] == DENSE.fw_iou_percent / 100
+    assert made["baseline"]["Frequency_Weighted_IoU"] == DENSE["fw_iou_percent"] / 100
     assert (made["miou_retention"], made["pixel_accuracy_retention"]) == (
-        TUNED.miou_retention,
-        TUNED.pixel_accuracy_retention,
+        TUNED["miou_retention"],
+        TUNED["pixel_accuracy_retention"],
     )
-    assert made["speedup_latency"] == made["speedup_fps"] == TUNED.speedup
-    assert made["channel_prune_ratio"] == pytest.approx(1 - TUNED.channels_kept)
+    assert made["speedup_latency"] == made["speedup_fps"] == TUNED["speedup"]
+    assert made["channel_prune_ratio"] == pytest.approx(1 - TUNED["channels_kept"])
     assert report(DENSE)["channel_prune_ratio"] is None
 
 
@@ -101,5 +100,5 @@ def test_a_single_network_has_no_candidate() -> None:
 
 
 def test_a_control_that_was_not_cut_says_so() -> None:
-    control = replace(DENSE, stage="finetuned", logit_mse=0.0, argmax_agreement_percent=100.0)
+    control = changed(DENSE, stage="finetuned", logit_mse=0.0, argmax_agreement_percent=100.0)
     assert report(DENSE, control)["cut"] is None

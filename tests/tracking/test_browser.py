@@ -21,6 +21,7 @@ from segprune.tracking.contract import RunStart
 from segprune.tracking.mlflow_tracker import MlflowTracking
 from segprune.tracking.views import WORKFLOW
 from tests.report.sweeps import cell, store, write_job
+from tests.rows import changed
 from tests.tracking.conftest import free_port, stop_server, wait_for_server
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -72,7 +73,7 @@ def sweep(tmp_path_factory) -> Sweep:
         job = cell(
             number, pruner, miou, ratio=ratio, root=outputs / "store", names=names, macs_kept=1 - ratio
         )
-        rows = tuple(replace(row, ratio_reached=row.pruner and ratio) for row in job.cell.rows)
+        rows = tuple(changed(row, ratio_reached=row.pruner and ratio) for row in job.cell.rows)
         job = replace(job, cell=replace(job.cell, rows=rows))
         write_job(folder / str(number), job, typed=[f"pruner={pruner}", f"ratio={ratio}"])
         start = RunStart(

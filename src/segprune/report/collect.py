@@ -4,7 +4,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ import yaml  # type: ignore[import-untyped]
 from segprune.errors import CheckpointError
 from segprune.report.entries import Entries, entries_of
 from segprune.report.table import Cell
-from segprune.result.row import Row, from_record, to_record
+from segprune.result.metrics import declared
+from segprune.result.row import columns, from_record, to_record
 from segprune.tracking.secrets import redacted
 
 STATUS = "status.json"
@@ -57,7 +58,7 @@ class SweepData:
         folder: Where its jobs' folders are.
         overrides: What was typed on the command line, without credentials.
         cells: Its jobs, in order.
-        rows: One line per evaluated network of each job: the fields of ``Row`` and ``EXTRA``.
+        rows: One line per evaluated network of each job: the columns of its row, metrics as floats, and ``EXTRA``.
     """
 
     folder: Path
@@ -172,7 +173,8 @@ def _frame(cells: Sequence[CellData]) -> pd.DataFrame:
         for cell in cells
         for row in cell.cell.rows
     ]
-    return pd.DataFrame(records, columns=["schema_version", *(field.name for field in fields(Row)), *EXTRA])
+    whole = dict.fromkeys([*columns(), *EXTRA, *(name for record in records for name in record)])
+    return pd.DataFrame(records, columns=list(whole)).astype(dict.fromkeys(declared(), float))
 
 
 def _identity(cell: CellData) -> tuple[object, ...]:

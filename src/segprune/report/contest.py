@@ -16,8 +16,8 @@ class Standing:
     Attributes:
         method: Its name.
         seeds: Those that finished.
-        values: ``mean``, ``sd``, ``low``, ``high`` of mIoU in percent over the seeds, and the means of ``MEANS`` in
-            ``verdict``; nan where there is none.
+        values: ``mean``, ``sd``, ``low``, ``high`` of mIoU in percent over the seeds, and the mean of each
+            metric; nan where there is none.
         is_equal: Whether it reached the budget that was asked for.
         behind: How much higher the best method's mIoU is; None for the best, and where no interval can be had.
     """

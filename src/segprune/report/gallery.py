@@ -177,8 +177,8 @@ def _where(data: SweepData, setting: str) -> Where:
 
 def _small_objects(data: SweepData, setting: str) -> str:
     """Their number; the same in all rows unless the jobs count them differently."""
-    found = data.rows.loc[data.rows["setting"] == setting, "small_objects"].unique()
-    return " or ".join(map(str, sorted(found)))
+    found = data.rows.loc[data.rows["setting"] == setting, "small_objects"].dropna().unique()
+    return " or ".join(f"{count:.0f}" for count in sorted(found))
 
 
 def _slug(text: str) -> str:

@@ -84,7 +84,7 @@ def _facts(data: SweepData) -> Mapping[str, str]:
             f"{dataset} {split}" for dataset, split in zip(rows["dataset"], rows["split"], strict=True)
         ],
         "input size": [f"{h}x{w} px" for h, w in zip(rows["size_h_px"], rows["size_w_px"], strict=True)],
-        "classes scored": rows["classes_scored"].tolist(),
+        "classes scored": rows["classes_scored"].dropna().astype(int).tolist(),
         "model": rows["model"].tolist(),
         "seeds": sorted({cell.cell.seed for cell in data.cells}),
         "device": rows["device"].tolist(),

@@ -9,6 +9,7 @@ from itertools import accumulate
 from segprune.report.collect import CellData, SweepData
 from segprune.report.command import command
 from segprune.report.contest import Contest
+from segprune.result.table import MISSING, number
 from segprune.tracking.record import TAG_CHARACTERS
 
 _TITLES = (
@@ -66,23 +67,23 @@ def _values(cell: CellData, *, names_budget: bool) -> list[str]:
     status = _plain(asked.status)
     if asked.status == "failed":
         status = f"**FAILED** {_plain(textwrap.shorten(asked.reason, _REASON_CHARACTERS, placeholder='...'))}"
-    measured = ["-"] * 5
+    measured = [MISSING] * 5
     if asked.rows:
         last = asked.rows[-1]
         measured = [
-            _percent(last.ratio_reached),
-            _percent(last.macs_kept),
-            f"{last.miou_percent:.2f}",
-            _percent(last.miou_retention),
-            "-" if last.speedup is None else f"x{last.speedup:.2f}",
+            _percent(last["ratio_reached"]),
+            _percent(last["macs_kept"]),
+            number(last["miou_percent"], "{:.2f}"),
+            _percent(last["miou_retention"]),
+            number(last["speedup"], "x{:.2f}"),
         ]
-    ratio = "-" if asked.protocol == "dense" else _percent(asked.ratio)
+    ratio = MISSING if asked.protocol == "dense" else _percent(asked.ratio)
     unit = f" of {_plain(asked.budget)}" if names_budget else ""
     return [_plain(cell.method), f"{ratio}{unit}", str(asked.seed), *measured, status]
 
 
 def _percent(fraction: float | None) -> str:
-    return "-" if fraction is None else f"{100 * fraction:.1f}"
+    return number(fraction, "{:.1f}", 100)
 
 
 def _text(lines: Sequence[str]) -> str:

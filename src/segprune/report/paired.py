@@ -35,7 +35,7 @@ def difference(
     if len(seeds) < FEWEST_SEEDS:
         return None
     return seed_difference(
-        *({seed: jobs[seed].cell.rows[-1].miou_percent for seed in seeds} for jobs in (one, other)),
+        *({seed: jobs[seed].cell.rows[-1].number("miou_percent") for seed in seeds} for jobs in (one, other)),
         level=level,
         scatter=scatter,
     )

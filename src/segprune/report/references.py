@@ -78,14 +78,14 @@ def _reference(protocol: str, cells: Sequence[CellData], method: str, jobs: BySe
     found = by_seed(cells)
     if found:
         rows = [cell.cell.rows[-1] for cell in found.values()]
-        miou = pd.Series([row.miou_percent for row in rows])
+        miou = pd.Series([row.number("miou_percent") for row in rows])
         yield Reference(
             protocol=protocol,
             method=method,
             seeds=tuple(sorted(found)),
             mean=float(miou.mean()),
             sd=float(miou.std()),
-            macs_kept=float(pd.Series([row.macs_kept for row in rows]).mean()),
+            macs_kept=float(pd.Series([row.number("macs_kept") for row in rows]).mean()),
             ahead=difference(jobs, found),
         )
 

@@ -7,17 +7,17 @@ from typing import Any
 
 from segprune.report.collect import CellData, SweepData
 from segprune.report.contest import Contest, Standing
+from segprune.result.metrics import declared
 from segprune.result.row import to_record
 
 SCHEMA_VERSION = 3
-"""Raised when a key is added, removed or changes its meaning."""
-_SAME = (
-    "ratio_reached",
-    "miou_percent",
-    "miou_retention",
-    "pixel_accuracy_retention",
-    "realisation_efficiency",
-)
+"""Raised when a key changes its meaning or goes; a new one raises nothing."""
+_REDUCTIONS = {
+    "channel_reduction": "channels_kept",
+    "mac_reduction": "macs_kept",
+    "param_reduction": "params_kept",
+}
+"""Names that scripts of the field give to 1 - what is kept."""
 
 
 def summary(data: SweepData, contests: Sequence[Contest]) -> dict[str, Any]:
@@ -27,9 +27,9 @@ def summary(data: SweepData, contests: Sequence[Contest]) -> dict[str, Any]:
         - ``schema_version``, ``sweep`` (name of the folder), ``overrides`` (list)
         - ``total``, ``completed`` (made now or before), ``reused`` (of these, made before), ``failed``: numbers of
           jobs; ``success_rate``: ``completed`` by ``total``
-        - ``results``: one flat record per job, for ``pandas.read_json``: ``method``, ``ratio`` (asked),
-          ``miou_retention``, ``speedup_latency``, ``channel_reduction`` and others of the job's last network; bare
-          fractions of the dense network unless the name has a unit
+        - ``results``: one flat record per job, for ``pandas.read_json``: ``method``, ``ratio`` (asked), every
+          metric of the job's last network, and ``speedup_latency``, ``channel_reduction``, ``mac_reduction``,
+          ``param_reduction`` for scripts that know these names
         - ``cells``: one full record per job: ``number``, ``setting``, ``method``, ``dataset``, ``model``,
           ``pruner``, ``budget``, ``protocol``, ``ratio``, ``seed``, ``status`` (``done``, ``reused``, ``failed``),
           ``reason``, ``seconds``, ``entries`` (stage -> entry of the store), ``missing`` (what the report looked
@@ -78,7 +78,8 @@ def _cell(cell: CellData) -> dict[str, Any]:
 
 def _result(cell: CellData) -> dict[str, Any]:
     asked = cell.cell
-    last: dict[str, Any] = {**to_record(asked.rows[-1])} if asked.rows else {}
+    last = asked.rows[-1] if asked.rows else None
+    kept = {name: None if last is None else last[metric] for name, metric in _REDUCTIONS.items()}
     return {
         "number": cell.number,
         "setting": cell.setting,
@@ -88,12 +89,9 @@ def _result(cell: CellData) -> dict[str, Any]:
         "ratio": None if asked.protocol == "dense" else asked.ratio,
         "seed": asked.seed,
         "status": asked.status,
-        **{name: last.get(name) for name in _SAME},
-        "speedup_latency": last.get("speedup"),
-        **{
-            f"{name}_reduction": 1 - last[f"{name}s_kept"] if last else None
-            for name in ("channel", "mac", "param")
-        },
+        **{name: None if last is None else last[name] for name in declared()},
+        "speedup_latency": None if last is None else last["speedup"],
+        **{name: None if value is None else 1 - value for name, value in kept.items()},
     }
 
 

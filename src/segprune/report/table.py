@@ -2,13 +2,15 @@
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from segprune.report.timing import unsteadiness
-from segprune.result.row import Row, Stage, to_record
+from segprune.result.row import Row, columns, to_record
 from segprune.result.table import MISSING, aligned, header, number
+
+_NETWORKS = ("dense", "start", "prepared", "pruned_raw", "pruned", "finetuned")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +45,8 @@ class Cell:
 def sweep_table(cells: Sequence[Cell]) -> str:
     """What a sweep found, one line per job: by pruner, then ratio, then what else differs.
 
-    Protocol, dataset, model, budget and seed are columns if they differ between the jobs, ``prepared`` if it
-    occurs. Controls come last.
+    Protocol, dataset, model, budget and seed are columns if they differ between the jobs, ``prepared`` and the
+    networks of other stages than the usual ones if they occur. Controls come last.
     """
     varying = [name for name in ("protocol", "dataset", "model", "budget", "seed") if _differs(cells, name)]
     ordered = sorted(
@@ -61,12 +63,15 @@ def sweep_table(cells: Sequence[Cell]) -> str:
         ),
     )
     rows = [row for cell in ordered for row in cell.rows]
-    prepared = ["prepared"] if any(row.stage == "prepared" for row in rows) else []
+    stages = dict.fromkeys(row.stage for row in rows)
+    prepared = ["prepared"] if "prepared" in stages else []
+    others = [stage for stage in stages if stage not in _NETWORKS]
     titles = ["pruner", *varying, "asked", "reached", "MACs", "params"]
-    titles += ["dense", *prepared, "pruned", "tuned", "kept", "ms", "speed-up", "status"]
+    titles += ["dense", *prepared, "pruned", "tuned", *others, "kept", "ms", "speed-up", "status"]
     body = [[_outcome(cell).get(title, MISSING) for title in titles] for cell in ordered]
     legend = "MACs, params: % kept. dense, pruned, tuned: mIoU % before the cut, after it, finetuned. "
     legend += "prepared: mIoU % after the criterion's own training. " if prepared else ""
+    legend += "".join(f"{name}: mIoU % after that stage. " for name in others)
     legend += "kept: last mIoU by dense mIoU."
     failures = [
         f"FAILED {cell.pruner} {number(cell.ratio, '{:g}')} seed {cell.seed}: {cell.reason}"
@@ -82,17 +87,20 @@ def sweep_table(cells: Sequence[Cell]) -> str:
 def write_csv(rows: Sequence[Row], path: Path) -> None:
     """Write the rows with every digit; an empty field is null."""
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=["schema_version", *(field.name for field in fields(Row))])
+        records = [to_record(row) for row in rows]
+        names = dict.fromkeys([*columns(), *(name for record in records for name in record)])
+        writer = csv.DictWriter(file, fieldnames=list(names))
         writer.writeheader()
-        writer.writerows(to_record(row) for row in rows)
+        writer.writerows(records)
 
 
 def _outcome(cell: Cell) -> dict[str, str]:
     """Column -> its text, for the columns that the cell can fill."""
-    by_stage: dict[Stage, Row] = {row.stage: row for row in cell.rows}
+    by_stage = {row.stage: row for row in cell.rows}
     pruned = by_stage.get("pruned", by_stage.get("pruned_raw"))
-    last = by_stage.get("finetuned", pruned)
-    networks = {
+    last = cell.rows[-1] if len(cell.rows) > 1 else None
+    others = {stage: row for stage, row in by_stage.items() if stage not in _NETWORKS}
+    networks = others | {
         "dense": by_stage.get("dense", by_stage.get("start")),
         "prepared": by_stage.get("prepared"),
         "pruned": pruned,
@@ -102,19 +110,21 @@ def _outcome(cell: Cell) -> dict[str, str]:
         name: str(getattr(cell, name))
         for name in ("pruner", "protocol", "dataset", "model", "budget", "seed")
     }
-    found |= {name: f"{row.miou_percent:.2f}" for name, row in networks.items() if row is not None}
+    found |= {
+        name: number(row["miou_percent"], "{:.2f}") for name, row in networks.items() if row is not None
+    }
     found["asked"] = number(cell.ratio, "{:.3f}")
     if cell.protocol == "dense":  # never cut
         found |= {"pruner": MISSING, "asked": MISSING}
     found["status"] = "FAILED" if cell.status == "failed" else cell.status
     if last is not None:
         found |= {
-            "reached": number(last.ratio_reached, "{:.3f}"),
-            "MACs": f"{100 * last.macs_kept:.1f}",
-            "params": f"{100 * last.params_kept:.1f}",
-            "kept": number(last.miou_retention, "{:.3f}"),
-            "ms": number(last.latency_ms_median, "{:.1f}"),
-            "speed-up": number(last.speedup, "x{:.2f}"),
+            "reached": number(last["ratio_reached"], "{:.3f}"),
+            "MACs": number(last["macs_kept"], "{:.1f}", 100),
+            "params": number(last["params_kept"], "{:.1f}", 100),
+            "kept": number(last["miou_retention"], "{:.3f}"),
+            "ms": number(last["latency_ms_median"], "{:.1f}"),
+            "speed-up": number(last["speedup"], "x{:.2f}"),
         }
     return found
 

@@ -15,9 +15,10 @@ def unsteadiness(rows: Iterable[Row]) -> str:
     """
     times: dict[tuple[object, ...], list[float]] = {}
     for row in rows:
-        if row.stage == "dense" and row.latency_ms_median is not None:
+        median = row["latency_ms_median"]
+        if row.stage == "dense" and median is not None:
             key = (row.fingerprint, row.device, row.size_h_px, row.size_w_px)
-            times.setdefault(key, []).append(row.latency_ms_median)
+            times.setdefault(key, []).append(median)
     worst = max(times.values(), key=lambda found: max(found) / min(found), default=[1.0])
     if max(worst) <= STEADY * min(worst):
         return ""

@@ -10,15 +10,13 @@ from segprune.report.contest import Contest, Standing, gap
 from segprune.report.paired import FEWEST_SEEDS, BySeed, by_seed, difference
 from segprune.report.references import Reference, is_control, references
 from segprune.report.statistics import LEVEL, Scatter, over_seeds, scatter_of
+from segprune.result.metrics import declared
 
 CONTROLS = ("random", "l1")
 """A method that does not beat chance and the norm of the filters has shown nothing."""
 GOOD_SEEDS = 3
 EQUAL = 0.01
 """A reached fraction that differs by more from what was asked is another budget."""
-MEANS = (
-    "ratio_reached", "macs_kept", "params_kept", "miou_retention", "latency_ms_median", "speedup", "macs", "params",
-)  # fmt: skip
 
 
 def contests(data: SweepData) -> list[Contest]:
@@ -69,7 +67,9 @@ def _contest(data: SweepData, cells: Sequence[CellData]) -> Contest:
 def _dense(cells: Sequence[CellData]) -> float | None:
     """Mean over the seeds of the mIoU that the finished jobs started from."""
     by_seed = {
-        cell.cell.seed: cell.cell.rows[0].miou_percent for cell in cells if cell.cell.status != "failed"
+        cell.cell.seed: cell.cell.rows[0].number("miou_percent")
+        for cell in cells
+        if cell.cell.status != "failed"
     }
     return sum(by_seed.values()) / len(by_seed) if by_seed else None
 
@@ -79,7 +79,7 @@ def _standings(rows: pd.DataFrame, cells: Sequence[CellData]) -> list[Standing]:
     if rows.empty:
         return []
     table = over_seeds(rows, by=("method",)).set_index("method")
-    means = rows.astype(dict.fromkeys(MEANS, float)).groupby("method")[list(MEANS)].mean()
+    means = rows.groupby("method")[list(declared())].mean()
     table = table.drop(columns="n").join(means)
     error = (rows["ratio_reached"] - rows["ratio_asked"].astype(float)).abs()
     off = ~(error <= EQUAL).groupby(rows["method"]).all()  # also where no ratio was asked for

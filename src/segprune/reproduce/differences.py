@@ -7,14 +7,12 @@ from typing import Any
 
 from segprune.config.compose import component
 from segprune.reproduce.origin import code, machine, packages
+from segprune.result.metrics import declared
 
 ANEW = ("hydra", "sweep", "paths", "store", "tracking", "log_checkpoint", "workers", "threads", "device")
 """Where a run is kept and how fast it goes is decided anew; device and threads are then those of the record."""
-NEVER_EQUAL = (
-    *("latency_ms_median", "latency_ms_p95", "latency_ms_iqr", "frames_per_s", "pixels_per_s"),
-    *("speedup", "realisation_efficiency"),  # measured with a clock
-    "run",  # a name; rows that were reused have that of the run which made them
-)
+NAMED = ("run",)
+"""Rows that were reused have the name of the run which made them."""
 
 
 def differences(made: Mapping[str, Any], config: Mapping[str, Any]) -> Iterator[str]:
@@ -41,10 +39,13 @@ def differences(made: Mapping[str, Any], config: Mapping[str, Any]) -> Iterator[
 
 
 def row_differences(then: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Every value of the rows that is not bit for bit what it was; times are left out."""
+    """Every value that both rows have and that is not bit for bit what it was; times are left out."""
+    timed = {metric.name for metric in declared().values() if metric.is_timed}
     nothing: Mapping[str, Any] = {}
     for was, is_ in zip_longest(then, now, fillvalue=nothing):
-        old, new = ({key: row[key] for key in row if key not in NEVER_EQUAL} for row in (was, is_))
+        one_lacks = set() if not was or not is_ else was.keys() ^ is_.keys()
+        left_out = timed | one_lacks | set(NAMED)
+        old, new = ({key: row[key] for key in row if key not in left_out} for row in (was, is_))
         yield from _changed(f"row {(was or is_)['stage']}", old, new)
 
 

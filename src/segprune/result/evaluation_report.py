@@ -5,13 +5,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from segprune.measure.cost import MACS_RULE
-from segprune.result.row import CUT_FIELDS, Row, Value, to_record
+from segprune.result.metrics import declared
+from segprune.result.row import CUT_FIELDS, IDENTITY, Row, Value, to_record
 
 SCHEMA_VERSION = 2
-"""Raised when a key is added, removed or changes its meaning."""
+"""Raised when a key changes its meaning or goes; a new one raises nothing."""
 
 _SETTING = ("dataset", "split", "model", "seed", "size_h_px", "size_w_px", "classes_scored", "device")
-_NOT_METRICS = {"schema_version", "run", "stage", "fingerprint", *_SETTING, *CUT_FIELDS, "ratio_asked"}
+_CUT = (*CUT_FIELDS, "ratio_asked", "ratio_reached")
+_NOT_METRICS = {"schema_version", *IDENTITY, *_SETTING, *_CUT}
 _USUAL = {
     "mIoU": "miou_percent",
     "Pixel_Accuracy": "pixel_accuracy_percent",
@@ -19,15 +21,15 @@ _USUAL = {
     "Frequency_Weighted_IoU": "fw_iou_percent",
 }
 """Names that evaluation scripts of the field give to these scores, as bare fractions."""
-_GAINS = (
-    "miou_retention",
-    "pixel_accuracy_retention",
-    "speedup_latency",
-    "speedup_fps",
-    "channel_prune_ratio",
-    "realisation_efficiency",
-)
-_CHANGES = ("miou", "pixel_accuracy", "mean_accuracy", "fw_iou", "boundary_iou", "small_object_recall")
+_GAINS = {
+    "miou_retention": "miou_retention",
+    "pixel_accuracy_retention": "pixel_accuracy_retention",
+    "speedup_latency": "speedup",
+    "speedup_fps": "speedup",
+    "realisation_efficiency": "realisation_efficiency",
+}
+"""Likewise of what is kept and gained; and ``channel_prune_ratio``, which is 1 - ``channels_kept``."""
+_OUTPUTS = ("logit_mse", "argmax_agreement_percent")
 
 
 def evaluation_report(
@@ -63,7 +65,7 @@ def evaluation_report(
         - ``miou_retention``, ``pixel_accuracy_retention``, ``speedup_latency``, ``speedup_fps``,
           ``channel_prune_ratio``, ``realisation_efficiency``: of the candidate, fractions and factors of the
           baseline; the gain in frames per second is that in latency, timed in turns.
-        - ``change``: candidate less baseline, in percent points.
+        - ``change``: candidate less baseline in points, of every metric in percent that is not relative already.
         - ``reconstruction``: outputs against the baseline's, ``before_finetune`` and ``after_finetune``.
         - ``classes``: IoU and boundary IoU of each class in percent, and the change in points.
         - ``layers``: prunable channels of each layer before and after.
@@ -103,41 +105,37 @@ def _cut(candidate: Row | None) -> dict[str, Value] | None:
     if candidate is None or candidate.pruner is None:
         return None
     record = to_record(candidate)
-    return {name: record[name] for name in (*CUT_FIELDS, "ratio_asked")}
+    return {name: record[name] for name in _CUT}
 
 
 def _network(row: Row) -> dict[str, Any]:
-    metrics: dict[str, Any] = {
-        name: value for name, value in to_record(row).items() if name not in _NOT_METRICS
-    }
-    usual = {name: metrics[metric] / 100 for name, metric in _USUAL.items()}
+    metrics = {name: value for name, value in to_record(row).items() if name not in _NOT_METRICS}
+    usual = {name: _fraction(row[metric]) for name, metric in _USUAL.items()}
     return {"stage": row.stage, "fingerprint": row.fingerprint, **usual, "metrics": metrics}
 
 
 def _gains(candidate: Row | None) -> dict[str, float | None]:
-    if candidate is None:
-        return dict.fromkeys(_GAINS)
-    gains = (
-        candidate.miou_retention,
-        candidate.pixel_accuracy_retention,
-        candidate.speedup,
-        candidate.speedup,
-        1 - candidate.channels_kept,
-        candidate.realisation_efficiency,
-    )
-    return dict(zip(_GAINS, gains, strict=True))
+    found = {name: None if candidate is None else candidate[metric] for name, metric in _GAINS.items()}
+    kept = None if candidate is None else candidate["channels_kept"]
+    return {**found, "channel_prune_ratio": None if kept is None else 1 - kept}
 
 
 def _changes(baseline: Row, candidate: Row) -> dict[str, float | None]:
-    before, after = to_record(baseline), to_record(candidate)
     return {
-        f"{name}_points": _difference(before[f"{name}_percent"], after[f"{name}_percent"])
-        for name in _CHANGES
+        f"{metric.name.removesuffix('_percent')}_points": _difference(
+            baseline[metric.name], candidate[metric.name]
+        )
+        for metric in declared().values()
+        if metric.unit == "%" and not metric.is_relative
     }
 
 
-def _difference(before: Value, after: Value) -> float | None:
-    return None if before is None or after is None else float(after) - float(before)
+def _fraction(percent: float | None) -> float | None:
+    return None if percent is None else percent / 100
+
+
+def _difference(before: float | None, after: float | None) -> float | None:
+    return None if before is None or after is None else after - before
 
 
 def _reconstruction(rows: Sequence[Row]) -> dict[str, Any]:
@@ -147,9 +145,7 @@ def _reconstruction(rows: Sequence[Row]) -> dict[str, Any]:
         "after_finetune": by_stage.get("finetuned"),
     }
     return {
-        moment: {"logit_mse": row.logit_mse, "argmax_agreement_percent": row.argmax_agreement_percent}
-        if row is not None
-        else None
+        moment: None if row is None else {name: row[name] for name in _OUTPUTS}
         for moment, row in moments.items()
     }
 

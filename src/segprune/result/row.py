@@ -1,195 +1,162 @@
 """One flat record per evaluated network."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import (
-    ConfigDict,
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveInt,
-    TypeAdapter,
-    ValidationError,
-)
+from pydantic import ConfigDict, Field, PositiveInt, SkipValidation, TypeAdapter, ValidationError
 
 from segprune.errors import CheckpointError
+from segprune.result.metrics import declared
 
 SCHEMA_VERSION = 2
-"""Raised when a field is added, removed or changes its meaning."""
+"""Raised when a column changes its meaning or goes. A new column raises nothing: rows without it lack the value."""
 
-Stage = Literal["dense", "start", "prepared", "pruned_raw", "pruned", "finetuned"]
 Value = str | int | float | None
-Fraction = Annotated[float, Field(ge=0, le=1)]
+Word = Annotated[str, Field(min_length=1)]
 
-CUT_FIELDS = ("pruner", "budget", "scope", "ratio_reached")
-_TIMES = ("latency_ms_median", "latency_ms_p95", "latency_ms_iqr")
-LATENCY_FIELDS = ("latency_batch_size", *_TIMES, "frames_per_s", "pixels_per_s")
-RECONSTRUCTION_FIELDS = ("logit_mse", "argmax_agreement_percent")
+CUT_FIELDS = ("pruner", "budget", "scope")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """The result of evaluating one network: units in the names, bare fractions of the dense network.
+    """The result of evaluating one network: what it is, and the metrics that were measured.
 
     Attributes:
         run: Name of the run.
         stage: What was evaluated: the ``dense`` network (``start``: a checkpoint that is cut already, which then
             stands for the dense one in all comparisons below), the one that the criterion's own training phase
             ``prepared`` for the cut, the cut one with the BN statistics from before the cut (``pruned_raw``) or
-            with statistics estimated anew (``pruned``), or the ``finetuned`` one.
+            with statistics estimated anew (``pruned``), the ``finetuned`` one, or what another stage made.
         dataset: Name of the dataset.
         split: Name of the split that was scored.
         model: Name of the architecture.
-        pruner: The criterion; this and the next four are ``None`` for a network that the run did not cut.
+        pruner: The criterion; this and the next three are ``None`` for a network that the run did not cut.
         budget: What the ratio is a ratio of.
         scope: ``local`` or ``global`` ranking.
         ratio_asked: Fraction to remove, of the budget's unit; ``None`` also where a threshold decided.
-        ratio_reached: Fraction removed, of the budget's unit.
         seed: Seed of the run.
         size_h_px: Height of the image in evaluation; also that of MACs and latency.
         size_w_px: Width, likewise.
-        params: Parameters, without training-only submodules.
-        macs: Multiply-adds per image.
-        channels: Prunable channels that are left.
-        channels_dense: Prunable channels of the dense network.
-        params_kept: Fraction of the dense network's parameters.
-        macs_kept: Fraction of its multiply-adds.
-        channels_kept: Fraction of its prunable channels.
-        miou_percent: Mean IoU over the classes that occur in the split's labels.
-        pixel_accuracy_percent: Correct pixels by scored pixels.
-        mean_accuracy_percent: Mean of the classes' accuracies.
-        fw_iou_percent: IoU weighted by the classes' share of the pixels.
-        classes_scored: Number of classes that occur in the split's labels.
-        miou_retention: mIoU by the dense network's mIoU; ``None`` if that is 0.
-        pixel_accuracy_retention: Pixel accuracy by the dense network's; ``None`` if that is 0.
-        boundary_iou_percent: IoU of the bands along class borders, mean over the classes that have a labelled
-            border; ``None`` if no class has one.
-        small_objects: Number of small connected parts of one class in the split's labels.
-        small_object_recall_percent: How many of them have at least half of their pixels right; ``None`` if there
-            are none.
-        logit_mse: Mean squared difference of the logits from the dense network's; ``None`` for that one, as the
-            next.
-        argmax_agreement_percent: Pixels predicted as the dense network does, right or wrong.
-        latency_batch_size: Images in a timed batch; ``None`` if nothing was timed, as the next seven.
-        latency_ms_median: Median time of a batch.
-        latency_ms_p95: 95th percentile of the times.
-        latency_ms_iqr: Interquartile range of the times.
-        frames_per_s: Images per second at the median time.
-        pixels_per_s: Pixels of these images per second.
-        speedup: Dense time by this network's time, paired by round; also the gain in frames per second.
-        realisation_efficiency: Share of the MACs' speed-up that was measured: ``speedup * macs_kept``; ``None`` for
-            a network that the run did not cut.
-        file_size_bytes: Weights and buffers as a safetensors file, without training-only submodules.
-        peak_memory_mb: Most tensor memory in use in one forward pass of ``latency_batch_size`` images beyond
-            weights and images, in 10^6 bytes; ``None`` if it was not measured.
         device: Where it was measured.
         fingerprint: Hash of everything that can change this row.
+        metrics: Name -> value, of what was measured; see ``result.metrics``. Columns that this version does not
+            know are here too, as they were read.
 
     Raises:
-        ValueError: A field is ``None`` where it must not be, or the reverse.
+        ValueError: A field or metric is ``None`` where it must not be, or the reverse, or a metric cannot have its
+            value.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     run: str
-    stage: Stage
+    stage: Word
     dataset: str
     split: str
     model: str
     pruner: str | None
     budget: str | None
     scope: Literal["local", "global"] | None
-    ratio_asked: Fraction | None
-    ratio_reached: Fraction | None
+    ratio_asked: Annotated[float, Field(ge=0, le=1)] | None
     seed: int
     size_h_px: PositiveInt
     size_w_px: PositiveInt
-    params: NonNegativeInt
-    macs: NonNegativeInt
-    channels: NonNegativeInt
-    channels_dense: NonNegativeInt
-    params_kept: NonNegativeFloat
-    macs_kept: NonNegativeFloat
-    channels_kept: Fraction
-    miou_percent: NonNegativeFloat
-    pixel_accuracy_percent: NonNegativeFloat
-    mean_accuracy_percent: NonNegativeFloat
-    fw_iou_percent: NonNegativeFloat
-    classes_scored: PositiveInt
-    miou_retention: NonNegativeFloat | None
-    pixel_accuracy_retention: NonNegativeFloat | None
-    boundary_iou_percent: NonNegativeFloat | None
-    small_objects: NonNegativeInt
-    small_object_recall_percent: NonNegativeFloat | None
-    logit_mse: NonNegativeFloat | None
-    argmax_agreement_percent: NonNegativeFloat | None
-    latency_batch_size: PositiveInt | None
-    latency_ms_median: NonNegativeFloat | None
-    latency_ms_p95: NonNegativeFloat | None
-    latency_ms_iqr: NonNegativeFloat | None
-    frames_per_s: NonNegativeFloat | None
-    pixels_per_s: NonNegativeFloat | None
-    speedup: NonNegativeFloat | None
-    realisation_efficiency: NonNegativeFloat | None
-    file_size_bytes: PositiveInt
-    peak_memory_mb: NonNegativeFloat | None
     device: str
     fingerprint: str
+    metrics: SkipValidation[Mapping[str, Value]]
 
     def __post_init__(self) -> None:
-        self._refuse_parts(CUT_FIELDS, "for a network that this run did not cut")
-        self._refuse_parts(LATENCY_FIELDS, "where nothing was timed")
-        self._refuse_parts(RECONSTRUCTION_FIELDS, "for the network that others are compared with")
-        self._refuse_alone("ratio_asked", "pruner")
-        self._refuse_alone("speedup", "latency_ms_median")
-        self._refuse_alone("realisation_efficiency", "speedup")
-        if (self.small_object_recall_percent is None) != (self.small_objects == 0):
-            raise ValueError(
-                f"small_object_recall_percent is {self.small_object_recall_percent} of {self.small_objects} "
-                "small_objects; it is null exactly where there are none"
-            )
+        described = {name: getattr(self, name) for name in CUT_FIELDS}
+        if len({value is None for value in described.values()}) > 1:
+            raise ValueError(f"{described} must be null together, for a network that this run did not cut")
+        if self.ratio_asked is not None and self.pruner is None:
+            raise ValueError(f"ratio_asked is {self.ratio_asked} without a pruner")
+        if faults := list(self._faults()):
+            raise ValueError("; ".join(faults))
 
-    def _refuse_parts(self, names: tuple[str, ...], where: str) -> None:
-        values = {name: getattr(self, name) for name in names}
-        if len({value is None for value in values.values()}) > 1:
-            raise ValueError(f"{values} must be null together, {where}")
+    def __getitem__(self, name: str) -> float | None:
+        """A metric; ``None`` where it was not measured.
 
-    def _refuse_alone(self, name: str, needed: str) -> None:
-        if getattr(self, name) is not None and getattr(self, needed) is None:
-            raise ValueError(f"{name} is {getattr(self, name)} without a {needed}")
+        Raises:
+            KeyError: No metric has that name.
+        """
+        kind = int if declared()[name].is_whole else float
+        value = self.metrics.get(name)
+        return None if value is None else kind(value)
+
+    def number(self, name: str) -> float:
+        """A metric for arithmetic; nan where it was not measured."""
+        value = self[name]
+        return math.nan if value is None else value
+
+    def _faults(self) -> Iterator[str]:
+        """What is wrong with the metrics."""
+        known = declared()
+        for name, value in self.metrics.items():
+            metric = known.get(name)
+            if metric is None:
+                if not isinstance(value, Value) or (isinstance(value, float) and not math.isfinite(value)):
+                    yield f"{name}: must be a text, a finite number or null (got {value!r:.60})"
+            elif value is not None:
+                if fault := metric.fault(value):
+                    yield f"{name}: {fault} (got {value!r:.60})"
+                if metric.needs and not self._column(metric.needs):
+                    yield f"{name} is {value} where {metric.needs} is {self._column(metric.needs)}"
+
+    def _column(self, name: str) -> Value:
+        value: Value = self.metrics[name] if name in self.metrics else getattr(self, name, None)
+        return value
 
 
 _ROW = TypeAdapter(Row)
+IDENTITY = tuple(field.name for field in fields(Row) if field.name != "metrics")
+"""The columns that say what was evaluated."""
+
+
+def columns() -> tuple[str, ...]:
+    """The columns of every row, in order; a row of another version may have more."""
+    return ("schema_version", *IDENTITY, *declared())
 
 
 def to_record(row: Row) -> dict[str, Value]:
-    """The row as a JSON object, with its ``schema_version`` first."""
-    return {"schema_version": SCHEMA_VERSION, **asdict(row)}
+    """The row as a JSON object: all ``columns``, null for what was not measured, and what else it has."""
+    about = {name: getattr(row, name) for name in IDENTITY}
+    return {"schema_version": SCHEMA_VERSION, **about, **dict.fromkeys(declared()), **row.metrics}
 
 
 def from_record(record: Mapping[str, Value]) -> Row:
-    """The row of a JSON object that ``to_record`` made.
+    """The row of a JSON object that ``to_record`` of this or an earlier version made.
+
+    A metric that it lacks was not measured; a column that is unknown here is kept.
 
     Raises:
-        CheckpointError: The record is of another version, or a key is missing, unknown or of a wrong value.
+        CheckpointError: The record is of a later version, what was evaluated is not said, or a value is wrong.
     """
     version = record.get("schema_version")
-    if version != SCHEMA_VERSION:
+    if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version <= SCHEMA_VERSION:
         raise CheckpointError(
-            f"the row has schema_version {version!r}, this program reads {SCHEMA_VERSION}; "
-            "run the experiment again or read the row with the version that wrote it"
+            f"the row has schema_version {version!r}, this program reads 1 to {SCHEMA_VERSION}; read a later one "
+            "with the version of segprune that wrote it, and run the experiment again for a damaged one"
         )
-    fields = {key: value for key, value in record.items() if key != "schema_version"}
+    known = declared()
+    about = {name: record[name] for name in IDENTITY if name in record}
+    metrics = {
+        name: value
+        for name, value in record.items()
+        if name not in (*IDENTITY, "schema_version") and not (value is None and name in known)
+    }
     try:
-        return _ROW.validate_json(json.dumps(fields))
+        return _ROW.validate_json(json.dumps({**about, "metrics": metrics}))
     except ValidationError as error:
         faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc'])) or 'row'}: {fault['msg']} (got {fault['input']!r:.60})"
+            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']} (got {fault['input']!r:.60})"
+            if fault["loc"]
+            else fault["msg"].removeprefix("Value error, ")
             for fault in error.errors()
         )
         raise CheckpointError(
-            f"the row of schema_version {SCHEMA_VERSION} cannot be read: {faults}; run the experiment again"
+            f"the row of schema_version {version} cannot be read: {faults}; run the experiment again"
         ) from error

@@ -17,12 +17,12 @@ def chain_table(rows: Sequence[Row]) -> str:
     body = [
         [
             row.stage,
-            f"{row.miou_percent:.2f}",
-            f"{row.pixel_accuracy_percent:.2f}",
-            f"{row.macs / 1e9:.3f}",
-            f"{row.params / 1e6:.3f}",
+            number(row["miou_percent"], "{:.2f}"),
+            number(row["pixel_accuracy_percent"], "{:.2f}"),
+            number(row["macs"], "{:.3f}", 1e-9),
+            number(row["params"], "{:.3f}", 1e-6),
             _latency(row),
-            number(row.speedup, "x{:.2f}"),
+            number(row["speedup"], "x{:.2f}"),
         ]
         for row in rows
     ]
@@ -62,7 +62,7 @@ def header(rows: Sequence[Row]) -> list[str]:
     measured = {
         "data": [f"{row.dataset} {row.split}" for row in rows],
         "image": [f"{row.size_h_px}x{row.size_w_px} px" for row in rows],
-        "classes": [str(row.classes_scored) for row in rows],
+        "classes": [number(row["classes_scored"], "{}") for row in rows],
         "model": [row.model for row in rows],
         "seed": [str(row.seed) for row in rows],
         "device": [row.device for row in rows],
@@ -83,9 +83,9 @@ def aligned(titles: Sequence[str], body: Sequence[Sequence[str]], *, text_column
     )
 
 
-def number(value: float | None, form: str) -> str:
-    """A value in a format, or the sign for none."""
-    return MISSING if value is None else form.format(value)
+def number(value: float | None, form: str, factor: float = 1) -> str:
+    """A value times a factor in a format, or the sign for none."""
+    return MISSING if value is None else form.format(factor * value)
 
 
 def _cut_line(rows: Sequence[Row]) -> list[str]:
@@ -93,7 +93,7 @@ def _cut_line(rows: Sequence[Row]) -> list[str]:
     described = {
         "pruner": [f"{row.pruner} ({row.scope})" for row in cut],
         "removed": [f"{number(row.ratio_asked, '{:.3f}')} of {row.budget} asked" for row in cut],
-        "reached": [f"{row.ratio_reached:.3f}" for row in cut],
+        "reached": [number(row["ratio_reached"], "{:.3f}") for row in cut],
     }
     return [_listed(described)] if cut else []
 
@@ -103,6 +103,5 @@ def _listed(values: Mapping[str, Sequence[str]]) -> str:
 
 
 def _latency(row: Row) -> str:
-    if row.latency_ms_median is None:
-        return MISSING
-    return f"{row.latency_ms_median:.1f} ({row.latency_ms_iqr:.1f})"
+    spread = number(row["latency_ms_iqr"], " ({:.1f})") if row["latency_ms_iqr"] is not None else ""
+    return number(row["latency_ms_median"], "{:.1f}") + spread

@@ -3,17 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from segprune.budget.simulate import Unit
 from segprune.graph.group import ChannelGroup
-from segprune.measure.boundary import boundary_scores
-from segprune.measure.latency import speedup
-from segprune.measure.miou import scores
 from segprune.measure.quality import Quality
-from segprune.measure.reconstruction import reconstruction
 from segprune.pruner.contract import Scope
+from segprune.result.contract import Footprint, Measured
+from segprune.result.metrics import declared
 from segprune.result.row import SCHEMA_VERSION, Row, Value, from_record
 from segprune.stage.contract import Context, NetState, Trail
-from segprune.stage.side_by_side import Footprint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +28,7 @@ class RowFacts:
     run: str
     model: str
     pruner: str
-    budget: Unit
+    budget: str
     scope: Scope
     ratio: float | None
 
@@ -56,16 +52,22 @@ def rows_of(
         footprints: Name -> what it costs.
     """
     first = trail[0]
-    base, dense = qualities[first.name], footprints[first.name]
+    measured = {
+        state.name: Measured(
+            quality=qualities[state.name],
+            footprint=footprints[state.name],
+            channels=channels_kept(first, state, groups),
+            size_hw=ctx.data.size_hw,
+            budget=facts.budget if cuts(first, state) else None,
+        )
+        for state in trail
+    }
     return [
         from_record(
             {
                 "schema_version": SCHEMA_VERSION,
-                **_setting(ctx, state, facts),
-                **_size(first, state, facts, groups, footprints[state.name], dense),
-                **_worth(qualities[state.name], base),
-                **_likeness(qualities[state.name], is_first=state is first),
-                **_speed(footprints[state.name], dense, ctx.data.size_hw, is_cut=bool(cuts(first, state))),
+                **_setting(ctx, state, facts, is_cut=bool(cuts(first, state))),
+                **_metrics(measured[state.name], measured[first.name]),
             }
         )
         for state in trail
@@ -85,13 +87,17 @@ def channels_kept(first: NetState, state: NetState, groups: Sequence[ChannelGrou
     }
 
 
-def _setting(ctx: Context, state: NetState, facts: RowFacts) -> dict[str, Value]:
+def _setting(ctx: Context, state: NetState, facts: RowFacts, *, is_cut: bool) -> dict[str, Value]:
     return {
         "run": facts.run,
         "stage": state.name,
         "dataset": ctx.data.name,
         "split": ctx.data.report_split,
         "model": facts.model,
+        "pruner": facts.pruner if is_cut else None,
+        "budget": facts.budget if is_cut else None,
+        "scope": facts.scope if is_cut else None,
+        "ratio_asked": facts.ratio if is_cut else None,
         "seed": ctx.seed,
         "size_h_px": ctx.data.size_hw[0],
         "size_w_px": ctx.data.size_hw[1],
@@ -100,74 +106,5 @@ def _setting(ctx: Context, state: NetState, facts: RowFacts) -> dict[str, Value]
     }
 
 
-def _size(
-    first: NetState,
-    state: NetState,
-    facts: RowFacts,
-    groups: Sequence[ChannelGroup],
-    mine: Footprint,
-    dense: Footprint,
-) -> dict[str, Value]:
-    channels = sum(group.size for group in groups)
-    kept = sum(channels_kept(first, state, groups).values())
-    fractions = {
-        "channels": kept / channels,
-        "macs": mine.cost.macs / dense.cost.macs,
-        "params": mine.cost.params / dense.cost.params,
-    }
-    is_cut = bool(cuts(first, state))
-    return {
-        "pruner": facts.pruner if is_cut else None,
-        "budget": facts.budget if is_cut else None,
-        "scope": facts.scope if is_cut else None,
-        "ratio_asked": facts.ratio if is_cut else None,
-        "ratio_reached": 1 - fractions[facts.budget] if is_cut else None,
-        "params": mine.cost.params,
-        "macs": mine.cost.macs,
-        "channels": kept,
-        "channels_dense": channels,
-        **{f"{unit}_kept": fraction for unit, fraction in fractions.items()},
-        "file_size_bytes": mine.file_size_bytes,
-    }
-
-
-def _worth(quality: Quality, dense: Quality) -> dict[str, Value]:
-    mine, base = scores(quality.counts), scores(dense.counts)
-    border = boundary_scores(quality.boundary).mean
-    small, recalled = quality.small_objects.tolist()
-    return {
-        "miou_percent": 100 * mine.miou,
-        "pixel_accuracy_percent": 100 * mine.pixel_accuracy,
-        "mean_accuracy_percent": 100 * mine.mean_accuracy,
-        "fw_iou_percent": 100 * mine.fw_iou,
-        "classes_scored": mine.classes_scored,
-        "miou_retention": mine.miou / base.miou if base.miou > 0 else None,
-        "pixel_accuracy_retention": mine.pixel_accuracy / base.pixel_accuracy
-        if base.pixel_accuracy > 0
-        else None,
-        "boundary_iou_percent": None if border is None else 100 * border,
-        "small_objects": small,
-        "small_object_recall_percent": 100 * recalled / small if small else None,
-    }
-
-
-def _likeness(quality: Quality, *, is_first: bool) -> dict[str, Value]:
-    if is_first:
-        return {"logit_mse": None, "argmax_agreement_percent": None}
-    found = reconstruction(quality.reconstruction)
-    return {"logit_mse": found.logit_mse, "argmax_agreement_percent": 100 * found.argmax_agreement}
-
-
-def _speed(mine: Footprint, dense: Footprint, size_hw: tuple[int, int], *, is_cut: bool) -> dict[str, Value]:
-    time, gain = mine.latency, speedup(dense.latency, mine.latency)
-    return {
-        "latency_batch_size": time.batch_size,
-        "latency_ms_median": time.median_ms,
-        "latency_ms_p95": time.p95_ms,
-        "latency_ms_iqr": time.iqr_ms,
-        "frames_per_s": time.frames_per_s,
-        "pixels_per_s": time.frames_per_s * size_hw[0] * size_hw[1],
-        "speedup": gain,
-        "realisation_efficiency": gain * mine.cost.macs / dense.cost.macs if is_cut else None,
-        "peak_memory_mb": mine.peak_memory_mb,
-    }
+def _metrics(net: Measured, dense: Measured) -> dict[str, Value]:
+    return {name: metric.get(net, dense) for name, metric in declared().items()}

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
-from segprune.measure.cost import Cost, cost, file_size_bytes
-from segprune.measure.latency import Latency, interleaved
+from segprune.measure.cost import cost, file_size_bytes
+from segprune.measure.latency import interleaved
 from segprune.measure.memory import inference_peak_mb
 from segprune.measure.quality import Quality, Rules, assess
+from segprune.result.contract import Footprint
 from segprune.seed import derive
 from segprune.stage.contract import Context, Trail
 from segprune.store.store import fingerprint
@@ -32,23 +33,6 @@ class Timing:
     batch_size: int
     rounds: int
     warmup: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Footprint:
-    """What one network costs.
-
-    Attributes:
-        cost: Parameters and multiply-adds.
-        latency: Times, paired by round with those of the trail's other networks.
-        file_size_bytes: Its deployed weights as a file.
-        peak_memory_mb: Of one forward pass of a timed batch.
-    """
-
-    cost: Cost
-    latency: Latency
-    file_size_bytes: int
-    peak_memory_mb: float
 
 
 def qualities(ctx: Context, trail: Trail, rules: Rules, batch_size: int) -> dict[str, Quality]:

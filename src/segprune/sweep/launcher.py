@@ -132,4 +132,5 @@ def _in_short(error: str) -> str:
 
 def _miou(found: dict[str, Any]) -> str:
     rows = found.get("rows")
-    return f"mIoU {rows[-1]['miou_percent']:.2f} %" if rows else "not evaluated"
+    miou = rows[-1]["miou_percent"] if rows else None
+    return "not evaluated" if miou is None else f"mIoU {miou:.2f} %"

@@ -33,9 +33,9 @@ _COLUMNS = {
     "params.`pruner.name`": 110,
     "params.`ratio`": 70,
     "metrics.`eval/miou`": 95,
-    "metrics.`eval/miou_retention`": 150,
-    "metrics.`eval/macs_kept`": 125,
-    "metrics.`eval/params_kept`": 140,
+    "metrics.`eval/miou_retention_percent`": 150,
+    "metrics.`eval/macs_kept_percent`": 125,
+    "metrics.`eval/params_kept_percent`": 140,
     "metrics.`eval/latency_ms`": 135,
     "metrics.`eval/speedup`": 115,
 }
@@ -120,14 +120,16 @@ def _page(search_filter: str, order_by: str, columns: dict[str, int]) -> dict[st
 
 
 def _charts() -> list[dict[str, Any]]:
-    metric = {name: {"key": f"eval/{name}", "type": "METRIC"} for name in ("miou", "macs_kept", "latency_ms")}
+    miou, macs, latency = (
+        {"key": f"eval/{name}", "type": "METRIC"} for name in ("miou", "macs_kept_percent", "latency_ms")
+    )
     ratio = {"key": "ratio", "type": "PARAM"}
-    bars = ("eval/miou", "eval/miou_retention", "eval/speedup")
+    bars = ("eval/miou", "eval/miou_retention_percent", "eval/speedup")
     return [
-        *(_scatter(x, metric["miou"]) for x in (metric["macs_kept"], ratio, metric["latency_ms"])),
+        *(_scatter(x, miou) for x in (macs, ratio, latency)),
         _card(
             "PARALLEL", "Trade-off", "cost and quality", showAllRuns=False,
-            selectedParams=["pruner.name", "ratio"], selectedMetrics=["eval/macs_kept", "eval/miou"],
+            selectedParams=["pruner.name", "ratio"], selectedMetrics=["eval/macs_kept_percent", "eval/miou"],
         ),
         *(_card("BAR", "Results", key, metricKey=key) for key in bars),
         *(_line("Fine-tuning", f"finetune/{name}") for name in ("val_miou", "loss", "lr")),

@@ -1,0 +1,320 @@
+"""Every metric, declared once: to add one, add its declaration here and the code that measures it."""
+
+from collections.abc import Mapping
+
+from segprune.result.contract import Measured, Metric
+
+_ALL = 100 + 1e-9
+"""Per cent; a mean of rounded parts may exceed 100 in its last digit."""
+
+
+def declared() -> Mapping[str, Metric]:
+    """Name -> metric, in the order of the columns."""
+    return {metric.name: metric for metric in METRICS}
+
+
+def documentation() -> str:
+    """The metrics as a Markdown table."""
+    lines = [
+        f"| `{one.name}` | {one.unit} | {one.better} | "
+        f"{', '.join(f'`{name}`' for name in (one.shown_name, *one.aliases))} | {one.about} |"
+        for one in METRICS
+    ]
+    return "\n".join(["| key | unit | better | in MLflow | what it is |", "|---|---|---|---|---|", *lines])
+
+
+def _ratio_reached(net: Measured, dense: Measured) -> float | None:
+    """Of any unit of which a metric says what is kept."""
+    kept = declared().get(f"{net.budget}_kept")
+    left = None if kept is None else kept.get(net, dense)
+    return None if left is None else 1 - left
+
+
+def _by(value: float, base: float) -> float | None:
+    return value / base if base > 0 else None
+
+
+def _percent(fraction: float | None) -> float | None:
+    return None if fraction is None else 100 * fraction
+
+
+def _small_object_recall(net: Measured, _: Measured) -> float | None:
+    small, recalled = net.quality.small_objects.tolist()
+    return 100 * recalled / small if small else None
+
+
+def _realised(net: Measured, dense: Measured) -> float | None:
+    macs_kept = net.footprint.cost.macs / dense.footprint.cost.macs
+    return None if net.budget is None else net.speedup(dense) * macs_kept
+
+
+def _channels(net: Measured) -> int:
+    return sum(net.channels.values())
+
+
+METRICS: tuple[Metric, ...] = (
+    Metric(
+        name="ratio_reached",
+        unit="fraction",
+        better="neutral",
+        about="Fraction removed, of the budget's unit; null for a network that the run did not cut",
+        get=_ratio_reached,
+        most=1,
+        needs="pruner",
+        is_relative=True,
+    ),
+    Metric(
+        name="params",
+        unit="count",
+        better="lower",
+        about="Parameters, without training-only submodules",
+        get=lambda net, _: net.footprint.cost.params,
+        is_whole=True,
+        shown_as=("mparams", 1e-6),
+    ),
+    Metric(
+        name="macs",
+        unit="count",
+        better="lower",
+        about="Multiply-adds per image",
+        get=lambda net, _: net.footprint.cost.macs,
+        is_whole=True,
+        shown_as=("gmacs", 1e-9),
+    ),
+    Metric(
+        name="channels",
+        unit="count",
+        better="lower",
+        about="Prunable channels that are left",
+        get=lambda net, _: _channels(net),
+        is_whole=True,
+    ),
+    Metric(
+        name="channels_dense",
+        unit="count",
+        better="neutral",
+        about="Prunable channels of the dense network",
+        get=lambda _, dense: _channels(dense),
+        is_whole=True,
+    ),
+    Metric(
+        name="params_kept",
+        unit="fraction",
+        better="lower",
+        about="Fraction of the dense network's parameters",
+        get=lambda net, dense: net.footprint.cost.params / dense.footprint.cost.params,
+        is_relative=True,
+    ),
+    Metric(
+        name="macs_kept",
+        unit="fraction",
+        better="lower",
+        about="Fraction of its multiply-adds",
+        get=lambda net, dense: net.footprint.cost.macs / dense.footprint.cost.macs,
+        is_relative=True,
+    ),
+    Metric(
+        name="channels_kept",
+        unit="fraction",
+        better="lower",
+        about="Fraction of its prunable channels",
+        get=lambda net, dense: _channels(net) / _channels(dense),
+        most=1,
+        is_relative=True,
+    ),
+    Metric(
+        name="miou_percent",
+        unit="%",
+        better="higher",
+        about="Mean IoU over the classes that occur in the split's labels",
+        get=lambda net, _: 100 * net.scores.miou,
+        most=_ALL,
+        aliases=("miou",),
+    ),
+    Metric(
+        name="pixel_accuracy_percent",
+        unit="%",
+        better="higher",
+        about="Correct pixels by scored pixels",
+        get=lambda net, _: 100 * net.scores.pixel_accuracy,
+        most=_ALL,
+    ),
+    Metric(
+        name="mean_accuracy_percent",
+        unit="%",
+        better="higher",
+        about="Mean of the classes' accuracies",
+        get=lambda net, _: 100 * net.scores.mean_accuracy,
+        most=_ALL,
+    ),
+    Metric(
+        name="fw_iou_percent",
+        unit="%",
+        better="higher",
+        about="IoU weighted by the classes' share of the pixels",
+        get=lambda net, _: 100 * net.scores.fw_iou,
+        most=_ALL,
+    ),
+    Metric(
+        name="classes_scored",
+        unit="count",
+        better="neutral",
+        about="Number of classes that occur in the split's labels",
+        get=lambda net, _: net.scores.classes_scored,
+        is_whole=True,
+        least=1,
+    ),
+    Metric(
+        name="miou_retention",
+        unit="fraction",
+        better="higher",
+        about="mIoU by the dense network's mIoU; null if that is 0",
+        get=lambda net, dense: _by(net.scores.miou, dense.scores.miou),
+        is_relative=True,
+    ),
+    Metric(
+        name="pixel_accuracy_retention",
+        unit="fraction",
+        better="higher",
+        about="Pixel accuracy by the dense network's; null if that is 0",
+        get=lambda net, dense: _by(net.scores.pixel_accuracy, dense.scores.pixel_accuracy),
+        is_relative=True,
+    ),
+    Metric(
+        name="boundary_iou_percent",
+        unit="%",
+        better="higher",
+        about="IoU of the bands along class borders, mean over the classes that have a labelled border; "
+        "null if no class has one",
+        get=lambda net, _: _percent(net.boundary_iou),
+        most=_ALL,
+    ),
+    Metric(
+        name="small_objects",
+        unit="count",
+        better="neutral",
+        about="Number of small connected parts of one class in the split's labels",
+        get=lambda net, _: int(net.quality.small_objects[0]),
+        is_whole=True,
+    ),
+    Metric(
+        name="small_object_recall_percent",
+        unit="%",
+        better="higher",
+        about="How many of them have at least half of their pixels right; null if there are none",
+        get=_small_object_recall,
+        most=_ALL,
+        needs="small_objects",
+    ),
+    Metric(
+        name="logit_mse",
+        unit="squared logits",
+        better="lower",
+        about="Mean squared difference of the logits from the dense network's; null for the dense network itself",
+        get=lambda net, dense: None if net is dense else net.reconstruction.logit_mse,
+        is_relative=True,
+    ),
+    Metric(
+        name="argmax_agreement_percent",
+        unit="%",
+        better="higher",
+        about="Pixels predicted as the dense network does, right or wrong; null for the dense network itself",
+        get=lambda net, dense: None if net is dense else 100 * net.reconstruction.argmax_agreement,
+        most=_ALL,
+        is_relative=True,
+    ),
+    Metric(
+        name="latency_batch_size",
+        unit="count",
+        better="neutral",
+        about="Images in a timed batch; null if nothing was timed, as all other times",
+        get=lambda net, _: net.footprint.latency.batch_size,
+        is_whole=True,
+        least=1,
+    ),
+    Metric(
+        name="latency_ms_median",
+        unit="ms",
+        better="lower",
+        about="Median time of a batch",
+        get=lambda net, _: net.footprint.latency.median_ms,
+        is_timed=True,
+        aliases=("latency_ms",),
+    ),
+    Metric(
+        name="latency_ms_p95",
+        unit="ms",
+        better="lower",
+        about="95th percentile of the times",
+        get=lambda net, _: net.footprint.latency.p95_ms,
+        needs="latency_ms_median",
+        is_timed=True,
+    ),
+    Metric(
+        name="latency_ms_iqr",
+        unit="ms",
+        better="lower",
+        about="Interquartile range of the times",
+        get=lambda net, _: net.footprint.latency.iqr_ms,
+        needs="latency_ms_median",
+        is_timed=True,
+    ),
+    Metric(
+        name="frames_per_s",
+        unit="1/s",
+        better="higher",
+        about="Images per second at the median time",
+        get=lambda net, _: net.footprint.latency.frames_per_s,
+        needs="latency_ms_median",
+        is_timed=True,
+    ),
+    Metric(
+        name="pixels_per_s",
+        unit="1/s",
+        better="higher",
+        about="Pixels of these images per second",
+        get=lambda net, _: net.footprint.latency.frames_per_s * net.size_hw[0] * net.size_hw[1],
+        needs="frames_per_s",
+        is_timed=True,
+        shown_as=("mpixels_per_s", 1e-6),
+    ),
+    Metric(
+        name="speedup",
+        unit="factor",
+        better="higher",
+        about="Dense time by this network's time, paired by round; also the gain in frames per second",
+        get=lambda net, dense: net.speedup(dense),
+        needs="latency_ms_median",
+        is_relative=True,
+        is_timed=True,
+    ),
+    Metric(
+        name="realisation_efficiency",
+        unit="factor",
+        better="higher",
+        about="Share of the MACs' speed-up that was measured: `speedup * macs_kept`; null for a network that the "
+        "run did not cut",
+        get=_realised,
+        needs="speedup",
+        is_relative=True,
+        is_timed=True,
+    ),
+    Metric(
+        name="file_size_bytes",
+        unit="bytes",
+        better="lower",
+        about="Weights and buffers as a safetensors file, without training-only submodules",
+        get=lambda net, _: net.footprint.file_size_bytes,
+        is_whole=True,
+        least=1,
+        shown_as=("file_size_mb", 1e-6),
+    ),
+    Metric(
+        name="peak_memory_mb",
+        unit="10^6 bytes",
+        better="lower",
+        about="Most tensor memory in use in one forward pass of `latency_batch_size` images beyond weights and "
+        "images; null if it was not measured",
+        get=lambda net, _: net.footprint.peak_memory_mb,
+    ),
+)

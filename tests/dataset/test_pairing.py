@@ -117,5 +117,5 @@ def test_a_name_that_no_disk_can_hold_is_no_folder(tmp_path):
 
 def test_a_name_that_is_no_text_is_refused(tmp_path):
     files(tmp_path, os.fsdecode(b"i/\xff.jpg"), os.fsdecode(b"l/\xff_mask.png"))
-    with pytest.raises(DataError, match=r"\\udcff.jpg' has a name that is no text in UTF-8; rename it"):
+    with pytest.raises(DataError, match=r"\\udcff.jpg' has a name that is not valid UTF-8; rename it"):
         listed(tmp_path)

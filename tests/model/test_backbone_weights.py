@@ -174,7 +174,7 @@ def test_file_that_would_run_code_is_refused_and_runs_none(write, tmp_path):
 @pytest.mark.parametrize("content", [{"state_dict": {"weight": torch.zeros(1)}, "epoch": 3}, torch.zeros(2)])
 def test_file_with_more_than_tensors_is_refused(content, tmp_path):
     torch.save(content, tmp_path / "training.pth")
-    with pytest.raises(CheckpointError, match=r"training\.pth holds something other than tensors by name"):
+    with pytest.raises(CheckpointError, match=r"training\.pth holds something other than named tensors"):
         read_state_dict(tmp_path / "training.pth")
 
 

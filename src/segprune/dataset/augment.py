@@ -25,7 +25,7 @@ cv2.setNumThreads(0)
 
 # The ImageNet mean: padding is then near 0 after the networks' own normalisation.
 _PAD_RGB = (124, 116, 104)
-_HUE_PER_JITTER = 0.25  # colours turn foreign much faster with hue than with brightness
+_HUE_PER_JITTER = 0.25  # a small change of hue looks as unnatural as a large one of brightness
 
 
 @with_config(ConfigDict(extra="forbid"))
@@ -71,7 +71,7 @@ class Augmentation:
     options: Mapping[str, object]
 
     def __call__(self, image: Pixels, label: Pixels, seed: int) -> tuple[Pixels, Pixels]:
-        """(H, W, 3) and (H, W) uint8 -> the same at the pipeline's size; the arguments are not changed."""
+        """(H, W, 3) and (H, W) uint8 -> the same at the pipeline's size; the arguments stay as they are."""
         self.pipeline.set_random_seed(seed)
         changed = self.pipeline(image=image, mask=label)
         return changed["image"], changed["mask"]
@@ -146,7 +146,7 @@ def resize_image(image: Pixels, size_hw: tuple[int, int]) -> Pixels:
 
 
 def resize_label(label: Pixels, size_hw: tuple[int, int]) -> Pixels:
-    """(H, W) uint8 -> size_hw, the nearest label of each pixel centre: no value that was not there."""
+    """(H, W) uint8 -> size_hw, the nearest label of each pixel centre; no new values."""
     if label.shape == tuple(size_hw):
         return label
     resized: Pixels = cv2.resize(label, (size_hw[1], size_hw[0]), interpolation=cv2.INTER_NEAREST_EXACT)

@@ -1,4 +1,4 @@
-"""Files that parallel jobs share: made by one of them under a lock, seen by all only when complete."""
+"""Files that parallel jobs share: one job writes them under a lock, the others see them only when complete."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -13,10 +13,10 @@ from segprune.errors import ConfigError
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of ``path`` (a file next to it), waiting for whoever holds it; folders are made.
+    """Hold the lock of ``path`` (a file next to it), after waiting for another holder; creates missing folders.
 
     Raises:
-        ConfigError: The folder cannot be made or written to.
+        ConfigError: The folder cannot be created or written to.
     """
     lock = FileLock(f"{path}.lock")
     try:

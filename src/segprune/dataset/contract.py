@@ -40,10 +40,9 @@ class LabelReader(Protocol):
 
 @dataclass(frozen=True)
 class Identity:
-    """Hex digests, one per role, of everything that can change an item of the role or what its label means.
+    """Hex digests, one per role, of everything that can change an item of the role or the meaning of its label.
 
-    What does not change the items of a role does not change its digest: where files and caches are, how much
-    stays in memory, and what is chosen for the other roles.
+    Where files and caches are, how much stays in memory and what the other roles are does not count.
 
     Attributes:
         fit: Contents of the training files, label space, augmentation with its size, seed.
@@ -73,9 +72,9 @@ class SegData:
         calibration: The training images without augmentation, image and label at ``size_hw``. Scores and BN
             re-estimation read it.
         select: Chooses the best epoch; ``None``: the last epoch counts.
-        report: Read by the eval stage and by nothing else.
+        report: Only the eval stage reads it.
         report_split: Name of the split behind ``report``, e.g. ``test``.
-        identity: What the items of each role depend on, as digests.
+        identity: Digests of what the items of each role depend on.
     """
 
     name: str

@@ -59,9 +59,9 @@ def read_label(path: Path) -> Pixels:
 
 
 def _refuse_shades(path: Path) -> None:
-    """In a gray PNG of 2 or 4 bits the numbers are shades: by the standard the 3 of two bits is white, 255.
+    """Refuse a gray PNG of 2 or 4 bits: its numbers may be class ids or shades, and nothing tells which.
 
-    Whoever wrote class ids into one meant the numbers, who reduced a file to it the shades; nobody can tell.
+    By the PNG standard they are shades: the 3 of two bits is white, 255.
     """
     with path.open("rb") as file:
         header = file.read(26)

@@ -27,7 +27,7 @@ class FileKey(NamedTuple):
 
 
 class Fact(NamedTuple):
-    """What one look at a file told.
+    """What is known of a file that was examined.
 
     Attributes:
         size_hw: (H, W) in px.
@@ -40,22 +40,22 @@ class Fact(NamedTuple):
     values: tuple[int, ...]
 
 
-# name -> (bytes and modification time in ns when it was examined, what was found)
+# name -> (bytes and modification time in ns when it was examined, facts)
 _Known = dict[str, tuple[tuple[int, int], Fact]]
 
 
 def gather(keys: Sequence[FileKey], index: Path) -> Mapping[FileKey, Fact]:
-    """The facts of all files, from the index file where they are known, else by decoding the file completely.
+    """The facts of all files: from the index file if known there, else by decoding the file completely.
 
-    A file with the same length and modification time as before counts as unchanged. What was examined is kept
-    even when other files turn out faulty, so the next start looks at those alone.
+    A file with the same length and modification time as before counts as unchanged. Facts are kept
+    even if other files turn out faulty, so that the next start examines only those.
 
     Raises:
         DataError: A file is missing, damaged or of a wrong kind.
         ConfigError: The index cannot be written.
     """
     stamps = {key: _stamp(key.path) for key in keys}
-    with locked(index):  # of several jobs that start at once, one examines and the others wait for it
+    with locked(index):  # if several jobs start at once, one examines the files and the others wait
         known = _read(index)
         unknown = [key for key, stamp in stamps.items() if known.get(_name(key), (None,))[0] != stamp]
         faults = []
@@ -82,7 +82,7 @@ def refuse(faults: Sequence[str]) -> None:
 
 
 def _examine_all(keys: Sequence[FileKey]) -> Mapping[FileKey, Fact | DataError]:
-    log.info("checking %d files, once; the first is %s", len(keys), keys[0].path)
+    log.info("checking %d files, once; the first one is %s", len(keys), keys[0].path)
     found = {}
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         for key, fact in zip(keys, pool.map(_examine, keys), strict=True):

@@ -53,12 +53,12 @@ def folder(  # noqa: PLR0913 - one argument per key of the YAML
     Args:
         root: Folder that the others are in.
         fit: Where the training files are.
-        select: Where the files are that choose the best epoch; ``None``: the last epoch counts.
-        report: Where the files are that the report is about.
+        select: Where the files that choose the best epoch are; ``None``: the last epoch counts.
+        report: Where the files that are reported are.
         image_suffix: How image names end, e.g. ``.jpg``.
         mask_suffix: How mask names end, e.g. ``_mask.png``.
         classes: K names; pixel value k of a mask is ``classes[k]``.
-        palette: K RGB colours for figures; ``None``: made.
+        palette: K RGB colours for figures; ``None``: generated.
         ignore_index: Pixel value that is never scored.
         size_hw: (H, W) in px of training crops, calibration and evaluation images.
         limit: Only the first so many images of each role.

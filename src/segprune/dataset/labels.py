@@ -1,4 +1,4 @@
-"""Label spaces: the names, colours and ignored value that labels of a dataset are read with."""
+"""Label spaces: the class names, colours and ignored value of a dataset's labels."""
 
 from dataclasses import dataclass
 
@@ -33,7 +33,7 @@ class LabelSpace:
         if len(self.palette) != count:
             raise ConfigError(
                 f"dataset.palette has {len(self.palette)} colours for {count} classes; give one RGB colour "
-                "per class, or dataset.palette=null to have colours made"
+                "per class, or dataset.palette=null for generated colours"
             )
         if 0 <= self.ignore_index < count:
             raise ConfigError(

@@ -41,8 +41,8 @@ class FitLoader:
 
         Args:
             items: Training items whose index is ``epoch * n + i``.
-            batch_size: N of every batch. The n modulo N images that the order puts last sit out an epoch, so
-                no batch is too small for batch statistics.
+            batch_size: N of every batch. Each epoch leaves out the last n modulo N images of its order, so that
+            no batch is too small for batch statistics.
             seed: The run's seed, >= 0.
             workers: Processes that make items; 0: this one.
             pin_memory: Whether batches are page-locked, so that their copy to a GPU can overlap with computing.
@@ -103,7 +103,7 @@ def batches(items: Items, *, batch_size: int, workers: int, pin_memory: bool = F
 
 
 def calibration_batches(items: Items, *, count: int, batch_size: int, seed: int) -> list[Batch]:
-    """``count`` items drawn without replacement, all if there are fewer; fewer are always the first of more.
+    """``count`` items drawn without replacement, or all if there are fewer; a smaller draw begins a larger one.
 
     A last batch of one item is joined to the one before it: batch statistics need more than one image.
     """
@@ -116,14 +116,14 @@ def calibration_batches(items: Items, *, count: int, batch_size: int, seed: int)
 
 
 def _own_generator() -> torch.Generator:
-    """A DataLoader draws a number at every start; from this, the global generator stays untouched."""
+    """A generator for the number that a DataLoader draws at every start, so that the global one stays untouched."""
     return torch.Generator().manual_seed(0)
 
 
 def _leave_signals_to_parent(worker: int) -> None:  # noqa: ARG001 - the loader passes its number
-    """Ctrl-C reaches the whole process group, but only the parent can end a run in order.
+    """Ignore Ctrl-C in a worker: it reaches the whole process group, but only the parent can end a run in order.
 
-    A worker goes when the parent ends it, and runs no handler that it inherited.
+    The parent ends its workers; they run no handler that they inherited.
     """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -13,7 +13,7 @@ class Pair(NamedTuple):
     """An image file and its label file.
 
     Attributes:
-        name: What the two file names share, relative to the folder of the split, with ``/``.
+        name: The part that the two file names share, relative to the folder of the split, with ``/``.
     """
 
     name: str
@@ -40,10 +40,10 @@ def list_pairs(
 
     Args:
         images: Folder of images.
-        labels: Folder of labels; may be the same one.
-        suffixes: How names of images and of labels end; the rest is what the two of a pair share.
+        labels: Folder of labels; may be that of the images.
+        suffixes: How names of images and of labels end; the rest is the same for both files of a pair.
         layout: What is expected, for the messages.
-        limit: Only so many, the first ones; ``None``: all.
+        limit: Only the first so many; ``None``: all.
 
     Raises:
         DataError: A folder is missing, cannot be listed, holds no such file or leads into itself, or a file has no
@@ -74,7 +74,7 @@ def _files(folder: Path, suffix: str, other_suffix: str | None, layout: str) -> 
         raise DataError(f"{folder} is missing. Expected: {layout}. Set dataset.root=/path/to/it")
     excluded = other_suffix if other_suffix and other_suffix.endswith(suffix) else None
     found: dict[str, Path] = {}
-    seen: dict[str, str] = {}  # what each listed folder really is -> where it was found
+    seen: dict[str, str] = {}  # real path of each listed folder -> the path that led to it
     for place, _, names in os.walk(folder, onerror=_refuse_unlisted, followlinks=True):
         first = seen.setdefault(os.path.realpath(place), place)
         if first != place:
@@ -88,7 +88,7 @@ def _files(folder: Path, suffix: str, other_suffix: str | None, layout: str) -> 
                 path = Path(place, name)
                 if name.encode(errors="ignore").decode() != name:
                     raise DataError(
-                        f"{str(path)!r} has a name that is no text in UTF-8; rename it and its partner"
+                        f"{str(path)!r} has a name that is not valid UTF-8; rename it and its partner"
                     )
                 found[path.relative_to(folder).as_posix().removesuffix(suffix)] = path
     if not found:

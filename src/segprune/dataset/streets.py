@@ -90,11 +90,11 @@ def _contents(role: ArraySource | None) -> list[str]:
 def _drawn(
     split: Split, count: int, data_seed: int, size_hw: tuple[int, int], cache_dir: Path
 ) -> ArraySource:
-    """``count`` scenes of a split, from the cache or drawn now by one of the jobs that ask for them."""
+    """``count`` scenes of a split, from the cache or drawn now; of parallel jobs only one draws."""
     # Another version of either library may draw a line or a random number differently.
     key = json.dumps([GENERATOR_VERSION, split, count, data_seed, size_hw, cv2.__version__, np.__version__])
     path = cache_dir / "streets" / f"{split}-{count}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
-    with locked(path):  # of several jobs that start at once, one draws and the others wait for it
+    with locked(path):  # if several jobs start at once, one draws and the others wait
         kept = _read(path)
         if kept is not None:
             return kept

@@ -85,7 +85,7 @@ def sign(canvas: Canvas, x: float, ground: float, height: float) -> None:
 
 
 def fence(canvas: Canvas, far: Point, near: Point, height: float) -> None:
-    """A wall, or posts and two rails: what is seen between them is labelled fence as well."""
+    """A wall, or posts and two rails; what shows between them is labelled fence as well."""
     material = canvas.colour((120, 110, 95), (85, 88, 92), (165, 160, 155), (70, 85, 70))
     (x0, y0), (x1, y1) = far, near
     mask = canvas.polygon((x0, y0), (x1, y1), (x1, y1 - height), (x0, y0 - height))
@@ -152,7 +152,7 @@ def pedestrian(canvas: Canvas, x: float, ground: float, height: float) -> None:
 
 
 def bicyclist(canvas: Canvas, x: float, ground: float, height: float) -> None:
-    """A rider and the bicycle; one sees through the wheels, and so does the label."""
+    """A rider and the bicycle; what shows through the wheels keeps its own label."""
     frame = canvas.colour((40, 40, 42), (150, 40, 40), (50, 90, 150))
     radius = height * 0.2
     crank = (x, ground - height * 0.42)

@@ -1,7 +1,7 @@
 """Street scenes drawn by program: a pure function from (seed, split, index, size) to image and label.
 
 Back to front: sky, pavement, rows of buildings, trees, road with marks and shadows, fence, then the objects
-from far to near, what has no class, and last the annotator's and the camera's faults.
+from far to near, things without a class, and last the annotator's and the camera's faults.
 """
 
 from collections.abc import Callable
@@ -121,7 +121,7 @@ def _traffic(canvas: Canvas, road: Road) -> None:
 
 
 def _unlabelled(canvas: Canvas, horizon: float, vanishing: float) -> None:
-    """What has no class (the own bonnet, bins, boxes), and label edges that the annotator left open."""
+    """Things without a class (the own bonnet, bins, boxes), and label edges that the annotator left open."""
     rng, height, width = canvas.rng, canvas.height, canvas.width
     if rng.random() < 0.3:
         centre = (vanishing + rng.uniform(-0.1, 0.1) * width, height * 1.03)

@@ -23,8 +23,8 @@ def class_weights(
       which it occurs, and the median over the classes that occur. Source: multi-scale depth and labels,
       arXiv:1411.4734.
 
-    A class without any pixel gets the largest weight of the others: augmented crops may still show pixels of
-    it that resizing dropped, and a weight of 0 would make a batch of them 0/0.
+    A class without any pixel gets the largest weight of the others: resizing may have dropped its pixels, which
+    augmented crops still show, and with a weight of 0 the loss of a crop that shows nothing else is 0/0.
 
     Args:
         items: Training items without augmentation; no image is read if they are a ``LabelReader``.

@@ -1,1 +1,1 @@
-"""Channel groups: which channels live and die together, and cutting them. The only door to torch_pruning."""
+"""Channels that must be removed together, and cutting them. The only importer of torch_pruning."""

@@ -1,4 +1,4 @@
-"""Cutting channels out of a network, and the proof that the right ones went."""
+"""Cutting channels out of a network, and the proof that the right ones were cut."""
 
 import copy
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ LARGEST_MASK_ERROR = 1e-8
 
 
 def cut(net: SegmentationNet, plan: PrunePlan) -> SegmentationNet:
-    """A smaller copy of the network without the plan's channels; the network itself is left as it was.
+    """A smaller copy of the network without the plan's channels; the network itself stays as it is.
 
     The copy has the device, dtype, train/eval flags and frozen parameters of the original.
 
@@ -54,8 +54,8 @@ def mask_error(
 ) -> float:
     """Relative error in float64 between a cut network and the full one with the same channels set to zero.
 
-    Around 1e-15 for a right cut; a wrong channel index gives 1e-2 or more. Holds for networks whose
-    activations map 0 to 0 and whose norms act on each channel alone.
+    Around 1e-15 for a right cut; a wrong channel index gives 1e-2 or more. Only for networks whose activations map
+    0 to 0 and whose norms act on each channel by itself.
     """
     whole, twin = (copy.deepcopy(one).cpu().double().eval() for one in (net, small))
     image = torch.rand(2, 3, *TRACE_SIZE_HW, generator=torch.Generator().manual_seed(1)).double()
@@ -82,7 +82,7 @@ def _restore_flags(small: nn.Module, net: nn.Module) -> None:
 def fit_shapes(net: nn.Module, weights: dict[str, torch.Tensor]) -> None:
     """Resize every layer of a dense network, in place, to the shapes in the state dict of a cut one.
 
-    Needs no torch-pruning, so a checkpoint stays readable whatever becomes of it. The values of resized
+    Needs no torch-pruning, so that checkpoints do not depend on its version. The values of resized
     parameters are undefined until the state dict is loaded.
 
     Raises:

@@ -1,4 +1,4 @@
-"""torch-pruning's graph of a network: which layers read what which others make."""
+"""torch-pruning's graph of a network: which layers make channels and which ones read them."""
 
 import copy
 from collections.abc import Iterable, Iterator
@@ -22,8 +22,8 @@ TRACE_SIZE_HW = (64, 64)
 def dependency_graph(net: SegmentationNet) -> Iterator[tuple[SegmentationNet, Any]]:
     """A traced copy of the network on the CPU, and torch-pruning's graph of it.
 
-    The copy is in eval mode, with gradients on for every parameter: a frozen layer would be missing from the
-    graph without a word. What the graph is of is a ``_Traced`` copy.
+    The copy is in eval mode, with gradients on for every parameter: torch-pruning silently
+    leaves frozen layers out. The graph is that of a ``_Traced`` copy.
     """
     twin = copy.deepcopy(net).cpu().eval()
     for parameter in twin.parameters():
@@ -47,10 +47,10 @@ def dependency_graph(net: SegmentationNet) -> Iterator[tuple[SegmentationNet, An
 
 
 class _Traced(nn.Module):
-    """A network with a layer for what has none: its image, and a node for each of its outputs.
+    """A network with a layer for its image and a node for each of its outputs, which have none by themselves.
 
-    Without, channels beside those of the image would be counted from 0, channels added to the image's cut
-    without it, and logits that feed another layer taken for features.
+    Without them, channels that are concatenated to the image would be counted from 0, channels that are added to it
+    cut without it, and logits that another layer reads taken for features.
     """
 
     def __init__(self, net: SegmentationNet) -> None:

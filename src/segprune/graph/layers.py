@@ -1,4 +1,4 @@
-"""What kind of layer a layer is."""
+"""Kinds of layers."""
 
 from torch import nn
 

@@ -1,4 +1,4 @@
-"""A trial cut before any work: whether what the trace says of the channels is so."""
+"""A trial cut before any work: whether the traced groups are right."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from segprune.model.contract import SegmentationNet
 
 
 def refuse_unproven(net: SegmentationNet, groups: Sequence[ChannelGroup]) -> None:
-    """Try a cut of all groups, and where it fails find the one to blame by cutting one after the other.
+    """Try a cut of all groups; if it fails, find the group to blame by cutting one after the other.
 
     Raises:
         ConfigError: The channels of a group cannot be followed through the network.
@@ -41,5 +41,5 @@ def _fault(net: SegmentationNet, groups: Sequence[ChannelGroup], plan: PrunePlan
         error = mask_error(net, cut(net, plan), groups, plan)
     except (BudgetError, IndexError, RuntimeError) as failure:
         return str(failure)
-    # weights that are not finite are no fault of the groups; whoever reads them says so
+    # weights that are not finite are not the groups' fault, and are reported where they are read
     return f"a cut changes the logits by {error:.1e}" if error > LARGEST_MASK_ERROR else ""

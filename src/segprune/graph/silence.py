@@ -15,10 +15,10 @@ from segprune.model.contract import SegmentationNet
 def without(
     net: SegmentationNet, groups: Sequence[ChannelGroup], removals: Sequence[Mapping[str, Sequence[int]]]
 ) -> Iterator[None]:
-    """Of every batch, the r-th of R equal parts runs without the channels of the r-th removal.
+    """Within the block, the r-th of R equal parts of every batch runs without the channels of the r-th removal.
 
-    Channels are set to zero behind every layer that makes them or passes them on, before the activation; then
-    it does not matter what a layer would scale them by.
+    Channels are set to zero behind every layer that makes them or passes them on, before the activation, so that no
+    scale or shift of a later layer matters.
     """
     by_name = {group.name: group for group in groups}
     nowhere = torch.empty(0, dtype=torch.int64)

@@ -1,4 +1,4 @@
-"""From a network to its channel groups: which channels live and die together."""
+"""From a network to its channel groups: which channels must be removed together."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,14 +17,13 @@ def trace(net: SegmentationNet) -> tuple[ChannelGroup, ...]:
 
     A group is named after the first layer that makes its channels.
 
-    The layers that make the class logits are found by walking back from the outputs and are never in a group;
-    neither are the inner channels of training-only heads, which nobody deploys, channels that a sum or a
-    depthwise convolution joins with those of the image, and those that ``_is_prunable`` leaves out. The network
-    is left as it was.
+    Never in a group are: the layers that make the class logits, which are found by walking back from the outputs;
+    the inner channels of training-only heads, which are not deployed; channels that a sum or a depthwise
+    convolution joins with those of the image; and what ``_is_prunable`` leaves out. The network stays as it is.
 
     Raises:
-        ConfigError: A layer runs in training or evaluation that the trace did not see, so that a cut would
-            leave it behind.
+        ConfigError: A layer runs in training or evaluation that the trace did not see, so that it would keep its
+            width.
     """
     with dependency_graph(net) as (twin, graph):
         names = {module: name for name, module in twin.named_modules()}
@@ -48,7 +47,7 @@ def output_layers(graph: Any) -> set[nn.Module]:
 
 
 def rescaling_layers(graph: Any) -> set[nn.Module]:
-    """Layers that only rescale what others make: of two factors, those behind the one computed from the other."""
+    """Layers that only rescale what others make: they make a factor that is computed from the other factor."""
     found: set[nn.Module] = set()
     for node in graph.module2node.values():
         if len(node.inputs) != 2 or not node.grad_fn.name().startswith("MulBackward"):
@@ -89,7 +88,7 @@ def _channel_group(
         if layer not in names:
             continue  # an operation without parameters, such as an addition or a concatenation
         if isinstance(layer, nn.PReLU) and layer.num_parameters == 1:
-            continue  # one slope for all channels, none of which goes with a channel
+            continue  # one slope for all channels: it stays when a channel is removed
         own, channel = torch.as_tensor(item.idxs), torch.as_tensor(item.root_idxs)
         made = "scale" if layer in rescaling else "out"
         axes: tuple[str, ...] = (made,) if graph.is_out_channel_pruning_fn(item.dep.handler) else ("in",)
@@ -111,10 +110,10 @@ def _channel_group(
 
 
 def _is_prunable(group: Any, graph: Any) -> bool:
-    """Whether single channels can go.
+    """Whether single channels of a group can be removed.
 
-    Not where one of the layers is a one-channel gate, a grouped convolution or a norm over several channels, nor
-    where an operation hands parts of the channels to different layers or turns channels into pixels.
+    They cannot if one of the layers is a one-channel gate, a grouped convolution or a norm over several channels,
+    or if an operation hands parts of the channels to different layers or turns channels into pixels.
     """
     for item in group:
         layer, made_by = item.dep.target.module, item.dep.target.grad_fn

@@ -1,4 +1,4 @@
-"""How well a criterion foresees what the oracle measures."""
+"""How well a criterion predicts what the oracle measures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,9 +22,9 @@ class Agreement:
 
     Attributes:
         k: Number of channels that either would remove.
-        precision_at_k: Fraction of the criterion's k that are among the oracle's; None for k = 0.
+        precision_at_k: Fraction of the criterion's k channels that are among the oracle's; None for k = 0.
         expected_precision: What random scores reach on average; None for k = 0.
-        precision_gain: 0: as random scores, 1: as the oracle; None where random scores do as well.
+        precision_gain: 0: no better than random scores, 1: as the oracle; None where random scores reach 1.
         spearman: Rank correlation; None where one side is constant.
     """
 
@@ -41,7 +41,7 @@ def values_of(scores: Scores, units: Sequence[Unit]) -> Values:
 
 
 def lowest(values: Values, units: Sequence[Unit], ratio: float, scope: Scope) -> tuple[int, ...]:
-    """Positions in ``units`` of the lowest of the (U,) values, round(ratio N) of N that are ranked together.
+    """Positions in ``units`` of the lowest of the (U,) values: round(ratio N) of every N that are ranked together.
 
     Ties are settled by the order of the units.
     """
@@ -57,8 +57,8 @@ def agreement(
 ) -> Agreement:
     """Compare a criterion with the oracle, to which a channel matters as much as its removal changes the loss.
 
-    In local scope, channels are counted over all groups, and the groups' correlations averaged, weighted with
-    their numbers of probed channels; groups where either side is constant have no correlation.
+    In local scope, precision counts the channels of all groups; the correlation is the mean over the groups,
+    weighted by their numbers of probed channels, without groups where either side is constant.
 
     Args:
         scores: Of the criterion, higher = keep.

@@ -34,9 +34,11 @@ def border_band(classes: Classes, scored: Mask, *, width: float) -> Mask:
     d is ``width`` of the image's diagonal, rounded, at least 1; a pixel is as far away as the larger of its row and
     column distance, so the band of a class is what d erosions with a 3x3 square take from its mask.
 
-    Source: Cheng et al. 2021, arXiv:2103.16562, for masks of single objects. Differs: there the image's edge
-    is a border too. Here an unlabelled pixel is neither scored nor of another class, and what lies outside of
-    the image is treated alike, so that only borders between two known classes count.
+    The frame of the image is no border, and neither is the edge of an unlabelled area: only borders between two
+    known classes count.
+
+    Source: Cheng et al. 2021, arXiv:2103.16562, for masks of single objects. Differs: its code counts the frame of
+    the image as a border too.
 
     Args:
         classes: (h, w), 0..K-1 where it is scored.
@@ -45,7 +47,7 @@ def border_band(classes: Classes, scored: Mask, *, width: float) -> Mask:
     """
     reach = max(1, round(width * math.hypot(*classes.shape)))
     square = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
-    # the largest and the smallest class around a pixel both equal its own exactly where there is no other
+    # where no other class is near, the largest and the smallest class around a pixel are its own
     largest = cv2.dilate(np.where(scored, classes, np.int16(-1)), square)
     smallest = cv2.erode(np.where(scored, classes, np.int16(_VOID_HIGH)), square)
     band: Mask = scored & ((largest != classes) | (smallest != classes))

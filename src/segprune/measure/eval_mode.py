@@ -1,4 +1,4 @@
-"""A network in evaluation mode, and every flag back afterwards."""
+"""A network in evaluation mode, with every training flag restored afterwards."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from torch import nn
 
 @contextmanager
 def eval_mode(net: nn.Module) -> Iterator[None]:
-    """Evaluation mode within the block; each submodule gets its own training flag back behind it.
+    """Evaluation mode within the block; afterwards every submodule has its own training flag again.
 
     ``net.train(was_training)`` would not do: it also switches on submodules that were frozen on purpose.
     """

@@ -49,15 +49,15 @@ def infer(
 ) -> None:
     """Show every image to every network, side by side with a reference network that runs once per image.
 
-    Single scale, no flip, float32, which convolutions on NVIDIA GPUs compute in TF32 by torch's default. Logits
-    are upsampled bilinearly (``align_corners=False``) before the argmax. The networks are in evaluation mode
-    meanwhile; their flags are restored.
+    Single scale, no flip, float32, computed as TF32 by convolutions on NVIDIA GPUs, torch's default. Logits
+    are upsampled bilinearly (``align_corners=False``) before the argmax. The networks run in evaluation mode;
+    their training flags are restored.
 
     Args:
         nets: On ``device``; the reference may be one of them.
         reference: On ``device``.
         items: Images (3, H, W) and labels (h, w), not necessarily of one size.
-        visit: Called in inference mode; for each batch, network by network and image by image.
+        visit: Called in inference mode for every view: batch by batch, in it network by network and image by image.
         batch_size: Most images in one forward pass.
         workers: Loading processes; 0 loads in this process.
         device: Where the networks are.

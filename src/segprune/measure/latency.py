@@ -59,10 +59,10 @@ def interleaved(
     device: torch.device,
     seed: int,
 ) -> tuple[Latency, ...]:
-    """Time networks in turns, so that whatever slows the machine down meets all of them alike.
+    """Time networks in turns, so that whatever slows the machine down slows all of them down.
 
     Each round runs every network once, in a new order. Evaluation mode, inference mode, float32,
-    channels-last, the same random images for all. Copies are timed: the networks stay as they are.
+    channels-last, the same random images for all. Copies are timed; the networks stay as they are.
 
     Args:
         nets: Networks, e.g. dense and cut.
@@ -94,7 +94,7 @@ def interleaved(
 def speedup(dense: Latency, cut: Latency) -> float:
     """Median over the rounds of dense time by cut time; above 1, the cut network is faster.
 
-    The ratio is taken within each round, where both met the same load, and not between the two medians. It is
+    The ratio is taken within each round, where both ran under the same load, not between the two medians. It is
     also the gain in frames per second.
 
     Raises:
@@ -117,6 +117,6 @@ def _forward_ms(net: nn.Module, image: Tensor, device: torch.device) -> float:
 
 
 def _finish(device: torch.device) -> None:
-    # A GPU answers before it has computed.
+    # A call returns before the GPU has finished.
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -1,4 +1,4 @@
-"""The oracle: what the loss really does when channels go."""
+"""The oracle: how the loss really changes when channels are removed."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -16,18 +16,18 @@ from segprune.measure.eval_mode import eval_mode
 from segprune.model.contract import SegmentationNet
 
 Removal = Mapping[str, Sequence[int]]
-"""Group name -> channels that go together; nothing goes: ``{}``."""
+"""Group name -> channels that are removed together; ``{}`` removes nothing."""
 Loss = Callable[[Sequence[Tensor], Tensor], Tensor]
 """(logits of every head, each (N, K, H, W); label (N, h, w)) -> scalar."""
 LEAST_PER_GROUP = 8
-"""A layer of which fewer channels are probed says little about a ranking within it."""
+"""With fewer probed channels, a layer says little about a ranking within it."""
 
 
 def sample_units(groups: Sequence[ChannelGroup], samples: int, seed: int) -> tuple[Unit, ...]:
-    """``samples`` channels drawn without replacement, all if there are fewer; fewer are always among more.
+    """``samples`` channels drawn without replacement, or all if there are fewer; a larger draw holds a smaller one.
 
-    Groups get ``LEAST_PER_GROUP`` channels each, in a drawn order while they last; what is left is spread in
-    proportion to their sizes. The result is in the order of the groups, channels ascending.
+    Groups get ``LEAST_PER_GROUP`` channels each, in a drawn order until ``samples`` are spent; any rest is spread
+    in proportion to their sizes. The result is in the order of the groups, channels ascending.
     """
     draw = np.random.default_rng(seed)
     turns = draw.permutation(len(groups)).tolist()
@@ -48,7 +48,7 @@ def loss_changes(
     loss: Loss,
     copies: int,
 ) -> Values:
-    """(U,) loss without one channel less the loss as it is; arguments as in ``mean_losses``.
+    """(U,) loss without one channel minus the loss with all; arguments as in ``mean_losses``.
 
     Source: the oracle of Molchanov et al. 2019, arXiv:1906.10771. Differs: in evaluation mode, and signed.
     """
@@ -65,7 +65,7 @@ def joint_loss_change(
     batches: Sequence[Batch],
     loss: Loss,
 ) -> float:
-    """Loss without all these channels at once less the loss as it is."""
+    """Loss without all these channels at once minus the loss with all."""
     silenced, whole = mean_losses(net, groups, [removed, {}], batches, loss, copies=1).tolist()
     return float(silenced - whole)
 
@@ -78,26 +78,26 @@ def mean_losses(
     loss: Loss,
     copies: int,
 ) -> Values:
-    """(R,) loss of the deployed head without each removal's channels, mean over the batches.
+    """(R,) loss of the deployed head without the channels of each removal, mean over the batches.
 
-    Channels are set to zero behind every layer that makes them or passes them on, which equals cutting them
-    for every network that ``graph.cut.mask_error`` lets pass. The network is in evaluation mode meanwhile and
-    stays as it is.
+    Channels are set to zero behind every layer that makes them or passes them on; for every network that passes
+    ``graph.cut.mask_error`` that is the same as cutting them. The network runs in evaluation mode and stays as it
+    is.
 
     Args:
         net: On the device of the batches.
-        groups: At least those that the removals name.
+        groups: All groups that the removals name; others do no harm.
         removals: Each is tried by itself.
         batches: Labelled images.
-        loss: Is given the deployed head alone.
-        copies: Removals tried in one forward pass; changes speed and memory, and the losses by rounding alone.
+        loss: Of the deployed head alone.
+        copies: Removals tried in one forward pass; changes speed and memory, and the losses only by rounding.
     """
     copies = min(copies, len(removals))
     sums = np.zeros(len(removals))
     with eval_mode(net), torch.no_grad(), torch.autocast(batches[0].image.device.type, enabled=False):
         for start in tqdm(range(0, len(removals), copies), "oracle", unit="pass", leave=False, disable=None):
             tried = list(removals[start : start + copies])
-            # Every pass has the same shape, since a convolution may round differently in another one.
+            # Every pass has the same shape, since a convolution may round differently in another shape.
             padding: list[Removal] = [{}] * (copies - len(tried))
             with without(net, groups, [*tried, *padding]):
                 for image, label in batches:

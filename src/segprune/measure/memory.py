@@ -25,8 +25,7 @@ class PeakMemory:
     """What a block needed.
 
     Attributes:
-        mb: Most memory in use within the block beyond what was in use at its start, in MB (10^6 bytes); known
-            at its end.
+        mb: Most memory in use within the block beyond that at its start, in MB (10^6 bytes); set at its end.
     """
 
     mb: float = 0.0
@@ -36,9 +35,9 @@ class PeakMemory:
 def peak_memory(device: torch.device) -> Iterator[PeakMemory]:
     """Watch the memory within the block.
 
-    On CUDA, bytes of tensors, to the byte. On a CPU, resident memory of this process, looked at every millisecond:
-    it includes what other threads take meanwhile and what the allocator holds in between, some 10 MB in a process
-    that has worked for long, so it tells large amounts apart and not small ones.
+    On CUDA, the exact bytes of tensors. On a CPU, resident memory of this process, read every millisecond: it
+    includes the memory of other threads and what the allocator keeps, some 10 MB in a process that has run for
+    long, so it can compare large amounts but not small ones.
     """
     peak = PeakMemory()
     with _cuda_peak(peak, device) if device.type == "cuda" else _resident_peak(peak):
@@ -50,15 +49,15 @@ def inference_peak_mb(
 ) -> float:
     """Peak memory of one forward pass beyond weights and image, in MB (10^6 bytes); the network stays as it is.
 
-    Bytes of tensors alive at once. On CUDA also what kernels take while they run; on a CPU only what operations
-    return, which is the same number on every CPU. Evaluation mode, inference mode, float32, channels-last, as in
-    the latency measurement.
+    Bytes of tensors alive at once. On CUDA with the memory that kernels use while they run; on a CPU only the
+    tensors that operations return, which gives the same number on every CPU. Evaluation mode, inference mode,
+    float32, channels-last, as in the latency measurement.
     """
     image = torch.zeros(batch_size, 3, *size_hw, device=device).to(memory_format=torch.channels_last)
     measured = copy.deepcopy(net).to(device).to(memory_format=torch.channels_last).eval()
     with torch.inference_mode():
         if device.type == "cuda":
-            measured(image)  # a first pass loads kernels, which stay
+            measured(image)  # the first pass loads kernels, which stay in memory
             with peak_memory(device) as peak:
                 measured(image)
             return peak.mb
@@ -143,7 +142,7 @@ def _resident_peak(peak: PeakMemory) -> Iterator[None]:
 
 
 def _give_back_free_memory() -> None:
-    """Memory that was freed but is kept for later would serve the block without being seen."""
+    """Return freed memory to the system: the block could take it without any growth to be seen."""
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it
     if trim is not None:

@@ -10,7 +10,7 @@ from segprune.errors import DataError
 
 
 class ConfusionMatrix:
-    """Pixel counts: rows are true classes, columns predicted ones; unscored pixels are in no cell.
+    """Pixel counts: rows are true classes, columns predicted ones; unscored pixels are not counted.
 
     Counts are int64 from the first pixel to the last: float32 stops counting at 2^24.
     """
@@ -84,13 +84,13 @@ class SegScores:
     """Scores of one confusion matrix, as fractions in [0, 1].
 
     Attributes:
-        miou: Mean of ``iou`` over the classes that occur in the labels. A class that is only predicted costs
-            the others through their false negatives, and is not itself in the mean.
+        miou: Mean of ``iou`` over the classes that occur in the labels. A class that is only predicted is not in
+            the mean; its pixels are false negatives of the others.
         pixel_accuracy: Correct pixels by scored pixels.
         mean_accuracy: Mean over the labelled classes of correct pixels by pixels of the class.
         fw_iou: ``iou`` weighted by the classes' share of the scored pixels.
         iou: K values; nan where no pixel is labelled with the class.
-        classes_scored: Number of classes that occur in the labels: what ``miou`` is a mean over.
+        classes_scored: Number of classes that occur in the labels, over which ``miou`` is the mean.
     """
 
     miou: float

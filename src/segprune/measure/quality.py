@@ -1,4 +1,4 @@
-"""What networks predict on a split, as counts that every quality number is made of."""
+"""What networks predict on a split, as counts from which every quality number follows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -92,7 +92,7 @@ def assess(
 
 @dataclass(frozen=True, kw_only=True)
 class _Truth:
-    """What the label of one image says, whatever a network predicts; arrays are (h, w).
+    """What is known of one image from its label alone; arrays are (h, w).
 
     Attributes:
         label: int16, 0..K-1 where it is scored.

@@ -1,4 +1,4 @@
-"""How far a network's outputs are from those of the network it was made of."""
+"""How far a network's outputs are from those of the network it was cut from."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Small-object recall: how many of the small things in the labels a network still finds."""
+"""Small-object recall: how many of the small objects in the labels a network still finds."""
 
 import cv2
 import numpy as np

@@ -39,9 +39,9 @@ _are_to_come = ContextVar("_are_to_come", default=False)
 
 @contextmanager
 def weights_to_come() -> Iterator[None]:
-    """Inside, ``load_backbone`` leaves the weights as initialised: they are replaced, or do not matter.
+    """Inside, ``load_backbone`` leaves the weights as initialised: they are replaced later, or do not matter.
 
-    So a finished network can be read on a machine that does not have the file its training began with.
+    So a finished network can be read on a machine without the file that its training began with.
     """
     token = _are_to_come.set(True)
     try:
@@ -58,13 +58,13 @@ def load_backbone(
     not_used: Sequence[str],
     rename: Callable[[str], str] = str,
 ) -> None:
-    """Fill ``backbone`` with the asked weights, in place, unless others are to come.
+    """Load the weights of ``model.weights`` into ``backbone``, in place, unless inside ``weights_to_come``.
 
     Args:
         backbone: Any module; all its parameters and buffers must be in the weights.
         weights: Value of the key ``model.weights``.
         imagenet: Gives the state dict of ``imagenet``; called for that value only.
-        not_used: Prefixes of keys that the backbone has no place for, e.g. the classifier's.
+        not_used: Prefixes of keys that the backbone lacks, e.g. the classifier's.
         rename: Key in the weights -> key in the backbone, for weights of another library.
 
     Raises:
@@ -109,7 +109,7 @@ def resnet_imagenet(depth: Literal[50, 101]) -> Mapping[str, Tensor]:
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """The tensors by name in a .safetensors file, or in a .pth or .pt file that holds nothing else.
+    """The named tensors of a .safetensors file, or of a .pth or .pt file that holds nothing else.
 
     Raises:
         ConfigError: No such file, or another suffix.
@@ -130,7 +130,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         ) from error
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(
-            f"model.weights: {path} holds something other than tensors by name; save only net.state_dict()"
+            f"model.weights: {path} holds something other than named tensors; save only net.state_dict()"
         )
     return dict(state)
 
@@ -140,7 +140,7 @@ def _load_pth(path: Path) -> object:
 
 
 def _mismatches(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
-    """One phrase per kind of disagreement; empty when every tensor has its place."""
+    """One phrase per kind of mismatch; empty if every tensor fits."""
     # weights older than PyTorch 0.4.1 have no counters, and nothing reads them
     missing = [key for key in own if key not in given and not key.endswith("num_batches_tracked")]
     unexpected = [key for key in given if key not in own]

@@ -6,7 +6,7 @@ from torch import nn
 def conv_bn_relu(in_channels: int, out_channels: int, *, kernel_size: int) -> nn.Sequential:
     """Convolution, batch norm, ReLU: (N, in_channels, H, W) -> (N, out_channels, H, W), for an odd kernel."""
     return nn.Sequential(
-        # no bias: the norm behind it has one
+        # no bias: the norm behind has one
         nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False),
         nn.BatchNorm2d(out_channels),
         nn.ReLU(inplace=True),

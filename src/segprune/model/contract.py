@@ -13,9 +13,8 @@ class SegmentationNet(nn.Module):
     """A network from RGB images in [0, 1] to class logits; subclasses implement ``forward``.
 
     Attributes:
-        training_only: Names of direct submodules that only training uses (auxiliary heads). They read what a cut
-            leaves of their inputs, keep their own width, are not counted in params and MACs, and do not run in
-            ``forward``.
+        training_only: Names of direct submodules that only training uses (auxiliary heads). A cut shrinks their
+            inputs but not their own width; they are not counted in params and MACs and do not run in ``forward``.
         mean: (1, 3, 1, 1) float, of the images the weights were made for.
         std: (1, 3, 1, 1) float, likewise.
     """
@@ -34,13 +33,13 @@ class SegmentationNet(nn.Module):
         return (image - self.mean) / self.std
 
     def forward(self, image: Tensor) -> Tensor:  # noqa: ARG002 - subclasses read it
-        """(N, 3, H, W) in [0, 1] -> logits (N, K, H, W); what is deployed, measured and counted."""
+        """(N, 3, H, W) in [0, 1] -> logits (N, K, H, W); the pass that is deployed, measured and counted."""
         raise TypeError(f"{type(self).__name__} has no forward")
 
     def all_logits(self, image: Tensor) -> tuple[Tensor, ...]:
-        """(N, 3, H, W) -> logits of every head, each (N, K, H, W), the main head first; what training runs."""
+        """(N, 3, H, W) -> logits of every head, each (N, K, H, W), the main head first; training runs this."""
         return (self(image),)
 
     def traced_logits(self, image: Tensor) -> tuple[Tensor, ...]:
-        """As ``all_logits``, with every coupling between channels visible to autograd; what the graph traces."""
+        """As ``all_logits``, with every coupling between channels visible to autograd; the graph traces it."""
         return self.all_logits(image)

@@ -26,7 +26,7 @@ OUTER_LAYERS = {
     "_bn1": "bn2",
     "_fc": "classifier",
 }
-# the first block has no expansion, so its convolutions and norms count from one later
+# the first block has no expansion, so the numbers of its convolutions and norms are shifted by one
 FIRST_BLOCK_LAYERS = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
 BLOCK_LAYERS = {
     "_expand_conv": "conv_pw",
@@ -84,7 +84,7 @@ def lite0_fpn(*, width: PositiveInt, weights: Weights, num_classes: PositiveInt)
         CheckpointError: The weights are damaged or belong to another network.
     """
     timm = _timm()
-    # strides 4, 8, 16, 32; the file's head convolution and classifier have no place here
+    # strides 4, 8, 16, 32; the file's head convolution and classifier are not used
     encoder = timm.create_model(
         "tf_efficientnet_lite0", pretrained=False, features_only=True, out_indices=(1, 2, 3, 4)
     )

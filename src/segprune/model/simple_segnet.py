@@ -1,4 +1,4 @@
-"""A small SegNet: the decoder puts each feature back where the encoder's max pooling took it from."""
+"""A small SegNet: the decoder puts each feature back to where the encoder's max pooling took it."""
 
 import itertools
 from typing import Annotated
@@ -56,7 +56,7 @@ class SimpleSegNet(SegmentationNet):
 
 
 def unpool(x: Tensor, indices: Tensor, *, size_hw: tuple[int, int]) -> Tensor:
-    """Put each value at its index, zeros elsewhere; what ``nn.MaxUnpool2d`` gives.
+    """Put each value at its index and zeros elsewhere, as ``nn.MaxUnpool2d`` does.
 
     It is a scatter because that can be traced (``nn.MaxUnpool2d`` cannot, in PyTorch 2.14) and is
     deterministic on every device.

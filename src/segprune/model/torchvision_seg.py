@@ -12,7 +12,7 @@ from segprune.model.contract import SegmentationNet
 
 
 class TorchvisionSeg(SegmentationNet):
-    """Dilated ResNet of output stride 8, a head on its last stage, maybe an auxiliary one on stage 3.
+    """Dilated ResNet of output stride 8 with a head on its last stage and, if wanted, an auxiliary one on stage 3.
 
     Parameter names are torchvision's: ``backbone.*``, ``classifier.*``, ``aux_classifier.*``.
     """
@@ -34,7 +34,7 @@ class TorchvisionSeg(SegmentationNet):
     def all_logits(self, image: Tensor) -> tuple[Tensor, ...]:
         """(N, 3, H, W) -> logits (N, K, H, W) of the main head and, where there is one, the auxiliary head.
 
-        In training mode DeepLabV3 needs N >= 2: it normalises a map of 1x1 pixels.
+        In training mode DeepLabV3 needs N >= 2, since it normalises a map of 1x1 pixels.
         """
         features = self.backbone(self.normalise(image))
         main = _upsampled(self.classifier(features["out"]), image)

@@ -69,7 +69,7 @@ def unet(
         num_classes: K.
 
     Source: U-Net, arXiv:1505.04597. Differs: padded convolutions, so that the logits have
-    the image's size; batch norm; any image size, a decoder feature being resized to its skip.
+    the image's size; batch norm; any image size, since decoder features are resized to their skips.
     """
     return UNet(
         widths=level_widths(width=width, max_width=max_width, depth=depth),
@@ -94,6 +94,6 @@ def _transposed(in_channels: int, out_channels: int) -> nn.Sequential:
 
 def _resized(x: Tensor, skip: Tensor) -> Tensor:
     """(N, C, h, w) -> (N, C, H, W) of the skip."""
-    if x.shape[-2:] == skip.shape[-2:]:  # a transposed convolution misses the size only where that is odd
+    if x.shape[-2:] == skip.shape[-2:]:  # a transposed convolution misses the size only if that is odd
         return x
     return F.interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=False)

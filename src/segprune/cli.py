@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -104,10 +105,14 @@ def quoted(argument: str) -> str:
 
 def run_or_record(cfg: DictConfig) -> None:
     """Run one job and record how it ended; in a sweep, a failure ends this job alone."""
-    from segprune.sweep import callback
+    from segprune.sweep import callback, estimate
 
     is_single = not str(HydraConfig.get().mode).endswith("MULTIRUN")
     with callback.recorded_job(cfg) as record:
+        if is_single:
+            choices = HydraConfig.get().runtime.choices
+            kind = str(choices.get("dataset")), str(choices.get("model"))
+            log.info("%s", estimate.expectation(Path(str(cfg.paths.outputs)), kind))
         try:
             from segprune.app import run_job
 

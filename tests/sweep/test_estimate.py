@@ -2,7 +2,17 @@ from pathlib import Path
 
 import pytest
 
-from segprune.sweep.estimate import NOTHING, Estimate, Gap, Past, past_jobs, seconds, stored_bytes
+from segprune.sweep.estimate import (
+    NOTHING,
+    Estimate,
+    Gap,
+    Past,
+    duration,
+    expectation,
+    past_jobs,
+    seconds,
+    stored_bytes,
+)
 from tests.sweep.test_dry_run import finished
 
 CHAIN = ("train", "prepare", "prune", "finetune", "quality", "quality", "eval")
@@ -77,3 +87,26 @@ def test_finished_jobs_say_what_they_made_and_what_it_takes(tmp_path: Path) -> N
     assert found["streets", "unet"] == [Past(seconds=10, stages=stages, sizes=(3, 3, 3, 3), begin=2)]
     assert found["streets", "other"][0].begin == 4
     assert len(found) == 2
+
+
+def test_a_run_is_told_how_long_earlier_ones_took(tmp_path: Path) -> None:
+    said = expectation(tmp_path, ("streets", "unet"))
+    assert said.startswith("no run of unet on streets has finished here yet")
+    assert said.endswith("with the defaults it takes about 2 minutes on two CPU cores")
+    for number, took in enumerate((60, 90, 300)):
+        (tmp_path / "runs" / str(number)).mkdir(parents=True)
+        finished(tmp_path / "runs" / str(number), took)
+    for number, options in enumerate(({"made": 0}, {"model": "fcn"})):  # all was reused; another network
+        (tmp_path / "sweeps" / "x" / str(number)).mkdir(parents=True)
+        finished(tmp_path / "sweeps" / "x" / str(number), 9999, **options)
+    assert expectation(tmp_path, ("streets", "unet")) == (
+        "expect about 90 s, as 3 earlier of unet on streets took (60 s to 5 min); what the store has already is "
+        "not computed again"
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds_", "words"), [(0.4, "0 s"), (99.4, "99 s"), (100, "2 min"), (5400, "90 min")]
+)
+def test_a_duration_is_as_exact_as_an_estimate(seconds_: float, words: str) -> None:
+    assert duration(seconds_) == words

@@ -13,7 +13,16 @@ from segprune.errors import ConfigError, SegpruneError
 from segprune.run.assemble import hardware_of
 from segprune.run.start import context_of, refuse_unfit, refuse_unreachable, start_of_trail
 from segprune.store.store import Entry, Store
-from segprune.sweep.estimate import NOTHING, Estimate, Gap, Kind, past_jobs, seconds, stored_bytes
+from segprune.sweep.estimate import (
+    NOTHING,
+    Estimate,
+    Gap,
+    Kind,
+    duration,
+    past_jobs,
+    seconds,
+    stored_bytes,
+)
 from segprune.sweep.grid import GridCell, cells, is_known, labels
 from segprune.tracking.silent import SilentRun
 
@@ -62,12 +71,12 @@ def plan(config: DictConfig) -> str:
     sizes = [stored_bytes(gap, like) if gap else NOTHING for gap, like in zip(gaps, likes, strict=True)]
     named = zip(labels([job.overrides for job in jobs]), states, times, sizes, strict=True)
     lines = [
-        (f"#{number}", name, state.text, _spelled(time, _time), _spelled(size, _bytes))
+        (f"#{number}", name, state.text, _spelled(time, duration), _spelled(size, _bytes))
         for number, (name, state, time, size) in enumerate(named)
     ]
     free = shutil.disk_usage(_existing(jobs[0].run.settings.store.root)).free
     end = (
-        f"In all: {_total(times, _time)}, one job after another; {_total(sizes, _bytes)} of disk, where "
+        f"In all: {_total(times, duration)}, one job after another; {_total(sizes, _bytes)} of disk, where "
         f"{_bytes(free)} are free. Nothing was run."
     )
     return "\n".join([*_aligned([("job", "overrides", "in the store", "time", "disk"), *lines]), LEGEND, end])
@@ -140,7 +149,7 @@ def _kind(job: GridCell) -> Kind:
 def _total(estimates: Sequence[Estimate | None], spelled: Callable[[float], str]) -> str:
     """The sum, with its range where the jobs it is judged by differ."""
     if None in estimates:
-        return "unknown time" if spelled is _time else "unknown use"
+        return "unknown time" if spelled is duration else "unknown use"
     total = sum((estimate for estimate in estimates if estimate is not None), NOTHING)
     if not total.high:
         return "next to nothing"
@@ -155,10 +164,6 @@ def _spelled(estimate: Estimate | None, spelled: Callable[[float], str]) -> str:
     if not estimate.high:
         return "-"
     return f"at most {spelled(estimate.high)}" if estimate.is_bound else f"about {spelled(estimate.middle)}"
-
-
-def _time(value: float) -> str:
-    return f"{value:.0f} s" if value < 100 else f"{value / 60:.0f} min"
 
 
 def _bytes(value: float) -> str:

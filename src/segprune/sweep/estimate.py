@@ -13,6 +13,10 @@ from segprune import status
 Kind = tuple[str, str]
 """Dataset and model: what time and disk depend on most."""
 
+ROOMS = ("runs", "sweeps")
+"""Folders of an output folder in which finished jobs lie."""
+FIRST_RUN = "with the defaults it takes about 2 minutes on two CPU cores"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Gap:
@@ -95,6 +99,31 @@ def past_jobs(sweeps: Path) -> Mapping[Kind, Sequence[Past]]:
                 )
             )
     return found
+
+
+def expectation(outputs: Path, kind: Kind) -> str:
+    """How long a run of this dataset and model may take, by those that finished below an output folder."""
+    dataset, model = kind
+    jobs = [status.read(path.parent) for room in ROOMS for path in (outputs / room).rglob(status.STATUS)]
+    took = [
+        float(job["seconds"])
+        for job in jobs
+        if job.get("status") == "done"
+        and not job.get("was_reused", True)
+        and (job["asked"].get("dataset"), job["asked"].get("model")) == kind
+    ]
+    if not took:
+        return f"no run of {model} on {dataset} has finished here yet to judge the time by; {FIRST_RUN}"
+    spread = f"{duration(min(took))} to {duration(max(took))}"
+    return (
+        f"expect about {duration(statistics.median(took))}, as {len(took)} earlier of {model} on {dataset} took "
+        f"({spread}); what the store has already is not computed again"
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words, as exact as an estimate can be."""
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
 def seconds(gap: Gap, past: Sequence[Past]) -> Estimate | None:

@@ -10,8 +10,8 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "segprune"
 ORDER = [
     "errors", "shortage", "stop", "console", "seed", "durable", "status", "dataset", "model", "schedule", "graph",
-    "measure", "training", "pruner", "budget", "checkpoint", "store", "tracking", "result", "stage", "config",
-    "predictor", "run", "reproduce", "report", "app", "sweep", "cli", "bench", "__main__",
+    "measure", "transform", "training", "pruner", "budget", "checkpoint", "store", "tracking", "result", "stage",
+    "config", "predictor", "run", "reproduce", "report", "app", "sweep", "cli", "bench", "__main__",
 ]  # fmt: skip
 DOORS = {
     "torch_pruning": {"graph"},

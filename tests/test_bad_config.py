@@ -71,7 +71,7 @@ def dense(folder: Path, classes: list[str], **model: object) -> Path:
     about = {"_target_": "segprune.model.unet.unet", **arguments, **model}
     folder.mkdir(exist_ok=True)
     net = unet(**arguments, num_classes=len(classes))  # type: ignore[arg-type]
-    checkpoint.write(folder, net, plans=(), about={"model": about, "classes": classes})
+    checkpoint.write(folder, net, transforms=(), about={"model": about, "classes": classes})
     return folder
 
 

@@ -81,7 +81,7 @@ def work(root: Path, *, reuse: bool = True) -> Weights:
             folder=folder,
             on_epoch=lambda epoch: None,
         )
-        checkpoint.write(folder, fit(tiny_net(), training, Step)[0], plans=(), about={})
+        checkpoint.write(folder, fit(tiny_net(), training, Step)[0], transforms=(), about={})
 
     return read(Store(root=root, reuse=reuse).get(STAGE, KEY, make).folder)
 

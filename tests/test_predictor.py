@@ -21,6 +21,7 @@ from segprune.graph.cut import cut
 from segprune.measure.inference import View, infer
 from segprune.model.unet import unet
 from segprune.stage.contract import write_state
+from segprune.transform.cut import Cut
 from tests.tiny import tiny_context, tiny_data
 from tests.toys import Residual, toy
 
@@ -47,7 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.manual_seed(0)
         dense = unet(**{key: value for key, value in UNET.items() if key != "_target_"}, num_classes=4)
     plan = {"encoder.0.0.0": (1,)}
-    write_state(place, ctx, cut(dense, plan), (plan,), "key")
+    write_state(place, ctx, cut(dense, plan), (Cut(plan),), "key")
     return place
 
 

@@ -31,6 +31,7 @@ from segprune.stage.prune import PLAN, RAW
 from segprune.store import store
 from segprune.store.store import Entry, Store
 from segprune.tracking.silent import SilentRun
+from segprune.transform.cut import Cut
 from tests.dataset.trees import camvid_tree, labels, picture, save
 from tests.test_conf import CONF, composed
 from tests.touches import CASES, DEFAULT, NOTHING, REFUSED
@@ -124,7 +125,7 @@ def _entry(folder: Path, plan: Mapping[str, tuple[int, ...]] | None = None, offs
     folder.mkdir()
     model = OmegaConf.to_container(OmegaConf.load(CONF / "model" / "unet.yaml"))
     about = {"model": model, "classes": list(CAMVID.classes)}
-    checkpoint.write(folder, net, plans=(plan,) if plan else (), about=about)
+    checkpoint.write(folder, net, transforms=(Cut(plan),) if plan else (), about=about)
     numbers = ("channels", "macs", "params", "scoring_s", "scoring_peak_mb", "mask_error")
     (folder / PLAN).write_text(json.dumps(dict.fromkeys(numbers, 0.0)))
     save_file(dict(buffers_of(net)), folder / RAW)

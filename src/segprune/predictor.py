@@ -13,7 +13,7 @@ from torch import Tensor
 
 from segprune import status
 from segprune.checkpoint import checkpoint
-from segprune.config.compose import component, target
+from segprune.config.compose import component, import_extensions, target
 from segprune.dataset.augment import resize_image
 from segprune.errors import CheckpointError, DataError
 from segprune.measure.eval_mode import eval_mode
@@ -93,12 +93,13 @@ def load(folder: str | Path, *, device: str = "cpu", extensions: Sequence[str] =
             ``outputs/store/finetune/<fingerprint>``, or any other that holds ``net.json`` and
             ``weights.safetensors``.
         device: Where it runs: ``cpu``, ``cuda``, ``cuda:1`` ...
-        extensions: Packages of your own whose code may build the network.
+        extensions: Packages of your own whose code may build and transform the network.
 
     Raises:
         CheckpointError: There is no network, it is damaged, or it is built by code that was not named.
         ConfigError: The code that builds it cannot be imported or takes other arguments now.
     """
+    import_extensions(extensions)
     place = _network_folder(Path(folder))
     made = checkpoint.describe(place)
     net, _, _ = checkpoint.read(place, _builder(made, place, extensions))

@@ -1,26 +1,33 @@
+import copy
 import functools
 import hashlib
 import json
 import os
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from safetensors.torch import load, save
+from torch import nn
 
 from segprune.checkpoint import checkpoint
 from segprune.errors import CheckpointError, ConfigError
 from segprune.graph.cut import cut
 from segprune.model.backbone_weights import load_backbone
 from segprune.model.contract import SegmentationNet
+from segprune.transform import registry
+from segprune.transform.contract import Transform
+from segprune.transform.cut import Cut
 from tests.toys import TOYS, Plain, Residual, toy
 
 
 def written(folder: Path, kind: type[SegmentationNet] = Plain) -> SegmentationNet:
     net = small(kind)
-    checkpoint.write(folder, net, plans=({first_layer(kind): (0,)},), about={"seed": 3})
+    checkpoint.write(folder, net, transforms=(Cut({first_layer(kind): (0,)}),), about={"seed": 3})
     return net
 
 
@@ -36,8 +43,8 @@ def first_layer(kind: type[SegmentationNet]) -> str:
 @pytest.mark.parametrize("kind", TOYS)
 def test_a_cut_network_comes_back_bit_for_bit(tmp_path: Path, kind: type[SegmentationNet]) -> None:
     net = written(tmp_path, kind)
-    back, plans, about = checkpoint.read(tmp_path, kind)
-    assert (plans, about["seed"]) == (({first_layer(kind): (0,)},), 3)
+    back, transforms, about = checkpoint.read(tmp_path, kind)
+    assert (transforms, about["seed"]) == ((Cut({first_layer(kind): (0,)}),), 3)
     image = torch.rand(2, 3, 20, 20)
     assert torch.equal(back.eval()(image), net.eval()(image))
     assert back.state_dict().keys() == net.state_dict().keys()
@@ -81,12 +88,16 @@ def test_missing_weights_are_refused(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("{", "is not JSON"),
-        ("[]", "has format None; this version reads format 1"),
-        (json.dumps({"format": 2}), "has format 2; this version reads format 1"),
+        ("[]", "has format None; this version reads the formats 1 and 2"),
+        (
+            json.dumps({"format": 3}),
+            "has format 3; this version reads the formats 1 and 2. Use the version that",
+        ),
         (json.dumps({"format": 1}), "lacks plans, weights_sha256; it is damaged"),
+        (json.dumps({"format": 2}), "lacks transforms, weights_sha256; it is damaged"),
         (
             json.dumps({"format": 10**9}),
-            "has format 1000000000; this version reads format 1. Use the version that",
+            "has format 1000000000; this version reads the formats 1 and 2. Use the version that",
         ),
         ("[" * 1_000_000, "is not JSON: maximum recursion depth exceeded"),
         ('{"a":' * 1_000_000, "is not JSON: maximum recursion depth exceeded"),
@@ -114,7 +125,7 @@ class MoreWeights(Plain):
 
 
 def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    checkpoint.write(tmp_path, MoreWeights(), plans=(), about={})
+    checkpoint.write(tmp_path, MoreWeights(), transforms=(), about={})
     with pytest.raises(CheckpointError, match=r"does not hold a Plain of this configuration.*unknown"):
         checkpoint.read(tmp_path, Plain)
 
@@ -127,6 +138,113 @@ def test_no_file_of_a_checkpoint_is_a_pickle(tmp_path: Path) -> None:
     assert header.keys() - {"__metadata__"} == net.state_dict().keys()
 
 
+def of_format_1(folder: Path, plans: object) -> None:
+    """The description as it was before there were transforms other than cuts."""
+    path = folder / "net.json"
+    now = json.loads(path.read_text())
+    assert now.pop("transforms")
+    head = {"format": 1, "weights_sha256": now["weights_sha256"], "plans": plans}
+    path.write_text(json.dumps({**head, "seed": now["seed"]}, indent=1))
+
+
+def test_a_checkpoint_of_format_1_is_read(tmp_path: Path) -> None:
+    net = written(tmp_path)
+    of_format_1(tmp_path, [{"first.0": [0]}])
+    back, transforms, about = checkpoint.read(tmp_path, Plain)
+    assert (transforms, about["seed"]) == ((Cut({"first.0": (0,)}),), 3)
+    assert all(torch.equal(tensor, net.state_dict()[name]) for name, tensor in back.state_dict().items())
+
+
+@dataclass(frozen=True)
+class Split:
+    """A 1x1 convolution as two with ``rank`` channels in between."""
+
+    kind: ClassVar[str] = "split"
+    layer: str
+    rank: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {"layer": self.layer, "rank": self.rank}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Split":
+        return cls(**values)
+
+    def replay(self, net: SegmentationNet) -> SegmentationNet:
+        net = copy.deepcopy(net)
+        whole = net.get_submodule(self.layer)
+        parts = (
+            nn.Conv2d(whole.in_channels, self.rank, 1),
+            nn.Conv2d(self.rank, whole.out_channels, 1),
+        )
+        setattr(net, self.layer, nn.Sequential(*parts))
+        return net
+
+    def describe(self) -> str:
+        return f"split {self.layer}"
+
+
+@pytest.fixture
+def split(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_KINDS", dict(registry._kinds()))
+    registry.register(Split)
+
+
+CHAIN = (Cut({"first.0": (0,)}), Split("bare", 2), Cut({"second.0": (1, 2)}))
+
+
+@functools.cache
+def chained(count: int) -> SegmentationNet:
+    """The network after the first transforms of the chain."""
+    return CHAIN[count - 1].replay(chained(count - 1)).eval() if count else toy(Plain)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.usefixtures("split")
+def test_a_network_of_several_transforms_comes_back_bit_for_bit(tmp_path: Path, count: int) -> None:
+    net = chained(count)
+    checkpoint.write(tmp_path, net, transforms=CHAIN[:count], about={})
+    back, transforms, _ = checkpoint.read(tmp_path, Plain)
+    assert transforms == CHAIN[:count]
+    image = torch.rand(2, 3, 8, 8)
+    assert torch.equal(back.eval()(image), net(image))
+
+
+@pytest.mark.parametrize(
+    ("transforms", "message"),
+    [
+        (CHAIN[:2], r"leave 5 channels of 'second\.0', the weights have 3"),
+        ((CHAIN[0], CHAIN[2]), r"holds no 'bare\.weight'"),
+        (
+            (CHAIN[0], Split("base", 2), CHAIN[2]),
+            r"kind 'split' that cannot be replayed .*AttributeError.*base",
+        ),
+        ((CHAIN[0], Split("bare", 1), CHAIN[2]), r"'bare\.0\.weight' of shape"),
+        ((Cut({"first.0": (6,)}), *CHAIN[1:]), r"cuts the channels \[6\] of 'first\.0'"),
+        ((Cut({"nowhere": (0,)}), *CHAIN[1:]), r"cuts 'nowhere', which is no layer"),
+        (
+            (Cut({"first.0": tuple(range(6))}), *CHAIN[1:]),
+            r"kind 'cut' that cannot be replayed .*removes all 6",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("split")
+def test_transforms_that_the_weights_contradict_are_refused(
+    tmp_path: Path, transforms: Sequence[Transform], message: str
+) -> None:
+    checkpoint.write(tmp_path, chained(len(CHAIN)), transforms=CHAIN, about={})
+    redescribed(tmp_path, transforms=[registry.to_record(one) for one in transforms])
+    with pytest.raises(CheckpointError, match=message):
+        checkpoint.read(tmp_path, Plain)
+
+
+def test_a_transform_that_nobody_knows_is_refused_by_the_description_alone(tmp_path: Path) -> None:
+    written(tmp_path)
+    redescribed(tmp_path, transforms=[{"kind": "melted", "package": "os.path"}])
+    with pytest.raises(CheckpointError, match=r"net\.json was made by .*'melted'.*extensions=\[os\.path\]"):
+        checkpoint.describe(tmp_path)
+
+
 def redescribed(folder: Path, **changes: object) -> None:
     path = folder / "net.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
@@ -135,6 +253,8 @@ def redescribed(folder: Path, **changes: object) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"transforms": {"kind": "cut"}}, r"transforms is \{'kind': 'cut'\}; input should be a valid list"),
+        ({"transforms": ["cut"]}, r"transforms\.0 is 'cut'; input should be a valid dict"),
         ({"plans": {"a": [0]}}, r"plans is \{'a': \[0\]\}; input should be a valid list"),
         ({"plans": [["a", 0]]}, r"plans\.0 is \['a', 0\]; input should be a valid dict"),
         ({"plans": [{"a": 0}]}, r"plans\.0\.a is 0; input should be a valid list"),
@@ -173,11 +293,16 @@ def test_a_description_of_other_kinds_of_values_is_refused(
         ([{"first.0": [0]}] * 2, r"leave 4 channels of 'first\.0', the weights have 5"),
     ],
 )
+@pytest.mark.parametrize("is_old", [False, True])
 def test_plans_that_the_weights_contradict_are_refused(
-    tmp_path: Path, plans: list[dict[str, list[int]]], message: str
+    tmp_path: Path, plans: list[dict[str, list[int]]], message: str, is_old: bool
 ) -> None:
     written(tmp_path)
-    redescribed(tmp_path, plans=plans)
+    if is_old:
+        of_format_1(tmp_path, plans)
+    else:
+        cuts = [{"kind": "cut", "package": "segprune", "plan": plan} for plan in plans]
+        redescribed(tmp_path, transforms=cuts)
     with pytest.raises(CheckpointError, match=message):
         checkpoint.read(tmp_path, Plain)
 
@@ -330,5 +455,5 @@ def test_a_network_that_diverged_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(
         CheckpointError, match=r"'bare\.bias' holds values that are not finite.*lower the learning"
     ):
-        checkpoint.write(tmp_path, net, plans=(), about={})
+        checkpoint.write(tmp_path, net, transforms=(), about={})
     assert list(tmp_path.iterdir()) == []

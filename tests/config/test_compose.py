@@ -5,7 +5,7 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from segprune.config.compose import component, job_of_this_process, settings_of
+from segprune.config.compose import component, import_extensions, job_of_this_process, settings_of
 from segprune.errors import ConfigError
 from segprune.pruner.fpgm import Fpgm
 
@@ -206,3 +206,12 @@ def test_a_group_without_an_option_is_named() -> None:
             job_of_this_process()
     finally:
         HydraConfig.instance().cfg = None
+
+
+def test_an_extension_that_cannot_be_imported_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "torn.py").write_text("RATIO = 1 / 0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=r"torn cannot be imported: ZeroDivisionError"):
+        import_extensions(["torn"])

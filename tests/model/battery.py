@@ -16,6 +16,7 @@ from segprune.graph.cut import cut, mask_error
 from segprune.graph.group import ChannelGroup, PrunePlan
 from segprune.graph.trace import trace
 from segprune.model.contract import SegmentationNet
+from segprune.transform.cut import Cut
 
 NUM_CLASSES = 5
 CONVS = (nn.Conv2d, nn.ConvTranspose2d)
@@ -181,9 +182,9 @@ class CutBattery(Laws):
         losses = _train_one_step(small)
         assert all(loss.isfinite() for loss in losses)
         image = _image(1, (47, 70))
-        checkpoint.write(tmp_path, small.eval(), plans=(plan,), about={})
-        again, plans, _ = checkpoint.read(tmp_path, self.build)
-        assert plans == (plan,)
+        checkpoint.write(tmp_path, small.eval(), transforms=(Cut(plan),), about={})
+        again, transforms, _ = checkpoint.read(tmp_path, self.build)
+        assert transforms == (Cut(plan),)
         with torch.no_grad():
             assert torch.equal(again.eval()(image), small(image))
 

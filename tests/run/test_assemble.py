@@ -1,4 +1,5 @@
 import importlib
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -6,15 +7,19 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from segprune.checkpoint import checkpoint
 from segprune.config.compose import Job, Settings, settings_of
-from segprune.errors import ConfigError
-from segprune.run.assemble import checked, hardware_of, run_name, stages_of
+from segprune.errors import CheckpointError, ConfigError
+from segprune.run.assemble import Run, checked, hardware_of, run_name, stages_of
 from segprune.stage.contract import identity, source_digest
 from segprune.stage.eval import Eval
 from segprune.stage.fit import Fit
 from segprune.stage.prune import Prune
+from segprune.transform import registry
+from segprune.transform.cut import Cut
 from tests.gpus import with_gpus, without_memory
 from tests.test_conf import composed
+from tests.tiny import tiny_net
 
 pytestmark = pytest.mark.usefixtures("composer")
 JOB = Job(
@@ -188,3 +193,52 @@ def test_a_ratio_that_does_not_go_with_the_budget_is_refused(overrides: list[str
     wanted = settings(*overrides)
     with pytest.raises(ConfigError, match=message):
         stages_of(wanted, JOB, run_name(wanted, JOB))
+
+
+TRANSFORM = """
+import copy
+from typing import ClassVar
+
+from segprune.transform.registry import register
+
+
+@register
+class Copied:
+    kind: ClassVar[str] = "copied"
+
+    def to_json(self):
+        return {}
+
+    @classmethod
+    def from_json(cls, values):
+        return cls()
+
+    def replay(self, net):
+        return copy.deepcopy(net)
+
+    def describe(self):
+        return "copied"
+"""
+
+
+def test_a_checkpoint_with_a_transform_of_ones_own_needs_its_extension(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "copying.py").write_text(TRANSFORM)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(registry, "_KINDS", dict(registry._kinds()))
+    model = OmegaConf.to_container(composed("model.width=4").model)
+    transforms = [importlib.import_module("copying").Copied()]
+    (tmp_path / "made").mkdir()
+    checkpoint.write(tmp_path / "made", tiny_net(), transforms=transforms, about={"model": model})
+    monkeypatch.setattr(registry, "_KINDS", {"cut": Cut})
+    monkeypatch.delitem(sys.modules, "copying")  # as in a new process
+
+    def start(*overrides: str) -> Run:
+        usual = ["hydra.runtime.output_dir=somewhere", "tracking=silent", "model.width=4", "stages=[eval]"]
+        cfg = composed(*usual, f"checkpoint={tmp_path / 'made'}", *overrides)
+        return checked(OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]))
+
+    with pytest.raises(CheckpointError, match=r"of the package 'copying', .* give extensions=\[copying\]"):
+        start()
+    assert start("extensions=[copying]").settings.extensions == ["copying"]

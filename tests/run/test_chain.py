@@ -13,7 +13,7 @@ class Adds:
 
     def __call__(self, ctx: Context, trail: Trail) -> Trail:
         self.seen.append(tuple(state.name for state in trail))
-        return (*trail, NetState(name=self.word, net=tiny_net(), plans=(), fingerprint=self.word))
+        return (*trail, NetState(name=self.word, net=tiny_net(), transforms=(), fingerprint=self.word))
 
 
 def test_every_stage_gets_what_the_ones_before_it_made(tmp_path: Path) -> None:

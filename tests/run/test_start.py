@@ -18,7 +18,7 @@ def starting(folder: Path, **about: object):
     classes = ["none", "red", "green", "blue"]
     place = folder / "made"
     place.mkdir()
-    checkpoint.write(place, tiny_net(), plans=(), about={"classes": classes, **about})
+    checkpoint.write(place, tiny_net(), transforms=(), about={"classes": classes, **about})
     wanted = settings("stages=[prune,eval]", f"checkpoint={place}")
     return start_of_trail(wanted, tiny_context(folder))
 
@@ -29,7 +29,7 @@ def test_a_chain_that_trains_starts_with_nothing(tmp_path: Path) -> None:
 
 def test_a_chain_can_start_with_the_network_of_a_checkpoint(tmp_path: Path) -> None:
     (state,) = starting(tmp_path)
-    assert (state.name, state.plans) == ("dense", ())
+    assert (state.name, state.transforms) == ("dense", ())
     image = torch.rand(1, 3, 16, 16)
     assert torch.equal(state.net(image), tiny_net().eval()(image))
 

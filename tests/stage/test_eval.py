@@ -99,7 +99,7 @@ def test_the_name_of_the_run_measures_nothing_anew(tmp_path: Path) -> None:
     assert stage().key(ctx, trail) == stage(facts=renamed).key(ctx, trail)
     for changes in ({"latency_rounds": 4}, {"boundary_width": 0.1}, {"small_object_area": 0.1}):
         assert stage().key(ctx, trail) != stage(**changes).key(ctx, trail)
-    other = (NetState(name="dense", net=trail[0].net, plans=(), fingerprint="another"),)
+    other = (NetState(name="dense", net=trail[0].net, transforms=(), fingerprint="another"),)
     assert stage().key(ctx, trail) != stage().key(ctx, other)
 
 
@@ -178,7 +178,7 @@ def test_the_tracker_gets_files_and_headline_numbers_computed_or_reused(tmp_path
 def test_a_finetuned_dense_network_is_not_called_pruned(tmp_path: Path) -> None:
     ctx = tiny_context(tmp_path)
     (state,) = dense()
-    trail = (state, NetState(name="finetuned", net=state.net, plans=(), fingerprint="more training"))
+    trail = (state, NetState(name="finetuned", net=state.net, transforms=(), fingerprint="more training"))
     stage()(ctx, trail)
     row = stage().rows(ctx, trail)[1]
     assert (row.stage, row.pruner, row.ratio_asked, row["channels_kept"]) == ("finetuned", None, None, 1.0)
@@ -187,7 +187,9 @@ def test_a_finetuned_dense_network_is_not_called_pruned(tmp_path: Path) -> None:
 def test_a_chain_from_a_cut_network_counts_its_own_cuts_only(tmp_path: Path) -> None:
     ctx = tiny_context(tmp_path)
     cut_once = prune_stage()(ctx, dense())[-1]
-    begin = NetState(name="start", net=cut_once.net, plans=cut_once.plans, fingerprint=cut_once.fingerprint)
+    begin = NetState(
+        name="start", net=cut_once.net, transforms=cut_once.transforms, fingerprint=cut_once.fingerprint
+    )
     trail = prune_stage(ratio=0.4)(ctx, (begin,))
     stage()(ctx, trail)
     first, _, last = stage().rows(ctx, trail)

@@ -30,7 +30,7 @@ def settings(**changes: int) -> OracleSettings:
 
 
 def dense(fingerprint: str = "dense") -> NetState:
-    return NetState(name="dense", net=tiny_net().eval(), plans=(), fingerprint=fingerprint)
+    return NetState(name="dense", net=tiny_net().eval(), transforms=(), fingerprint=fingerprint)
 
 
 def report(

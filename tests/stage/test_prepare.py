@@ -41,7 +41,7 @@ def markov() -> MarkovTraining:
 
 
 def dense() -> NetState:
-    return NetState(name="dense", net=tiny_net().eval(), plans=(), fingerprint="dense")
+    return NetState(name="dense", net=tiny_net().eval(), transforms=(), fingerprint="dense")
 
 
 @pytest.mark.parametrize("make", [sparse, markov])
@@ -50,7 +50,7 @@ def test_a_phase_is_done_once_and_its_figure_and_curve_are_kept(tmp_path: Path, 
     ctx = tiny_context(tmp_path)
     second, again = preparation(make())(ctx, dense())
     assert ctx.store.computed == []
-    assert (first.name, first.plans) == ("prepared", ())
+    assert (first.name, first.transforms) == ("prepared", ())
     assert first.fingerprint == second.fingerprint
     for a, b in zip(first.net.state_dict().values(), second.net.state_dict().values(), strict=True):
         assert torch.equal(a, b)

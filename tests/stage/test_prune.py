@@ -40,18 +40,18 @@ def stage(**changes: object) -> Prune:
 
 
 def dense() -> Trail:
-    return (NetState(name="dense", net=tiny_net().eval(), plans=(), fingerprint="dense"),)
+    return (NetState(name="dense", net=tiny_net().eval(), transforms=(), fingerprint="dense"),)
 
 
 def test_the_trail_gets_the_raw_and_the_reestimated_network(tmp_path: Path) -> None:
     ctx = tiny_context(tmp_path)
     _, raw, pruned = stage()(ctx, dense())
     assert (raw.name, pruned.name) == ("pruned_raw", "pruned")
-    assert sum(len(removed) for plan in pruned.plans for removed in plan.values()) == 5  # of 6 + 4
+    assert sum(len(removed) for cut in pruned.transforms for removed in cut.plan.values()) == 5  # of 6 + 4
     weights = zip(raw.net.named_parameters(), pruned.net.named_parameters(), strict=True)
     assert all(name == same and torch.equal(a, b) for (name, a), (same, b) in weights)
     assert not torch.equal(raw.net.stem[1].running_mean, pruned.net.stem[1].running_mean)
-    kept = [c for c in range(6) if c not in pruned.plans[0]["stem.0"]]
+    kept = [c for c in range(6) if c not in pruned.transforms[0].plan["stem.0"]]
     assert torch.equal(raw.net.stem[1].running_mean, tiny_net().stem[1].running_mean[kept])
 
 
@@ -59,7 +59,7 @@ def test_a_reused_cut_is_the_same_cut(tmp_path: Path) -> None:
     first = stage(pruner=Taylor(variant="gate"))(tiny_context(tmp_path), dense())
     second = stage(pruner=Taylor(variant="gate"))(tiny_context(tmp_path), dense())
     for a, b in zip(first[1:], second[1:], strict=True):
-        assert (a.fingerprint, a.plans) == (b.fingerprint, b.plans)
+        assert (a.fingerprint, a.transforms) == (b.fingerprint, b.transforms)
         image = torch.rand(1, 3, 16, 16)
         assert torch.equal(a.net(image), b.net(image))
 
@@ -68,7 +68,7 @@ def test_ratio_zero_changes_no_output(tmp_path: Path) -> None:
     before, raw, pruned = stage(ratio=0.0)(tiny_context(tmp_path), dense())
     image = torch.rand(1, 3, 16, 16)
     assert torch.equal(raw.net(image), before.net(image))
-    assert dict(pruned.plans[0]) == {}
+    assert dict(pruned.transforms[0].plan) == {}
 
 
 def test_the_plan_file_says_what_was_asked_and_reached(tmp_path: Path) -> None:
@@ -111,18 +111,18 @@ def with_norms() -> Residual:
 
 def test_a_criterion_with_a_phase_cuts_the_network_after_it(tmp_path: Path) -> None:
     ctx = tiny_context(tmp_path, build=with_norms)
-    start = (NetState(name="dense", net=with_norms().eval(), plans=(), fingerprint="dense"),)
+    start = (NetState(name="dense", net=with_norms().eval(), transforms=(), fingerprint="dense"),)
     _, prepared, raw, _ = stage(pruner=sparse())(ctx, start)
     assert (prepared.name, raw.name) == ("prepared", "pruned_raw")
     assert not torch.equal(prepared.net.stem[0].weight, start[0].net.stem[0].weight)
-    kept = [c for c in range(6) if c not in raw.plans[0]["stem.0"]]
+    kept = [c for c in range(6) if c not in raw.transforms[0].plan["stem.0"]]
     assert torch.equal(raw.net.stem[0].weight, prepared.net.stem[0].weight[kept])
 
 
 def test_rounds_train_in_between_and_end_at_the_same_width(tmp_path: Path) -> None:
     ctx = tiny_context(tmp_path)
     pruned = stage(rounds=2, ratio=0.4)(ctx, dense())[-1]
-    assert [sum(map(len, plan.values())) for plan in pruned.plans] == [2, 2]
+    assert [sum(map(len, cut.plan.values())) for cut in pruned.transforms] == [2, 2]
     assert [name.split("/")[0] for name in ctx.store.computed] == ["score", "between_1", "prune"]
     report = json.loads((pruned.folder / "plan.json").read_text())
     assert (report["rounds"], report["asked"], report["channels"]) == (2, 0.4, pytest.approx(0.4))
@@ -131,7 +131,7 @@ def test_rounds_train_in_between_and_end_at_the_same_width(tmp_path: Path) -> No
 
 def test_rounds_repeat_the_phase_of_a_criterion_that_has_one(tmp_path: Path) -> None:
     ctx = tiny_context(tmp_path, build=with_norms)
-    start = (NetState(name="dense", net=with_norms().eval(), plans=(), fingerprint="dense"),)
+    start = (NetState(name="dense", net=with_norms().eval(), transforms=(), fingerprint="dense"),)
     stage(pruner=sparse(epochs=1), rounds=2)(ctx, start)
     assert [name.split("/")[0] for name in ctx.store.computed] == ["prepare", "score", "prepare", "prune"]
 
@@ -141,9 +141,9 @@ def test_retrained_weights_are_the_initial_ones_at_the_places_that_are_left(tmp_
     with torch.no_grad():
         for parameter in trained.parameters():
             parameter.add_(1.0)
-    start = (NetState(name="dense", net=trained, plans=(), fingerprint="dense"),)
+    start = (NetState(name="dense", net=trained, transforms=(), fingerprint="dense"),)
     pruned = stage(weights="retrained")(tiny_context(tmp_path), start)[-1]
-    kept = [c for c in range(6) if c not in pruned.plans[0]["stem.0"]]
+    kept = [c for c in range(6) if c not in pruned.transforms[0].plan["stem.0"]]
     assert torch.equal(pruned.net.stem[0].weight, tiny_net().stem[0].weight[kept])
 
 
@@ -180,14 +180,14 @@ def test_a_criterion_that_needs_labels_is_refused_without_them(
 
 def test_below_a_threshold_the_scales_of_the_sparse_network_go(tmp_path: Path) -> None:
     ctx = tiny_context(tmp_path, build=with_norms)
-    start = (NetState(name="dense", net=with_norms().eval(), plans=(), fingerprint="dense"),)
+    start = (NetState(name="dense", net=with_norms().eval(), transforms=(), fingerprint="dense"),)
     prepared = stage(pruner=sparse())(ctx, start)[1]
     scales = prepared.net.inner[1].weight.detach().abs()
     middle = float(scales.sort().values[1:3].mean())
     below = Threshold(threshold=middle, floor=0.0, round_to=1)
     pruned = stage(pruner=sparse(), budget=below, ratio=None)(ctx, start)[-1]
-    assert pruned.plans[0]["inner.0"] == tuple((scales < middle).nonzero().flatten().tolist())
-    assert len(pruned.plans[0]["inner.0"]) == 2
+    assert pruned.transforms[0].plan["inner.0"] == tuple((scales < middle).nonzero().flatten().tolist())
+    assert len(pruned.transforms[0].plan["inner.0"]) == 2
 
 
 def test_rounds_without_a_ratio_are_refused() -> None:

@@ -66,12 +66,12 @@ def test_many_cuts_one_after_the_other_are_the_one_cut_of_the_whole_plan(
     net = toy(kind)
     result = rounds(3, scope=scope)(net, (32, 32))
     at_once = cut(net, result.reached.plan)
-    assert len(result.plans) == 3
+    assert len(result.cuts) == 3
     for a, b in zip(result.net.state_dict().values(), at_once.state_dict().values(), strict=True):
         assert torch.equal(a, b)
     again = net
-    for plan in result.plans:
-        again = cut(again, plan)
+    for made_by in result.cuts:
+        again = made_by.replay(again)
     image = torch.rand(1, 3, 32, 32)
     assert torch.equal(again(image), result.net(image))
     assert result.error < 1e-12
@@ -127,7 +127,7 @@ def test_every_kind_of_criterion_scores_what_is_left_and_keeps_the_width(pruner:
         for count in (1, 2)
     )
     assert twice.reached.channels == pytest.approx(once.reached.channels)
-    first = twice.plans[0]
+    first = twice.cuts[0].plan
     assert all(set(first[name]) <= set(twice.reached.plan[name]) for name in first)
     assert twice.error < 1e-12
 
@@ -135,9 +135,7 @@ def test_every_kind_of_criterion_scores_what_is_left_and_keeps_the_width(pruner:
 def test_every_round_but_the_last_is_followed_by_training() -> None:
     seen: list[tuple[int, int]] = []
     of = rounds(3)
-    object.__setattr__(
-        of, "train_between", lambda net, plans, number: seen.append((number, len(plans))) or net
-    )
+    object.__setattr__(of, "train_between", lambda net, cuts, number: seen.append((number, len(cuts))) or net)
     of(toy(Residual), (32, 32))
     assert seen == [(1, 1), (2, 2)]
 

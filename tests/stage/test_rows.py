@@ -13,6 +13,7 @@ from segprune.result.row import Row
 from segprune.stage.contract import NetState, Trail
 from segprune.stage.rows import RowFacts, channels_kept, rows_of
 from segprune.stage.side_by_side import Footprint
+from segprune.transform.cut import Cut
 from tests.tiny import tiny_context, tiny_net
 
 FACTS = RowFacts(run="l1-r0.5-s0", model="toy", pruner="l1", budget="channels", scope="local", ratio=0.5)
@@ -22,7 +23,7 @@ SECOND: PrunePlan = {"stem.0": (1,)}
 
 
 def state(name: str, *plans: PrunePlan) -> NetState:
-    return NetState(name=name, net=tiny_net(), plans=plans, fingerprint=name)
+    return NetState(name=name, net=tiny_net(), transforms=tuple(map(Cut, plans)), fingerprint=name)
 
 
 # two images, two classes: pixels 5 and 5 right of 10 and 10; or 8 of 10 and 10 of 10
@@ -54,7 +55,7 @@ def rows(tmp_path: Path, trail: Trail, facts: RowFacts = FACTS, **changes: list[
         facts,
         trace(trail[0].net),
         {one.name: quality(BETTER if one is trail[0] else WORSE, **changes) for one in trail},
-        {one.name: small if one.plans[len(trail[0].plans) :] else dense for one in trail},
+        {one.name: small if one.transforms[len(trail[0].transforms) :] else dense for one in trail},
     )
     return {row.stage: row for row in made}
 

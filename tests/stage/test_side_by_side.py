@@ -26,7 +26,7 @@ class Counted(Residual):
 def state(name: str, seed: int) -> NetState:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return NetState(name=name, net=Counted().eval(), plans=(), fingerprint=f"{name}-{seed}")
+        return NetState(name=name, net=Counted().eval(), transforms=(), fingerprint=f"{name}-{seed}")
 
 
 def passes(trail: Trail) -> list[int]:

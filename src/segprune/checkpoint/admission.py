@@ -1,4 +1,4 @@
-"""What weights and plans from a file must be before a network takes them.
+"""What weights and transforms from a file must be before a network takes them.
 
 A cut removes whole channels and changes nothing else, so most of what a damaged or forged file could hold shows.
 """
@@ -15,10 +15,13 @@ from segprune.graph.group import PrunePlan
 from segprune.graph.layers import Conv
 from segprune.measure.eval_mode import eval_mode
 from segprune.model.contract import SegmentationNet
+from segprune.shortage import shortage
+from segprune.transform.contract import Transform
+from segprune.transform.cut import Cut
 
 
 def refuse_other_tensors(net: SegmentationNet, weights: Mapping[str, Tensor], *, source: Path) -> None:
-    """Compare weights with those of the dense network, whose first two axes a cut makes shorter.
+    """Compare weights with those of the network before its last cuts, which make the first two axes shorter.
 
     Names that only one of them has are left to the strict load, which names them all.
 
@@ -64,10 +67,10 @@ def widths(net: nn.Module) -> dict[str, int]:
 def refuse_other_plans(
     plans: Sequence[PrunePlan], dense: Mapping[str, int], now: Mapping[str, int], *, source: Path
 ) -> None:
-    """Check that plans lead from the widths of the dense network to those that the loaded one has.
+    """Check that plans lead from the widths of a network to those that the loaded one has.
 
     Args:
-        plans: Every cut, in order.
+        plans: The cuts, in order.
         dense: Layer -> width before them.
         now: Layer -> width of the loaded weights.
         source: Where they are from.
@@ -77,14 +80,8 @@ def refuse_other_plans(
     """
     left = dict(dense)
     for plan in plans:
+        refuse_absent(plan, left, source=source)
         for name, channels in plan.items():
-            if name not in left:
-                raise CheckpointError(f"{source}: a plan cuts {name!r}, which is no layer of the network")
-            if list(channels) != sorted({c for c in channels if 0 <= c < left[name]}):
-                raise CheckpointError(
-                    f"{source}: a plan cuts the channels {list(channels)[:8]} of {name!r}; they must be ascending, "
-                    f"from 0 to {left[name] - 1}"
-                )
             left[name] -= len(channels)
     cut = {name for plan in plans for name, channels in plan.items() if channels}
     for name in sorted(cut or left):  # without a cut, every width is that of the dense network
@@ -93,6 +90,46 @@ def refuse_other_plans(
                 f"{source}: the plans leave {left[name]} channels of {name!r}, the weights have {now[name]}; they "
                 "are not from one checkpoint"
             )
+
+
+def refuse_absent(plan: PrunePlan, left: Mapping[str, int], *, source: Path) -> None:
+    """Check that a plan cuts channels that are there.
+
+    Args:
+        plan: The cut.
+        left: Layer -> width before it.
+        source: Where it is from.
+
+    Raises:
+        CheckpointError: It cuts others.
+    """
+    for name, channels in plan.items():
+        if name not in left:
+            raise CheckpointError(f"{source}: a plan cuts {name!r}, which is no layer of the network")
+        if list(channels) != sorted({c for c in channels if 0 <= c < left[name]}):
+            raise CheckpointError(
+                f"{source}: a plan cuts the channels {list(channels)[:8]} of {name!r}; they must be ascending, "
+                f"from 0 to {left[name] - 1}"
+            )
+
+
+def replayed(net: SegmentationNet, made_by: Transform, *, source: Path) -> SegmentationNet:
+    """The network after a transform that a file names.
+
+    Raises:
+        CheckpointError: The network cannot be transformed so.
+    """
+    if isinstance(made_by, Cut):
+        refuse_absent(made_by.plan, widths(net), source=source)
+    try:
+        return made_by.replay(net)
+    except Exception as error:  # whatever somebody's transform raises
+        if shortage(error, lambda _: None):
+            raise
+        raise CheckpointError(
+            f"{source} was made by a transform of kind {made_by.kind!r} that cannot be replayed on this network "
+            f"({type(error).__name__}: {error}). Choose the model and dataset that the checkpoint was made with."
+        ) from error
 
 
 def refuse_misfit(net: SegmentationNet, classes: Sequence[str] | None, *, source: Path) -> None:
@@ -106,7 +143,7 @@ def refuse_misfit(net: SegmentationNet, classes: Sequence[str] | None, *, source
     Raises:
         CheckpointError: Its layers do not fit each other, or a head has another number of classes.
     """
-    image = torch.zeros(1, 3, *TRACE_SIZE_HW, dtype=next(net.parameters()).dtype)
+    image = torch.zeros(1, 3, *TRACE_SIZE_HW, dtype=net.mean.dtype)
     try:
         with eval_mode(net), torch.no_grad():
             heads = [logits.shape[1] for logits in net.all_logits(image)]

@@ -1,13 +1,13 @@
 """Checkpoints: weights in safetensors, everything else in JSON; nothing is ever unpickled.
 
 A folder holds ``weights.safetensors`` and ``net.json``. Reading builds the dense network from the
-configuration, fits its shapes to the weights and loads them strictly, so outputs are bit-equal. What ``write``
-would not have written is refused.
+configuration, replays the transforms that made another of it, and loads the weights strictly, so outputs are
+bit-equal. What ``write`` would not have written is refused.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,15 +22,19 @@ from segprune.checkpoint.admission import (
     refuse_not_finite,
     refuse_other_plans,
     refuse_other_tensors,
+    replayed,
     widths,
 )
 from segprune.errors import CheckpointError
 from segprune.graph.cut import fit_shapes
-from segprune.graph.group import PrunePlan
 from segprune.model.backbone_weights import weights_to_come
 from segprune.model.contract import SegmentationNet
+from segprune.transform.contract import Transform
+from segprune.transform.cut import Cut, Plan
+from segprune.transform.registry import from_record, to_record
 
-FORMAT = 1
+FORMAT = 2
+"""Format 1 knew cuts only, as ``plans``."""
 WEIGHTS, DESCRIPTION = "weights.safetensors", "net.json"
 LARGEST_DESCRIPTION = 16 << 20
 """Bytes; the removal of 50 000 channels takes half a million."""
@@ -43,7 +47,8 @@ class _Description:
     """What the keys of a description that somebody reads must hold; others are for people."""
 
     weights_sha256: str
-    plans: list[dict[str, list[Annotated[int, Field(ge=0, strict=True)]]]]
+    transforms: list[dict[str, Any]] = field(default_factory=list)
+    plans: list[Plan] = field(default_factory=list)
     model: dict[str, Any] = field(default_factory=dict)
     classes: list[str] = field(default_factory=list)
     palette: list[tuple[Colour, Colour, Colour]] | None = None
@@ -52,19 +57,21 @@ class _Description:
 
 
 def write(
-    folder: Path, net: SegmentationNet, *, plans: tuple[PrunePlan, ...], about: Mapping[str, Any]
+    folder: Path, net: SegmentationNet, *, transforms: Sequence[Transform], about: Mapping[str, Any]
 ) -> None:
     """Write a network into an existing folder.
 
     Args:
         folder: Where the two files go.
-        net: Network in its present, possibly cut, shape.
-        plans: Every cut since the dense network, in order.
+        net: Network in its present shape.
+        transforms: What made it of the dense network, in order.
         about: What a reader should know: configuration, fingerprint, versions; plain JSON values.
 
     Raises:
         CheckpointError: A weight is not finite.
+        ConfigError: A transform is of a kind that could not be read again.
     """
+    records = [to_record(made_by) for made_by in transforms]
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
     refuse_not_finite(weights, source=folder)
     raw = save(weights)
@@ -72,7 +79,7 @@ def write(
     description = {
         "format": FORMAT,
         "weights_sha256": hashlib.sha256(raw).hexdigest(),
-        "plans": [{name: list(channels) for name, channels in plan.items()} for plan in plans],
+        "transforms": records,
         **about,
     }
     (folder / DESCRIPTION).write_text(json.dumps(description, indent=1), encoding="utf-8")
@@ -80,8 +87,11 @@ def write(
 
 def read(
     folder: Path, build: Callable[[], SegmentationNet]
-) -> tuple[SegmentationNet, tuple[PrunePlan, ...], dict[str, Any]]:
-    """The network, its plans and its description.
+) -> tuple[SegmentationNet, tuple[Transform, ...], dict[str, Any]]:
+    """The network, what made it of the dense one, and its description.
+
+    The cuts behind all other transforms change widths alone; these are read off the weights, which needs no trace
+    of the network. All that comes before is replayed.
 
     Args:
         folder: Folder that ``write`` filled.
@@ -91,18 +101,21 @@ def read(
         CheckpointError: A file is missing or damaged, of another format, or of another architecture.
     """
     description = describe(folder)
-    plans = tuple({name: tuple(channels) for name, channels in plan.items()} for plan in description["plans"])
+    transforms = _transforms(description, folder / DESCRIPTION)
+    cuts = _last_cuts(transforms)
     with weights_to_come():
         net = build()
+    for made_by in transforms[: len(transforms) - len(cuts)]:
+        net = replayed(net, made_by, source=folder)
     weights = _read_weights(folder / WEIGHTS, net, description["weights_sha256"])
     refuse_other_tensors(net, weights, source=folder)
     dense = widths(net)
     fit_shapes(net, weights)
     load_strictly(net, weights, source=folder)
     refuse_not_finite(net.state_dict(), source=folder)
-    refuse_other_plans(plans, dense, widths(net), source=folder)
+    refuse_other_plans([one.plan for one in cuts], dense, widths(net), source=folder)
     refuse_misfit(net, description.get("classes"), source=folder)
-    return net, plans, description
+    return net, transforms, description
 
 
 def load_strictly(net: SegmentationNet, weights: Mapping[str, Tensor], *, source: Path) -> None:
@@ -125,7 +138,7 @@ def describe(folder: Path) -> dict[str, Any]:
     """What a checkpoint says of itself, without its weights.
 
     Raises:
-        CheckpointError: The description is missing, damaged or of another format.
+        CheckpointError: The description is missing, damaged, of a later format, or names an unknown transform.
     """
     path = folder / DESCRIPTION
     try:
@@ -137,12 +150,13 @@ def describe(folder: Path) -> dict[str, Any]:
         ) from error
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not JSON: {error}") from error
-    if not isinstance(description, dict) or description.get("format") != FORMAT:
-        found = description.get("format") if isinstance(description, dict) else None
+    found = description.get("format") if isinstance(description, dict) else None
+    if not isinstance(description, dict) or found not in (1, FORMAT):
         raise CheckpointError(
-            f"{path} has format {found!r}; this version reads format {FORMAT}. Use the version that wrote it."
+            f"{path} has format {found!r}; this version reads the formats 1 and {FORMAT}. Use the version that "
+            "wrote it."
         )
-    missing = {"weights_sha256", "plans"} - description.keys()
+    missing = {"weights_sha256", "plans" if found == 1 else "transforms"} - description.keys()
     if missing:
         raise CheckpointError(f"{path} lacks {', '.join(sorted(missing))}; it is damaged")
     try:
@@ -153,7 +167,24 @@ def describe(folder: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path}: {where} is {first['input']!r:.80}; {first['msg'].lower()}. The file is damaged."
         ) from error
+    _transforms(description, path)
     return description
+
+
+def _transforms(description: Mapping[str, Any], source: Path) -> tuple[Transform, ...]:
+    if description["format"] == 1:
+        return tuple(Cut.from_json({"plan": plan}) for plan in description["plans"])
+    return tuple(from_record(record, source=source) for record in description["transforms"])
+
+
+def _last_cuts(transforms: Sequence[Transform]) -> list[Cut]:
+    """Those behind which there is no other transform, in order."""
+    cuts: list[Cut] = []
+    for made_by in reversed(transforms):
+        if not isinstance(made_by, Cut):
+            break
+        cuts.insert(0, made_by)
+    return cuts
 
 
 def _bytes(path: Path, largest: int) -> bytes:

@@ -251,6 +251,21 @@ def _refuse_switches(given: Node, taken: Node, prefix: str) -> None:
         raise ConfigError("\n".join(wrong))
 
 
+def import_extensions(names: Sequence[str]) -> None:
+    """Import the packages of one's own, so that what they register is known.
+
+    Raises:
+        ConfigError: One cannot be imported.
+    """
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # whatever somebody's package raises
+            raise ConfigError(
+                f"extensions is {list(names)}, but {name} cannot be imported: {type(error).__name__}: {error}"
+            ) from error
+
+
 def _refuse_missing_packages(extensions: Sequence[str]) -> None:
     for name in extensions:
         if importlib.machinery.PathFinder.find_spec(name) is None:

@@ -8,7 +8,15 @@ import torch
 from omegaconf import DictConfig
 
 from segprune.checkpoint import checkpoint
-from segprune.config.compose import Job, Settings, component, job_of_this_process, settings_of, target
+from segprune.config.compose import (
+    Job,
+    Settings,
+    component,
+    import_extensions,
+    job_of_this_process,
+    settings_of,
+    target,
+)
 from segprune.config.protocol import FOR_SWEEPS
 from segprune.dataset.contract import SegData
 from segprune.errors import CheckpointError, ConfigError
@@ -59,6 +67,7 @@ def checked(cfg: DictConfig) -> Run:
     job = job_of_this_process()
     _refuse_protocol_of_sweeps(job)
     settings, values = settings_of(cfg)
+    import_extensions(settings.extensions)
     _refuse_foreign_checkpoint(settings)
     name = run_name(settings, job)
     stages = stages_of(settings, job, name)

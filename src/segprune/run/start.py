@@ -60,11 +60,11 @@ def start_of_trail(settings: Settings, ctx: Context) -> Trail:
             f"{folder} was made for the classes {classes}, the dataset has {ctx.about['classes']}. Choose the "
             "dataset that the checkpoint was made with."
         )
-    net, plans, about = checkpoint.read(folder, ctx.build)
+    net, transforms, about = checkpoint.read(folder, ctx.build)
     key = fingerprint("checkpoint", {"weights": about["weights_sha256"], "about": ctx.about})
     ctx.tracker.tags({"checkpoint": str(folder)})
-    name, net = "start" if plans else "dense", net.to(ctx.hardware.device).eval()
-    return (NetState(name=name, net=net, plans=plans, fingerprint=key, folder=folder),)
+    name, net = "start" if transforms else "dense", net.to(ctx.hardware.device).eval()
+    return (NetState(name=name, net=net, transforms=transforms, fingerprint=key, folder=folder),)
 
 
 def refuse_unfit(stages: Sequence[Stage], ctx: Context) -> None:

@@ -15,11 +15,11 @@ from typing import Any, Protocol, runtime_checkable
 from segprune.checkpoint import checkpoint
 from segprune.dataset.contract import SegData
 from segprune.errors import ConfigError
-from segprune.graph.group import PrunePlan
 from segprune.model.contract import SegmentationNet
 from segprune.store.store import Entry, Store
 from segprune.tracking.contract import Tracker
 from segprune.training.step import Hardware, MakeStep
+from segprune.transform.contract import Transform
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,14 +29,14 @@ class NetState:
     Attributes:
         name: ``dense``, ``pruned_raw``, ``pruned`` or ``finetuned``; ``start`` for a cut checkpoint.
         net: The network; nobody changes it in place.
-        plans: Every cut since the dense network, in order.
+        transforms: What made it of the dense network, in order.
         fingerprint: Hash of everything that made it.
         folder: Where its checkpoint is; None for a network without one of its own.
     """
 
     name: str
     net: SegmentationNet
-    plans: tuple[PrunePlan, ...]
+    transforms: tuple[Transform, ...]
     fingerprint: str
     folder: Path | None = None
 
@@ -147,7 +147,7 @@ def read_sources(stages: Sequence[Stage]) -> None:
 
 
 def write_state(
-    folder: Path, ctx: Context, net: SegmentationNet, plans: tuple[PrunePlan, ...], key: str
+    folder: Path, ctx: Context, net: SegmentationNet, transforms: Sequence[Transform], key: str
 ) -> None:
     """Write a network as a checkpoint that says where it comes from."""
     about = {
@@ -160,14 +160,14 @@ def write_state(
         "versions": {name: version(name) for name in ("torch", "torchvision", "torch-pruning", "segprune")},
         "python": platform.python_version(),
     }
-    checkpoint.write(folder, net, plans=plans, about=about)
+    checkpoint.write(folder, net, transforms=transforms, about=about)
 
 
 def read_state(entry: Entry, ctx: Context, name: str, key: str) -> NetState:
     """The network of a store entry, ready to run on the device."""
-    net, plans, _ = checkpoint.read(entry.folder, ctx.build)
+    net, transforms, _ = checkpoint.read(entry.folder, ctx.build)
     net = net.to(ctx.hardware.device).eval()
-    return NetState(name=name, net=net, plans=plans, fingerprint=key, folder=entry.folder)
+    return NetState(name=name, net=net, transforms=transforms, fingerprint=key, folder=entry.folder)
 
 
 def note_source(entry: Entry, ctx: Context, word: str) -> None:

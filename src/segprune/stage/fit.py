@@ -73,7 +73,7 @@ class Fit:
             if schedule.epochs > 0:
                 net, curve, _ = fit(net, training, self.step(ctx, trail) if self.step else Step)
             (folder / CURVE).write_text(json.dumps([asdict(epoch) for epoch in curve]), encoding="utf-8")
-            write_state(folder, ctx, net, before.plans if before else (), key)
+            write_state(folder, ctx, net, before.transforms if before else (), key)
 
         entry = ctx.store.get(self.word, key, make)
         note_source(entry, ctx, self.word)

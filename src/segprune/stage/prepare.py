@@ -96,4 +96,4 @@ class Preparation:
         save_file(learned, folder / LEARNED)
         self.phase.figure(learned).savefig(folder / FIGURE, dpi=100)
         (folder / CURVE).write_text(json.dumps([asdict(epoch) for epoch in prepared.curve]), encoding="utf-8")
-        write_state(folder, ctx, prepared.net, before.plans, key)
+        write_state(folder, ctx, prepared.net, before.transforms, key)

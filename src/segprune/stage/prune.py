@@ -17,8 +17,7 @@ from segprune.budget.fraction import Budget
 from segprune.budget.simulate import CostSimulator
 from segprune.budget.threshold import Threshold
 from segprune.errors import ConfigError
-from segprune.graph.cut import cut
-from segprune.graph.group import ChannelGroup, PrunePlan
+from segprune.graph.group import ChannelGroup
 from segprune.graph.proof import refuse_unproven
 from segprune.graph.trace import trace
 from segprune.model.contract import SegmentationNet
@@ -28,10 +27,11 @@ from segprune.stage.calibration import CalibrationSet, buffers_of, reestimate_ba
 from segprune.stage.contract import Context, NetState, Trail, identity, note_source, read_state, write_state
 from segprune.stage.fit import Fit
 from segprune.stage.prepare import Preparation
-from segprune.stage.rounds import Cut, Rounds
+from segprune.stage.rounds import Outcome, Rounds
 from segprune.stage.scoring import SCORES, Scored, score, score_once
 from segprune.stage.scoring import WORD as SCORE
 from segprune.store.store import fingerprint
+from segprune.transform.contract import Transform
 
 log = logging.getLogger(__name__)
 PLAN, RAW = "plan.json", "raw_buffers.safetensors"
@@ -105,7 +105,9 @@ class Prune:
         raw = copy.deepcopy(pruned.net)
         buffers = load_file(entry.folder / RAW, device=str(ctx.hardware.device))
         raw.load_state_dict({**raw.state_dict(), **buffers})
-        raw_state = NetState(name="pruned_raw", net=raw, plans=pruned.plans, fingerprint=f"{key}-raw")
+        raw_state = NetState(
+            name="pruned_raw", net=raw, transforms=pruned.transforms, fingerprint=f"{key}-raw"
+        )
         return (*trail, raw_state, pruned)
 
     def refuse_unreachable(self, net: SegmentationNet, size_hw: tuple[int, int]) -> None:
@@ -175,23 +177,28 @@ class Prune:
             budget=self.budget,
             ratio=self.ratio,
             count=self.rounds,
-            train_between=lambda net, plans, number: self._train_between(
+            train_between=lambda net, cuts, number: self._train_between(
                 ctx,
-                NetState(name="cut", net=net, plans=(*before.plans, *plans), fingerprint=f"{key}-{number}"),
+                NetState(
+                    name="cut",
+                    net=net,
+                    transforms=(*before.transforms, *cuts),
+                    fingerprint=f"{key}-{number}",
+                ),
                 calibration,
                 number,
             ),
         )
         result = rounds(before.net, ctx.data.size_hw)
         log.info("%s", _line(self.pruner.name, self.budget.of, result))
-        plans = (*before.plans, *result.plans)
-        small = result.net if self.weights == "inherited" else _initial(ctx, plans)
+        transforms = (*before.transforms, *result.cuts)
+        small = result.net if self.weights == "inherited" else _initial(ctx, transforms)
         save_file(dict(buffers_of(small)), folder / RAW)
         reestimate_batchnorm(small, calibration.batches)
         save_file({name: score.contiguous() for name, score in result.scores.items()}, folder / SCORES)
         report = _report(self.pruner.name, self.budget.of, result)
         (folder / PLAN).write_text(json.dumps(report, indent=1), encoding="utf-8")
-        write_state(folder, ctx, small, plans, key)
+        write_state(folder, ctx, small, transforms, key)
 
     def _train_between(
         self, ctx: Context, state: NetState, calibration: Calibration, number: int
@@ -218,15 +225,15 @@ class Prune:
         return score_once(ctx, fingerprint(SCORE, self._score_inputs(ctx, before)), score_now)
 
 
-def _initial(ctx: Context, plans: Sequence[PrunePlan]) -> SegmentationNet:
+def _initial(ctx: Context, transforms: Sequence[Transform]) -> SegmentationNet:
     """The cut network with the weights that the dense one began its training with."""
     net = ctx.build().to(ctx.hardware.device).eval()
-    for plan in plans:
-        net = cut(net, plan)
+    for made_by in transforms:
+        net = made_by.replay(net)
     return net
 
 
-def _report(pruner: str, unit: str, result: Cut) -> dict[str, object]:
+def _report(pruner: str, unit: str, result: Outcome) -> dict[str, object]:
     reached = result.reached
     return {
         "pruner": pruner,
@@ -237,7 +244,7 @@ def _report(pruner: str, unit: str, result: Cut) -> dict[str, object]:
             for g in result.groups
         ],
         "plan": {name: list(channels) for name, channels in reached.plan.items()},
-        "rounds": len(result.plans),
+        "rounds": len(result.cuts),
         "mask_error": result.error,
         "scoring_s": round(result.scoring_s, 3),
         "scoring_peak_mb": round(result.scoring_peak_mb, 1),
@@ -254,7 +261,7 @@ def _metrics(report: dict[str, float]) -> dict[str, float]:
     return removed | proof_and_price
 
 
-def _line(pruner: str, unit: str, result: Cut) -> str:
+def _line(pruner: str, unit: str, result: Outcome) -> str:
     reached = result.reached
     asked = "" if reached.asked is None else f"asked to remove {reached.asked:.1%} of {unit}; "
     return (

@@ -10,12 +10,13 @@ from segprune.budget.reached import Reached
 from segprune.budget.simulate import CostSimulator
 from segprune.budget.threshold import Threshold
 from segprune.errors import CutError
-from segprune.graph.cut import LARGEST_MASK_ERROR, cut, mask_error
+from segprune.graph.cut import LARGEST_MASK_ERROR, mask_error
 from segprune.graph.group import ChannelGroup, PrunePlan, Scores
 from segprune.graph.trace import trace
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Scope
 from segprune.stage.scoring import Scored
+from segprune.transform.cut import Cut
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +42,9 @@ class Rounds:
     budget: Budget | Threshold
     ratio: float | None
     count: int
-    train_between: Callable[[SegmentationNet, tuple[PrunePlan, ...], int], SegmentationNet]
+    train_between: Callable[[SegmentationNet, tuple[Cut, ...], int], SegmentationNet]
 
-    def __call__(self, source: SegmentationNet, size_hw: tuple[int, int]) -> "Cut":
+    def __call__(self, source: SegmentationNet, size_hw: tuple[int, int]) -> "Outcome":
         """Cut a copy of the network.
 
         Args:
@@ -56,7 +57,7 @@ class Rounds:
         """
         groups = trace(source)
         simulator = CostSimulator(source, groups, size_hw)
-        plans: tuple[PrunePlan, ...] = ()
+        cuts: tuple[Cut, ...] = ()
         gone: PrunePlan = {}
         net, seconds, memory, worst = source, 0.0, 0.0, 0.0
         for number in range(1, self.count + 1):
@@ -73,15 +74,15 @@ class Rounds:
                 gone=gone,
                 is_last=number == self.count,
             )
-            plan = renumbered(reached.plan, groups, gone)
-            small = cut(net, plan)
-            worst = max(worst, proven(net, small, here, plan))
-            gone, plans = reached.plan, (*plans, plan)
-            net = small if number == self.count else self.train_between(small, plans, number)
-        return Cut(
+            made_by = Cut(renumbered(reached.plan, groups, gone))
+            small = made_by.replay(net)
+            worst = max(worst, proven(net, small, here, made_by.plan))
+            gone, cuts = reached.plan, (*cuts, made_by)
+            net = small if number == self.count else self.train_between(small, cuts, number)
+        return Outcome(
             groups=groups,
             net=net,
-            plans=plans,
+            cuts=cuts,
             reached=reached,
             scores=scores,
             scoring_s=seconds,
@@ -91,13 +92,13 @@ class Rounds:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cut:
-    """A cut network.
+class Outcome:
+    """A network that was cut down.
 
     Attributes:
         groups: Of the network before.
         net: Right after the last cut.
-        plans: One per round, in the channels of the network which that round cut.
+        cuts: One per round.
         reached: What all rounds together removed, in the channels of the network before.
         scores: Of the last round, in the channels of the network before; those gone earlier are lowest.
         scoring_s: Wall time of all scoring.
@@ -107,7 +108,7 @@ class Cut:
 
     groups: tuple[ChannelGroup, ...]
     net: SegmentationNet
-    plans: tuple[PrunePlan, ...]
+    cuts: tuple[Cut, ...]
     reached: Reached
     scores: Scores
     scoring_s: float

@@ -10,6 +10,7 @@ from segprune.result.contract import Footprint, Measured
 from segprune.result.metrics import declared
 from segprune.result.row import SCHEMA_VERSION, Row, Value, from_record
 from segprune.stage.contract import Context, NetState, Trail
+from segprune.transform.cut import Cut
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +77,7 @@ def rows_of(
 
 def cuts(first: NetState, state: NetState) -> tuple[Mapping[str, tuple[int, ...]], ...]:
     """The plans by which this run made the network of the trail's first one."""
-    return state.plans[len(first.plans) :]
+    return tuple(one.plan for one in state.transforms[len(first.transforms) :] if isinstance(one, Cut))
 
 
 def channels_kept(first: NetState, state: NetState, groups: Sequence[ChannelGroup]) -> dict[str, int]:

@@ -1,0 +1,1 @@
+"""How a network was made of the dense one: one file per kind of transform."""

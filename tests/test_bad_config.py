@@ -122,7 +122,6 @@ def test_a_threshold_above_or_below_all_scores_is_an_answer(tmp_path: Path) -> N
             "dataset.root=/nö where is not a",
         ),
         (["-m", "pruner=tayler,l1"], "Did you mean pruner=taylor?"),
-        (["ratio=0.999", "dataset.counts={fit: 4, select: 1, report: 1}"], "can go. Ask for less"),
     ],
 )
 def test_a_process_of_its_own_says_the_same(tmp_path: Path, arguments: list[str], told: str) -> None:

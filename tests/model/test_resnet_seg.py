@@ -21,16 +21,6 @@ class TestResNet50Seg(ModelBattery):
 
 
 @pytest.mark.slow
-class TestResNet101Seg(ModelBattery):
-    build = staticmethod(build101)
-
-
-@pytest.mark.slow
-class TestResNet50SegCut(CutBattery):
-    build = staticmethod(build50)
-
-
-@pytest.mark.slow
 class TestResNet101SegCut(CutBattery):
     build = staticmethod(build101)
 

@@ -22,52 +22,10 @@ class TestDeepLabV3ResNet50(ModelBattery):
 
 
 @pytest.mark.slow
-class TestFcnResNet50(ModelBattery):
-    @staticmethod
-    def build():
-        return with_aux(fcn_resnet50)
-
-
-@pytest.mark.slow
-class TestDeepLabV3ResNet101(ModelBattery):
-    @staticmethod
-    def build():
-        return with_aux(deeplabv3_resnet101)
-
-
-@pytest.mark.slow
-class TestFcnResNet101(ModelBattery):
-    @staticmethod
-    def build():
-        return with_aux(fcn_resnet101)
-
-
-@pytest.mark.slow
 class TestDeepLabV3ResNet50Cut(CutBattery):
     @staticmethod
     def build():
         return with_aux(deeplabv3_resnet50)
-
-
-@pytest.mark.slow
-class TestFcnResNet50Cut(CutBattery):
-    @staticmethod
-    def build():
-        return with_aux(fcn_resnet50)
-
-
-@pytest.mark.slow
-class TestDeepLabV3ResNet101Cut(CutBattery):
-    @staticmethod
-    def build():
-        return with_aux(deeplabv3_resnet101)
-
-
-@pytest.mark.slow
-class TestFcnResNet101Cut(CutBattery):
-    @staticmethod
-    def build():
-        return with_aux(fcn_resnet101)
 
 
 @pytest.mark.parametrize(
@@ -80,6 +38,7 @@ class TestFcnResNet101Cut(CutBattery):
     ],
 )
 def test_both_heads_are_those_of_torchvision(builder, original):
+    """So one battery does for the four: they differ in nothing but what torchvision builds."""
     net = with_aux(builder).eval()
     theirs = original(weights=None, weights_backbone=None, num_classes=NUM_CLASSES, aux_loss=True).eval()
     theirs.load_state_dict(net.state_dict())

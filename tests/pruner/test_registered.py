@@ -38,7 +38,7 @@ OF_THE_SAME_BLOCKS = {
     "fcn_resnet50": "deeplabv3_resnet50",
     "resnet50_seg": "resnet101_seg",
 }
-"""Network -> one of ``STRUCTURES`` that has all its kinds of block; tests/model cuts each of them too."""
+"""Network -> one of ``STRUCTURES`` that has all its kinds of block."""
 WIDTH = 8
 """Channels that every group keeps, so that the laws take no time."""
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from segprune.checkpoint import checkpoint
+from segprune.checkpoint import checkpoint, contract
 from segprune.model.unet import unet
 from tests import mistakes
 from tests.run_here import ROOT, refused, run_here, tracked
@@ -90,8 +90,8 @@ def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path: Path, outputs: Path
     assert "was made for the classes ['cat', 'dog'], the dataset has ['sky'" in told(["cat", "dog"])
     assert "model.width is 4, the checkpoint was made with 6" in told(streets(), width=6)
     assert "cannot be removed: with budget.floor=0.1" in told(streets(), "ratio=0.99", "pruner=slimming")
-    weights = tmp_path / "made" / checkpoint.WEIGHTS
-    (tmp_path / "made" / checkpoint.DESCRIPTION).write_text("{}")
+    weights = tmp_path / "made" / contract.WEIGHTS
+    (tmp_path / "made" / contract.DESCRIPTION).write_text("{}")
     start = ["stages=[eval]", f"checkpoint={tmp_path}/made"]
     assert "has format None; this version reads format 1" in refused(outputs, *TINY, *start)
     dense(tmp_path / "made", streets())

@@ -22,12 +22,13 @@ from segprune.graph.cut import cut
 from segprune.graph.trace import trace
 from segprune.model.contract import SegmentationNet
 from segprune.model.unet import unet
+from segprune.result.files import PLAN
 from segprune.run.assemble import checked, hardware_of
 from segprune.run.start import context_of, start_of_trail
 from segprune.stage.calibration import buffers_of
 from segprune.stage.eval import Eval
 from segprune.stage.prepare import LEARNED
-from segprune.stage.prune import PLAN, RAW
+from segprune.stage.prune import RAW
 from segprune.store import store
 from segprune.store.store import Entry, Store
 from segprune.tracking.silent import SilentRun

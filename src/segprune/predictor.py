@@ -13,6 +13,7 @@ from torch import Tensor
 
 from segprune import status
 from segprune.checkpoint import checkpoint
+from segprune.checkpoint.contract import DESCRIPTION
 from segprune.config.compose import component, import_extensions, target
 from segprune.dataset.augment import resize_image
 from segprune.errors import CheckpointError, DataError
@@ -115,10 +116,10 @@ def load(folder: str | Path, *, device: str = "cpu", extensions: Sequence[str] =
 def _network_folder(folder: Path) -> Path:
     """The folder itself, or for that of a run the last entry of its store that holds a network."""
     found = status.read(folder)
-    if (folder / checkpoint.DESCRIPTION).exists() or not found:
+    if (folder / DESCRIPTION).exists() or not found:
         return folder
     entries = (Path(found.get("store", folder), name) for name in found.get("entries", ()))
-    networks = [entry for entry in entries if (entry / checkpoint.DESCRIPTION).exists()]
+    networks = [entry for entry in entries if (entry / DESCRIPTION).exists()]
     if not networks:
         raise CheckpointError(
             f"the run in {folder} ({found.get('status')}) has no network in its store; give a run that is done, or "

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from segprune.report.collect import CellData, SweepData, sweep_data
-from segprune.report.entries import COUNTS, entries_of
+from segprune.report.entries import entries_of
 from segprune.report.table import Cell
+from segprune.result import files
 from segprune.result.row import Row, to_record
 from tests.rows import CUT, DENSE, changed
 
@@ -103,18 +104,18 @@ def store(root: Path, name: str, hits: Sequence[int]) -> list[str]:
         "plan": {"a": [1]},
     }
     for stage in ("train", "finetune"):
-        (folders[stage] / "curve.json").write_text(json.dumps(curve))
+        (folders[stage] / files.CURVE).write_text(json.dumps(curve))
         (folders[stage] / "net.json").write_text(json.dumps(about))
-    (folders["prune"] / "plan.json").write_text(json.dumps(plan))
+    (folders["prune"] / files.PLAN).write_text(json.dumps(plan))
     scores = {
         "a": np.array([3.0, 0.5, 1.0, 2.0], dtype=np.float32),
         "b": np.array([5.0, 4.0], dtype=np.float32),
     }
-    save_file(scores, folders["prune"] / "scores.safetensors")
+    save_file(scores, folders["prune"] / files.SCORES)
     lines = ["class,dense,pruned,finetuned,pruned change", "road,50,20,40,-30", "sky,60,1,66,-59", "pole,,,,"]
-    (folders["eval"] / "per_class.csv").write_text("\n".join(lines))
-    (folders["eval"] / "predictions.png").write_bytes(PNG)
-    save_file({"finetuned": counts(hits)}, folders["eval"] / COUNTS)
+    (folders["eval"] / files.PER_CLASS).write_text("\n".join(lines))
+    (folders["eval"] / files.PREDICTIONS).write_bytes(PNG)
+    save_file({"finetuned": counts(hits)}, folders["eval"] / files.IMAGE_COUNTS)
     return [f"{stage}/{name}" for stage in folders]
 
 

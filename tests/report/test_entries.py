@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from segprune.report.entries import COUNTS, entries_of
+from segprune.report.entries import entries_of
+from segprune.result.files import IMAGE_COUNTS
 from tests.report.sweeps import PNG, counts, store
 
 
@@ -70,11 +71,14 @@ def test_a_damaged_file_is_named_and_not_read(tmp_path: Path, file: str, content
 
 def test_a_stage_without_counts_is_missing(tmp_path: Path) -> None:
     found = entries_of(tmp_path, store(tmp_path, "ab12", [10]))
-    save_file({"dense": counts([1])}, tmp_path / "eval" / "ab12" / COUNTS)
+    save_file({"dense": counts([1])}, tmp_path / "eval" / "ab12" / IMAGE_COUNTS)
     assert found.image_counts("finetuned") is None
     assert found.missing == ["eval/ab12/image_counts.safetensors cannot be read: 'finetuned'"]
 
 
 def test_names_that_lead_elsewhere_are_left_out(tmp_path: Path) -> None:
-    found = entries_of(tmp_path, ["train/../../secret", "/etc/passwd", "train/ab12", "quality/ab12", 7])
-    assert found.names == {"train": "train/ab12"}
+    found = entries_of(
+        tmp_path,
+        ["train/../../secret", "/etc/passwd", "train/ab12", "distil/cd34", "score/e", "quality/ab12", 7],
+    )
+    assert found.names == {"train": "train/ab12", "distil": "distil/cd34"}

@@ -10,8 +10,9 @@ import torch
 
 from segprune.config.compose import component
 from segprune.measure.cost import Cost
+from segprune.result.files import CURVE
 from segprune.stage.contract import NetState
-from segprune.stage.fit import CURVE, Fit, read_curve
+from segprune.stage.fit import Fit, read_curve
 from tests.tiny import tiny_context, tiny_data, tiny_net, tiny_schedule
 
 

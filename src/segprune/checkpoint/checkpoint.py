@@ -25,6 +25,7 @@ from segprune.checkpoint.admission import (
     replayed,
     widths,
 )
+from segprune.checkpoint.contract import DESCRIPTION, WEIGHTS
 from segprune.errors import CheckpointError
 from segprune.graph.cut import fit_shapes
 from segprune.model.backbone_weights import weights_to_come
@@ -35,7 +36,6 @@ from segprune.transform.registry import from_record, to_record
 
 FORMAT = 2
 """Format 1 knew cuts only, as ``plans``."""
-WEIGHTS, DESCRIPTION = "weights.safetensors", "net.json"
 LARGEST_DESCRIPTION = 16 << 20
 """Bytes; the removal of 50 000 channels takes half a million."""
 

@@ -16,9 +16,9 @@ from segprune.report.entries import Entries, entries_of
 from segprune.report.table import Cell
 from segprune.result.metrics import declared
 from segprune.result.row import columns, from_record, to_record
+from segprune.status import STATUS, STOPPED
 from segprune.tracking.secrets import redacted
 
-STATUS = "status.json"
 EXTRA = ("number", "setting", "option", "method", "is_final")
 """``option`` is the budget as asked, ``budget`` its unit."""
 _ASKED = ("dataset", "model", "pruner", "budget", "protocol", "ratio", "seed")
@@ -123,7 +123,7 @@ def cell_of(status: Mapping[str, Any]) -> Cell:
         protocol=asked.get("protocol", STANDARD),
         ratio=None if ratio is None else round(float(ratio), 6),  # range(...) leaves 0.30000000000000004
         status="failed" if not is_done else "reused" if status["was_reused"] else "done",
-        reason="" if is_done else redacted(str(status.get("error", "stopped before its end"))),
+        reason="" if is_done else redacted(str(status.get("error", STOPPED))),
         rows=tuple(from_record(row) for row in status.get("rows", [])),
     )
 

@@ -13,8 +13,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-COUNTS, PICTURE = "image_counts.safetensors", "predictions.png"
-_ENTRY = re.compile(r"(train|prepare|prune|finetune|eval)/\w+")
+from segprune.checkpoint.contract import DESCRIPTION
+from segprune.result.files import CURVE, IMAGE_COUNTS, PER_CLASS, PLAN, PREDICTIONS, SCORES
+
+_ENTRY = re.compile(r"(\w+)/\w+")
+_PARTS = ("quality", "score", "oracle")
+"""Entries in which stages share parts of their work; all others are of stages, also of a user's own."""
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, SafetensorError)
 Value = TypeVar("Value")
 
@@ -36,31 +40,31 @@ class Entries:
     def about(self) -> dict[str, Any]:
         """What the last network's checkpoint says of itself: fingerprint, versions, classes."""
         last = next((stage for stage in ("finetune", "prune", "train") if stage in self.names), "")
-        return self._read(last, "net.json", _object) or {}
+        return self._read(last, DESCRIPTION, _object) or {}
 
     def curve(self, stage: str) -> pd.DataFrame | None:
         """One row per epoch: ``epoch``, ``loss``, ``lr``, ``select_miou_percent``."""
-        return self._read(stage, "curve.json", _curve)
+        return self._read(stage, CURVE, _curve)
 
     def plan(self) -> dict[str, Any] | None:
         """What was cut: ``layers`` (``layer``, ``channels``, ``kept``), and ``plan``: layer -> removed channels."""
-        return self._read("prune", "plan.json", _plan)
+        return self._read("prune", PLAN, _plan)
 
     def scores(self) -> dict[str, NDArray[Any]] | None:
         """Layer -> (C,) scores."""
-        return self._read("prune", "scores.safetensors", load)
+        return self._read("prune", SCORES, load)
 
     def per_class(self) -> pd.DataFrame | None:
         """Index: class; a column of IoU in percent per stage, and others of its change."""
-        return self._read("eval", "per_class.csv", _table)
+        return self._read("eval", PER_CLASS, _table)
 
     def predictions(self) -> bytes | None:
         """PNG of images, labels and predictions."""
-        return self._read("eval", PICTURE, _png)
+        return self._read("eval", PREDICTIONS, _png)
 
     def image_counts(self, stage: str) -> NDArray[Any] | None:
         """(N, K, K) integer confusion counts of each report image for one stage's network."""
-        return self._read("eval", COUNTS, lambda raw: load(raw)[stage])
+        return self._read("eval", IMAGE_COUNTS, lambda raw: load(raw)[stage])
 
     def _read(self, stage: str, file: str, reader: Callable[[bytes], Value]) -> Value | None:
         if stage not in self.names:
@@ -78,8 +82,8 @@ class Entries:
 
 def entries_of(root: Path, names: Iterable[object]) -> Entries:
     """The entries a job's status names; names that lead elsewhere are left out."""
-    known = [name for name in map(str, names) if _ENTRY.fullmatch(name)]
-    return Entries(root=root, names={name.split("/")[0]: name for name in known})
+    found = filter(None, map(_ENTRY.fullmatch, map(str, names)))
+    return Entries(root=root, names={name[1]: name[0] for name in found if name[1] not in _PARTS})
 
 
 def _object(raw: bytes) -> dict[str, Any]:

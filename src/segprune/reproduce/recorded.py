@@ -9,10 +9,11 @@ from typing import Any
 
 from segprune.errors import ConfigError
 from segprune.reproduce.origin import ARTIFACT, FILE, FORMAT
+from segprune.result import files
 from segprune.tracking.failure import failures
 from segprune.tracking.store import open_client, require_run_id, store_error
 
-ROWS, ROWS_ARTIFACT = "rows.jsonl", "eval/rows.json"
+ROWS, ROWS_ARTIFACT = "rows.jsonl", f"eval/{files.ROWS}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from segprune.checkpoint import checkpoint
+from segprune.checkpoint.contract import DESCRIPTION, WEIGHTS
 from segprune.dataset.contract import SegData
 from segprune.run.assemble import Run
 from segprune.stage.contract import Trail
@@ -62,7 +62,7 @@ def describe_result(tracker: Tracker, trail: Trail, *, with_weights: bool) -> No
     tracker.tags({"baseline": trail[0].fingerprint, "fingerprint": trail[-1].fingerprint})
     folder = trail[-1].folder
     if with_weights and folder is not None:
-        for name in (checkpoint.DESCRIPTION, checkpoint.WEIGHTS):
+        for name in (DESCRIPTION, WEIGHTS):
             tracker.file(folder / name, "checkpoint")
 
 

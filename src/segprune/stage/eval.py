@@ -19,6 +19,7 @@ from segprune.measure.eval_mode import eval_mode
 from segprune.measure.miou import scores
 from segprune.measure.quality import Rules
 from segprune.result.evaluation_report import evaluation_report
+from segprune.result.files import IMAGE_COUNTS, PER_CLASS, PREDICTIONS, REPORT, ROWS
 from segprune.result.headline import headline
 from segprune.result.overlay import overlay
 from segprune.result.row import SCHEMA_VERSION, Row, from_record, to_record
@@ -30,9 +31,7 @@ from segprune.stage.side_by_side import QUALITY_VERSION, Timing, footprints, qua
 from segprune.store.store import fingerprint
 
 __all__ = ["Eval", "RowFacts"]
-ROWS, PER_CLASS, OVERLAY = "rows.json", "per_class.csv", "predictions.png"
 SOURCES = [source_digest(part) for part in (footprints, rows_of, evaluation_report)]
-REPORT, IMAGE_COUNTS = "evaluation_report.json", "image_counts.safetensors"
 ORACLE_CHANNELS = "oracle.csv"
 
 
@@ -66,7 +65,7 @@ class Eval:
         """The trail unchanged; rows, report, tables and figures go to the store and the tracker."""
         entry = ctx.store.get(self.word, self.key(ctx, trail), lambda folder: self._make(folder, ctx, trail))
         ctx.tracker.tags({f"stage.{self.word}": "reused" if entry.was_reused else "computed"})
-        for name in (ROWS, REPORT, PER_CLASS, OVERLAY, ORACLE_CHANNELS):
+        for name in (ROWS, REPORT, PER_CLASS, PREDICTIONS, ORACLE_CHANNELS):
             if (entry.folder / name).exists():
                 ctx.tracker.file(entry.folder / name, self.word)
         ctx.tracker.tags({"macs_rule": MACS_RULE})
@@ -125,7 +124,7 @@ class Eval:
         save_file({name: found.image_counts for name, found in quality.items()}, folder / IMAGE_COUNTS)
         per_class_table(ctx.data.classes, iou).to_csv(folder / PER_CLASS)
         if self.overlay_images:
-            self._draw(folder / OVERLAY, ctx, trail)
+            self._draw(folder / PREDICTIONS, ctx, trail)
 
     def _draw(self, path: Path, ctx: Context, trail: Trail) -> None:
         shown = min(self.overlay_images, len(ctx.data.report))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from segprune.measure.cost import cost
+from segprune.result.files import CURVE
 from segprune.schedule.schedule import Schedule, autocast_dtype
 from segprune.seed import derive
 from segprune.stage.contract import (
@@ -21,8 +22,6 @@ from segprune.stage.contract import (
 from segprune.store.store import Entry, fingerprint
 from segprune.training.loop import fit
 from segprune.training.step import Epoch, Step, Training
-
-CURVE = "curve.json"
 
 
 @dataclass(frozen=True, kw_only=True)

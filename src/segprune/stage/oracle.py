@@ -26,10 +26,9 @@ from segprune.measure.loss_change import (
     sample_units,
 )
 from segprune.pruner.contract import Scope
+from segprune.result.files import PLAN, SCORES
 from segprune.seed import derive
 from segprune.stage.contract import Context, NetState, Trail, identity, source_digest
-from segprune.stage.prune import PLAN
-from segprune.stage.scoring import SCORES
 from segprune.store.store import fingerprint
 from segprune.training.loss import segmentation_loss
 

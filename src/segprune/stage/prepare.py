@@ -14,10 +14,11 @@ from segprune.budget.simulate import CostSimulator
 from segprune.budget.threshold import Threshold
 from segprune.graph.trace import trace
 from segprune.pruner.contract import Phase, Target
+from segprune.result.files import CURVE
 from segprune.seed import derive
 from segprune.stage.calibration import CalibrationSet
 from segprune.stage.contract import Context, NetState, identity, note_source, read_state, write_state
-from segprune.stage.fit import CURVE, inputs_of, log_epochs, read_curve
+from segprune.stage.fit import inputs_of, log_epochs, read_curve
 from segprune.store.store import fingerprint
 from segprune.training.step import Training
 

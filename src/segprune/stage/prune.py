@@ -22,19 +22,20 @@ from segprune.graph.proof import refuse_unproven
 from segprune.graph.trace import trace
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Calibration, Pruner, TrainedPruner
+from segprune.result.files import PLAN, SCORES
 from segprune.schedule.schedule import Schedule
 from segprune.stage.calibration import CalibrationSet, buffers_of, reestimate_batchnorm
 from segprune.stage.contract import Context, NetState, Trail, identity, note_source, read_state, write_state
 from segprune.stage.fit import Fit
 from segprune.stage.prepare import Preparation
 from segprune.stage.rounds import Outcome, Rounds
-from segprune.stage.scoring import SCORES, Scored, score, score_once
 from segprune.stage.scoring import WORD as SCORE
+from segprune.stage.scoring import Scored, score, score_once
 from segprune.store.store import fingerprint
 from segprune.transform.contract import Transform
 
 log = logging.getLogger(__name__)
-PLAN, RAW = "plan.json", "raw_buffers.safetensors"
+RAW = "raw_buffers.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,11 +14,12 @@ from segprune.graph.group import ChannelGroup, Scores
 from segprune.measure.memory import peak_memory
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Calibration, Pruner
+from segprune.result.files import SCORES
 from segprune.seed import seeded
 from segprune.stage.contract import Context
 from segprune.store.store import Fingerprint
 
-WORD, SCORES, PRICE = "score", "scores.safetensors", "price.json"
+WORD, PRICE = "score", "price.json"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,3 @@
+"""What the files of a checkpoint are called."""
+
+WEIGHTS, DESCRIPTION = "weights.safetensors", "net.json"

@@ -8,6 +8,7 @@ from segprune.graph.cut import cut
 from segprune.graph.trace import trace
 from segprune.measure.cost import cost
 from segprune.model.contract import SegmentationNet
+from tests.odd_nets import ODD_NETS, DeadStages, DroppedHead
 from tests.toys import TOYS, Plain, SqueezeExcite, conv_bn, toy
 
 
@@ -50,7 +51,7 @@ class Slopes(SegmentationNet):
         return self.head(x)
 
 
-@pytest.mark.parametrize("kind", [*TOYS, Slopes, SqueezeExcite])
+@pytest.mark.parametrize("kind", [*TOYS, *ODD_NETS, Slopes, SqueezeExcite])
 def test_simulated_costs_equal_those_of_the_cut_network(kind: type[SegmentationNet]) -> None:
     net = toy(kind)
     groups = trace(net)
@@ -58,6 +59,14 @@ def test_simulated_costs_equal_those_of_the_cut_network(kind: type[SegmentationN
     simulator, counted = CostSimulator(net, groups, (48, 64)), cost(cut(net, plan), (48, 64))
     assert simulator.cost(plan, "macs") == counted.macs
     assert simulator.cost(plan, "params") == counted.params
+
+
+@pytest.mark.parametrize(
+    ("kind", "idle"), [(Plain, ()), (DeadStages, ("encoder.2", "encoder.3")), (DroppedHead, ("aux",))]
+)
+def test_what_costs_nothing_is_named(kind: type[SegmentationNet], idle: tuple[str, ...]) -> None:
+    net = toy(kind)
+    assert CostSimulator(net, trace(net), (16, 16)).idle == idle
 
 
 def test_the_network_is_left_as_it_was() -> None:

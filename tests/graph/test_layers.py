@@ -1,6 +1,7 @@
+import pytest
 from torch import nn
 
-from segprune.graph.layers import is_depthwise
+from segprune.graph.layers import channel_axis, is_depthwise
 
 
 def test_depthwise_means_one_output_channel_of_each_input_channel():
@@ -11,3 +12,22 @@ def test_depthwise_means_one_output_channel_of_each_input_channel():
     assert not is_depthwise(nn.Conv2d(4, 4, 3, groups=2))
     assert not is_depthwise(nn.Conv2d(1, 1, 3))
     assert not is_depthwise(nn.BatchNorm2d(4))
+
+
+@pytest.mark.parametrize(
+    ("layer", "makes", "reads"),
+    [
+        (nn.Conv2d(4, 6, 3), 0, 1),
+        (nn.ConvTranspose2d(4, 6, 3), 1, 0),
+        (nn.Linear(4, 6), 0, 1),
+        (nn.Conv2d(4, 4, 3, groups=4), 0, None),
+        (nn.ConvTranspose2d(4, 4, 3, groups=4), 0, None),
+        (nn.BatchNorm2d(4), 0, None),
+        (nn.PReLU(4), 0, None),
+    ],
+)
+def test_the_axis_of_a_weight_that_goes_with_the_channels(layer: nn.Module, makes: int, reads: int | None):
+    assert channel_axis(layer, "weight", "out") == channel_axis(layer, "weight", "scale") == makes
+    assert channel_axis(layer, "weight", "in") == reads
+    assert channel_axis(layer, "bias", "out") == 0
+    assert channel_axis(layer, "bias", "in") is None

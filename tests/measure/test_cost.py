@@ -8,8 +8,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from segprune.measure.cost import MACS_RULE, Cost, cost, file_size_bytes
+from segprune.measure.cost import MACS_RULE, Cost, cost, file_size_bytes, idle_parts
+from segprune.measure.itemise import itemise
 from segprune.model.contract import SegmentationNet
+from tests.odd_nets import DeadStages
 
 
 class Holding(SegmentationNet):
@@ -182,3 +184,27 @@ def test_the_file_holds_weights_and_buffers_but_no_training_only_head(tmp_path: 
     # float32: 3 * 8 * 9 + 8, then 4 * 8 of the norm, then 2; int64: its counter. The rest is the header.
     tensors = 4 * (216 + 8 + 32 + 2) + 8
     assert tensors < size < tensors + 1000
+
+
+def test_idle_parts_are_named_as_a_whole_and_without_what_training_uses() -> None:
+    class Idle(Toy):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stages = nn.ModuleDict(
+                {"used": nn.Conv2d(4, 4, 1), "deep": nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4))}
+            )
+            self.scale = nn.Parameter(torch.ones(4))
+
+        def forward(self, image: Tensor) -> Tensor:
+            return self.stages["used"](super().forward(image))
+
+    net = Idle()
+    assert idle_parts(net, itemise(net, (16, 16))) == ("scale", "stages.deep")
+
+
+def test_a_network_without_its_idle_parts_costs_the_same() -> None:
+    net = DeadStages()
+    whole = cost(net, (16, 16))
+    del net.encoder[2:]
+    assert cost(net, (16, 16)) == whole
+    assert whole.params == sum(parameter.numel() for parameter in net.parameters())

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ from segprune.budget.fraction import Budget
 from segprune.budget.threshold import Threshold
 from segprune.dataset.contract import Batch
 from segprune.errors import BudgetError, ConfigError, CutError, DataError
+from segprune.measure.cost import cost
+from segprune.model.contract import SegmentationNet
 from segprune.pruner.dmcp import Dmcp, MarkovTraining
 from segprune.pruner.fgp import Fgp
 from segprune.pruner.fisher import Fisher
@@ -19,8 +22,9 @@ from segprune.stage import rounds
 from segprune.stage.calibration import CalibrationSet
 from segprune.stage.contract import NetState, Trail
 from segprune.stage.prune import Prune
+from tests.odd_nets import DeadStages, DroppedHead, FunctionalConvs, Multihead, NonLocal
 from tests.tiny import Items, tiny_context, tiny_data, tiny_net, tiny_schedule
-from tests.toys import Plain, Residual, conv_bn
+from tests.toys import Plain, Residual, conv_bn, toy
 
 BUDGET = Budget(of="channels", scope="paper", floor=0.0, round_to=1, tolerance=0.1)
 
@@ -238,3 +242,40 @@ def test_a_tolerance_that_no_ranking_within_layers_meets_is_refused_before_train
     budget = Budget(of="channels", scope="local", floor=0.1, round_to=4, tolerance=0.01)
     with pytest.raises(BudgetError, match=r"ratio=0\.1 .* removes 0\.0667, further away"):
         stage(budget=budget, ratio=0.1).refuse_unreachable(Plain(), (16, 16))
+
+
+@pytest.mark.parametrize(
+    ("kind", "of"),
+    [
+        (NonLocal, "macs"),
+        (Multihead, "macs"),
+        (FunctionalConvs, "macs"),
+        (DroppedHead, "macs"),
+        (DeadStages, "params"),
+    ],
+)
+def test_budget_plan_and_row_say_the_same_of_products_outside_of_layers(
+    kind: type[SegmentationNet], of: str, tmp_path: Path
+) -> None:
+    ctx = tiny_context(tmp_path, build=lambda: toy(kind))
+    prune = stage(budget=replace(BUDGET, of=of, tolerance=0.2))
+    prune.refuse_unreachable(ctx.build(), ctx.data.size_hw)
+    first = NetState(name="dense", net=ctx.build(), transforms=(), fingerprint="dense")
+    trail = prune(ctx, (first,))
+    (path,) = (tmp_path / "store" / "prune").glob("*/plan.json")
+    plan = json.loads(path.read_text())
+    found = {state.name: cost(state.net, ctx.data.size_hw) for state in trail}
+    removed = {
+        name: 1 - getattr(found["pruned"], name) / getattr(found["dense"], name)
+        for name in ("macs", "params")
+    }
+    assert {name: plan[name] for name in removed} == removed
+    assert removed[of] == pytest.approx(0.5, abs=0.2)
+
+
+def test_layers_that_never_run_are_named_before_the_work(caplog: pytest.LogCaptureFixture) -> None:
+    stage().refuse_unreachable(toy(DeadStages), (16, 16))
+    assert caplog.messages == [
+        "DeadStages does not compute its logits from encoder.2, encoder.3: they count in no cost, neither params "
+        "nor MACs"
+    ]

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from segprune.budget.fraction import Budget
-from segprune.errors import BudgetError
+from segprune.budget.simulate import CostSimulator
+from segprune.errors import BudgetError, CutError
 from segprune.graph.cut import cut
 from segprune.graph.trace import trace
 from segprune.measure.cost import cost
@@ -17,7 +18,7 @@ from segprune.pruner.fpgm import Fpgm
 from segprune.pruner.group_l2 import GroupL2
 from segprune.pruner.lamp import Lamp
 from segprune.pruner.taylor import Taylor
-from segprune.stage.rounds import Rounds, renumbered, spread
+from segprune.stage.rounds import Rounds, refuse_other_cost, renumbered, spread
 from segprune.stage.scoring import Scored
 from tests.pruner.surgery import traced, whole
 from tests.pruner.test_sirfp import PAPER
@@ -150,3 +151,14 @@ def test_the_network_is_left_as_it_was() -> None:
 def test_time_is_that_of_all_rounds_and_memory_that_of_the_greediest() -> None:
     result = rounds(3)(toy(Residual), (32, 32))
     assert (result.scoring_s, result.scoring_peak_mb) == (6, 10)
+
+
+def test_a_cut_that_costs_something_else_than_the_budget_was_told_stops_the_run() -> None:
+    net = toy(Residual)
+    groups, plan = trace(net), {"stem.0": (1, 2)}
+    simulator = CostSimulator(net, groups, (32, 32))
+    refuse_other_cost(cut(net, plan), (32, 32), simulator, plan)
+    with pytest.raises(
+        CutError, match=r"the cut Residual has \d+ MACs and \d+ params, but the budget was met for"
+    ):
+        refuse_other_cost(cut(net, plan), (32, 32), simulator, {"stem.0": (1,)})

@@ -16,13 +16,7 @@ def refuse_unproven(net: SegmentationNet, groups: Sequence[ChannelGroup]) -> Non
     Raises:
         ConfigError: The channels of a group cannot be followed through the network.
     """
-    draw = torch.Generator().manual_seed(0)
-    plan = {
-        group.name: tuple(
-            sorted(torch.randperm(group.size, generator=draw)[: (group.size + 2) // 3].tolist())
-        )
-        for group in groups
-    }
+    plan = trial_plan(groups)
     if not _fault(net, groups, plan):
         return
     faults = {name: _fault(net, groups, {name: channels}) for name, channels in plan.items()}
@@ -33,6 +27,17 @@ def refuse_unproven(net: SegmentationNet, groups: Sequence[ChannelGroup]) -> Non
         "without a layer (view, index, softmax, a shuffle) break the trace, and so does an activation that does "
         "not map 0 to 0: put layers in their place, or give traced_logits every coupling of channels."
     )
+
+
+def trial_plan(groups: Sequence[ChannelGroup]) -> PrunePlan:
+    """A third of the channels of every group, at least one, drawn always the same."""
+    draw = torch.Generator().manual_seed(0)
+    return {
+        group.name: tuple(
+            sorted(torch.randperm(group.size, generator=draw)[: (group.size + 2) // 3].tolist())
+        )
+        for group in groups
+    }
 
 
 def _fault(net: SegmentationNet, groups: Sequence[ChannelGroup], plan: PrunePlan) -> str:

@@ -112,8 +112,9 @@ def _channel_group(
 def _is_prunable(group: Any, graph: Any) -> bool:
     """Whether single channels of a group can be removed.
 
-    They cannot if one of the layers is a one-channel gate, a grouped convolution or a norm over several channels,
-    or if an operation hands parts of the channels to different layers or turns channels into pixels.
+    They cannot if one of the layers is a one-channel gate, a grouped convolution, a norm over several channels or
+    an attention with heads of a fixed width, or if an operation hands parts of the channels to different layers or
+    turns channels into pixels.
     """
     for item in group:
         layer, made_by = item.dep.target.module, item.dep.target.grad_fn
@@ -121,7 +122,7 @@ def _is_prunable(group: Any, graph: Any) -> bool:
             return False
         if isinstance(layer, Conv) and layer.groups > 1 and not is_depthwise(layer):
             return False
-        if isinstance(layer, nn.GroupNorm | nn.LayerNorm):
+        if isinstance(layer, nn.GroupNorm | nn.LayerNorm | nn.MultiheadAttention):
             return False
         if made_by.name().startswith("Pixel") or (
             made_by.name().startswith(("Split", "Slice")) and made_by._saved_dim == 1

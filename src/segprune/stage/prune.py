@@ -127,6 +127,11 @@ class Prune:
         if isinstance(self.pruner, TrainedPruner):
             self.pruner.phase.refuse(net, groups)
         simulator = CostSimulator(net, groups, size_hw)
+        if simulator.idle:
+            log.warning(
+                "%s does not compute its logits from %s: they count in no cost, neither params nor MACs",
+                *(type(net).__name__, ", ".join(simulator.idle)),
+            )
         self.budget.refuse_unreachable(groups, self.ratio, simulator)
         if self.budget.ranking(self.pruner.scope) == "local":  # how much goes then depends on no score
             scores = {group.name: torch.zeros(group.size) for group in groups}

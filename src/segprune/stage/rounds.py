@@ -13,6 +13,7 @@ from segprune.errors import CutError
 from segprune.graph.cut import LARGEST_MASK_ERROR, mask_error
 from segprune.graph.group import ChannelGroup, PrunePlan, Scores
 from segprune.graph.trace import trace
+from segprune.measure.cost import Cost, cost
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Scope
 from segprune.stage.scoring import Scored
@@ -53,7 +54,8 @@ class Rounds:
 
         Raises:
             BudgetError: The budget is out of reach.
-            CutError: A cut is not the network with the same channels set to zero.
+            CutError: A cut is not the network with the same channels set to zero, or costs something else than the
+                budget was told.
         """
         groups = trace(source)
         simulator = CostSimulator(source, groups, size_hw)
@@ -77,6 +79,7 @@ class Rounds:
             made_by = Cut(renumbered(reached.plan, groups, gone))
             small = made_by.replay(net)
             worst = max(worst, proven(net, small, here, made_by.plan))
+            refuse_other_cost(small, size_hw, simulator, reached.plan)
             gone, cuts = reached.plan, (*cuts, made_by)
             net = small if number == self.count else self.train_between(small, cuts, number)
         return Outcome(
@@ -161,6 +164,25 @@ def proven(
             "wrong, so no result of this cut can be trusted. Give traced_logits every coupling of channels."
         )
     return error
+
+
+def refuse_other_cost(
+    small: SegmentationNet, size_hw: tuple[int, int], simulator: CostSimulator, plan: PrunePlan
+) -> None:
+    """Count what a cut network costs, since the plan was made for what it should cost.
+
+    Raises:
+        CutError: It costs something else.
+    """
+    found = cost(small, size_hw)
+    expected = Cost(params=simulator.cost(plan, "params"), macs=simulator.cost(plan, "macs"))
+    if found != expected:
+        raise CutError(
+            f"the cut {type(small).__name__} has {found.macs} MACs and {found.params} params, but the budget was "
+            f"met for {expected.macs} and {expected.params}, so no result of this cut can be trusted. What forward "
+            "runs changes with the widths in a way that the trial cut did not show; let it run the same operations "
+            "for every width."
+        )
 
 
 def _left(group: ChannelGroup, gone: PrunePlan) -> list[int]:

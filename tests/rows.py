@@ -79,6 +79,8 @@ CUT = changed(
     speedup=1.5,
     realisation_efficiency=0.9,
     peak_memory_mb=4.5,
+    report_images=100,
+    report_frames=0,
 )
 VERSION_1 = (
     *(

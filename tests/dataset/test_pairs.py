@@ -49,6 +49,11 @@ def test_roles_have_their_sizes_and_files(pairs, reading):
     assert (data.classes, data.ignore_index, data.size_hw) == (CAMVID.classes, 11, (6, 8))
 
 
+def test_report_images_in_a_row_are_counted(pairs, reading):
+    assert pair_data(pairs, reading).report_frames == 0
+    assert pair_data(changed(pairs, report=pairs.fit), reading).report_frames == 1  # 0.png and 1.png
+
+
 def test_no_select_role_stays_none(pairs, reading):
     assert pair_data(changed(pairs, select=None), reading).select is None
 

@@ -12,6 +12,7 @@ from segprune.report.html import html
 from segprune.report.verdict import contests
 from tests.report.sweeps import PNG, cell, dense, store, sweep
 from tests.report.test_timing import timed
+from tests.rows import changed
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7 * 7 }}"
 
@@ -179,6 +180,15 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     assert not any(name.startswith("on") for name, _ in found.attributes)
     assert "{{ 7 * 7 }}" in found.text
     assert found.text.count("<script>alert(1)</script>") > 5
+
+
+def test_few_images_are_told_beside_the_verdicts() -> None:
+    one = cell(0, "l1", 40.0)
+    few = replace(
+        one, cell=replace(one.cell, rows=tuple(changed(row, report_images=7) for row in one.cell.rows))
+    )
+    assert "7 report images of streets val: fewer than 60" in page(sweep([few])).text
+    assert "fewer than 60" not in page(sweep([one])).text
 
 
 def test_times_that_cannot_be_compared_are_told_above_the_table() -> None:

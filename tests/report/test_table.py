@@ -219,6 +219,12 @@ def test_a_sweep_says_when_its_times_cannot_be_compared() -> None:
     assert "Times cannot be compared" not in sweep_table([job(10.0), job(11.0)])
 
 
+def test_few_images_are_told_once_below_the_table() -> None:
+    few = cell("l1", 0.5, rows=(changed(DENSE, report_images=7), changed(PRUNED, report_images=7)))
+    assert sweep_table([few, few]).count("7 report images of streets val: fewer than 60") == 1
+    assert "fewer than 60" not in sweep_table([cell("l1", 0.5)])
+
+
 def test_csv_keeps_columns_that_only_some_rows_have(tmp_path: Path) -> None:
     write_csv([DENSE, changed(TUNED, of_tomorrow="int8")], tmp_path / "rows.csv")
     with (tmp_path / "rows.csv").open(newline="", encoding="utf-8") as file:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from segprune.result.caution import cautions
 from segprune.result.evaluation_report import evaluation_report
 from segprune.result.row import Row, columns
 from tests.rows import CUT, DENSE, changed
@@ -16,7 +17,6 @@ TUNED = changed(
 def report(*rows: Row) -> dict[str, Any]:
     made = evaluation_report(
         rows,
-        images=7,
         classes=["road", "pole"],
         iou={"dense": (0.75, math.nan), "pruned": (0.1, math.nan), "finetuned": (0.5, math.nan)},
         boundary_iou={"dense": (0.25, 0.0), "pruned": (0.0, 0.0), "finetuned": (0.5, math.nan)},
@@ -28,13 +28,15 @@ def report(*rows: Row) -> dict[str, Any]:
 
 
 def test_every_field_of_the_rows_is_in_the_report_but_the_name_of_the_run() -> None:
-    made = report(DENSE, CUT, TUNED)
+    made = report(changed(DENSE, report_images=7, report_frames=0), CUT, TUNED)
     network = {*made["candidate"]["metrics"], *made["setting"], *made["cut"], "stage", "fingerprint"}
-    assert network == set(columns()) - {"run", "schema_version"} | {"images"}
+    assert network == set(columns()) - {"run", "schema_version", "report_images"} | {"images"}
     assert made["candidate"]["metrics"]["latency_ms_p95"] == 13.0
     assert (made["baseline"]["stage"], made["candidate"]["stage"]) == ("dense", "finetuned")
     assert (made["baseline"]["fingerprint"], made["candidate"]["fingerprint"]) == ("ab12", "cd34")
-    assert made["setting"]["images"] == 7
+    assert (made["setting"]["images"], made["setting"]["report_frames"]) == (7, 0)
+    assert made["caution"] == cautions([changed(DENSE, report_images=7, report_frames=0)])[0]
+    assert report(changed(DENSE, report_images=60, report_frames=0))["caution"] is None
     assert made["cut"]["ratio_reached"] == 0.2984375
 
 

@@ -34,7 +34,7 @@ NEVER = replace(
 
 
 def reported(*found):  # type: ignore[no-untyped-def]
-    return evaluation_report(found, images=1, classes=[], iou={}, boundary_iou={}, layers={})
+    return evaluation_report(found, classes=[], iou={}, boundary_iou={}, layers={})
 
 
 def test_one_declaration_is_all_that_a_metric_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

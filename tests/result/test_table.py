@@ -5,6 +5,7 @@ import pytest
 
 from segprune.result.table import chain_table, per_class_table
 from tests.report.test_table import DENSE, PRUNED, TUNED, words
+from tests.rows import changed
 
 
 def test_chain_table_has_one_line_per_evaluation_with_the_numbers_in_their_units() -> None:
@@ -23,6 +24,11 @@ def test_a_chain_without_a_cut_has_no_line_on_it() -> None:
     assert "pruner" not in chain_table([DENSE])
 
 
+def test_few_images_are_told_below_the_table() -> None:
+    *_, last = chain_table([changed(DENSE, report_images=7), PRUNED]).splitlines()
+    assert last.startswith("7 report images of streets val: fewer than 60")
+
+
 def test_table_of_classes_is_in_percent_with_the_change_in_points() -> None:
     table = per_class_table(["road", "pole"], {"dense": (0.5, math.nan), "pruned": (0.25, math.nan)})
     assert list(table.columns) == ["dense", "pruned", "pruned change"]
@@ -39,4 +45,4 @@ def test_a_control_that_was_not_cut_and_a_cut_start_have_their_tables() -> None:
     control = replace(DENSE, stage="finetuned")
     assert "pruner" not in chain_table([DENSE, control])
     start = replace(DENSE, stage="start")
-    assert f"{start.miou_percent:.2f}" in chain_table([start])
+    assert f"{start['miou_percent']:.2f}" in chain_table([start])

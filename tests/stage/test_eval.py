@@ -17,7 +17,7 @@ from segprune.stage.oracle import OracleSettings
 from segprune.tracking.silent import SilentRun
 from tests.stage.test_prune import dense
 from tests.stage.test_prune import stage as prune_stage
-from tests.tiny import tiny_context
+from tests.tiny import tiny_context, tiny_data
 
 
 def stage(**changes: object) -> Eval:
@@ -203,3 +203,12 @@ def test_a_latency_of_another_machine_is_not_reused(tmp_path: Path, monkeypatch:
     assert stage(batch_size=1).key(ctx, trail) == here  # does not change a result
     monkeypatch.setattr("platform.node", lambda: "elsewhere")
     assert stage().key(ctx, trail) != here
+
+
+def test_the_images_and_those_that_follow_another_one_are_in_every_row(tmp_path: Path) -> None:
+    for frames in (0, 1):  # the second is not taken from the store
+        data = replace(tiny_data(), report_frames=frames)
+        ctx = tiny_context(tmp_path, data=data)
+        stage()(ctx, dense())
+        (row,) = stage().rows(ctx, dense())
+        assert (row["report_images"], row["report_frames"]) == (len(data.report), frames)

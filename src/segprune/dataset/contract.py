@@ -75,6 +75,8 @@ class SegData:
         report: Only the eval stage reads it.
         report_split: Name of the split behind ``report``, e.g. ``test``.
         identity: Digests of what the items of each role depend on.
+        report_frames: How many report images follow another one like frames of a video, by their file names; see
+            ``frames.in_a_row``.
     """
 
     name: str
@@ -88,6 +90,7 @@ class SegData:
     report: Items
     report_split: str
     identity: Identity
+    report_frames: int = 0
 
 
 def same_shape(items: Sequence[Batch]) -> bool:

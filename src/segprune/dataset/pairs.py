@@ -10,6 +10,7 @@ from segprune.dataset.augment import Augmentation
 from segprune.dataset.contract import SegData
 from segprune.dataset.facts import Fact, FileKey, gather, refuse
 from segprune.dataset.file_source import FileSource, decoded_bytes
+from segprune.dataset.frames import in_a_row
 from segprune.dataset.identity import identify
 from segprune.dataset.items import CalibrationItems, EvaluationItems, FitItems
 from segprune.dataset.labels import LabelSpace
@@ -92,6 +93,7 @@ def pair_data(pairs: PairSet, reading: Reading) -> SegData:
             size_hw=reading.size_hw,
             seed=reading.seed,
         ),
+        report_frames=in_a_row([pair.name for pair in pairs.report]),
     )
 
 

@@ -17,6 +17,7 @@ from segprune.report.metric_table import metric_table
 from segprune.report.references import is_control
 from segprune.report.statistics import rank_stability
 from segprune.report.timing import unsteadiness
+from segprune.result.caution import cautions
 
 TEMPLATE = "template.html.j2"
 
@@ -59,6 +60,7 @@ def html(data: SweepData, contests: Sequence[Contest], pictures: Sequence[Pictur
         stability=_stability(contests),
         title=_title(data),
         command=command(data.overrides) if data.overrides else "",
+        cautions=cautions(row for cell in data.cells for row in cell.cell.rows),
         unsteadiness=unsteadiness(row for cell in data.cells for row in cell.cell.rows),
         failed=[cell for cell in data.cells if cell.cell.status == "failed"],
         incomplete=[cell for cell in data.cells if cell.entries.missing],

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from segprune.report.timing import unsteadiness
+from segprune.result.caution import cautions
 from segprune.result.row import Row, columns, to_record
 from segprune.result.table import MISSING, aligned, header, number
 
@@ -78,7 +79,7 @@ def sweep_table(cells: Sequence[Cell]) -> str:
         for cell in ordered
         if cell.status == "failed"
     ]
-    doubts = list(filter(None, [unsteadiness(rows)]))
+    doubts = list(filter(None, [*cautions(rows), unsteadiness(rows)]))
     return "\n".join(
         [*header(rows), legend, aligned(titles, body, text_columns=1 + len(varying)), *doubts, *failures]
     )

@@ -46,6 +46,7 @@ class Measured:
         footprint: What it costs.
         channels: Layer -> prunable channels that are left.
         size_hw: Height and width of the images.
+        frames: How many report images follow another one like frames of a video, by their file names.
         budget: What the cut's ratio is a ratio of; ``None`` for a network that the run did not cut.
     """
 
@@ -53,6 +54,7 @@ class Measured:
     footprint: Footprint
     channels: Mapping[str, int]
     size_hw: tuple[int, int]
+    frames: int
     budget: str | None
 
     @cached_property

@@ -5,15 +5,28 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from segprune.measure.cost import MACS_RULE
+from segprune.result.caution import cautions
 from segprune.result.metrics import declared
 from segprune.result.row import CUT_FIELDS, IDENTITY, Row, Value, to_record
 
 SCHEMA_VERSION = 2
 """Raised when a key changes its meaning or goes; a new one raises nothing."""
 
-_SETTING = ("dataset", "split", "model", "seed", "size_h_px", "size_w_px", "classes_scored", "device")
+_SETTING = (
+    *(
+        "dataset",
+        "split",
+        "model",
+        "seed",
+        "size_h_px",
+        "size_w_px",
+        "classes_scored",
+        "report_frames",
+        "device",
+    ),
+)
 _CUT = (*CUT_FIELDS, "ratio_asked", "ratio_reached")
-_NOT_METRICS = {"schema_version", *IDENTITY, *_SETTING, *_CUT}
+_NOT_METRICS = {"schema_version", "report_images", *IDENTITY, *_SETTING, *_CUT}
 _USUAL = {
     "mIoU": "miou_percent",
     "Pixel_Accuracy": "pixel_accuracy_percent",
@@ -35,7 +48,6 @@ _OUTPUTS = ("logit_mse", "argmax_agreement_percent")
 def evaluation_report(
     rows: Sequence[Row],
     *,
-    images: int,
     classes: Sequence[str],
     iou: Mapping[str, Sequence[float]],
     boundary_iou: Mapping[str, Sequence[float]],
@@ -48,7 +60,6 @@ def evaluation_report(
 
     Args:
         rows: One per network of the trail, in its order.
-        images: Number of images of the split.
         classes: K names.
         iou: Stage -> K fractions, nan where a class does not occur.
         boundary_iou: Stage -> K fractions, nan where a class has no labelled border.
@@ -70,13 +81,14 @@ def evaluation_report(
         - ``classes``: IoU and boundary IoU of each class in percent, and the change in points.
         - ``layers``: prunable channels of each layer before and after.
         - ``macs_rule``: what counts as a multiply-add.
+        - ``caution``: what to keep in mind with intervals over these images; ``null`` if nothing.
     """
     baseline, candidate = rows[0], rows[-1] if len(rows) > 1 else None
     shown = {"baseline": baseline.stage, **({"candidate": candidate.stage} if candidate else {})}
     record = to_record(baseline)
     return {
         "schema_version": SCHEMA_VERSION,
-        "setting": {**{name: record[name] for name in _SETTING}, "images": images},
+        "setting": {**{name: record[name] for name in _SETTING}, "images": record["report_images"]},
         "cut": _cut(candidate),
         "baseline": _network(baseline),
         "candidate": _network(candidate) if candidate else None,
@@ -98,6 +110,7 @@ def evaluation_report(
             for name, (before, after) in layers.items()
         ],
         "macs_rule": MACS_RULE,
+        "caution": next(iter(cautions(rows[:1])), None),
     }
 
 

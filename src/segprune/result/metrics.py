@@ -165,6 +165,23 @@ METRICS: tuple[Metric, ...] = (
         least=1,
     ),
     Metric(
+        name="report_images",
+        unit="count",
+        better="neutral",
+        about="Images of the split",
+        get=lambda net, _: len(net.quality.image_counts),
+        is_whole=True,
+        least=1,
+    ),
+    Metric(
+        name="report_frames",
+        unit="count",
+        better="neutral",
+        about="How many of them follow another one like frames of a video, by their file names",
+        get=lambda net, _: net.frames,
+        is_whole=True,
+    ),
+    Metric(
         name="miou_retention",
         unit="fraction",
         better="higher",
@@ -184,8 +201,8 @@ METRICS: tuple[Metric, ...] = (
         name="boundary_iou_percent",
         unit="%",
         better="higher",
-        about="IoU of the bands along class borders, mean over the classes that have a labelled border; "
-        "null if no class has one",
+        about="IoU of the bands along borders between two classes (the frame of the image is none), mean over the "
+        "classes that have a labelled border; null if no class has one",
         get=lambda net, _: _percent(net.boundary_iou),
         most=_ALL,
     ),

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from segprune.result.caution import cautions
 from segprune.result.row import Row
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ def chain_table(rows: Sequence[Row]) -> str:
         for row in rows
     ]
     titles = ["stage", "mIoU %", "pixel acc %", "GMACs", "Mparams", "latency ms (IQR)", "speed-up"]
-    return "\n".join([*header(rows), *_cut_line(rows), aligned(titles, body, text_columns=1)])
+    table = aligned(titles, body, text_columns=1)
+    return "\n".join([*header(rows), *_cut_line(rows), table, *cautions(rows)])
 
 
 def per_class_table(classes: Sequence[str], ious: Mapping[str, Sequence[float]]) -> "pd.DataFrame":

@@ -79,6 +79,7 @@ class Eval:
         measured = {k: v for k, v in identity(self).items() if k not in ("facts", "batch_size", "oracle")}
         inputs = {
             "data": ctx.data.identity.report,
+            "frames": ctx.data.report_frames,
             "eval": measured,
             "versions": [QUALITY_VERSION, SCHEMA_VERSION],
             "sources": SOURCES,
@@ -109,7 +110,6 @@ class Eval:
         kept = channels_kept(trail[0], trail[-1], groups)
         report = evaluation_report(
             rows,
-            images=len(ctx.data.report),
             classes=ctx.data.classes,
             iou=iou,
             boundary_iou={name: boundary_scores(found.boundary).iou for name, found in quality.items()},

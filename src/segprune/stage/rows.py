@@ -59,6 +59,7 @@ def rows_of(
             footprint=footprints[state.name],
             channels=channels_kept(first, state, groups),
             size_hw=ctx.data.size_hw,
+            frames=ctx.data.report_frames,
             budget=facts.budget if cuts(first, state) else None,
         )
         for state in trail

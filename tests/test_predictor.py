@@ -3,6 +3,7 @@
 import dataclasses
 import doctest
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -206,3 +207,11 @@ def test_the_import_alone_is_light() -> None:
     code = "import sys, segprune; segprune.__version__; print({'torch', 'numpy', 'hydra'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_the_example_of_the_readme_runs(folder: Path) -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    names = {"image": IMAGES[0]}
+    exec(example.replace("outputs/runs/<date>/<time>", str(folder)), names)
+    assert names["mask"].shape == IMAGES.shape[1:3]

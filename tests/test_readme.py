@@ -1,0 +1,134 @@
+"""What README and docs tell a reader to type works, and the names they use are there."""
+
+import re
+import shlex
+from collections.abc import Iterator
+
+import pytest
+from hydra import compose
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from segprune.__main__ import CHECKOUT as ROOT
+from segprune.__main__ import COMMANDS
+from segprune.config.compose import settings_of
+from tests.test_conf import composed
+
+CONF = ROOT / "conf"
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+WHOLE = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+RUN = re.compile(r"^(?:\w+=\S+ )*(?:python run\.py(?: -m)?|segprune (?:run|sweep|plan)) (.+)$")
+FLAG = ("-", "install=")
+OF_ANOTHER_PACKAGE = "--config-dir"
+OPTIONS = ["pruner=slimming", "pruner=sirfp", "budget=threshold", "dataset=folder", "model=resnet50_seg"]
+"""Between them and the defaults they have every key that the pages name."""
+
+
+def typed() -> Iterator[str]:
+    """Every line that a page shows in a console."""
+    for block in re.findall(r"```console\n(.*?)```", WHOLE, re.DOTALL):
+        yield from (line.split("  #")[0].strip() for line in block.splitlines())
+
+
+def overrides_of(line: str) -> list[str]:
+    """What a line gives to Hydra, with placeholders such as ``<date>`` filled in."""
+    found = RUN.match(line)
+    words = shlex.split(re.sub(r"<[\w ]+>", "x", found[1])) if found else []
+    return [] if OF_ANOTHER_PACKAGE in words else [word for word in words if not word.startswith(FLAG)]
+
+
+def choices(overrides: list[str]) -> Iterator[list[str]]:
+    """A sweep's overrides, each with its first values, then each with its second ones, and so on."""
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    values = [
+        [f"{one.get_key_element()}={value}" for value in one.sweep_string_iterator()]
+        if one.is_sweep_override()
+        else [text]
+        for one, text in zip(parsed, overrides, strict=True)
+    ]
+    for number in range(max(map(len, values))):
+        yield [options[min(number, len(options) - 1)] for options in values]
+
+
+LINES = sorted({line for line in typed() if overrides_of(line)})
+
+
+def test_the_pages_have_commands() -> None:
+    assert len(LINES) >= 10
+
+
+@pytest.mark.parametrize("line", LINES)
+@pytest.mark.usefixtures("composer")
+def test_every_run_that_a_page_shows_composes(line: str) -> None:
+    for overrides in choices(overrides_of(line)):
+        cfg = composed("paths.outputs=outputs", *overrides)
+        settings_of(OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]))
+
+
+def test_the_table_of_commands_is_the_table_of_commands() -> None:
+    table = README.split("\n## Commands\n")[1].split("\n## ")[0]
+    assert re.findall(r"^\| `segprune (\w+)` \|", table, re.MULTILINE) == list(COMMANDS)
+
+
+def test_every_command_that_a_page_names_is_there() -> None:
+    words = set(re.findall(r"(?:^|`)segprune ([a-z]+)", WHOLE, re.MULTILINE))
+    assert len(words) >= 6
+    assert words <= COMMANDS.keys()
+
+
+def test_every_target_of_make_that_a_page_names_is_there() -> None:
+    named = set(re.findall(r"(?:^|`)make ([a-z]+)", WHOLE, re.MULTILINE))
+    there = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    assert {"run", "test", "check"} <= named <= there
+
+
+@pytest.mark.parametrize("group", ["dataset", "model", "pruner", "budget", "train", "finetune", "protocol"])
+def test_the_readme_names_every_option(group: str) -> None:
+    there = {path.stem for path in (CONF / group).glob("*.yaml")}
+    named = set(re.findall(r"`(\w+)`", README))
+    assert there <= named, there - named
+
+
+def test_the_table_of_protocols_is_complete() -> None:
+    table = README.split("| `protocol=` |")[1].split("\n\n")[0]
+    assert sorted(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == sorted(
+        path.stem for path in (CONF / "protocol").glob("*.yaml")
+    )
+
+
+@pytest.mark.usefixtures("composer")
+def test_every_key_that_a_page_names_is_one() -> None:
+    configurations = [
+        compose("config", [*option, "hydra/launcher=processes"], return_hydra_config=True)
+        for option in ([], *([option] for option in OPTIONS))
+    ]
+    groups = "|".join(str(key) for key in configurations[0])
+    named = set(re.findall(rf"`((?:{groups})\.[a-z_.]+)\b", WHOLE))
+    assert len(named) >= 10
+    unknown = [key for key in named if not any(_has(cfg, key) for cfg in configurations)]
+    assert unknown == []
+
+
+def _has(cfg: object, key: str) -> bool:
+    *above, name = key.split(".")
+    for part in above:
+        if not OmegaConf.is_dict(cfg) or part not in cfg:
+            return False
+        cfg = cfg._get_node(part)
+    return OmegaConf.is_dict(cfg) and name in cfg
+
+
+def test_every_path_that_a_page_names_is_there() -> None:
+    """A file ``x`` or a folder ``<group>`` is one to be made; then the folder around it is there."""
+    named = set(re.findall(r"`((?:src|conf|docs|tests)/[\w/.<>]+)`", WHOLE))
+    assert len(named) >= 10
+    places = [re.sub(r"<\w+>.*|(?:test_)?x\.\w+$", "", path) for path in named]
+    assert [place for place in places if not (ROOT / place).exists()] == []
+
+
+def test_the_licence_is_the_one_that_the_package_names() -> None:
+    licence = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert "Apache License\n                           Version 2.0, January 2004" in licence
+    assert "Copyright the segprune authors" in licence
+    assert 'license = "Apache-2.0"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")

@@ -16,7 +16,7 @@ def test_retention_is_in_percent_and_has_both_stages() -> None:
         [cell(0, "l1", 40.0), cell(1, "l2", 45.0, budget="macs"), cell(2, "l2", 45.0, setting="other")]
     )
     found = frames.retention(data, SETTING, "channels")
-    assert found[["method", "stage", "removed_percent", "kept_percent"]].to_numpy().tolist() == [
+    assert found[["method", "stage", "ratio_reached_percent", "kept_percent"]].to_numpy().tolist() == [
         ["l1", "pruned", 30.0, 20.0],
         ["l1", "finetuned", 30.0, 80.0],
     ]
@@ -49,7 +49,7 @@ def test_details_are_kept_as_parts_of_what_the_dense_network_had() -> None:
     )
     assert found["dense_percent"].tolist() == [50.0, 31.5, 62.5]
     assert set(found["method"]) == {"l1"}
-    assert set(found["removed_percent"]) == {30.0}
+    assert set(found["ratio_reached_percent"]) == {30.0}
 
 
 def test_of_no_small_objects_nothing_is_kept() -> None:

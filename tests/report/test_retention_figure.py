@@ -22,7 +22,7 @@ def retention(*methods: str) -> pd.DataFrame:
             "stage": stage,
         }
         | {
-            "removed_percent": 100 * ratio,
+            "ratio_reached_percent": 100 * ratio,
             "macs_removed_percent": 120 * ratio,
             "kept_percent": 90 - 50 * ratio + seed,
         }
@@ -91,7 +91,9 @@ def test_what_the_dense_network_did_not_have_cannot_be_kept() -> None:
 
 
 def test_methods_at_one_budget_do_not_look_far_apart_for_a_last_channel() -> None:
-    table = retention("l1").query("ratio_asked == 0.3").assign(removed_percent=[30.0, 30.0, 30.02, 30.02])
+    table = (
+        retention("l1").query("ratio_asked == 0.3").assign(ratio_reached_percent=[30.0, 30.0, 30.02, 30.02])
+    )
     for ax in retention_figure(table, WHERE, "macs").axes:
         low, high = ax.get_xlim()
         assert high - low == pytest.approx(5)

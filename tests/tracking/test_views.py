@@ -1,11 +1,15 @@
+import json
 import logging
+import re
 from types import SimpleNamespace
 
 import mlflow
 import pytest
 from mlflow.exceptions import MlflowException
 
+from segprune.result.headline import headline
 from segprune.tracking.views import LEADERBOARD, SWEEPS, VERSION_TAG, decode, encode, ensure_views, page
+from tests.rows import CUT, DENSE
 
 TAG = "mlflow.sharedViewState."
 
@@ -104,3 +108,12 @@ def test_a_view_survives_the_packing():
 def test_the_page_opens_on_runs_with_the_view():
     assert page("7", LEADERBOARD).startswith("/#/experiments/7/runs?workflowType=machine_learning&")
     assert page("7", LEADERBOARD).endswith("viewStateShareKey=segprune-leaderboard")
+
+
+def test_the_views_show_names_that_a_run_has():
+    experiment = Experiment()
+    ensure_views(experiment, "1")
+    pages = (decode(experiment.tags[TAG + view]) for view in (LEADERBOARD, SWEEPS))
+    named = set(re.findall(r"eval/\w+", json.dumps(list(pages))))
+    assert {"eval/miou", "eval/miou_retention_percent", "eval/speedup"} <= named
+    assert named <= set(headline([DENSE, CUT]))

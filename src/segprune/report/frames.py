@@ -20,13 +20,13 @@ def retention(data: SweepData, setting: str, option: str) -> pd.DataFrame:
     """What every cut network keeps of mIoU, right after the cut with BN re-estimated, and in the end.
 
     Returns:
-        ``method``, ``pruner``, ``option``, ``ratio_asked``, ``seed``, ``stage``, ``removed_percent`` of the budget,
+        ``method``, ``pruner``, ``option``, ``ratio_asked``, ``seed``, ``stage``, ``ratio_reached_percent``,
         ``macs_removed_percent``, ``kept_percent`` of the dense network's mIoU.
     """
     rows = data.rows[(data.rows["setting"] == setting) & (data.rows["option"] == option)]
     rows = rows[rows["stage"].isin(["pruned", "finetuned"])]
     return rows[[*_CUT, "stage"]].assign(
-        removed_percent=100 * rows["ratio_reached"].astype(float),
+        ratio_reached_percent=100 * rows["ratio_reached"].astype(float),
         macs_removed_percent=100 * (1 - rows["macs_kept"].astype(float)),
         kept_percent=100 * rows["miou_retention"].astype(float),
     )
@@ -36,8 +36,8 @@ def details(data: SweepData, setting: str, option: str) -> pd.DataFrame:
     """What the last networks keep of mIoU, and of what breaks first: borders and small objects.
 
     Returns:
-        ``method``, ``pruner``, ``option``, ``ratio_asked``, ``seed``, ``measure``, ``removed_percent`` of the
-        budget, ``dense_percent``, ``percent``, and ``kept_percent`` of the dense network's; nan where that is 0.
+        ``method``, ``pruner``, ``option``, ``ratio_asked``, ``seed``, ``measure``, ``ratio_reached_percent``,
+        ``dense_percent``, ``percent``, and ``kept_percent`` of the dense network's; nan where that is 0.
     """
     rows = final_rows(data)
     rows = rows[(rows["setting"] == setting) & (rows["option"] == option)]
@@ -48,7 +48,7 @@ def details(data: SweepData, setting: str, option: str) -> pd.DataFrame:
         parts.append(
             rows[list(_CUT)].assign(
                 measure=measure,
-                removed_percent=100 * rows["ratio_reached"].astype(float),
+                ratio_reached_percent=100 * rows["ratio_reached"].astype(float),
                 dense_percent=dense,
                 percent=last,
                 kept_percent=(100 * last / dense).where(dense > 0),

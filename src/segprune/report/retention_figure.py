@@ -23,7 +23,7 @@ class _Panel:
     value: str
     title: str
     unit: str
-    x: str = "removed_percent"
+    x: str = "ratio_reached_percent"
 
 
 def retention_figure(table: pd.DataFrame, where: Where, unit: str) -> Figure:
@@ -74,7 +74,7 @@ def _panels(table: pd.DataFrame, column: str, panels: Sequence[_Panel], label: s
     by = ["method", "ratio_asked", column]
     means = over_seeds(table, "kept_percent", by=by).set_index(by)
     for ax, panel in zip(axes, panels, strict=False):
-        x = table.groupby(by, dropna=False)[panel.x].mean().rename("removed_percent")
+        x = table.groupby(by, dropna=False)[panel.x].mean().rename("x")
         found = means.join(x).reset_index()
         _draw(ax, found[found[column] == panel.value], found["method"])
         ax.set_title(panel.title, fontsize=10)
@@ -88,9 +88,9 @@ def _panels(table: pd.DataFrame, column: str, panels: Sequence[_Panel], label: s
 
 def _draw(ax: Axes, means: pd.DataFrame, methods: pd.Series) -> None:
     """A line per method, and that of the dense network."""
-    for method, line in means.sort_values("removed_percent").groupby("method"):
+    for method, line in means.sort_values("x").groupby("method"):
         ax.errorbar(
-            line["removed_percent"],
+            line["x"],
             line["mean"],
             yerr=line["sd"].fillna(0),
             label=plain(str(method)),

@@ -8,6 +8,7 @@ from segprune.report.contest import Contest
 from segprune.report.statistics import image_difference
 from segprune.report.verdict import contests, final_rows
 from tests.report.sweeps import cell, counts, dense, store, sweep
+from tests.rows import changed
 
 NOT_SCRATCH = "taylor was not compared with its cut network trained from the start: protocol=full adds that"
 HITS = {"random": [50, 52, 49, 55] * 2, "l1": [60, 61, 59, 64] * 2, "taylor": [80, 82, 78, 85] * 2}
@@ -235,3 +236,19 @@ def test_jobs_that_cut_nothing_take_no_part() -> None:
     data = sweep([replace(cut, cell=replace(cut.cell, rows=cut.cell.rows[:1]))])
     assert contests(data) == []
     assert final_rows(data).empty
+
+
+def test_without_miou_there_is_no_winner_and_it_is_said_of_whom(tmp_path: Path) -> None:
+    def blind(job: CellData) -> CellData:
+        rows = tuple(changed(row, miou_percent=None) for row in job.cell.rows)
+        return replace(job, cell=replace(job.cell, rows=rows))
+
+    found = only([blind(job) if job.method == "taylor" else job for job in jobs(tmp_path, HITS)])
+    assert found.winner is None
+    assert found.reasons == ("no mIoU was measured of taylor",)
+
+
+def test_compute_that_is_not_known_is_left_out_of_the_comparison() -> None:
+    known = {"l1": 0.5, "random": 0.6, "taylor": None}
+    found = only([cell(n, name, 40.0, macs_kept=kept) for n, (name, kept) in enumerate(known.items())])
+    assert "50.0 to 60.0 % of the MACs are kept" in found.notes[0]

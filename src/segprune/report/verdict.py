@@ -1,5 +1,6 @@
 """Which method is best at an equal achieved budget, and whether that can be said at all."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -125,6 +126,8 @@ def _missing(
     reasons = []
     if len(standings) < 2:
         reasons.append("there are not two methods at this budget to compare")
+    if unknown := [standing.method for standing in standings if math.isnan(standing.values["mean"])]:
+        reasons.append(f"no mIoU was measured of {', '.join(unknown)}")
     if absent := [control for control in CONTROLS if control not in pruners]:
         plural = "controls" if len(absent) > 1 else "control"
         reasons.append(f"no {plural} {' and '.join(absent)}")
@@ -153,7 +156,8 @@ def _doubts(standings: Sequence[Standing]) -> list[str]:
 def _notes(standings: Sequence[Standing], cells: Sequence[CellData]) -> list[str]:
     failed = [f"{cell.method} seed {cell.cell.seed}" for cell in cells if cell.cell.status == "failed"]
     other = [standing.method for standing in standings if not standing.is_equal]
-    kept = [standing.values["macs_kept"] for standing in standings if standing.is_equal]
+    compute = [standing.values["macs_kept"] for standing in standings if standing.is_equal]
+    kept = [value for value in compute if not math.isnan(value)]
     above = [standing.method for standing in standings if standing.values["miou_retention"] > 1]
     fewest = min((len(standing.seeds) for standing in standings), default=GOOD_SEEDS)
     notes = []

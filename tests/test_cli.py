@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from segprune.cli import quoted
+from segprune.cli import parted, quoted, with_stages
 
 ROOT = Path(__file__).parent.parent
 TINY = [
@@ -33,6 +33,36 @@ def run(outputs: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command, capture_output=True, text=True, env=environment, cwd=ROOT, timeout=300, check=False
     )
+
+
+@pytest.mark.parametrize(
+    ("typed", "flags"),
+    [
+        ("a=1 -m b=2", "-m"),
+        ("a=1 --config-dir x=y b=2 --multirun", "--config-dir x=y --multirun"),
+        ("a=1 --cfg job b=2", "--cfg job"),
+        ("--info a=1 b=2", "--info"),
+        ("a=1 --info plugins b=2", "--info plugins"),
+        ("a=1 b=2", ""),
+    ],
+)
+def test_flags_and_overrides_may_be_typed_in_any_order(typed: str, flags: str) -> None:
+    assert parted(typed.split()) == (flags.split(), ["a=1", "b=2"])
+
+
+def test_a_further_stage_brings_its_file_once() -> None:
+    assert with_stages(["stages=[train,mine,eval]", "a=1"]) == [
+        *("stages=[train,mine,eval]", "a=1"),
+        "+stage@stage.mine=mine",
+    ]
+    for given in (
+        ["stages=[train,eval]"],
+        ["stages=[train,mine]", "+stage@stage.mine=other"],
+        ["a=mine"],
+        [],
+    ):
+        assert with_stages(given) == given
+    assert with_stages(["stages=[train,a],[train,b,a]"])[1:] == ["+stage@stage.a=a", "+stage@stage.b=b"]
 
 
 @pytest.mark.parametrize("flags", [["--cfg", "job"], ["--help"], ["--info", "defaults-tree"]])

@@ -8,6 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from segprune.config.compose import component
+from segprune.config.protocol import CHAIN
 
 CONF = Path(__file__).parent.parent / "conf"
 GROUPS = {
@@ -17,7 +18,8 @@ GROUPS = {
     "finetune": (),
     "pruner": (),
     "budget": (),
-    "eval": ("facts", "word"),
+    "eval": (),
+    "stage": ("word",),
     "tracking": (),
 }
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
@@ -48,10 +50,15 @@ def test_every_option_fits_its_callable(group: str, name: str) -> None:
     if name == "folder":
         roles = [f"dataset.{role}={{images: a, masks: b}}" for role in ("fit", "report")]
         needed = [*needed, "dataset.classes=[a,b]", *roles]
-    cfg = composed(f"{group}={name}", *needed)
-    node = OmegaConf.to_container(cfg[group], resolve=True)
+    cfg = composed(*([] if group == "stage" else [f"{group}={name}"]), *needed)
+    node = OmegaConf.to_container(cfg.stage[name] if group == "stage" else cfg[group], resolve=True)
     assert isinstance(node, dict)
     component(node, group, runtime=GROUPS[group])
+
+
+def test_the_stages_of_every_configuration_are_those_that_code_knows() -> None:
+    cfg = composed()
+    assert tuple(cfg.stages) == tuple(cfg.stage) == CHAIN
 
 
 @pytest.mark.parametrize(("group", "name"), PRESETS)

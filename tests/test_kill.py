@@ -55,9 +55,8 @@ def chain(folder: Path) -> None:
         Fit(word="finetune", makes="finetuned", schedule=tiny_schedule(epochs=2)),
         evaluate(overlay_images=0),
     ]
-    trail = run_chain(stages, ctx, ())
-    rows = [to_record(row) for row in stages[-1].rows(ctx, trail)]
-    (folder / "rows.json").write_text(json.dumps(rows))
+    _, rows = run_chain(stages, ctx, ())
+    (folder / "rows.json").write_text(json.dumps([to_record(row) for row in rows]))
 
 
 def victim(folder: Path, *, kill_at: int | None) -> int:

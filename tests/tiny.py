@@ -8,13 +8,14 @@ import torch
 from segprune.dataset.contract import Batch, Identity, SegData
 from segprune.model.contract import SegmentationNet
 from segprune.schedule.schedule import Schedule
-from segprune.stage.contract import Context
+from segprune.stage.contract import Context, RowFacts
 from segprune.store.store import Store
 from segprune.tracking.contract import RunStart
 from segprune.tracking.silent import SilentTracking
 from segprune.training.step import Hardware
 from tests.toys import Residual
 
+FACTS = RowFacts(run="l1-r0.5-s0", model="toy", pruner="l1", budget="channels", scope="local", ratio=0.5)
 CPU = Hardware(device=torch.device("cpu"), workers=0)
 
 
@@ -87,6 +88,7 @@ def tiny_context(
     data: SegData | None = None,
     build: Callable[[], SegmentationNet] = tiny_net,
     seed: int = 0,
+    facts: RowFacts = FACTS,
 ) -> Context:
     start = RunStart(name="tiny", kind="job", folder=folder)
     return Context(
@@ -97,4 +99,5 @@ def tiny_context(
         hardware=CPU,
         store=Store(root=folder / "store", reuse=True),
         tracker=SilentTracking().open(start),
+        facts=facts,
     )

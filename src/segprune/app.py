@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,12 @@ from omegaconf import DictConfig
 
 from segprune import stop
 from segprune.reproduce.origin import keep_origin
-from segprune.result.row import Row, to_record
+from segprune.result.row import to_record
 from segprune.result.table import chain_table
 from segprune.run.assemble import checked, hardware_of
 from segprune.run.chain import run_chain
 from segprune.run.describe import describe, describe_result, run_start
-from segprune.run.start import context_of, refuse_unfit, refuse_unreachable, start_of_trail
-from segprune.stage.contract import Context, Stage, Trail
-from segprune.stage.eval import Eval
+from segprune.run.start import context_of, refuse, start_of_trail
 from segprune.store.store import Store
 from segprune.tracking.contract import Status
 
@@ -58,12 +56,10 @@ def run_job(
         describe(tracker, run, data)
         keep_origin(tracker, run, data, hardware)
         ctx = context_of(run, data, hardware, store, tracker)
-        refuse_unfit(run.stages, ctx)
         start = start_of_trail(run.settings, ctx)
-        refuse_unreachable(run.stages, ctx, start)
-        trail = run_chain(run.stages, ctx, start)
+        refuse(run.stages, ctx, start)
+        trail, rows = run_chain(run.stages, ctx, start)
         describe_result(tracker, trail, with_weights=run.settings.log_checkpoint)
-        rows = _rows(run.stages, ctx, trail)
         status = "FINISHED"
     except (KeyboardInterrupt, SystemExit):
         status = "KILLED"
@@ -86,7 +82,3 @@ def run_job(
         "computed": list(store.computed),
         "rows": records,
     }
-
-
-def _rows(stages: Sequence[Stage], ctx: Context, trail: Trail) -> tuple[Row, ...]:
-    return next((stage.rows(ctx, trail) for stage in stages if isinstance(stage, Eval)), ())

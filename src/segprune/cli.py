@@ -6,10 +6,11 @@ Ctrl-C; 141 nobody reads the output any more; 143 terminated.
 
 import logging
 import os
+import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,25 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from segprune import console, stop
+from segprune.config.protocol import CHAIN
 from segprune.config.refusal import refusal
 from segprune.errors import SegpruneError
 from segprune.shortage import shortage
 
 log = logging.getLogger(__name__)
-MULTIRUN = ("-m", "--multirun")
+VALUED = (
+    "--config-dir",
+    "-cd",
+    "--config-name",
+    "-cn",
+    "--config-path",
+    "-cp",
+    "--cfg",
+    "-c",
+    "--package",
+    "-p",
+)
+"""Flags of Hydra that are followed by a value."""
 UNKNOWN_FLAG = 2
 """Exit code of argparse, which has said what is wrong."""
 
@@ -59,9 +73,8 @@ def _guarded(main: Callable[..., None]) -> int:
 
     _shorten_spinning()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on instead of printing them and exiting
-    # argparse takes no flag between overrides
-    typed = sorted(sys.argv[1:], key=lambda argument: argument not in MULTIRUN)
-    sys.argv[1:] = [quoted(argument) for argument in typed]
+    flags, overrides = parted(sys.argv[1:])
+    sys.argv[1:] = [*flags, *with_stages([quoted(override) for override in overrides])]
     stop.install()
     code = 1
     try:
@@ -99,8 +112,28 @@ def _shorten_spinning() -> None:
 def quoted(argument: str) -> str:
     """An override with letters in its value that Hydra takes in quotes only, such as ``ü``, in quotes."""
     key, _, value = argument.partition("=")
-    is_as_it_is = argument.startswith("-") or value.isascii() or set(value) & set("\"'\\,()[]{}")
+    is_as_it_is = value.isascii() or set(value) & set("\"'\\,()[]{}")
     return argument if is_as_it_is else f'{key}="{value}"'
+
+
+def parted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Flags with their values, and overrides; people type them in any order, argparse wants the flags first."""
+    flags, overrides, waiting = list[str](), list[str](), list(arguments)
+    while waiting:
+        argument = waiting.pop(0)
+        (flags if argument.startswith("-") else overrides).append(argument)
+        if waiting and (argument in VALUED or (argument in ("--info", "-i") and "=" not in waiting[0])):
+            flags.append(waiting.pop(0))
+    return flags, overrides
+
+
+def with_stages(arguments: Sequence[str]) -> list[str]:
+    """The overrides, and the file ``conf/stage/<word>.yaml`` of every further stage that ``stages=[...]`` names."""
+    lists = [argument.partition("=")[2] for argument in arguments if argument.startswith("stages=")]
+    words = dict.fromkeys(re.findall(r"\w+", " ".join(lists)))
+    given = {argument.lstrip("+").partition("=")[0] for argument in arguments}
+    further = [word for word in words if word not in CHAIN and f"stage@stage.{word}" not in given]
+    return [*arguments, *(f"+stage@stage.{word}={word}" for word in further)]
 
 
 def run_or_record(cfg: DictConfig) -> None:

@@ -5,7 +5,7 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from segprune.config.compose import component, import_extensions, job_of_this_process, settings_of
+from segprune.config.compose import component, import_extensions, job_of_this_process, origins, settings_of
 from segprune.errors import ConfigError
 from segprune.pruner.fpgm import Fpgm
 
@@ -21,6 +21,7 @@ def config(**changes: Any) -> Any:
         "stretch": False,
         "seed": 0,
         "stages": ["train", "prune", "finetune", "eval"],
+        "stage": {word: {} for word in ("train", "prune", "finetune", "eval", "mine")},
         "checkpoint": None,
         "device": "auto",
         "threads": None,
@@ -38,6 +39,25 @@ def test_a_sound_root_is_accepted() -> None:
     assert (settings.ratio, settings.store.root, values["seed"]) == (0.3, Path("outputs/store"), 0)
 
 
+def test_a_stage_of_its_own_may_stand_anywhere() -> None:
+    for stages in (["mine", "train", "eval"], ["train", "mine", "prune", "eval"], ["train", "eval", "mine"]):
+        assert settings_of(config(stages=stages))[0].stages == stages
+
+
+def test_an_argument_of_a_stage_has_the_key_that_gives_its_whole_value() -> None:
+    stage = {
+        "train": {"schedule": "${train}", "aux": "${train.aux} times", "many": 1},
+        "mine": {"a": "${x.y}"},
+    }
+    assert origins(config(stage=stage)) == {"stage.train.schedule": "train", "stage.mine.a": "x.y"}
+
+
+def test_messages_name_the_key_that_is_typed() -> None:
+    node = {"_target_": "tests.config.test_compose.Holder", "held": {**FPGM, "norm_mix": "much"}}
+    with pytest.raises(ConfigError, match=r"^pruner\.norm_mix is 'much'"):
+        component(node, "stage.mine", extensions=["tests"], keys={"stage.mine.held": "pruner"})
+
+
 def test_noise_of_float_ranges_is_rounded_away() -> None:
     assert settings_of(config(ratio=0.30000000000000004))[0].ratio == 0.3
 
@@ -53,14 +73,16 @@ def test_noise_of_float_ranges_is_rounded_away() -> None:
         ({"seed": -1}, r"seed is -1: input should be greater than or equal to 0"),
         ({"threads": 0}, r"threads is 0: input should be greater than or equal to 1"),
         ({"stages": []}, r"stages is \[\]: list should have at least 1 item"),
-        ({"stages": ["train", "distil"]}, r"stages\.1 is 'distil': input should be 'train', 'prune'"),
+        ({"stages": ["train", "distil"]}, r"there is no stage\.distil\. Add \+stage@stage\.distil=distil to"),
+        (
+            {"stages": ["train", "mine", "eval", "finetune"]},
+            r"in the order train, prune, finetune, eval\. Leave",
+        ),
         (
             {"stages": ["prune", "train"]},
             r"each stage may stand once, in the order train, prune, finetune, eval",
         ),
         ({"stages": ["train", "train"]}, r"each stage may stand once"),
-        ({"stages": ["prune", "eval"]}, r"without train.*give checkpoint=<folder of a checkpoint>"),
-        ({"checkpoint": "dense"}, r"checkpoint is dense, but stages is .* Leave train out of stages"),
         ({"raito": 0.2}, r"raito is not a key.*Did you mean ratio\?"),
         ({"store": {"root": "a", "reuse": "sometimes"}}, r"store\.reuse is 'sometimes'"),
         (
@@ -73,6 +95,11 @@ def test_noise_of_float_ranges_is_rounded_away() -> None:
 def test_a_wrong_root_is_refused_with_key_value_and_remedy(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         settings_of(config(**changes))
+
+
+class Holder:
+    def __init__(self, held: Fpgm) -> None:
+        self.held = held
 
 
 FPGM = {"_target_": "segprune.pruner.fpgm.Fpgm", "norm_mix": 0.1, "normalize": "none"}

@@ -8,10 +8,10 @@ import torch
 from omegaconf import OmegaConf
 
 from segprune.checkpoint import checkpoint
-from segprune.config.compose import Job, Settings, settings_of
+from segprune.config.compose import Job, Settings, origins, settings_of
 from segprune.errors import CheckpointError, ConfigError
-from segprune.run.assemble import Run, checked, hardware_of, run_name, stages_of
-from segprune.stage.contract import identity, source_digest
+from segprune.run.assemble import Run, checked, facts_of, hardware_of, run_name, stages_of
+from segprune.stage.contract import RowFacts, Stage, identity, source_digest
 from segprune.stage.eval import Eval
 from segprune.stage.fit import Fit
 from segprune.stage.prune import Prune
@@ -34,6 +34,15 @@ def settings(*overrides: str) -> Settings:
     cfg = composed(*overrides)
     keys = [key for key in cfg if key != "hydra"]
     return settings_of(OmegaConf.masked_copy(cfg, keys))[0]
+
+
+def stages(*overrides: str) -> list[Stage]:
+    cfg = composed(*overrides)
+    return stages_of(settings(*overrides), origins(cfg))
+
+
+def facts(*overrides: str) -> RowFacts:
+    return facts_of(settings(*overrides), JOB, "x")
 
 
 def test_runs_are_named_after_what_makes_them_differ() -> None:
@@ -89,7 +98,7 @@ def test_a_protocol_for_sweeps_is_refused_in_a_single_run() -> None:
 
 def test_training_from_the_start_follows_the_schedule_of_the_dense_network() -> None:
     for protocol, is_stretched in (("scratch_e", False), ("scratch_b", True), ("half", False)):
-        train, prune, finetune, _ = stages_of(settings(f"protocol={protocol}", "train.lr=0.07"), JOB, "x")
+        train, prune, finetune, _ = stages(f"protocol={protocol}", "train.lr=0.07")
         assert isinstance(train, Fit)
         assert isinstance(prune, Prune)
         assert isinstance(finetune, Fit)
@@ -104,15 +113,49 @@ def test_training_from_the_start_follows_the_schedule_of_the_dense_network() -> 
     )
 
 
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["stages=[prune,eval]"], r"without train.*give checkpoint=<folder of a checkpoint>"),
+        (["stages=[finetune,eval]"], r"without train.*give checkpoint=<folder of a checkpoint>"),
+        (["checkpoint=dense"], r"checkpoint is dense, but stages is .* Leave train out of stages"),
+        (
+            ["stage.finetune.starts=true"],
+            r"finetune makes the network that the chain begins with\. Put it first",
+        ),
+        (["stage.eval._target_=segprune.stage.eval.EvalSettings"], r"stage\.eval\._target_ .* is no stage"),
+        (["pruner=fpgm", "pruner.norm_mix=2"], r"^pruner\.norm_mix is 2"),
+        (["train.epochs=-1"], r"^train\.epochs is -1"),
+    ],
+)
+def test_a_chain_that_cannot_be_is_refused_by_the_keys_that_were_typed(
+    overrides: list[str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        stages(*overrides)
+
+
+def test_what_is_no_stage_is_refused() -> None:
+    wanted = settings()
+    wanted.stage["mine"] = {
+        "_target_": "segprune.stage.calibration.CalibrationSet",
+        "images": 2,
+        "batch_size": 2,
+    }
+    with pytest.raises(
+        ConfigError, match=r"stage\.mine\._target_ is .*, which is no stage; name a class that"
+    ):
+        stages_of(wanted, {})
+
+
 def test_the_dense_control_is_never_cut() -> None:
-    stages = stages_of(settings("protocol=dense", "pruner=l1", "ratio=0.5"), JOB, "x")
-    assert [stage.word for stage in stages] == ["train", "finetune", "eval"]
+    made = stages("protocol=dense", "pruner=l1", "ratio=0.5")
+    assert [stage.word for stage in made] == ["train", "finetune", "eval"]
 
 
 def test_stages_come_in_the_configured_order_with_the_configured_parts() -> None:
-    train, prune, finetune, evaluate = stages_of(
-        settings("pruner=fpgm", "budget=macs", "ratio=0.4"), JOB, "x"
-    )
+    asked = ("pruner=fpgm", "budget=macs", "ratio=0.4")
+    train, prune, finetune, evaluate = stages(*asked)
     assert isinstance(train, Fit)
     assert isinstance(finetune, Fit)
     assert isinstance(prune, Prune)
@@ -124,17 +167,15 @@ def test_stages_come_in_the_configured_order_with_the_configured_parts() -> None
         "finetuned",
     )
     assert (prune.pruner.name, prune.budget.of, prune.ratio) == ("fpgm", "macs", 0.4)
-    assert (evaluate.facts.budget, evaluate.facts.scope) == (
+    assert (facts(*asked).budget, facts(*asked).scope) == (
         "macs",
         "local",
     )  # fpgm's paper ranks within layers
-    assert [stage.word for stage in stages_of(settings("stages=[train,eval]"), JOB, "x")] == ["train", "eval"]
+    assert [stage.word for stage in stages("stages=[train,eval]")] == ["train", "eval"]
 
 
 def test_a_scope_that_was_asked_for_is_the_one_reported() -> None:
-    evaluate = stages_of(settings("pruner=fpgm", "budget.scope=global"), JOB, "x")[-1]
-    assert isinstance(evaluate, Eval)
-    assert evaluate.facts.scope == "global"
+    assert facts("pruner=fpgm", "budget.scope=global").scope == "global"
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "gpu", "tpu0"])
@@ -192,7 +233,7 @@ def test_a_budget_without_a_ratio_is_named_after_its_threshold() -> None:
 def test_a_ratio_that_does_not_go_with_the_budget_is_refused(overrides: list[str], message: str) -> None:
     wanted = settings(*overrides)
     with pytest.raises(ConfigError, match=message):
-        stages_of(wanted, JOB, run_name(wanted, JOB))
+        stages_of(wanted, origins(composed(*overrides)))
 
 
 TRANSFORM = """

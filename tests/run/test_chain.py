@@ -1,23 +1,28 @@
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from segprune.run.chain import run_chain
-from segprune.stage.contract import Context, NetState, Trail
+from segprune.stage.contract import Context, NetState, Stage, Trail
+from tests.report.test_table import DENSE
 from tests.tiny import tiny_context, tiny_net
 
 
-class Adds:
-    """A stage that makes a network of its own name."""
+@dataclass(frozen=True, kw_only=True)
+class Adds(Stage):
+    """Makes a network of its own name and measures it."""
 
-    def __init__(self, word: str, seen: list[tuple[str, ...]]) -> None:
-        self.word, self.seen = word, seen
+    seen: list[tuple[str, ...]] = field(default_factory=list)
 
     def __call__(self, ctx: Context, trail: Trail) -> Trail:
         self.seen.append(tuple(state.name for state in trail))
+        ctx.rows.append(DENSE)
         return (*trail, NetState(name=self.word, net=tiny_net(), transforms=(), fingerprint=self.word))
 
 
 def test_every_stage_gets_what_the_ones_before_it_made(tmp_path: Path) -> None:
     seen: list[tuple[str, ...]] = []
-    trail = run_chain([Adds("a", seen), Adds("b", seen), Adds("c", seen)], tiny_context(tmp_path), ())
+    stages = [Adds(word=word, seen=seen) for word in ("a", "b", "c")]
+    trail, rows = run_chain(stages, tiny_context(tmp_path), ())
     assert seen == [(), ("a",), ("a", "b")]
     assert [state.name for state in trail] == ["a", "b", "c"]
+    assert rows == (DENSE, DENSE, DENSE)

@@ -11,17 +11,17 @@ from segprune.measure.cost import cost
 from segprune.measure.evaluate import evaluate
 from segprune.measure.miou import scores
 from segprune.result.headline import headline
-from segprune.stage.contract import NetState, Trail
-from segprune.stage.eval import Eval, RowFacts
+from segprune.result.row import Row
+from segprune.stage.contract import Context, NetState, Trail
+from segprune.stage.eval import Eval, EvalSettings
 from segprune.stage.oracle import OracleSettings
 from segprune.tracking.silent import SilentRun
 from tests.stage.test_prune import dense
 from tests.stage.test_prune import stage as prune_stage
-from tests.tiny import tiny_context, tiny_data
+from tests.tiny import FACTS, tiny_context, tiny_data
 
 
 def stage(**changes: object) -> Eval:
-    facts = RowFacts(run="l1-r0.5-s0", model="toy", pruner="l1", budget="channels", scope="local", ratio=0.5)
     values: dict[str, object] = {
         "batch_size": 4,
         "boundary_width": 0.05,
@@ -31,16 +31,21 @@ def stage(**changes: object) -> Eval:
         "latency_warmup": 0,
         "overlay_images": 0,
         "oracle": OracleSettings(samples=0, images=4, batch_size=2, copies=1),
-        "facts": facts,
     }
-    return Eval(**{**values, **changes})
+    return Eval(word="eval", settings=EvalSettings(**{**values, **changes}))
+
+
+def rows_of(ctx: Context, trail: Trail, **changes: object) -> tuple[Row, ...]:
+    ctx.rows.clear()
+    stage(**changes)(ctx, trail)
+    return tuple(ctx.rows)
 
 
 def test_rows_say_what_the_networks_are_worth_and_cost(tmp_path: Path) -> None:
     ctx = tiny_context(tmp_path)
     trail = prune_stage()(ctx, dense())
     assert stage()(ctx, trail) == trail
-    rows = {row.stage: row for row in stage().rows(ctx, trail)}
+    rows = {row.stage: row for row in ctx.rows}
     assert list(rows) == ["dense", "pruned_raw", "pruned"]
     for state in trail:
         counts = evaluate(
@@ -75,12 +80,10 @@ def test_rows_say_what_the_networks_are_worth_and_cost(tmp_path: Path) -> None:
 
 
 def test_an_evaluation_done_before_is_read_back(tmp_path: Path) -> None:
-    ctx = tiny_context(tmp_path)
-    stage()(ctx, dense())
+    first = rows_of(tiny_context(tmp_path), dense())
     again = tiny_context(tmp_path)
-    stage()(again, dense())
+    assert rows_of(again, dense()) == first
     assert again.store.computed == []
-    assert stage().rows(ctx, dense()) == stage().rows(again, dense())
 
 
 def test_the_same_network_is_scored_once_for_all_runs_that_share_it(tmp_path: Path) -> None:
@@ -95,8 +98,9 @@ def test_the_same_network_is_scored_once_for_all_runs_that_share_it(tmp_path: Pa
 def test_the_name_of_the_run_measures_nothing_anew(tmp_path: Path) -> None:
     ctx = tiny_context(tmp_path)
     trail: Trail = dense()
-    renamed = RowFacts(run="other", model="toy", pruner="l1", budget="channels", scope="local", ratio=0.5)
-    assert stage().key(ctx, trail) == stage(facts=renamed).key(ctx, trail)
+    (row,) = rows_of(ctx, trail)
+    (renamed,) = rows_of(tiny_context(tmp_path, facts=replace(FACTS, run="other")), trail)
+    assert (renamed.run, replace(renamed, run=row.run)) == ("other", row)
     for changes in ({"latency_rounds": 4}, {"boundary_width": 0.1}, {"small_object_area": 0.1}):
         assert stage().key(ctx, trail) != stage(**changes).key(ctx, trail)
     other = (NetState(name="dense", net=trail[0].net, transforms=(), fingerprint="another"),)
@@ -120,9 +124,9 @@ def test_tables_and_figure_are_written(tmp_path: Path) -> None:
 def test_the_report_tells_the_run_from_the_baseline_to_its_last_network(tmp_path: Path) -> None:
     ctx = tiny_context(tmp_path)
     trail = prune_stage()(ctx, dense())
-    stage()(ctx, trail)
+    rows = rows_of(ctx, trail)
     (path,) = (tmp_path / "store" / "eval").glob("*/evaluation_report.json")
-    report, rows = json.loads(path.read_text()), stage().rows(ctx, trail)
+    report = json.loads(path.read_text())
     assert report["setting"]["images"] == 6
     assert (report["baseline"]["stage"], report["candidate"]["stage"]) == ("dense", "pruned")
     assert report["candidate"]["metrics"]["miou_percent"] == rows[-1]["miou_percent"]
@@ -144,7 +148,7 @@ def test_the_counts_of_every_image_are_kept_for_every_network(tmp_path: Path) ->
     (path,) = (tmp_path / "store" / "eval").glob("*/image_counts.safetensors")
     kept = load_file(path)
     assert list(kept) == ["dense", "pruned", "pruned_raw"]
-    for row in stage().rows(ctx, trail):
+    for row in ctx.rows:
         assert (kept[row.stage].shape, kept[row.stage].dtype) == ((6, 4, 4), torch.int32)
         pooled = kept[row.stage].sum(0)
         assert int(pooled.sum()) == 6 * 32 * 32
@@ -172,15 +176,14 @@ def test_the_tracker_gets_files_and_headline_numbers_computed_or_reused(tmp_path
         stage(overlay_images=2)(replace(ctx, tracker=tracker), trail)
     files = ("rows.json", "evaluation_report.json", "per_class.csv", "predictions.png")
     assert first.files == again.files == [f"eval/{name}" for name in files]
-    assert first.values == again.values == headline(stage(overlay_images=2).rows(ctx, trail))
+    assert first.values == again.values == headline(rows_of(ctx, trail, overlay_images=2))
 
 
 def test_a_finetuned_dense_network_is_not_called_pruned(tmp_path: Path) -> None:
     ctx = tiny_context(tmp_path)
     (state,) = dense()
     trail = (state, NetState(name="finetuned", net=state.net, transforms=(), fingerprint="more training"))
-    stage()(ctx, trail)
-    row = stage().rows(ctx, trail)[1]
+    row = rows_of(ctx, trail)[1]
     assert (row.stage, row.pruner, row.ratio_asked, row["channels_kept"]) == ("finetuned", None, None, 1.0)
 
 
@@ -191,8 +194,7 @@ def test_a_chain_from_a_cut_network_counts_its_own_cuts_only(tmp_path: Path) -> 
         name="start", net=cut_once.net, transforms=cut_once.transforms, fingerprint=cut_once.fingerprint
     )
     trail = prune_stage(ratio=0.4)(ctx, (begin,))
-    stage()(ctx, trail)
-    first, _, last = stage().rows(ctx, trail)
+    first, _, last = rows_of(ctx, trail)
     assert (first.stage, first["channels"], first["channels_kept"], first.pruner) == ("start", 5, 1.0, None)
     assert (last["channels"], last["channels_dense"], last["ratio_reached"]) == (3, 5, pytest.approx(0.4))
 

@@ -186,6 +186,7 @@ def taught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Fit
             "makes": "finetuned",
             "schedule": tiny_schedule(**{"epochs": 3, **schedule}),
             "is_stretched": False,
+            "starts": False,
             "step": {"_target_": "classroom.Taught", "weight": weight},
         }
         return component(node, "finetune", extensions=["classroom"])()

@@ -40,7 +40,7 @@ def stage(**changes: object) -> Prune:
         "calibration": CalibrationSet(images=8, batch_size=4),
         "aux_weight": 0.4,
     }
-    return Prune(**{**values, **changes})
+    return Prune(**{"word": "prune", **values, **changes})
 
 
 def dense() -> Trail:

@@ -10,8 +10,8 @@ from segprune.measure.cost import Cost
 from segprune.measure.latency import Latency
 from segprune.measure.quality import Quality
 from segprune.result.row import Row
-from segprune.stage.contract import NetState, Trail
-from segprune.stage.rows import RowFacts, channels_kept, rows_of
+from segprune.stage.contract import NetState, RowFacts, Trail
+from segprune.stage.rows import channels_kept, rows_of
 from segprune.stage.side_by_side import Footprint
 from segprune.transform.cut import Cut
 from tests.tiny import tiny_context, tiny_net

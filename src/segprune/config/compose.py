@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from hydra.core.hydra_config import HydraConfig
@@ -20,13 +21,15 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
 from pydantic.errors import PydanticUserError
+from pydantic_core import SchemaError
 
 from segprune.config.explain import explain, switches_for_numbers
+from segprune.config.protocol import CHAIN
 from segprune.errors import ConfigError
 from segprune.status import GROUPS
 
-StageWord = Literal["train", "prune", "finetune", "eval"]
 Node = dict[str, Any]
+_REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 
 
 def _rounded(value: object) -> object:
@@ -64,7 +67,8 @@ class Settings(BaseModel):
     weights: Literal["inherited", "retrained"]
     stretch: bool
     seed: Annotated[int, Field(ge=0)]
-    stages: Annotated[list[StageWord], Field(min_length=1)]
+    stages: Annotated[list[str], Field(min_length=1)]
+    stage: dict[str, Node]
     checkpoint: Path | None
     device: str
     threads: Annotated[int, Field(ge=1, le=1024)] | None  # OpenMP ends the process if it cannot start them
@@ -143,8 +147,28 @@ def settings_of(cfg: DictConfig) -> tuple[Settings, Node]:
     return settings, values
 
 
+def origins(cfg: DictConfig) -> dict[str, str]:
+    """Argument of a stage, as ``stage.train.schedule`` -> the key that gives its whole value, as ``train``.
+
+    That key is what a person types, and so what messages about the value name.
+    """
+    plain = OmegaConf.to_container(cfg, resolve=False)
+    stages: Mapping[str, Node] = plain.get("stage", {}) if isinstance(plain, dict) else {}
+    return {
+        f"stage.{word}.{name}": found[1]
+        for word, node in stages.items()
+        for name, value in node.items()
+        if isinstance(value, str) and (found := _REFERENCE.fullmatch(value))
+    }
+
+
 def component(
-    node: Node, key: str, *, extensions: Sequence[str] = (), runtime: Sequence[str] = ()
+    node: Node,
+    key: str,
+    *,
+    extensions: Sequence[str] = (),
+    runtime: Sequence[str] = (),
+    keys: Mapping[str, str] = MappingProxyType({}),
 ) -> Callable[..., Any]:
     """The callable that a group's YAML names, with its arguments checked and bound.
 
@@ -153,6 +177,7 @@ def component(
         key: Where it stands in the configuration, for messages.
         extensions: Packages besides segprune whose callables may be named.
         runtime: Arguments that are given when it is called, not in YAML.
+        keys: Place of an argument -> the key that it is typed with, where that is another one.
 
     Raises:
         ConfigError: The target is foreign or missing, or an argument is unknown, missing or out of range.
@@ -160,9 +185,8 @@ def component(
     function = target(node, key, extensions)
     schema = _schema(function, f"{key}._target_ is {node['_target_']!r}", tuple(runtime))
     names = list(schema.model_fields)
-    given = {
-        name: _built(value, f"{key}.{name}", extensions) for name, value in node.items() if name != "_target_"
-    }
+    typed_as = {name: keys.get(f"{key}.{name}", f"{key}.{name}") for name in node if name != "_target_"}
+    given = {name: _built(node[name], place, extensions) for name, place in typed_as.items()}
     try:
         checked = schema.model_validate(given)
     except ValidationError as error:
@@ -174,7 +198,8 @@ def component(
         try:
             return function(**arguments, **late)
         except ConfigError as error:
-            if re.search(rf"\b{re.escape(key)}(\.| is )", str(error)):
+            places = "|".join(map(re.escape, (key, *typed_as.values())))
+            if re.search(rf"\b({places})(\.| is |=)", str(error)):
                 raise
             raise ConfigError(f"{key}: {error}") from error
 
@@ -200,7 +225,7 @@ def _schema(function: Callable[..., Any], made: str, runtime: tuple[str, ...]) -
             extra="forbid", arbitrary_types_allowed=True, protected_namespaces=(), allow_inf_nan=False
         )
         return create_model("Arguments", __config__=config, **fields)
-    except (NameError, PydanticUserError) as error:
+    except (NameError, PydanticUserError, SchemaError) as error:
         raise ConfigError(
             f"{made}, whose arguments cannot be checked: {str(error).splitlines()[0]}. Give them names without a "
             "leading underscore, and types that exist while the program runs."
@@ -276,20 +301,15 @@ def _refuse_missing_packages(extensions: Sequence[str]) -> None:
 
 
 def _refuse_impossible_chain(settings: Settings) -> None:
-    order = list(typing.get_args(StageWord))
-    words = settings.stages
-    if words != sorted(set(words), key=order.index):
+    words, known = settings.stages, [word for word in settings.stages if word in CHAIN]
+    for word in words:
+        if word not in settings.stage:
+            raise ConfigError(
+                f"stages is {words}, but there is no stage.{word}. Add +stage@stage.{word}={word} to the command, "
+                f"or '/stage@stage.{word}: {word}' to the defaults of the file that sets stages."
+            )
+    if len(set(words)) < len(words) or known != sorted(known, key=CHAIN.index):
         raise ConfigError(
-            f"stages is {words}; each stage may stand once, in the order {', '.join(order)}. Leave out what you do "
-            "not need."
-        )
-    if "train" not in words and settings.checkpoint is None:
-        raise ConfigError(
-            f"stages is {words}, without train, so there is no network to start from. Add train, or give "
-            "checkpoint=<folder of a checkpoint>."
-        )
-    if "train" in words and settings.checkpoint is not None:
-        raise ConfigError(
-            f"checkpoint is {settings.checkpoint}, but stages is {words} and starts with training a new network. "
-            "Leave train out of stages, or checkpoint out of the command."
+            f"stages is {words}; each stage may stand once, in the order {', '.join(CHAIN)}. Leave out what you do "
+            "not need; stages of your own may stand anywhere."
         )

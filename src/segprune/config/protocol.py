@@ -1,6 +1,8 @@
-"""Words of the group ``protocol`` that code has to know; what each adds to a sweep says ``sweep/controls.py``."""
+"""Words that code and YAML share: options of the group ``protocol``, and the stages of the chain."""
 
 FOR_SWEEPS = ("fair", "full")
-"""Options that add jobs to a sweep, so that one job cannot have them."""
+"""Options that add jobs to a sweep, so that one job cannot have them; which, says ``sweep/controls.py``."""
 CHANCE_AND_NORM = ("random", "l1")
 """The criteria that these options add."""
+CHAIN = ("train", "prune", "finetune", "eval")
+"""The stages that every configuration holds, in their order; others are added where ``stages`` names them."""

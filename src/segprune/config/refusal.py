@@ -66,6 +66,12 @@ def _no_such_option(error: MissingConfigException) -> str:
     if not error.options:
         return f"{_one_line(error).partition(' Config search path')[0]} {ALL_KEYS}"
     close = difflib.get_close_matches(option, error.options, n=1)
+    if group == "stage":  # chosen by the list `stages`
+        hint = f" Did you mean {close[0]}?" if close else ""
+        return (
+            f"stages names {option!r}; there are {', '.join(error.options)}.{hint} One of your own is a file "
+            f"stage/{option}.yaml in the folder that --config-dir names."
+        )
     hint = f" Did you mean {group}={close[0]}?" if close else ""
     return f"{group} is {option!r}; it must be one of {', '.join(error.options)}.{hint}"
 

@@ -52,6 +52,7 @@ class Calibration:
             )
 
 
+@runtime_checkable
 class Pruner(Protocol):
     """A criterion: one score per channel of every group; higher = keep.
 

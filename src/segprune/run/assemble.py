@@ -14,6 +14,7 @@ from segprune.config.compose import (
     component,
     import_extensions,
     job_of_this_process,
+    origins,
     settings_of,
     target,
 )
@@ -22,10 +23,7 @@ from segprune.dataset.contract import SegData
 from segprune.errors import CheckpointError, ConfigError
 from segprune.model.contract import SegmentationNet
 from segprune.seed import seeded
-from segprune.stage.contract import Stage, read_sources, source_digest
-from segprune.stage.eval import RowFacts
-from segprune.stage.fit import Fit
-from segprune.stage.prune import Prune
+from segprune.stage.contract import RowFacts, Stage, read_sources, source_digest
 from segprune.tracking.contract import Tracking
 from segprune.training.step import Hardware
 
@@ -40,6 +38,8 @@ class Run:
         settings: The checked root of its configuration.
         values: The whole configuration as plain values.
         stages: In order.
+        keys: Argument of a stage -> the key that gives its value.
+        facts: What its rows say besides measurements.
         build: Number of classes -> dense network.
         model_source: Digest of the code that builds it.
         load_data: Reads and checks the dataset.
@@ -51,6 +51,8 @@ class Run:
     settings: Settings
     values: Mapping[str, Any]
     stages: Sequence[Stage]
+    keys: Mapping[str, str]
+    facts: RowFacts
     build: Callable[[int], SegmentationNet]
     model_source: str
     load_data: Callable[[], SegData]
@@ -69,8 +71,8 @@ def checked(cfg: DictConfig) -> Run:
     settings, values = settings_of(cfg)
     import_extensions(settings.extensions)
     _refuse_foreign_checkpoint(settings)
-    name = run_name(settings, job)
-    stages = stages_of(settings, job, name)
+    name, keys = run_name(settings, job), origins(cfg)
+    stages = stages_of(settings, keys)
     read_sources(stages)
     return Run(
         name=name,
@@ -78,6 +80,8 @@ def checked(cfg: DictConfig) -> Run:
         settings=settings,
         values=values,
         stages=stages,
+        keys=keys,
+        facts=facts_of(settings, job, name),
         build=network_builder(settings),
         model_source=source_digest(target(settings.model, "model", settings.extensions)),
         load_data=component(settings.dataset, "dataset", extensions=settings.extensions),
@@ -102,14 +106,67 @@ def run_name(settings: Settings, job: Job) -> str:
     return f"{job.choices['pruner']}-{much}{rounds}{how}-s{settings.seed}"
 
 
-def stages_of(settings: Settings, job: Job, name: str) -> list[Stage]:
-    """The configured stages, every argument checked."""
+def stages_of(settings: Settings, keys: Mapping[str, str]) -> list[Stage]:
+    """The configured stages, every argument checked, also those of stages that are left out.
 
-    def part(key: str, *runtime: str) -> Callable[..., Any]:
-        return component(getattr(settings, key), key, extensions=settings.extensions, runtime=runtime)
+    Args:
+        settings: The checked root.
+        keys: Argument of a stage -> the key that gives its value.
 
-    train, pruner, budget = part("train")(), part("pruner")(), part("budget")()
-    facts = RowFacts(
+    Raises:
+        ConfigError: An argument is wrong, a target is no stage, or the chain has nothing to start from.
+    """
+    made = {word: _stage(word, settings, keys) for word in settings.stage}
+    stages = [made[word] for word in settings.stages]
+    _refuse_start(settings, stages)
+    return stages
+
+
+def _stage(word: str, settings: Settings, keys: Mapping[str, str]) -> Stage:
+    key, node = f"stage.{word}", settings.stage[word]
+    kind = target(node, key, settings.extensions)
+    if not (isinstance(kind, type) and issubclass(kind, Stage)):
+        raise ConfigError(
+            f"{key}._target_ is {node['_target_']!r}, which is no stage; name a class that inherits from "
+            f"{Stage.__module__}.{Stage.__qualname__}."
+        )
+    make = component(node, key, extensions=settings.extensions, runtime=("word",), keys=keys)
+    stage: Stage = make(word=word)
+    return stage
+
+
+def _refuse_start(settings: Settings, stages: Sequence[Stage]) -> None:
+    words, starting = settings.stages, [stage.word for stage in stages if stage.starts]
+    if not starting and settings.checkpoint is None:
+        raise ConfigError(
+            f"stages is {words}, without train, so there is no network to start from. Add train, or give "
+            "checkpoint=<folder of a checkpoint>."
+        )
+    if starting and settings.checkpoint is not None:
+        raise ConfigError(
+            f"checkpoint is {settings.checkpoint}, but stages is {words} and starts with training a new network. "
+            f"Leave {', '.join(starting)} out of stages, or checkpoint out of the command."
+        )
+    if starting and starting != words[:1]:
+        raise ConfigError(
+            f"stages is {words}, but {starting[-1]} makes the network that the chain begins with. Put it first, "
+            "and no other one that does."
+        )
+
+
+def facts_of(settings: Settings, job: Job, name: str) -> RowFacts:
+    """What the rows of a run say besides measurements.
+
+    Args:
+        settings: The checked root.
+        job: What Hydra knows about the run.
+        name: Of the run.
+    """
+    pruner, budget = (
+        component(getattr(settings, key), key, extensions=settings.extensions)()
+        for key in ("pruner", "budget")
+    )
+    return RowFacts(
         run=name,
         model=job.choices["model"],
         pruner=job.choices["pruner"],
@@ -117,24 +174,6 @@ def stages_of(settings: Settings, job: Job, name: str) -> list[Stage]:
         scope=budget.ranking(pruner.scope),
         ratio=settings.ratio,
     )
-    stages: dict[str, Stage] = {
-        "train": Fit(word="train", makes="dense", schedule=train),
-        "prune": Prune(
-            pruner=pruner,
-            budget=budget,
-            ratio=settings.ratio,
-            rounds=settings.rounds,
-            between=part("between")(),
-            weights=settings.weights,
-            calibration=part("calibration")(),
-            aux_weight=train.aux_weight,
-        ),
-        "finetune": Fit(
-            word="finetune", makes="finetuned", schedule=part("finetune")(), is_stretched=settings.stretch
-        ),
-        "eval": part("eval", "facts", "word")(facts=facts),
-    }
-    return [stages[word] for word in settings.stages]
 
 
 def network_builder(settings: Settings) -> Callable[[int], SegmentationNet]:

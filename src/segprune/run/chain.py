@@ -5,13 +5,17 @@ import time
 from collections.abc import Sequence
 
 from segprune import stop
+from segprune.result.row import Row
 from segprune.stage.contract import Context, Stage, Trail
 
 log = logging.getLogger(__name__)
 
 
-def run_chain(stages: Sequence[Stage], ctx: Context, trail: Trail) -> Trail:
-    """Run the stages in order; logs each one's wall time as ``time/<stage>_s``."""
+def run_chain(stages: Sequence[Stage], ctx: Context, trail: Trail) -> tuple[Trail, tuple[Row, ...]]:
+    """Run the stages in order; gives the networks and the rows that they made.
+
+    Logs each stage's wall time as ``time/<stage>_s``.
+    """
     for stage in stages:
         stop.if_asked()
         log.info("[%s]", stage.word)
@@ -19,4 +23,4 @@ def run_chain(stages: Sequence[Stage], ctx: Context, trail: Trail) -> Trail:
         started = time.perf_counter()
         trail = stage(ctx, trail)
         ctx.tracker.metrics({f"time/{stage.word}_s": round(time.perf_counter() - started, 2)})
-    return trail
+    return trail, tuple(ctx.rows)

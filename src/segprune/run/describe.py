@@ -6,6 +6,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from segprune.checkpoint.contract import DESCRIPTION, WEIGHTS
+from segprune.config.protocol import CHAIN
 from segprune.dataset.contract import SegData
 from segprune.run.assemble import Run
 from segprune.stage.contract import Trail
@@ -13,15 +14,10 @@ from segprune.tracking.color import color
 from segprune.tracking.contract import RunStart, Scalar, Tracker
 
 NAMED = ("dataset", "model", "train", "pruner", "budget", "finetune", "eval", "protocol")
-STAGE_KEYS = {
-    "train": ("train",),
-    "prune": ("pruner", "budget", "ratio", "phase_epochs", "rounds", "between", "weights", "calibration"),
-    "finetune": ("finetune",),
-    "eval": ("eval",),
-}
-"""What a run without the stage does not have, so that nobody reads a ratio beside a dense network."""
-UNTRACKED = ("tracking", "paths", "store", "extensions", "threads", "workers", "log_checkpoint")
+UNTRACKED = ("tracking", "paths", "store", "stage", "extensions", "threads", "workers", "log_checkpoint")
 """Where a run is kept and how fast it goes does not describe it."""
+PHASE = {"phase_epochs"}
+"""What the options of ``pruner`` refer to."""
 
 
 def run_start(run: Run, parent_run_id: str | None) -> RunStart:
@@ -43,8 +39,10 @@ def run_start(run: Run, parent_run_id: str | None) -> RunStart:
 
 def describe(tracker: Tracker, run: Run, data: SegData) -> None:
     """Log what was configured, the whole configuration, and which data is used as what."""
-    unused = {key for stage, keys in STAGE_KEYS.items() if stage not in run.settings.stages for key in keys}
+    unused = unused_keys(run)
     described = {key: value for key, value in run.values.items() if key not in {*UNTRACKED, *unused}}
+    own = {word: run.settings.stage[word] for word in run.settings.stages if word not in CHAIN}
+    described |= {"stage": own} if own else {}
     names = {f"{group}.name": run.job.choices[group] for group in NAMED if group not in unused}
     tracker.params(_flat(described) | names)
     whole = {key: value for key, value in run.values.items() if key != "tracking"}  # it may hold a password
@@ -55,6 +53,15 @@ def describe(tracker: Tracker, run: Run, data: SegData) -> None:
     for split, items, digest in splits:
         profile: dict[str, Scalar] = {"items": len(items), "classes": len(data.classes), "size_hw": size}
         tracker.dataset(name=data.name, digest=digest, split=split, profile=profile)
+
+
+def unused_keys(run: Run) -> set[str]:
+    """The root keys that only left-out stages use, so that nobody reads a ratio beside a dense network."""
+    used: dict[bool, set[str]] = {True: set(), False: set()}
+    for place, key in run.keys.items():
+        used[place.split(".")[1] in run.settings.stages].add(key)
+    alone = {key for key in used[False] - used[True] if "." not in key}
+    return alone | (PHASE if "pruner" in alone else set())
 
 
 def describe_result(tracker: Tracker, trail: Trail, *, with_weights: bool) -> None:

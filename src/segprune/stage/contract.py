@@ -6,8 +6,9 @@ import inspect
 import os
 import platform
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, field, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -16,6 +17,8 @@ from segprune.checkpoint import checkpoint
 from segprune.dataset.contract import SegData
 from segprune.errors import ConfigError
 from segprune.model.contract import SegmentationNet
+from segprune.pruner.contract import Scope
+from segprune.result.row import Row
 from segprune.store.store import Entry, Store
 from segprune.tracking.contract import Tracker
 from segprune.training.step import Hardware, MakeStep
@@ -46,6 +49,27 @@ Trail = tuple[NetState, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
+class RowFacts:
+    """What the rows say besides the measurements.
+
+    Attributes:
+        run: Name of the run.
+        model: Option of the config group.
+        pruner: Likewise.
+        budget: What the ratio is a fraction of.
+        scope: Where the scores were ranked.
+        ratio: Fraction asked to be removed; ``None`` where a threshold decides.
+    """
+
+    run: str
+    model: str
+    pruner: str
+    budget: str
+    scope: Scope
+    ratio: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Context:
     """What a run is given.
 
@@ -57,6 +81,9 @@ class Context:
         hardware: Where it runs.
         store: Finished results.
         tracker: The run's tracker.
+        facts: What its rows say besides measurements.
+        keys: Argument of a stage, as ``stage.train.schedule`` -> the key that gives its value, as ``train``.
+        rows: What the stages so far have measured; a stage adds its own.
     """
 
     data: SegData
@@ -66,17 +93,54 @@ class Context:
     hardware: Hardware
     store: Store
     tracker: Tracker
+    facts: RowFacts
+    keys: Mapping[str, str] = field(default_factory=dict)
+    rows: list[Row] = field(default_factory=list)
+
+    def key_of(self, stage: "Stage", argument: str) -> str:
+        """The key to type for an argument of a stage."""
+        place = f"stage.{stage.word}.{argument}"
+        return self.keys.get(place, place)
 
 
-class Stage(Protocol):
-    """One link of the chain."""
+@dataclass(frozen=True, kw_only=True)
+class Stage(ABC):
+    """One link of the chain; what else it is given comes from ``conf/stage/<word>.yaml``.
+
+    Attributes:
+        word: Its name in the ``stages`` list of the configuration, which is given to it.
+    """
+
+    word: str
 
     @property
-    def word(self) -> str:
-        """Its name in the ``stages`` list of the configuration."""
+    def starts(self) -> bool:
+        """Whether it makes the dense network that the chain begins with, so that it needs no checkpoint."""
+        return False
 
+    @property
+    def only_measures(self) -> bool:
+        """Whether it makes no network, and what it gives depends on the machine; a plan leaves it out."""
+        return False
+
+    def refuse(self, ctx: Context, start: Trail) -> None:  # noqa: B027 - most stages need no check
+        """Check, before anything is trained, all that can be known then; nothing by default.
+
+        Args:
+            ctx: The run.
+            start: The network of the checkpoint that the chain starts from; empty without one.
+
+        Raises:
+            SegpruneError: It could not do its work; says which key to change.
+        """
+
+    @abstractmethod
     def __call__(self, ctx: Context, trail: Trail) -> Trail:
-        """The trail, longer by the networks this stage made."""
+        """The trail, longer by the networks this stage made; what it measured goes to ``ctx.rows``.
+
+        Work that takes time belongs into the ``make`` of ``ctx.store.get``: then it is done once, survives a kill
+        and is shown by ``hydra/launcher=plan`` without being done.
+        """
 
 
 @runtime_checkable

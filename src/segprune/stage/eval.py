@@ -24,20 +24,19 @@ from segprune.result.headline import headline
 from segprune.result.overlay import overlay
 from segprune.result.row import SCHEMA_VERSION, Row, from_record, to_record
 from segprune.result.table import per_class_table
-from segprune.stage.contract import Context, Trail, identity, source_digest
+from segprune.stage.contract import Context, RowFacts, Stage, Trail, identity, source_digest
 from segprune.stage.oracle import OracleSettings, oracle_of_trail
-from segprune.stage.rows import RowFacts, channels_kept, rows_of
+from segprune.stage.rows import channels_kept, rows_of
 from segprune.stage.side_by_side import QUALITY_VERSION, Timing, footprints, qualities
-from segprune.store.store import fingerprint
+from segprune.store.store import Fingerprint, fingerprint
 
-__all__ = ["Eval", "RowFacts"]
 SOURCES = [source_digest(part) for part in (footprints, rows_of, evaluation_report)]
 ORACLE_CHANNELS = "oracle.csv"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Eval:
-    """Measure the networks of the trail on the report split, side by side.
+class EvalSettings:
+    """What is measured, and how carefully.
 
     Attributes:
         batch_size: Images per forward pass; does not change a result.
@@ -58,8 +57,22 @@ class Eval:
     latency_warmup: Annotated[int, Field(ge=0)]
     overlay_images: Annotated[int, Field(ge=0)]
     oracle: OracleSettings
-    facts: RowFacts
-    word: str = "eval"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eval(Stage):
+    """Measure the networks of the trail on the report split, side by side.
+
+    Attributes:
+        settings: What is measured, and how carefully.
+    """
+
+    settings: EvalSettings
+
+    @property
+    def only_measures(self) -> bool:
+        """It is."""
+        return True
 
     def __call__(self, ctx: Context, trail: Trail) -> Trail:
         """The trail unchanged; rows, report, tables and figures go to the store and the tracker."""
@@ -69,14 +82,17 @@ class Eval:
             if (entry.folder / name).exists():
                 ctx.tracker.file(entry.folder / name, self.word)
         ctx.tracker.tags({"macs_rule": MACS_RULE})
-        ctx.tracker.metrics(headline(self.rows(ctx, trail)))
+        rows = _under_the_names_of(ctx.facts, entry.folder / ROWS)
+        ctx.rows.extend(rows)
+        ctx.tracker.metrics(headline(rows))
         report = json.loads((entry.folder / REPORT).read_text(encoding="utf-8"))
         ctx.tracker.metrics({f"oracle/{name}": value for name, value in report.get("oracle", {}).items()})
         return trail
 
-    def key(self, ctx: Context, trail: Trail) -> str:
+    def key(self, ctx: Context, trail: Trail) -> Fingerprint:
         """Fingerprint of the evaluation of this trail."""
-        measured = {k: v for k, v in identity(self).items() if k not in ("facts", "batch_size", "oracle")}
+        measured = {k: v for k, v in identity(self.settings).items() if k not in ("batch_size", "oracle")}
+        oracle = self.settings.oracle
         inputs = {
             "data": ctx.data.identity.report,
             "frames": ctx.data.report_frames,
@@ -85,27 +101,22 @@ class Eval:
             "sources": SOURCES,
             "machine": _machine(ctx.hardware.device),
             "trail": [state.fingerprint for state in trail],
-            **({"oracle": self.oracle.inputs()} if self.oracle.samples else {}),
+            **({"oracle": oracle.inputs()} if oracle.samples else {}),
         }
         return fingerprint(self.word, inputs)
 
-    def rows(self, ctx: Context, trail: Trail) -> tuple[Row, ...]:
-        """The rows of a finished evaluation, one per network of the trail, under the names of this run."""
-        path = ctx.store.root / self.word / self.key(ctx, trail) / ROWS
-        rows = (from_record(row) for row in json.loads(path.read_text(encoding="utf-8")))
-        mine = self.facts
-        return tuple(
-            replace(row, run=mine.run, model=mine.model, pruner=row.pruner and mine.pruner) for row in rows
-        )
-
     def _make(self, folder: Path, ctx: Context, trail: Trail) -> None:
-        rules = Rules(boundary_width=self.boundary_width, small_object_area=self.small_object_area)
-        timing = Timing(
-            batch_size=self.latency_batch_size, rounds=self.latency_rounds, warmup=self.latency_warmup
+        rules = Rules(
+            boundary_width=self.settings.boundary_width, small_object_area=self.settings.small_object_area
         )
-        quality = qualities(ctx, trail, rules, self.batch_size)
+        timing = Timing(
+            batch_size=self.settings.latency_batch_size,
+            rounds=self.settings.latency_rounds,
+            warmup=self.settings.latency_warmup,
+        )
+        quality = qualities(ctx, trail, rules, self.settings.batch_size)
         groups = trace(trail[0].net)
-        rows = rows_of(ctx, trail, self.facts, groups, quality, footprints(ctx, trail, timing))
+        rows = rows_of(ctx, trail, ctx.facts, groups, quality, footprints(ctx, trail, timing))
         iou = {name: scores(found.counts).iou for name, found in quality.items()}
         kept = channels_kept(trail[0], trail[-1], groups)
         report = evaluation_report(
@@ -115,7 +126,7 @@ class Eval:
             boundary_iou={name: boundary_scores(found.boundary).iou for name, found in quality.items()},
             layers={group.name: (group.size, kept[group.name]) for group in groups},
         )
-        found = oracle_of_trail(self.oracle, ctx, trail)
+        found = oracle_of_trail(self.settings.oracle, ctx, trail)
         if found is not None:
             report["oracle"] = found.metrics()
             found.channels.to_csv(folder / ORACLE_CHANNELS, index=False)
@@ -123,11 +134,11 @@ class Eval:
         _write_json(folder / REPORT, report)
         save_file({name: found.image_counts for name, found in quality.items()}, folder / IMAGE_COUNTS)
         per_class_table(ctx.data.classes, iou).to_csv(folder / PER_CLASS)
-        if self.overlay_images:
+        if self.settings.overlay_images:
             self._draw(folder / PREDICTIONS, ctx, trail)
 
     def _draw(self, path: Path, ctx: Context, trail: Trail) -> None:
-        shown = min(self.overlay_images, len(ctx.data.report))
+        shown = min(self.settings.overlay_images, len(ctx.data.report))
         chosen = np.linspace(0, len(ctx.data.report) - 1, shown, dtype=int).tolist()
         items = [ctx.data.report[index] for index in chosen]
         images = torch.stack([item.image for item in items])
@@ -145,6 +156,14 @@ class Eval:
             ignore_index=ctx.data.ignore_index,
             classes=ctx.data.classes,
         ).savefig(path, dpi=100)
+
+
+def _under_the_names_of(mine: RowFacts, path: Path) -> tuple[Row, ...]:
+    """Stored rows, one per network of the trail; another run may have measured them under its own names."""
+    rows = (from_record(row) for row in json.loads(path.read_text(encoding="utf-8")))
+    return tuple(
+        replace(row, run=mine.run, model=mine.model, pruner=row.pruner and mine.pruner) for row in rows
+    )
 
 
 def _machine(device: torch.device) -> dict[str, str]:

@@ -12,6 +12,7 @@ from segprune.schedule.schedule import Schedule, autocast_dtype
 from segprune.seed import derive
 from segprune.stage.contract import (
     Context,
+    Stage,
     StepFactory,
     Trail,
     identity,
@@ -19,29 +20,42 @@ from segprune.stage.contract import (
     read_state,
     write_state,
 )
+from segprune.stage.trial import refuse_batch
 from segprune.store.store import Entry, fingerprint
 from segprune.training.loop import fit
 from segprune.training.step import Epoch, Step, Training
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fit:
+class Fit(Stage):
     """Train the last network of the trail, or the configuration's own when there is none yet.
 
     Attributes:
-        word: ``train`` or ``finetune``; prefix of its metrics.
+        word: Prefix of its metrics.
         makes: Name of the network it makes, e.g. ``dense``.
         schedule: Epochs, optimiser and learning rate; with 0 epochs the stage does nothing.
         is_stretched: Whether a cut network is trained for more epochs, by the factor of the MACs it was spared: for
             as much compute as the schedule gives the dense one (Scratch-B, arXiv:1810.05270).
         step: Makes the step that it trains by; None: the plain one.
+        starts: Whether it trains the configuration's own network, with which the chain begins.
     """
 
-    word: str
     makes: str
     schedule: Schedule
     is_stretched: bool = False
     step: StepFactory | None = None
+    starts: bool = False
+
+    def refuse(self, ctx: Context, start: Trail) -> None:
+        """Check that the batches can be filled and trained on.
+
+        Raises:
+            DataError: There are fewer training images than a batch has.
+            ConfigError: The network cannot be trained on one image at a time.
+        """
+        del start
+        if self.schedule.epochs > 0:
+            refuse_batch(ctx, f"{ctx.key_of(self, 'schedule')}.batch_size", self.schedule.batch_size)
 
     def __call__(self, ctx: Context, trail: Trail) -> Trail:
         """The trail and the trained network; reused when the same training was done before."""

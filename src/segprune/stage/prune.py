@@ -25,12 +25,22 @@ from segprune.pruner.contract import Calibration, Pruner, TrainedPruner
 from segprune.result.files import PLAN, SCORES
 from segprune.schedule.schedule import Schedule
 from segprune.stage.calibration import CalibrationSet, buffers_of, reestimate_batchnorm
-from segprune.stage.contract import Context, NetState, Trail, identity, note_source, read_state, write_state
+from segprune.stage.contract import (
+    Context,
+    NetState,
+    Stage,
+    Trail,
+    identity,
+    note_source,
+    read_state,
+    write_state,
+)
 from segprune.stage.fit import Fit
 from segprune.stage.prepare import Preparation
 from segprune.stage.rounds import Outcome, Rounds
 from segprune.stage.scoring import WORD as SCORE
 from segprune.stage.scoring import Scored, score, score_once
+from segprune.stage.trial import refuse_batch, refuse_single, shell
 from segprune.store.store import fingerprint
 from segprune.transform.contract import Transform
 
@@ -39,7 +49,7 @@ RAW = "raw_buffers.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prune:
+class Prune(Stage):
     """Cut the last network of the trail down to a budget.
 
     Attributes:
@@ -65,7 +75,6 @@ class Prune:
     weights: Literal["inherited", "retrained"]
     calibration: CalibrationSet
     aux_weight: float
-    word: str = "prune"
 
     def __post_init__(self) -> None:
         ratio = self.budget.checked(self.ratio)
@@ -110,6 +119,25 @@ class Prune:
             name="pruned_raw", net=raw, transforms=pruned.transforms, fingerprint=f"{key}-raw"
         )
         return (*trail, raw_state, pruned)
+
+    def refuse(self, ctx: Context, start: Trail) -> None:
+        """Check that every training of the cut can fill its batches, and that the budget can be reached.
+
+        Raises:
+            DataError: There are fewer training images than a batch has.
+            BudgetError: The network cannot be cut that far, or not as closely as asked.
+            ConfigError: Its channels cannot be followed, or it cannot be trained or calibrated on one image.
+        """
+        if isinstance(self.pruner, TrainedPruner):
+            trained = {f"{ctx.key_of(self, 'pruner')}.phase.schedule": self.pruner.phase.schedule}
+        else:
+            trained = {ctx.key_of(self, "between"): self.between} if self._trains_between else {}
+        for key, schedule in trained.items():
+            if schedule.epochs > 0:
+                refuse_batch(ctx, f"{key}.batch_size", schedule.batch_size)
+        if len(ctx.data.fit) == 1:
+            refuse_single(ctx, "there is one image to calibrate on")
+        self.refuse_unreachable(start[-1].net if start else shell(ctx), ctx.data.size_hw)
 
     def refuse_unreachable(self, net: SegmentationNet, size_hw: tuple[int, int]) -> None:
         """Check that a network can be prepared and cut that far at all, before anything is trained.

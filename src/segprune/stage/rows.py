@@ -1,37 +1,14 @@
 """Rows: the measurements of a trail as flat records, each network against the first one."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from segprune.graph.group import ChannelGroup
 from segprune.measure.quality import Quality
-from segprune.pruner.contract import Scope
 from segprune.result.contract import Footprint, Measured
 from segprune.result.metrics import declared
 from segprune.result.row import SCHEMA_VERSION, Row, Value, from_record
-from segprune.stage.contract import Context, NetState, Trail
+from segprune.stage.contract import Context, NetState, RowFacts, Trail
 from segprune.transform.cut import Cut
-
-
-@dataclass(frozen=True, kw_only=True)
-class RowFacts:
-    """What the rows say besides the measurements.
-
-    Attributes:
-        run: Name of the run.
-        model: Option of the config group.
-        pruner: Likewise.
-        budget: What the ratio is a fraction of.
-        scope: Where the scores were ranked.
-        ratio: Fraction asked to be removed; ``None`` where a threshold decides.
-    """
-
-    run: str
-    model: str
-    pruner: str
-    budget: str
-    scope: Scope
-    ratio: float | None
 
 
 def rows_of(

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from segprune.dataset.contract import SegData
 from segprune.errors import ConfigError, SegpruneError
 from segprune.run.assemble import hardware_of
-from segprune.run.start import context_of, refuse_unfit, refuse_unreachable, start_of_trail
+from segprune.run.start import context_of, refuse, start_of_trail
 from segprune.store.store import Entry, Store
 from segprune.sweep.estimate import (
     NOTHING,
@@ -133,11 +133,10 @@ def _looked_at(job: GridCell, data: SegData, store: Store) -> Iterator[str]:
     """
     run = job.run
     ctx = context_of(run, data, hardware_of(run.settings), store, SilentRun())
-    refuse_unfit(run.stages, ctx)
     trail = start_of_trail(run.settings, ctx)
-    refuse_unreachable(run.stages, ctx, trail)
+    refuse(run.stages, ctx, trail)
     for stage in run.stages:
-        if stage.word != "eval":  # what it measures depends on the launcher, which gives out threads
+        if not stage.only_measures:  # that depends on the launcher, which gives out threads
             trail = stage(ctx, trail)
             yield stage.word
 

@@ -1,0 +1,76 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from segprune.errors import ConfigError, DataError
+from segprune.stage.trial import refuse_batch, refuse_misfit, refuse_single, shell
+from tests.tiny import Items, tiny_context, tiny_data
+from tests.toys import Residual
+
+
+class Halving(Residual):
+    """Halves its 16 px five times, which is one time more than there are pixels for."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        logits = super().forward(image)
+        for _ in range(5):
+            logits = torch.nn.functional.max_pool2d(logits, 2)
+        return logits
+
+
+class Pooling(Residual):
+    """Norms one pixel, which one image alone does not allow in training."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return super().forward(image) + self.outer[1](self.stem(image).mean((2, 3), keepdim=True)).mean()
+
+
+class Large(Residual):
+    """Takes more memory than there is."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+
+
+def test_a_shell_has_the_shapes_of_the_dense_network(tmp_path: Path) -> None:
+    ctx = tiny_context(tmp_path)
+    shapes = [tensor.shape for tensor in shell(ctx).state_dict().values()]
+    assert shapes == [tensor.shape for tensor in ctx.build().state_dict().values()]
+
+
+def test_a_network_that_runs_on_the_images_is_let_through(tmp_path: Path) -> None:
+    refuse_misfit(tiny_context(tmp_path))
+    refuse_misfit(tiny_context(tmp_path, build=Pooling))
+
+
+def test_a_network_that_cannot_run_on_the_images_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"dataset\.size_hw is \[16, 16\], on which the network cannot run \(.*larger"
+    ):
+        refuse_misfit(tiny_context(tmp_path, build=Halving))
+
+
+def test_a_lack_of_memory_is_no_misfit(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        refuse_misfit(tiny_context(tmp_path, build=Large))
+
+
+def test_a_batch_that_can_never_be_filled_is_refused(tmp_path: Path) -> None:
+    ctx = tiny_context(tmp_path, data=tiny_data(fit=Items(8, seed=0)))
+    refuse_batch(ctx, "train.batch_size", 8)
+    with pytest.raises(
+        DataError, match=r"^a\.b is 9, but the training images are only 8; give a\.b=8 or less"
+    ):
+        refuse_batch(ctx, "a.b", 9)
+
+
+def test_one_image_at_a_time_is_refused_for_a_network_that_needs_two(tmp_path: Path) -> None:
+    refuse_batch(tiny_context(tmp_path), "train.batch_size", 1)
+    with pytest.raises(
+        ConfigError, match=r"^train\.batch_size is 1, on which .* cannot be trained .*give 2 or"
+    ):
+        refuse_batch(tiny_context(tmp_path, build=Pooling), "train.batch_size", 1)
+    alone = tiny_context(tmp_path, build=Pooling, data=tiny_data(fit=Items(1, seed=0)))
+    with pytest.raises(ConfigError, match=r"^only one, .*give the dataset more training images"):
+        refuse_single(alone, "only one")

@@ -151,12 +151,13 @@ from pathlib import Path
 from segprune.status import JobRecord
 from segprune.tracking.contract import RunStart
 from segprune.tracking.mlflow_tracker import MlflowTracking
-tracking = MlflowTracking(uri=None, root=Path(sys.argv[1]), experiment="killed", flush_seconds=0)
+tracking = MlflowTracking(uri=None, root=Path(sys.argv[1]), experiment="killed", flush_seconds=1000)
 runs, records, parent = [], [], None
 for folder in map(Path, sys.argv[2:]):
     runs.append(tracking.open(RunStart(name="x", kind="job", folder=folder, parent_run_id=parent)))
     records.append(JobRecord(folder, {}))
     records[-1].tracked(runs[-1].run_id)
+    runs[-1].metrics({"a": 1.0})
     parent = runs[0].run_id
 runs[1].close("FINISHED")
 records[1].done({})
@@ -185,6 +186,8 @@ def test_what_a_killed_process_left_as_running_is_ended_by_the_next(tmp_path: Pa
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     ends = [client.get_run(status(folder)["run_id"]).info.status for folder in folders]
     assert ends == ["KILLED", "FINISHED", "KILLED", "KILLED"]
+    logged = [client.get_run(status(folder)["run_id"]).data.metrics for folder in folders]
+    assert logged == [{"a": 1.0}] * 4  # also what they had not sent
 
 
 def test_a_sweep_ends_what_killed_runs_left_too(tmp_path: Path) -> None:

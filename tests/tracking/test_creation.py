@@ -2,41 +2,52 @@ import pytest
 
 from segprune.errors import TrackingError
 from segprune.tracking.contract import RunStart
-from segprune.tracking.creation import create, creation, find, is_key, key_of
+from segprune.tracking.creation import begin, beginning, new_key
+from segprune.tracking.record import Record
 from segprune.tracking.store import open_client, sqlite_uri
+
+KEY = new_key()
 
 
 def start(folder, **options):
     return RunStart(name="x", kind="job", folder=folder, **options)
 
 
-def test_a_run_is_found_by_its_key_also_when_it_was_deleted(make, root, tmp_path):
-    client, uri = open_client(sqlite_uri(root)), sqlite_uri(root)
-    record = creation(start(tmp_path), make().experiment)
-    assert find(client, key_of(record)) is None
-    _, run_id = create(client, uri, record)
-    assert find(client, key_of(record)) == run_id
+@pytest.fixture
+def store(root):
+    uri = sqlite_uri(root)
+    return open_client(uri), uri
+
+
+def test_a_creation_that_is_sent_twice_creates_once_and_others_find_the_run(make, store, tmp_path):
+    client, key = store[0], new_key()
+    record = beginning(start(tmp_path), key, make().experiment)
+    experiment_id, run_id = begin(*store, key, record)
+    assert client.get_run(run_id).info.experiment_id == experiment_id
     assert client.get_run(run_id).info.start_time == record.content["time_ms"]
+    for other in (record, Record(kind="tags", content={"a": "b"})):
+        assert begin(*store, key, other) == (experiment_id, run_id)
     client.delete_run(run_id)
-    assert find(client, key_of(record)) == run_id
+    assert begin(*store, key, record) == (experiment_id, run_id)
 
 
-def test_each_run_has_its_own_key_and_a_key_is_no_id(tmp_path):
-    keys = [key_of(creation(start(tmp_path), "e")) for _ in range(2)]
-    assert len(set(keys)) == 2
-    assert [is_key(name) for name in (*keys, "0" * 32)] == [True, True, False]
+def test_without_its_creation_a_run_is_waited_for(store):
+    with pytest.raises(TrackingError, match=f"the run {KEY} is not in the store at this time"):
+        begin(*store, KEY, Record(kind="tags", content={"a": "b"}))
+
+
+def test_each_run_has_its_own_key():
+    assert new_key() != new_key()
 
 
 def test_nothing_a_run_starts_with_holds_a_password(tmp_path):
     url = "http://me:secret@host"
-    record = creation(
-        RunStart(name=url, kind="sweep", folder=tmp_path, note=url, tags={"sweep.overrides": f"uri={url}"}),
-        "e",
-    )
+    tags = {"sweep.overrides": f"uri={url}"}
+    record = beginning(RunStart(name=url, kind="sweep", folder=tmp_path, note=url, tags=tags), KEY, "e")
     assert "secret" not in str(record)
     assert record.content["tags"]["sweep.overrides"] == "uri=http://***@host"
 
 
 def test_a_bad_tag_is_refused(tmp_path):
     with pytest.raises(TrackingError, match="'a%' cannot name"):
-        creation(start(tmp_path, tags={"a%": "1"}), "e")
+        beginning(start(tmp_path, tags={"a%": "1"}), KEY, "e")

@@ -4,8 +4,9 @@ import pytest
 
 from segprune.errors import TrackingError
 from segprune.tracking.contract import RunStart
+from segprune.tracking.failure import UnreachableError
 from tests.tracking.conftest import free_port
-from tests.tracking.sample_job import assert_the_job_is_there, log_a_job
+from tests.tracking.sample_job import assert_the_job_is_there, left_alone, log_a_job
 
 
 def test_a_sweep_and_its_job_are_found_back(make, client, root, tmp_path):
@@ -22,7 +23,7 @@ def test_a_sweep_and_its_job_are_found_back(make, client, root, tmp_path):
     assert stored.read_text() == '{"a": 1}'
     assert f"/runs/{job.run_id}" in job.url_hint
     assert job.url_hint.startswith(f"segprune ui --outputs {root}, then http://")
-    assert not list(tmp_path.rglob("tracking_spool*"))
+    assert not list(tmp_path.rglob("tracking_journal*"))
 
 
 def test_several_runs_at_once_do_not_mix_and_mlflows_own_state_does_not_matter(
@@ -80,7 +81,7 @@ def test_a_changed_param_of_a_continued_run_does_not_stop_it(make, client, tmp_p
     second.close("FINISHED")
     assert client.get_run(first.run_id).data.params == {"ratio": "0.3"}
     assert "refuses params" in caplog.text
-    assert (tmp_path / f"tracking_spool/{first.run_id}.refused.jsonl").exists()
+    assert (tmp_path / f"tracking_journal/{first.run_id}.refused.jsonl").exists()
 
 
 def test_a_deleted_run_cannot_be_continued(make, client, tmp_path):
@@ -88,13 +89,26 @@ def test_a_deleted_run_cannot_be_continued(make, client, tmp_path):
     run = tracking.open(RunStart(name="x", kind="job", folder=tmp_path))
     run.close("FINISHED")
     client.delete_run(run.run_id)
-    with pytest.raises(TrackingError, match=rf"run {run.run_id} is to be continued but was deleted; restore"):
+    with pytest.raises(TrackingError, match=rf"run {run.run_id} was deleted; restore"):
         tracking.open(RunStart(name="x", kind="job", folder=tmp_path, run_id=run.run_id))
 
 
 def test_a_run_that_is_not_in_the_store_cannot_be_continued(make, tmp_path):
     with pytest.raises(TrackingError, match=r"fails: .*0000.*not found"):
         make().open(RunStart(name="x", kind="job", folder=tmp_path, run_id="0" * 32))
+
+
+def test_what_an_interrupted_run_had_not_sent_comes_before_what_its_continuation_logs(make, client, tmp_path):
+    tracking = make()
+    first = tracking.open(RunStart(name="x", kind="job", folder=tmp_path))
+    first.metrics({"a": 1.0}, step=0)
+    left_alone(first)
+    second = tracking.open(RunStart(name="x", kind="job", folder=tmp_path, run_id=first.run_id))
+    assert client.get_run(first.run_id).info.status == "RUNNING"
+    second.metrics({"a": 2.0}, step=1)
+    second.close("FINISHED")
+    assert [point.value for point in client.get_metric_history(first.run_id, "a")] == [1.0, 2.0]
+    assert client.get_run(first.run_id).info.status == "FINISHED"
 
 
 def test_children_that_died_are_closed_and_no_others(make, client, tmp_path):
@@ -159,16 +173,41 @@ def test_a_job_of_a_sweep_is_kept_on_disk_while_the_store_is_out(make, tmp_path,
     assert (run.run_id, run.url_hint) == ("", "")
     run.tags({"a": password})
     run.text(password, "config.yaml")
-    (first,) = [message for message in caplog.messages if "the run goes on" in message]
+    (first,) = [message for message in caplog.messages if "The run goes on" in message]
     assert "no MLflow server answers" in first
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
-    (spool,) = [path for path in files if path.suffix == ".jsonl"]
-    assert spool.name.startswith("unsent-")
-    assert '"kind": "create"' in spool.read_text()
-    assert len(files) == 2
+    (journal,) = [path for path in files if path.suffix == ".jsonl"]
+    assert journal.name.startswith("unsent-")
+    assert '"kind": "create"' in journal.read_text()
+    assert sorted(path.suffix for path in files) == [".jsonl", ".lock", ".yaml"]
     assert "secret" not in "".join(path.read_text() for path in files) + caplog.text
     run.close("FINISHED")
-    assert "segprune.tracking.replay" in caplog.text
+    assert "segprune replay" in caplog.text
+
+
+def test_a_job_whose_experiment_was_deleted_during_an_outage_waits_and_names_the_way_on(
+    make, client, root, tmp_path, monkeypatch, caplog
+):
+    tracking = make()
+    sweep = tracking.open(RunStart(name="sweep", kind="sweep", folder=tmp_path / "sweep"))
+
+    def out(uri):
+        raise UnreachableError("out")
+
+    with monkeypatch.context() as outage:
+        outage.setattr("segprune.tracking.mlflow_tracker.open_client", out)
+        job = tracking.open(
+            RunStart(name="x", kind="job", folder=tmp_path / "job", parent_run_id=sweep.run_id)
+        )
+        job.close("FINISHED")
+    experiment_id = client.get_run(sweep.run_id).info.experiment_id
+    client.delete_experiment(experiment_id)
+    assert tracking.replay(tmp_path / "job") == 2
+    assert f"was deleted; restore it with `mlflow experiments restore -x {experiment_id}`" in caplog.text
+    client.restore_experiment(experiment_id)
+    assert tracking.replay(tmp_path / "job") == 0
+    (run,) = client.search_runs([experiment_id], "tags.kind = 'job'")
+    assert run.info.status == "FINISHED"
 
 
 def test_a_continued_job_of_a_sweep_keeps_its_id_while_the_store_is_out(make, tmp_path):
@@ -176,7 +215,7 @@ def test_a_continued_job_of_a_sweep_keeps_its_id_while_the_store_is_out(make, tm
     run = tracking.open(
         RunStart(name="x", kind="job", folder=tmp_path, parent_run_id="p", run_id="r1", tags={"resumed": "1"})
     )
-    kept = (tmp_path / "tracking_spool/r1.jsonl").read_text()
+    kept = (tmp_path / "tracking_journal/r1.jsonl").read_text()
     assert run.run_id == "r1"
     assert '"kind": "create"' not in kept
     assert '"resumed": "1"' in kept

@@ -46,7 +46,7 @@ def test_four_jobs_at_once_lose_no_number_and_double_none_while_a_fifth_is_kille
         assert run.data.params == {f"param-{step}": str(step) for step in range(0, STEPS, 10)}
         texts = {file.path for file in client.list_artifacts(run_id, "texts")}
         assert texts == {f"texts/{step}.txt" for step in range(0, STEPS, 10)}
-    assert not list(tmp_path.rglob("tracking_spool"))
+    assert not list(tmp_path.rglob("tracking_journal"))
     rest = victim.communicate(timeout=60)[0]
     assert victim.returncode == -signal.SIGKILL, rest
     left = stored(tmp_path / "mlflow.db", victims_id)

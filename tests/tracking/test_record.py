@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from segprune.errors import TrackingError
@@ -47,14 +49,28 @@ def test_long_values_are_cut_to_the_limit_and_marked():
 def test_requests_stay_within_the_limits_of_the_store_and_keep_the_order():
     params = param_records({f"p{i}": i for i in range(250)})
     assert [len(record.content) for record in params] == [100, 100, 50]
-    points = [(f"m{i}", float(i), 0, i) for i in range(2001)]
-    metrics = metric_records(points)
+    metrics = metric_records({f"m{i}": i for i in range(2001)}, 7)
     assert [len(record.content["points"]) for record in metrics] == [1000, 1000, 1]
-    assert [point for record in metrics for point in record.content["points"]] == points
+    points = [point for record in metrics for point in record.content["points"]]
+    assert [(name, value, step) for name, value, _, step in points] == [
+        (f"m{i}", float(i), 7) for i in range(2001)
+    ]
+
+
+def test_metrics_have_the_time_at_which_they_were_logged():
+    before = int(time.time() * 1000)
+    (record,) = metric_records({"a": 1.0}, 0)
+    ((_, _, now_ms, _),) = record.content["points"]
+    assert before <= now_ms <= time.time() * 1000
+
+
+def test_a_metric_with_a_bad_name_is_refused():
+    with pytest.raises(TrackingError, match="'iou_%' cannot name"):
+        metric_records({"iou_%": 1.0}, 0)
 
 
 def test_nothing_makes_no_record():
-    assert param_records({}) == tag_records({}) == metric_records([]) == list(portions([], 5)) == []
+    assert param_records({}) == tag_records({}) == metric_records({}, 0) == list(portions([], 5)) == []
 
 
 def test_passwords_are_taken_out_before_a_cut_could_hide_where_they_end():

@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from segprune.tracking.contract import RunStart
+from segprune.tracking.journal import journals
 from segprune.tracking.replay import main
 from segprune.tracking.search import runs_where
 from segprune.tracking.store import open_client, sqlite_uri
@@ -39,15 +40,16 @@ def test_a_server_that_dies_costs_nothing_but_time(make, server, tmp_path, caplo
     tracking = make(uri=server.uri)
     run = tracking.open(RunStart(name="x", kind="job", folder=tmp_path))
     run.metrics({"a": 1.0}, step=0)
-    run.outbox.flush()
+    run.sender.flush()
     server.kill()
     run.metrics({"a": 2.0}, step=1)
     run.params({"ratio": 0.3})
     run.text("x", "eval/x.txt")
     run.close("FINISHED")
-    kept = (tmp_path / f"tracking_spool/{run.run_id}.jsonl").read_text()
+    (path,) = journals(tmp_path)
+    kept = path.read_text()
     assert all(f'"kind": "{kind}"' in kept for kind in ("metrics", "params", "artifact", "end"))
-    assert len([record for record in caplog.records if "the run goes on" in record.message]) == 1
+    assert len([record for record in caplog.records if "The run goes on" in record.message]) == 1
     server.start()
     assert tracking.replay(tmp_path) == 0
     again = open_client(server.uri)
@@ -55,19 +57,19 @@ def test_a_server_that_dies_costs_nothing_but_time(make, server, tmp_path, caplo
     assert (stored.info.status, stored.data.params) == ("FINISHED", {"ratio": "0.3"})
     assert [point.value for point in again.get_metric_history(run.run_id, "a")] == [1.0, 2.0]
     assert [file.path for file in again.list_artifacts(run.run_id, "eval")] == ["eval/x.txt"]
-    assert not (tmp_path / "tracking_spool").exists()
+    assert not (tmp_path / "tracking_journal").exists()
 
 
 def test_a_server_that_comes_back_during_the_run_gets_what_it_missed(make, server, tmp_path):
     run = make(uri=server.uri).open(RunStart(name="x", kind="job", folder=tmp_path))
     server.kill()
     run.params({"ratio": 0.3})
-    assert (tmp_path / "tracking_spool").exists()
+    assert (tmp_path / "tracking_journal").exists()
     server.start()
     run.close("FINISHED")
     stored = open_client(server.uri).get_run(run.run_id)
     assert (stored.info.status, stored.data.params) == ("FINISHED", {"ratio": "0.3"})
-    assert not (tmp_path / "tracking_spool").exists()
+    assert not (tmp_path / "tracking_journal").exists()
 
 
 def test_a_job_that_begins_while_the_server_is_dead_arrives_whole_and_once(
@@ -78,7 +80,7 @@ def test_a_job_that_begins_while_the_server_is_dead_arrives_whole_and_once(
     server.kill()
     job = log_a_job(tracking, tmp_path / "job", sweep.run_id)
     assert job.run_id == ""
-    assert len([record for record in caplog.records if "the run goes on" in record.message]) == 1
+    assert len([record for record in caplog.records if "The run goes on" in record.message]) == 1
     assert tracking.close_children(sweep.run_id) == 0
     server.start()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
@@ -90,7 +92,7 @@ def test_a_job_that_begins_while_the_server_is_dead_arrives_whole_and_once(
     runs = again.search_runs([experiment.experiment_id], "tags.kind = 'job'")
     assert len(runs) == 1
     assert_the_job_is_there(again, runs[0].info.run_id, sweep.run_id)
-    assert not (tmp_path / "job/tracking_spool").exists()
+    assert not (tmp_path / "job/tracking_journal").exists()
 
 
 def test_a_server_that_comes_back_during_a_job_gets_it_without_a_replay(make, server, tmp_path):
@@ -104,4 +106,4 @@ def test_a_server_that_comes_back_during_a_job_gets_it_without_a_replay(make, se
     client = open_client(server.uri)
     (stored,) = runs_where(client, f"tags.`mlflow.parentRunId` = '{sweep.run_id}'", is_deleted_too=False)
     assert (stored.info.status, stored.data.params) == ("FINISHED", {"ratio": "0.3"})
-    assert not (tmp_path / "tracking_spool").exists()
+    assert not (tmp_path / "tracking_journal").exists()

@@ -163,6 +163,7 @@ class _Sweep:
         reused = sum(cell.status == "reused" for cell in cells)
         self.tracker.metrics({"sweep/jobs": len(cells), "sweep/failed": len(failed), "sweep/reused": reused})
         was_stopped = code in INTERRUPTED
+        self.tracking.replay(self.folder)  # what jobs that were killed had not sent
         self.tracking.close_children(self.tracker.run_id)
         self.tracker.close("KILLED" if was_stopped else "FAILED" if failed or code else "FINISHED")
         if was_stopped:
@@ -209,13 +210,19 @@ def _asked(config: DictConfig, overrides: Sequence[str]) -> dict[str, str]:
 
 
 def _close_the_dead(config: DictConfig) -> None:
-    """End what earlier runs on this machine left as running when they were killed, here and in the tracker."""
+    """Send what earlier runs could not, and end what they left as running when they were killed."""
+    from segprune.tracking.journal import journals
+
     outputs = OmegaConf.select(config, "paths.outputs")
     if not isinstance(outputs, str) or not outputs:
         raise ConfigError(
             f"paths.outputs is {outputs!r}; it must be a folder: give paths.outputs=/some/folder."
         )
-    files = [path for room in ("runs", "sweeps") for path in Path(outputs, room).rglob(status.STATUS)]
+    rooms = [Path(outputs, room) for room in ("runs", "sweeps")]
+    if any(map(journals, rooms)):
+        for room in rooms:
+            _tracking(config).replay(room)
+    files = [path for room in rooms for path in room.rglob(status.STATUS)]
     for folder in [path.parent for path in files]:
         try:
             _close_if_dead(config, folder)

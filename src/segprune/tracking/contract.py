@@ -19,7 +19,7 @@ class RunStart:
     Attributes:
         name: Shown in the runs table, e.g. ``sirfp-r0.3``.
         kind: ``job``, one chain; ``sweep``, the parent of the jobs of one multirun.
-        folder: The run's own output folder; what cannot be sent at once is kept below it.
+        folder: The run's own output folder; what is logged is kept below it until the store has it.
         tags: Free tags, e.g. ``{"fingerprint": ...}``.
         note: Markdown, the run's description; the headline first, the rest is folded away.
         color: ``#rrggbb`` of the run in tables and charts, see ``tracking.color``; ``None``: MLflow picks.
@@ -40,8 +40,8 @@ class RunStart:
 class Tracker(Protocol):
     """One open run.
 
-    An outage never stops the caller: what could not be sent is kept on disk and sent again later. Only names
-    that the store would refuse, and files that are not there, raise ``TrackingError``.
+    What is logged is on disk before a call returns, so neither an outage nor a kill loses it. An outage never stops
+    the caller. Only names that the store would refuse, and files that are not there, raise ``TrackingError``.
     """
 
     @property
@@ -56,7 +56,7 @@ class Tracker(Protocol):
         """Log what was configured; values are spelled as in YAML and cut after 6000 characters."""
 
     def metrics(self, values: Mapping[str, float], /, *, step: int | None = None) -> None:
-        """Log numbers; buffered. NaN and infinity are sent as they are; no ``step`` means step 0."""
+        """Log numbers, to be sent with others. NaN and infinity are sent as they are; no ``step`` means step 0."""
 
     def file(self, path: Path, /, folder: str = "") -> None:
         """Copy a file into the run's artifacts, below ``folder``. The caller may delete it afterwards."""
@@ -93,8 +93,7 @@ class Tracking(Protocol):
     def open(self, start: RunStart, /) -> Tracker:
         """Open a run.
 
-        A job of a sweep, whose parent was opened in this store, is never lost: while the store is out the run
-        and all that it logs are kept in its folder for ``replay``.
+        A job of a sweep, whose parent was opened in this store, begins also while the store is out.
 
         Raises:
             TrackingError: The store cannot be reached (only without ``parent_run_id``) or refuses the caller.
@@ -122,7 +121,9 @@ class Tracking(Protocol):
         """
 
     def replay(self, folder: Path, /) -> int:
-        """Send what earlier runs kept in or below this output folder during an outage.
+        """Send what earlier runs in or below this output folder could not, and end those whose process died.
+
+        A failure of the store is logged, never raised.
 
         Returns:
             How many records still wait.

@@ -1,9 +1,10 @@
-"""Creates a run in the store, at once or when an outage is over, and once only."""
+"""Begins a run in the store, at once or when an outage is over, and once only."""
 
 import time
 import uuid
 from typing import Any
 
+from segprune.errors import TrackingError
 from segprune.tracking.contract import RunStart
 from segprune.tracking.experiment import ensure_experiment
 from segprune.tracking.provenance import provenance
@@ -18,19 +19,26 @@ KEY_TAG = "segprune.key"
 _UNSENT = "unsent-"
 
 
-def creation(start: RunStart, experiment: str) -> Record:
-    """The record that creates a run.
+def new_key() -> str:
+    """What a run is called until the store has given it an id."""
+    return f"{_UNSENT}{uuid.uuid4().hex}"
+
+
+def beginning(start: RunStart, key: str, experiment: str) -> Record:
+    """The record that creates a run, or that sets an interrupted one running again.
 
     Raises:
         TrackingError: The store would refuse the name of a tag.
     """
-    content = {
-        "experiment": experiment,
-        "name": redacted(start.name),
-        "tags": start_tags(start) | {KEY_TAG: f"{_UNSENT}{uuid.uuid4().hex}"},
-        "time_ms": int(time.time() * 1000),
-    }
-    return Record(kind="create", content=content)
+    return Record(
+        kind="continue" if start.run_id else "create",
+        content={
+            "experiment": experiment,
+            "name": redacted(start.name),
+            "tags": start_tags(start) | ({} if start.run_id else {KEY_TAG: key}),
+            "time_ms": int(time.time() * 1000),
+        },
+    )
 
 
 def start_tags(start: RunStart) -> dict[str, str]:
@@ -49,38 +57,53 @@ def start_tags(start: RunStart) -> dict[str, str]:
     return {checked_name(name): clipped(redacted(value), TAG_CHARACTERS) for name, value in tags.items()}
 
 
-def key_of(record: Record) -> str:
-    """The key of the run that a record creates."""
-    return str(record.content["tags"][KEY_TAG])
+def begin(client: Any, uri: str, name: str, record: Record) -> tuple[str, str]:
+    """See that a run is in the store: find it, create it, or set it running again.
 
-
-def is_key(name: str) -> bool:
-    """Whether this is the key of a run rather than the id the store gave it."""
-    return name.startswith(_UNSENT)
-
-
-def create(client: Any, uri: str, record: Record) -> tuple[str, str]:
-    """Create the run, and its experiment if missing.
+    Args:
+        client: An ``MlflowClient``.
+        uri: Of the store.
+        name: The run's id, or its key.
+        record: The first record that waits for it.
 
     Returns:
         The ids of the experiment and the run.
 
     Raises:
-        TrackingError: The experiment is not in a usable state.
+        TrackingError: The experiment or the run is not there or not in a usable state.
         MlflowException: The store fails.
     """
     content = record.content
-    experiment_id = ensure_experiment(client, uri, content["experiment"])
-    ensure_views(client, experiment_id)
-    run = client.create_run(experiment_id, content["time_ms"], content["tags"], content["name"])
-    return experiment_id, str(run.info.run_id)
+    run = _find(client, name) if name.startswith(_UNSENT) else client.get_run(name)
+    if run is None and record.kind == "create":
+        experiment_id = ensure_experiment(client, uri, content["experiment"])
+        ensure_views(client, experiment_id)
+        run = client.create_run(experiment_id, content["time_ms"], content["tags"], content["name"])
+    if run is None:
+        raise TrackingError(f"the run {name} is not in the store at this time")
+    if record.kind == "continue":
+        ensure_experiment(client, uri, content["experiment"])
+        require_active(run)
+        client.update_run(name, status="RUNNING", name=content["name"])
+        for tag, value in content["tags"].items():
+            client.set_tag(name, tag, value)
+    return str(run.info.experiment_id), str(run.info.run_id)
 
 
-def find(client: Any, key: str) -> str | None:
-    """Id of the run that was created with this key, also if it was deleted since; ``None``: there is none.
+def require_active(run: Any) -> None:
+    """Check that a run was not deleted.
 
     Raises:
-        MlflowException: The store fails.
+        TrackingError: It was.
     """
+    if run.info.lifecycle_stage != "active":
+        raise TrackingError(
+            f"the MLflow run {run.info.run_id} was deleted; restore it in the MLflow UI or with `mlflow runs "
+            f"restore --run-id {run.info.run_id}`"
+        )
+
+
+def _find(client: Any, key: str) -> Any:
+    """The run that was created with this key, also if it was deleted since; ``None``: there is none."""
     found = runs_where(client, f"tags.`{KEY_TAG}` = '{key}'", is_deleted_too=True)
-    return str(found[0].info.run_id) if found else None
+    return found[0] if found else None

@@ -1,57 +1,55 @@
-"""Turns a record into the call that sends it to MLflow."""
+"""Turns records into the call that sends them to MLflow."""
 
 import json
+from collections.abc import Sequence
+from itertools import accumulate, takewhile
+from pathlib import Path
 from typing import Any
 
-from segprune.tracking.record import Record
+from segprune.tracking.record import METRICS_PER_RECORD, Record
 
 
-def deliver(client: Any, run_id: str, record: Record) -> None:
-    """Send one record to a run, whichever run is active elsewhere in the process.
+def batch(records: Sequence[Record]) -> list[Record]:
+    """The first records that one request takes: a single one, or metrics as long as nothing else comes."""
+    metrics = takewhile(lambda record: record.kind == "metrics", records)
+    points = accumulate(len(record.content["points"]) for record in metrics)
+    count = sum(1 for _ in takewhile(lambda so_far: so_far <= METRICS_PER_RECORD, points))
+    return list(records[: max(1, count)])
+
+
+def deliver(client: Any, run_id: str, records: Sequence[Record], folder: Path) -> None:
+    """Send a batch to a run, whichever run is active elsewhere in the process; its beginning is ``creation``'s.
 
     Args:
         client: An ``MlflowClient``.
         run_id: The run.
-        record: What to send.
+        records: What to send, see ``batch``.
+        folder: Where the paths of artifacts begin.
 
     Raises:
         MlflowException: The store cannot or will not take it.
         OSError: The network, or the disk of the artifacts.
     """
-    sender = {
-        "params": _params,
-        "metrics": _metrics,
-        "tags": _tags,
-        "artifact": _artifact,
-        "dataset": _dataset,
-        "end": _end,
-    }[record.kind]
-    sender(client, run_id, record.content)
+    from mlflow.entities import Metric, Param, RunTag
+
+    content = records[0].content
+    match records[0].kind:
+        case "params":
+            client.log_batch(run_id, params=[Param(*param) for param in content.items()])
+        case "metrics":
+            points = [point for record in records for point in record.content["points"]]
+            client.log_batch(run_id, metrics=[Metric(*point) for point in points])
+        case "tags":
+            client.log_batch(run_id, tags=[RunTag(*tag) for tag in content.items()])
+        case "artifact":
+            client.log_artifact(run_id, str(folder / content["path"]), content["folder"] or None)
+        case "dataset":
+            _log_dataset(client, run_id, content)
+        case "end":
+            client.set_terminated(run_id, status=content["status"], end_time=content["time_ms"])
 
 
-def _params(client: Any, run_id: str, content: dict[str, Any]) -> None:
-    from mlflow.entities import Param
-
-    client.log_batch(run_id, params=[Param(name, value) for name, value in content.items()])
-
-
-def _metrics(client: Any, run_id: str, content: dict[str, Any]) -> None:
-    from mlflow.entities import Metric
-
-    client.log_batch(run_id, metrics=[Metric(*point) for point in content["points"]])
-
-
-def _tags(client: Any, run_id: str, content: dict[str, Any]) -> None:
-    from mlflow.entities import RunTag
-
-    client.log_batch(run_id, tags=[RunTag(name, value) for name, value in content.items()])
-
-
-def _artifact(client: Any, run_id: str, content: dict[str, Any]) -> None:
-    client.log_artifact(run_id, content["path"], content["folder"] or None)
-
-
-def _dataset(client: Any, run_id: str, content: dict[str, Any]) -> None:
+def _log_dataset(client: Any, run_id: str, content: dict[str, Any]) -> None:
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     dataset = Dataset(
@@ -62,7 +60,3 @@ def _dataset(client: Any, run_id: str, content: dict[str, Any]) -> None:
         profile=json.dumps(content["profile"]),
     )
     client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", content["split"])])])
-
-
-def _end(client: Any, run_id: str, content: dict[str, Any]) -> None:
-    client.set_terminated(run_id, status=content["status"], end_time=content["time_ms"])

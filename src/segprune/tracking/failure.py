@@ -3,7 +3,7 @@
 import sqlite3
 from typing import Any
 
-from segprune.errors import SegpruneError, TrackingError
+from segprune.errors import TrackingError
 from segprune.tracking.secrets import redacted
 
 # A store that says one of these says it again next time.
@@ -25,11 +25,6 @@ def failures() -> tuple[type[Exception], ...]:
     from mlflow.exceptions import MlflowException
 
     return (MlflowException, OSError)
-
-
-def all_failures() -> tuple[type[Exception], ...]:
-    """What opening the store and then calling it may raise: those, and what this room makes of them."""
-    return (*failures(), SegpruneError)
 
 
 def opening_failures() -> tuple[type[Exception], ...]:

@@ -1,30 +1,29 @@
-"""One MLflow run behind an outbox."""
+"""One MLflow run, as the rest of the program logs to it."""
 
-import logging
+import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segprune.errors import TrackingError
 from segprune.tracking.contract import Scalar, Status
-from segprune.tracking.outbox import Outbox
 from segprune.tracking.record import (
     DIGEST_CHARACTERS,
     NOTE_TAG,
     Record,
+    metric_records,
     param_records,
     spell,
     tag_records,
 )
 from segprune.tracking.secrets import redacted
+from segprune.tracking.sender import Sender
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-LOG = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
@@ -34,21 +33,21 @@ class MlflowRun:
     Attributes:
         run_id: The run's id in the store; empty if it began while the store was out.
         url_hint: One line that tells how to see this run.
-        outbox: Takes the records.
+        sender: Takes the records.
     """
 
     run_id: str
     url_hint: str
-    outbox: Outbox
+    sender: Sender
     _is_closed: bool = field(default=False, init=False)
 
     def params(self, values: Mapping[str, Scalar], /) -> None:
         """Log what was configured; a value that differs from an earlier one is refused by the store."""
-        self.outbox.put(*param_records(values))
+        self.sender.put(param_records(values))
 
     def metrics(self, values: Mapping[str, float], /, *, step: int | None = None) -> None:
-        """Log numbers; buffered."""
-        self.outbox.metrics(values, 0 if step is None else step)
+        """Log numbers; they are on disk at once and sent with others."""
+        self.sender.put(metric_records(values, 0 if step is None else step), can_wait=True)
 
     def file(self, path: Path, /, folder: str = "") -> None:
         """Copy a file into the artifacts.
@@ -56,30 +55,25 @@ class MlflowRun:
         Raises:
             TrackingError: There is no such file, or ``folder`` is not a relative path.
         """
-        if not path.is_file():
-            raise TrackingError(f"{path} is not a file, so it cannot be an artifact; write it first")
+        if not path.is_file() or not os.access(path, os.R_OK):
+            raise TrackingError(
+                f"{path} is not a file that can be read, so it cannot be an artifact; write it first"
+            )
         _require_relative(folder)
-        self.outbox.put(Record(kind="artifact", content={"path": str(path.resolve()), "folder": folder}))
+        content = {"path": self.sender.journal.keep(path.resolve()), "folder": folder}
+        self.sender.put([Record(kind="artifact", content=content)])
 
     def text(self, content: str, /, name: str) -> None:
         """Write a text artifact in UTF-8, without the passwords of URLs."""
-        _require_relative(name)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / Path(name).name
-            path.write_text(redacted(content), encoding="utf-8")
-            self.file(path, _parent(name))
+        self._made(name, lambda path: path.write_text(redacted(content), encoding="utf-8"))
 
     def figure(self, figure: "Figure", /, name: str) -> None:
         """Draw a figure into an artifact."""
-        _require_relative(name)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / Path(name).name
-            figure.savefig(path, bbox_inches="tight")
-            self.file(path, _parent(name))
+        self._made(name, lambda path: figure.savefig(path, bbox_inches="tight"))
 
     def tags(self, values: Mapping[str, str], /) -> None:
         """Set or replace tags."""
-        self.outbox.put(*tag_records(values))
+        self.sender.put(tag_records(values))
 
     def note(self, content: str, /) -> None:
         """Set or replace the run's description."""
@@ -94,22 +88,25 @@ class MlflowRun:
             "split": split,
             "profile": spelled,
         }
-        self.outbox.put(Record(kind="dataset", content=content))
+        self.sender.put([Record(kind="dataset", content=content)])
 
     def close(self, status: Status, /) -> None:
         """Send what is still buffered, even if the store was out a moment ago, and end the run."""
         if self._is_closed:
             return
         self._is_closed = True
-        self.outbox.finish(Record(kind="end", content={"status": status, "time_ms": int(time.time() * 1000)}))
+        self.sender.finish(Record(kind="end", content={"status": status, "time_ms": int(time.time() * 1000)}))
+
+    def _made(self, name: str, make: Callable[[Path], object]) -> None:
+        _require_relative(name)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, Path(name).name)
+            make(path)
+            parent = Path(name).parent.as_posix()
+            self.file(path, "" if parent == "." else parent)
 
 
 def _require_relative(name: str) -> None:
     """Refuse a place outside the run's artifacts."""
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise TrackingError(f"artifact {name!r} is outside the run; give a relative path without '..'")
-
-
-def _parent(name: str) -> str:
-    folder = Path(name).parent.as_posix()
-    return "" if folder == "." else folder

@@ -1,6 +1,7 @@
 """Tracks runs in MLflow: a local SQLite store by default, a server by URI."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -8,21 +9,16 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from segprune.errors import SegpruneError, TrackingError
+from segprune.errors import SegpruneError
 from segprune.tracking.contract import RunStart
-from segprune.tracking.creation import create, creation, key_of, start_tags
-from segprune.tracking.deliver import deliver
-from segprune.tracking.experiment import ensure_experiment
-from segprune.tracking.failure import UnreachableError, all_failures, failures
+from segprune.tracking.creation import beginning, new_key
+from segprune.tracking.failure import UnreachableError, failures
 from segprune.tracking.hint import url_hint
-from segprune.tracking.later import Later
+from segprune.tracking.journal import FOLDER, Journal
 from segprune.tracking.mlflow_run import MlflowRun
-from segprune.tracking.outbox import Outbox
-from segprune.tracking.record import Record, tag_records
 from segprune.tracking.replay import replay
-from segprune.tracking.search import end_children
-from segprune.tracking.secrets import redacted
-from segprune.tracking.spool import Spool
+from segprune.tracking.search import end, end_children
+from segprune.tracking.sender import Sender
 from segprune.tracking.store import open_client, shown, sqlite_path, sqlite_uri, store_error
 from segprune.tracking.views import WORKFLOW
 
@@ -57,67 +53,44 @@ class MlflowTracking:
             TrackingError: The store cannot be reached and the run belongs to no sweep; it refuses the caller;
                 or it does not have the run or the experiment in a usable state.
         """
-        uri, first = self._uri(), creation(start, self.experiment)
+        uri, name = self._uri(), start.run_id or new_key()
+        first = beginning(start, name, self.experiment)
+        if start.run_id:
+            replay(start.folder, uri)  # what an earlier process has logged comes first
+        journal = Journal(start.folder / FOLDER / f"{name}.jsonl", shown(uri))
+        connect = partial(open_client, uri)
+        sender = Sender(journal=journal, connect=connect, uri=uri, flush_seconds=self.flush_seconds)
+        journal.add([first])
         try:
-            client, experiment_id, run_id = _begin(uri, start, first)
-        except UnreachableError:
-            if not start.parent_run_id:
+            sender.send()
+        except SegpruneError as error:
+            if not (isinstance(error, UnreachableError) and start.parent_run_id):
+                journal.waiting.clear()
+                journal.close()
                 raise
-            return self._open_later(uri, start, first)
-        spool = Spool(folder=start.folder, run_id=run_id, uri=shown(uri))
-        return MlflowRun(
-            run_id=run_id,
-            url_hint=url_hint(uri, f"/#/experiments/{experiment_id}/runs/{run_id}?{WORKFLOW}"),
-            outbox=Outbox(
-                deliver=partial(deliver, client, run_id), spool=spool, flush_seconds=self.flush_seconds
-            ),
-        )
-
-    def _open_later(self, uri: str, start: RunStart, first: Record) -> MlflowRun:
-        """A run that is kept on disk until the store is back; the outbox warns."""
-        name = start.run_id or key_of(first)
-        spool = Spool(folder=start.folder, run_id=name, uri=shown(uri))
-        sender = Later(connect=partial(open_client, uri), uri=uri, name=name)
-        outbox = Outbox(deliver=sender, spool=spool, flush_seconds=self.flush_seconds)
-        outbox.put(*(tag_records(start_tags(start)) if start.run_id else [first]))
-        return MlflowRun(run_id=start.run_id or "", url_hint="", outbox=outbox)
+            sender.rest(error, 0)
+        page = f"/#/experiments/{sender.experiment_id}/runs/{journal.run_id}?{WORKFLOW}"
+        hint = url_hint(uri, page) if sender.experiment_id else ""
+        return MlflowRun(run_id=journal.run_id or start.run_id or "", url_hint=hint, sender=sender)
 
     def close_children(self, parent_run_id: str, /) -> int:
         """End the sweep's children that still count as running, in whichever experiment they are.
 
         A store that fails or refuses is logged and counts as none: this runs when all else is done.
         """
-        uri = self._uri()
-        try:
-            return end_children(open_client(uri), parent_run_id)
-        except all_failures() as error:
-            LOG.warning("Jobs of the sweep may still be shown as running: %s", _reason(error, uri))
-        return 0
+        told = "Jobs of the sweep may still be shown as running"
+        return self._try(told, lambda client: end_children(client, parent_run_id))
 
     def end(self, run_id: str, /) -> None:
         """End a run whose process died, see ``contract.Tracking``; a failure is logged."""
-        uri = self._uri()
-        try:
-            client = open_client(uri)
-            if client.get_run(run_id).info.status == "RUNNING":
-                client.set_terminated(run_id, status="KILLED")
-        except all_failures() as error:
-            LOG.warning("The run %s may still be shown as running: %s", run_id, _reason(error, uri))
+        self._try(f"The run {run_id} may still be shown as running", lambda client: end(client, run_id))
 
     def discard(self, run_id: str, /) -> None:
         """Delete a run that came to nothing, see ``contract.Tracking``; a failure is logged."""
-        uri = self._uri()
-        try:
-            open_client(uri).delete_run(run_id)
-        except all_failures() as error:
-            LOG.warning("The run %s could not be deleted: %s", run_id, _reason(error, uri))
+        self._try(f"The run {run_id} could not be deleted", lambda client: client.delete_run(run_id))
 
     def replay(self, folder: Path, /) -> int:
-        """Send what an outage left in or below an output folder, see ``contract.Tracking``.
-
-        Raises:
-            TrackingError: The store cannot be reached or refuses the caller.
-        """
+        """Send what earlier runs could not, see ``contract.Tracking``; a failure is logged."""
         return replay(folder, self._uri())
 
     def _uri(self) -> str:
@@ -126,32 +99,13 @@ class MlflowTracking:
             return f"sqlite:///{path}"
         return self.uri.rstrip("/") if self.uri else sqlite_uri(self.root)
 
-
-def _begin(uri: str, start: RunStart, first: Record) -> tuple[Any, str, str]:
-    """The client, and the ids of the experiment and the run, which is created or set running again."""
-    client = open_client(uri)
-    try:
-        if start.run_id is None:
-            return client, *create(client, uri, first)
-        ensure_experiment(client, uri, first.content["experiment"])
-        return client, _continue(client, start.run_id, start), start.run_id
-    except failures() as error:
-        raise store_error(error, uri) from error
-
-
-def _continue(client: Any, run_id: str, start: RunStart) -> str:
-    """Set a run that was interrupted running again; gives the id of its experiment."""
-    run = client.get_run(run_id)
-    if run.info.lifecycle_stage != "active":
-        raise TrackingError(
-            f"run {run_id} is to be continued but was deleted; restore it in the MLflow UI, or "
-            "start in a new output folder"
-        )
-    client.update_run(run_id, status="RUNNING", name=redacted(start.name))
-    for name, value in start_tags(start).items():
-        client.set_tag(run_id, name, value)
-    return str(run.info.experiment_id)
-
-
-def _reason(error: Exception, uri: str) -> str:
-    return str(error if isinstance(error, SegpruneError) else store_error(error, uri))
+    def _try(self, else_told: str, call: Callable[[Any], int | None]) -> int:
+        """What a call to the store gives; 0 and a warning if it fails."""
+        uri = self._uri()
+        try:
+            return call(open_client(uri)) or 0
+        except SegpruneError as error:
+            LOG.warning("%s: %s", else_told, error)
+        except failures() as error:
+            LOG.warning("%s: %s", else_told, store_error(error, uri))
+        return 0

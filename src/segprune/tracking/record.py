@@ -2,7 +2,8 @@
 
 import posixpath
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal, TypeVar
@@ -11,8 +12,8 @@ from segprune.errors import TrackingError
 from segprune.tracking.contract import Scalar
 from segprune.tracking.secrets import redacted
 
-Kind = Literal["create", "params", "metrics", "tags", "artifact", "dataset", "end"]
-Point = tuple[str, float, int, int]
+Kind = Literal["create", "continue", "params", "metrics", "tags", "artifact", "dataset", "end"]
+BEGINNINGS = ("create", "continue")
 T = TypeVar("T")
 
 # Limits of one MLflow request and of its database columns.
@@ -41,21 +42,24 @@ class Record:
 
 def param_records(values: Mapping[str, Scalar]) -> list[Record]:
     """Params in portions that one request may carry."""
-    spelled = {checked_name(name): clipped(spell(value), PARAM_CHARACTERS) for name, value in values.items()}
-    return [
-        Record(kind="params", content=dict(part)) for part in portions(spelled.items(), PARAMS_PER_RECORD)
-    ]
+    return _named("params", {name: clipped(spell(value), PARAM_CHARACTERS) for name, value in values.items()})
 
 
 def tag_records(values: Mapping[str, str]) -> list[Record]:
     """Tags in portions that one request may carry."""
-    spelled = {checked_name(name): clipped(redacted(value), TAG_CHARACTERS) for name, value in values.items()}
-    return [Record(kind="tags", content=dict(part)) for part in portions(spelled.items(), PARAMS_PER_RECORD)]
+    return _named("tags", {name: clipped(redacted(value), TAG_CHARACTERS) for name, value in values.items()})
 
 
-def metric_records(points: Sequence[Point]) -> list[Record]:
-    """Metric points (name, value, time in ms, step) in portions that one request may carry."""
+def metric_records(values: Mapping[str, float], step: int) -> list[Record]:
+    """Metric points (name, value, time in ms, step) of this moment in portions that one request may carry."""
+    now_ms = int(time.time() * 1000)
+    points = [(checked_name(name), float(value), now_ms, step) for name, value in values.items()]
     return [Record(kind="metrics", content={"points": part}) for part in portions(points, METRICS_PER_RECORD)]
+
+
+def _named(kind: Kind, values: Mapping[str, str]) -> list[Record]:
+    items = [(checked_name(name), value) for name, value in values.items()]
+    return [Record(kind=kind, content=dict(part)) for part in portions(items, PARAMS_PER_RECORD)]
 
 
 def checked_name(name: str) -> str:

@@ -1,6 +1,6 @@
-"""Sends what a tracking outage left below an output folder.
+"""Sends what earlier runs could not, because the store was out or their process was killed.
 
-Run: ``python -m segprune.tracking.replay outputs``, with ``MLFLOW_TRACKING_USERNAME`` and the like as they
+Run: ``segprune replay outputs``, with ``MLFLOW_TRACKING_USERNAME`` and the like as they
 were during the runs.
 """
 
@@ -8,20 +8,24 @@ import argparse
 import logging
 import os
 import sys
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from segprune.errors import SegpruneError
-from segprune.tracking.later import Later
-from segprune.tracking.outbox import Outbox
-from segprune.tracking.spool import FOLDER, Spool, spools
+from segprune.errors import SegpruneError, TrackingError
+from segprune.tracking.failure import UnreachableError
+from segprune.tracking.journal import Journal, journals
+from segprune.tracking.record import Record
+from segprune.tracking.sender import Sender
 from segprune.tracking.store import open_client, shown
 
 LOG = logging.getLogger(__name__)
 
 
 def replay(folder: Path, uri: str | None) -> int:
-    """Send all that waits in or below a folder to the stores it was meant for.
+    """Send all that waits in or below a folder to the stores it was meant for, and end the runs that died.
+
+    A store that fails is told and asked once; a journal that cannot be read is told. One that another process has
+    open is left to it.
 
     Args:
         folder: A run's output folder, or any folder above it.
@@ -29,36 +33,40 @@ def replay(folder: Path, uri: str | None) -> int:
 
     Returns:
         How many records still wait.
-
-    Raises:
-        TrackingError: A store cannot be reached or refuses the caller.
     """
-    waiting = 0
-    for spool in [spool for kept in sorted(folder.rglob(FOLDER)) for spool in spools(kept.parent)]:
-        target = uri if uri and shown(uri) == spool.uri else spool.uri
-        client = open_client(target)
-        outbox = Outbox(deliver=_sender(client, target, spool), spool=spool, flush_seconds=0)
-        waiting += outbox.flush(is_last=True)
+    waiting, failed = 0, set[str]()
+    for path in journals(folder):
+        try:
+            journal = Journal(path)
+        except TrackingError:
+            continue
+        except OSError as error:
+            LOG.warning("%s cannot be read: %s", path, error)
+            waiting += 1
+            continue
+        if journal.last_kind not in ("", "end"):
+            journal.add([Record(kind="end", content={"status": "KILLED", "time_ms": journal.last_ms})])
+        target = uri if uri and shown(uri) == journal.uri else journal.uri
+        sender = Sender(journal=journal, connect=partial(open_client, target), uri=target, flush_seconds=0)
+        try:
+            if target not in failed:
+                sender.send()
+        except SegpruneError as error:
+            LOG.warning("%d tracking records wait in %s: %s", len(journal.waiting), path, error)
+            if isinstance(error, UnreachableError):
+                failed.add(target)
+        waiting += len(journal.waiting)
+        journal.close()
     return waiting
-
-
-def _sender(client: Any, uri: str, spool: Spool) -> Later:
-    return Later(connect=lambda: client, uri=uri, name=spool.run_id)
 
 
 def main(arguments: list[str]) -> int:
     """Exit code 0: nothing waits any more; 1: something does."""
-    parser = argparse.ArgumentParser(
-        prog="segprune replay", description="Send what a tracking outage left below an output folder."
-    )
+    parser = argparse.ArgumentParser(prog="segprune replay", description="Send what earlier runs could not.")
     parser.add_argument("folder", type=Path, help="a run's output folder, or any folder above it")
     folder = parser.parse_args(arguments).folder
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        waiting = replay(folder, os.environ.get("MLFLOW_TRACKING_URI"))
-    except SegpruneError as error:
-        LOG.error("%s", error)
-        return 1
+    waiting = replay(folder, os.environ.get("MLFLOW_TRACKING_URI"))
     LOG.info("%d tracking records still wait below %s.", waiting, folder)
     return 1 if waiting else 0
 

@@ -39,6 +39,16 @@ def end_children(client: Any, parent_run_id: str) -> int:
     return len(runs)
 
 
+def end(client: Any, run_id: str) -> None:
+    """End a run as KILLED if it still counts as running.
+
+    Raises:
+        MlflowException: The store fails.
+    """
+    if client.get_run(run_id).info.status == "RUNNING":
+        client.set_terminated(run_id, status="KILLED")
+
+
 def _all(after: Callable[[str | None], Any]) -> list[Any]:
     page = after(None)
     found = list(page)

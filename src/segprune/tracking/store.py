@@ -29,7 +29,7 @@ ENVIRONMENT = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "1",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
-# MLflow's own defaults retry for minutes, with a warning each time; the outbox tries again by itself.
+# MLflow's own defaults retry for minutes, with a warning each time; the sender tries again by itself.
 HTTP_ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",  # an upload is answered when the storage behind the server has it

@@ -61,10 +61,7 @@ class ConsoleHandler(logging.StreamHandler[Any]):
 
 
 def guarded(main: Callable[..., None]) -> int:
-    """Run Hydra's main and return the exit code; a user's mistake is one paragraph, never a traceback.
-
-    A process that was started for one job of a sweep runs that job.
-    """
+    """Run Hydra's main and return the exit code; a user's mistake is one paragraph, never a traceback."""
     return console.while_read(partial(_guarded, main))
 
 
@@ -76,12 +73,10 @@ def _guarded(main: Callable[..., None]) -> int:
     flags, overrides = parted(sys.argv[1:])
     sys.argv[1:] = [*flags, *with_stages([quoted(override) for override in overrides])]
     stop.install()
+    handover.take_over()
     code = 1
     try:
-        if handover.is_job():
-            handover.run_the_job(main)
-        else:
-            main()
+        main()
         code = 0
     except KeyboardInterrupt:
         code = _complain("interrupted; the same command goes on from here", 128 + signal.SIGINT)
@@ -138,9 +133,9 @@ def with_stages(arguments: Sequence[str]) -> list[str]:
 
 def run_or_record(cfg: DictConfig) -> None:
     """Run one job and record how it ended; in a sweep, a failure ends this job alone."""
-    from segprune.sweep import callback, estimate
+    from segprune.sweep import callback, estimate, handover
 
-    is_single = not str(HydraConfig.get().mode).endswith("MULTIRUN")
+    is_single = not (handover.is_job() or str(HydraConfig.get().mode).endswith("MULTIRUN"))
     with callback.recorded_job(cfg) as record:
         if is_single:
             choices = HydraConfig.get().runtime.choices

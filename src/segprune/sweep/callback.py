@@ -20,7 +20,7 @@ from segprune import status, stop
 from segprune.config.refusal import refusal
 from segprune.errors import ConfigError, SegpruneError
 from segprune.status import JobRecord
-from segprune.sweep import grid
+from segprune.sweep import grid, handover
 
 if TYPE_CHECKING:
     from segprune.tracking.contract import Tracking
@@ -38,7 +38,10 @@ class SweepCallback(Callback):
     """Ends what killed runs left; checks the jobs and opens their tracked parent; or shows the plan."""
 
     def on_run_start(self, config: DictConfig, **_: object) -> None:
-        """Refuse to run what was meant to be planned."""
+        """Refuse to run what was meant to be planned; a job of a sweep is given the time of its sweep instead."""
+        if handover.is_job():
+            handover.keep_time(config)
+            return
         if config.hydra.launcher._target_ == PLAN:
             raise SystemExit("hydra/launcher=plan shows what a sweep would do; add -m to the command.")
         HydraConfig.instance().set_config(config)

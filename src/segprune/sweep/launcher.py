@@ -4,8 +4,6 @@ A job answers with its status file. When it died before it could, the launcher w
 """
 
 import logging
-import os
-import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,14 +13,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrides
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 
 from segprune import status
 from segprune.shortage import is_about_memory
 from segprune.sweep import plugin
 from segprune.sweep.board import Board
 from segprune.sweep.grid import labels
-from segprune.sweep.handover import hand_over, number_the_job
+from segprune.sweep.handover import command, hand_over
 from segprune.sweep.pool import OUTPUT, End, Pool, Task
 
 log = logging.getLogger(__name__)
@@ -62,18 +60,20 @@ class ProcessLauncher(Launcher):
 
     def _task(self, number: int, overrides: Sequence[str], label: str) -> Task:
         job = self._context.config_loader.load_sweep_config(self._config, list(overrides))
-        number_the_job(job, number)
+        with open_dict(job):
+            job.hydra.job.id = job.hydra.job.num = number
         HydraConfig.instance().set_config(job)
+        folder = Path(str(job.hydra.sweep.dir), str(job.hydra.sweep.subdir)).absolute()
         return Task(
             label=f"#{number} {label}".rstrip(),
             asked=status.asked(job.hydra.runtime.choices, ratio=job.ratio, seed=job.seed),
-            command=[sys.executable, os.path.abspath(sys.argv[0]), *overrides],  # those are for people to see
+            command=command(self._config, number, overrides, folder),
             environment={
-                **hand_over(self._config, number, overrides, grace_s=self._pool.grace_s),
+                **hand_over(self._config, grace_s=self._pool.grace_s),
                 "PYTHONUNBUFFERED": "1",
                 "PYTHONFAULTHANDLER": "1",  # a segmentation fault says where it was
             },
-            folder=Path(str(job.hydra.sweep.dir), str(job.hydra.sweep.subdir)).absolute(),
+            folder=folder,
         )
 
     def _before(self, task: Task) -> None:

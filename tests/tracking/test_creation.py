@@ -22,18 +22,18 @@ def store(root):
 def test_a_creation_that_is_sent_twice_creates_once_and_others_find_the_run(make, store, tmp_path):
     client, key = store[0], new_key()
     record = beginning(start(tmp_path), key, make().experiment)
-    experiment_id, run_id = begin(*store, key, record)
+    experiment_id, run_id = begin(*store, key, record, is_first_try=True)
     assert client.get_run(run_id).info.experiment_id == experiment_id
     assert client.get_run(run_id).info.start_time == record.content["time_ms"]
     for other in (record, Record(kind="tags", content={"a": "b"})):
-        assert begin(*store, key, other) == (experiment_id, run_id)
+        assert begin(*store, key, other, is_first_try=False) == (experiment_id, run_id)
     client.delete_run(run_id)
-    assert begin(*store, key, record) == (experiment_id, run_id)
+    assert begin(*store, key, record, is_first_try=False) == (experiment_id, run_id)
 
 
 def test_without_its_creation_a_run_is_waited_for(store):
     with pytest.raises(TrackingError, match=f"the run {KEY} is not in the store at this time"):
-        begin(*store, KEY, Record(kind="tags", content={"a": "b"}))
+        begin(*store, KEY, Record(kind="tags", content={"a": "b"}), is_first_try=False)
 
 
 def test_each_run_has_its_own_key():

@@ -26,3 +26,8 @@ def test_a_database_of_another_name_is_served_by_mlflow_itself():
 
 def test_a_server_is_there_already_and_its_password_is_not_shown():
     assert url_hint("https://me:pw@host:1", "/#/x") == "https://host:1/#/x"
+
+
+def test_the_password_of_a_database_is_not_shown():
+    hint = url_hint("postgresql://me:pw@host/runs", "/#/x")
+    assert hint.startswith("mlflow server --backend-store-uri postgresql://host/runs, then http://")

@@ -6,7 +6,7 @@ from segprune.errors import TrackingError
 from segprune.tracking import replay as room
 from segprune.tracking.contract import RunStart
 from segprune.tracking.failure import UnreachableError
-from segprune.tracking.journal import FOLDER, Journal
+from segprune.tracking.journal import FOLDER, Journal, journals
 from segprune.tracking.record import Record
 from segprune.tracking.replay import main, replay
 from segprune.tracking.store import sqlite_uri
@@ -107,6 +107,34 @@ def test_credentials_come_from_outside_for_the_same_store_only(monkeypatch, tmp_
     for uri in ("http://me:secret@host:1", "http://me:secret@other:1", None):
         assert replay(tmp_path, uri) == 1
     assert asked == ["http://me:secret@host:1", "http://host:1", "http://host:1"]
+
+
+def test_a_store_that_was_moved_is_not_made_anew_and_is_sent_to_where_it_is_now(
+    make, root, client, tmp_path, caplog
+):
+    run_id = of_an_open_run(make, tmp_path, END)
+    (path,) = journals(tmp_path)
+    gone = f"sqlite:///{tmp_path}/old/mlflow.db"
+    path.write_text(path.read_text().replace(sqlite_uri(root), gone))
+    for other in (None, "http://127.0.0.1:9", f"sqlite:///{tmp_path}/no/such.db"):
+        assert replay(tmp_path, other) == 1
+    assert f"{gone} is not there; say where it is now by MLFLOW_TRACKING_URI=sqlite:////..." in caplog.text
+    assert not (tmp_path / "old").exists()
+    assert replay(tmp_path, sqlite_uri(root)) == 0
+    assert client.get_run(run_id).info.status == "FAILED"
+
+
+def test_a_journal_of_another_user_is_left_to_them(monkeypatch, tmp_path, caplog):
+    kept(tmp_path, "http://host:1", END)
+
+    def refuse(self, **_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(
+        "filelock.FileLock.acquire", refuse
+    )  # whoever runs the tests may have all permissions
+    assert replay(tmp_path, None) == 0
+    assert caplog.text == ""
 
 
 def test_a_store_that_is_out_is_asked_once_and_one_that_refuses_a_run_is_asked_for_the_next(

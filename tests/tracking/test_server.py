@@ -1,6 +1,8 @@
 """The tracker against a real ``mlflow server`` that is really killed."""
 
+import os
 import shutil
+import signal
 
 import pytest
 
@@ -82,6 +84,12 @@ def test_a_job_that_begins_while_the_server_is_dead_arrives_whole_and_once(
     assert job.run_id == ""
     assert len([record for record in caplog.records if "The run goes on" in record.message]) == 1
     assert tracking.close_children(sweep.run_id) == 0
+    child = os.fork()
+    if child == 0:
+        killed = RunStart(name="killed", kind="job", folder=tmp_path / "killed", parent_run_id=sweep.run_id)
+        tracking.open(killed).metrics({"a": 1.0}, step=3)
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
     server.start()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
     saved = shutil.copytree(tmp_path / "job", tmp_path / "saved")
@@ -89,10 +97,12 @@ def test_a_job_that_begins_while_the_server_is_dead_arrives_whole_and_once(
     assert main([str(saved)]) == 0  # as if the answer to all that had been lost
     again = open_client(server.uri)
     experiment = again.get_experiment_by_name(tracking.experiment)
-    runs = again.search_runs([experiment.experiment_id], "tags.kind = 'job'")
-    assert len(runs) == 1
-    assert_the_job_is_there(again, runs[0].info.run_id, sweep.run_id)
-    assert not (tmp_path / "job/tracking_journal").exists()
+    (run,) = again.search_runs([experiment.experiment_id], "tags.kind = 'job'")
+    assert_the_job_is_there(again, run.info.run_id, sweep.run_id)
+    assert tracking.replay(tmp_path) == 0
+    (killed,) = again.search_runs([experiment.experiment_id], "attributes.run_name = 'killed'")
+    assert (killed.info.status, killed.data.metrics) == ("KILLED", {"a": 1.0})
+    assert not list(tmp_path.rglob("tracking_journal"))
 
 
 def test_a_server_that_comes_back_during_a_job_gets_it_without_a_replay(make, server, tmp_path):

@@ -57,7 +57,8 @@ def test_places_follow_from_the_output_folder(tmp_path, monkeypatch):
 
 def test_credentials_in_a_uri_are_never_shown():
     assert shown("https://me:secret@host:5000/path") == "https://host:5000/path"
-    assert shown("sqlite:////a/mlflow.db") == "sqlite:////a/mlflow.db"
+    assert shown("postgresql+psycopg2://me:secret@host/db") == "postgresql+psycopg2://host/db"
+    assert shown("sqlite:////a@b/mlflow.db") == "sqlite:////a@b/mlflow.db"
     assert "secret" not in str(store_error(OSError("out"), "https://me:secret@host"))
 
 

@@ -57,7 +57,7 @@ def start_tags(start: RunStart) -> dict[str, str]:
     return {checked_name(name): clipped(redacted(value), TAG_CHARACTERS) for name, value in tags.items()}
 
 
-def begin(client: Any, uri: str, name: str, record: Record) -> tuple[str, str]:
+def begin(client: Any, uri: str, name: str, record: Record, *, is_first_try: bool) -> tuple[str, str]:
     """See that a run is in the store: find it, create it, or set it running again.
 
     Args:
@@ -65,6 +65,7 @@ def begin(client: Any, uri: str, name: str, record: Record) -> tuple[str, str]:
         uri: Of the store.
         name: The run's id, or its key.
         record: The first record that waits for it.
+        is_first_try: Whether a run with a key cannot be there yet, so that it is not looked for.
 
     Returns:
         The ids of the experiment and the run.
@@ -74,7 +75,7 @@ def begin(client: Any, uri: str, name: str, record: Record) -> tuple[str, str]:
         MlflowException: The store fails.
     """
     content = record.content
-    run = _find(client, name) if name.startswith(_UNSENT) else client.get_run(name)
+    run = None if is_first_try else _find(client, name)
     if run is None and record.kind == "create":
         experiment_id = ensure_experiment(client, uri, content["experiment"])
         ensure_views(client, experiment_id)
@@ -103,7 +104,9 @@ def require_active(run: Any) -> None:
         )
 
 
-def _find(client: Any, key: str) -> Any:
-    """The run that was created with this key, also if it was deleted since; ``None``: there is none."""
-    found = runs_where(client, f"tags.`{KEY_TAG}` = '{key}'", is_deleted_too=True)
+def _find(client: Any, name: str) -> Any:
+    """The run of this id or created with this key, also if it was deleted since; ``None``: there is none."""
+    if not name.startswith(_UNSENT):
+        return client.get_run(name)
+    found = runs_where(client, f"tags.`{KEY_TAG}` = '{name}'", is_deleted_too=True)
     return found[0] if found else None

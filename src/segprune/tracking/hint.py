@@ -24,7 +24,7 @@ def _command(uri: str) -> str:
     """What serves the store, to be typed in the current folder."""
     database = sqlite_path(uri)
     if database is None or uri != sqlite_uri(database.parent):
-        return shlex.join(["mlflow", "server", "--backend-store-uri", uri])
+        return shlex.join(["mlflow", "server", "--backend-store-uri", shown(uri)])
     if database.parent == (Path.cwd() / "outputs").resolve():
         return "make ui"
     return shlex.join(["segprune", "ui", "--outputs", str(database.parent)])

@@ -52,7 +52,10 @@ class Journal:
         self.path, self.uri, self.run_id = path, uri, ""
         self.waiting: list[Record] = []
         self.last_kind, self.last_ms = "", 0
-        self._copies, self._lock = path.with_suffix(""), FileLock(path.with_suffix(".lock"))
+        self._copies, self._lock = (
+            path.with_suffix(""),
+            FileLock(path.with_suffix(".lock"), thread_local=False),
+        )
         self._size, self._unwritten, self._is_refused = 0, "", False
         if path.exists():
             self._load()
@@ -61,8 +64,8 @@ class Journal:
 
     def add(self, records: Sequence[Record]) -> None:
         """Write records; what is written outlives the process."""
-        self.waiting += records
         self._write(*({"kind": record.kind, "content": record.content} for record in records))
+        self.waiting += records
 
     def keep(self, source: Path) -> str:
         """Copy a file; gives the copy's path from the journal's folder, or the file's if the disk refuses."""

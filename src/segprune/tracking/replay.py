@@ -10,13 +10,14 @@ import os
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from segprune.errors import SegpruneError, TrackingError
 from segprune.tracking.failure import UnreachableError
 from segprune.tracking.journal import Journal, journals
 from segprune.tracking.record import Record
 from segprune.tracking.sender import Sender
-from segprune.tracking.store import open_client, shown
+from segprune.tracking.store import open_client, shown, sqlite_path
 
 LOG = logging.getLogger(__name__)
 
@@ -25,11 +26,12 @@ def replay(folder: Path, uri: str | None) -> int:
     """Send all that waits in or below a folder to the stores it was meant for, and end the runs that died.
 
     A store that fails is told and asked once; a journal that cannot be read is told. One that another process has
-    open is left to it.
+    open, or that is another user's, is left to them.
 
     Args:
         folder: A run's output folder, or any folder above it.
-        uri: The store's URI if it carries a user name and password: they are not kept on disk.
+        uri: The store's URI if it carries a user name and password, which are not kept on disk; or where the SQLite
+            store is now, if it was moved.
 
     Returns:
         How many records still wait.
@@ -38,7 +40,7 @@ def replay(folder: Path, uri: str | None) -> int:
     for path in journals(folder):
         try:
             journal = Journal(path)
-        except TrackingError:
+        except (TrackingError, PermissionError):
             continue
         except OSError as error:
             LOG.warning("%s cannot be read: %s", path, error)
@@ -46,8 +48,8 @@ def replay(folder: Path, uri: str | None) -> int:
             continue
         if journal.last_kind not in ("", "end"):
             journal.add([Record(kind="end", content={"status": "KILLED", "time_ms": journal.last_ms})])
-        target = uri if uri and shown(uri) == journal.uri else journal.uri
-        sender = Sender(journal=journal, connect=partial(open_client, target), uri=target, flush_seconds=0)
+        target = _target(journal.uri, uri)
+        sender = Sender(journal=journal, connect=partial(_open, target), uri=target, flush_seconds=0)
         try:
             if target not in failed:
                 sender.send()
@@ -58,6 +60,24 @@ def replay(folder: Path, uri: str | None) -> int:
         waiting += len(journal.waiting)
         journal.close()
     return waiting
+
+
+def _target(kept: str, uri: str | None) -> str:
+    is_its = uri and shown(uri) == kept
+    return uri if uri and (is_its or (_is_gone(kept) and sqlite_path(uri) and not _is_gone(uri))) else kept
+
+
+def _is_gone(uri: str) -> bool:
+    path = sqlite_path(uri)
+    return path is not None and not path.exists()
+
+
+def _open(uri: str) -> Any:
+    if _is_gone(uri):  # and would be made anew, empty
+        raise UnreachableError(
+            f"{uri} is not there; say where it is now by MLFLOW_TRACKING_URI=sqlite:////..."
+        )
+    return open_client(uri)
 
 
 def main(arguments: list[str]) -> int:

@@ -43,11 +43,13 @@ class Sender:
     clock: Callable[[], float] = time.monotonic
     experiment_id: str = field(default="", init=False)
     _client: Any = field(default=None, init=False)
+    _is_new: bool = field(init=False)
     _is_out: bool = field(default=False, init=False)
     _due: float = field(init=False)
     _rested: float = field(init=False)
 
     def __post_init__(self) -> None:
+        self._is_new = not self.journal.last_kind
         self._rested = self.clock()
         self._due = self._rested + self.flush_seconds
 
@@ -113,7 +115,9 @@ class Sender:
         journal, client, kind = self.journal, self._client, records[0].kind
         if kind in BEGINNINGS or not journal.run_id:
             # Never a refusal: without its run all that was logged would have no place to go.
-            self.experiment_id, journal.run_id = begin(client, self.uri, journal.path.stem, records[0])
+            is_first_try, self._is_new = self._is_new and kind == "create", False
+            begun = begin(client, self.uri, journal.path.stem, records[0], is_first_try=is_first_try)
+            self.experiment_id, journal.run_id = begun
         try:
             deliver(client, journal.run_id, records, journal.path.parent)
         except failures() as error:

@@ -58,7 +58,7 @@ def is_http(uri: str) -> bool:
 
 def shown(uri: str) -> str:
     """The URI without user name and password."""
-    return re.sub(r"^(https?://)[^/]*@", r"\1", uri)
+    return re.sub(r"^([\w+.-]+://)[^/]*@", r"\1", uri)
 
 
 def require_run_id(which: str, folders: str) -> None:

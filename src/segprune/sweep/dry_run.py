@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from segprune.dataset.contract import SegData
 from segprune.errors import ConfigError, SegpruneError
+from segprune.result.table import aligned
 from segprune.run.assemble import hardware_of
 from segprune.run.start import context_of, refuse, start_of_trail
 from segprune.store.store import Entry, Store
@@ -79,7 +80,8 @@ def plan(config: DictConfig) -> str:
         f"In all: {_total(times, duration)}, one job after another; {_total(sizes, _bytes)} of disk, where "
         f"{_bytes(free)} are free. Nothing was run."
     )
-    return "\n".join([*_aligned([("job", "overrides", "in the store", "time", "disk"), *lines]), LEGEND, end])
+    titles = ("job", "overrides", "in the store", "time", "disk")
+    return "\n".join([aligned(titles, lines, text_columns=len(titles)), LEGEND, end])
 
 
 class _NotMadeError(Exception):
@@ -172,8 +174,3 @@ def _bytes(value: float) -> str:
 def _existing(folder: Path) -> Path:
     """The folder, or the nearest one above it that is there."""
     return next(place for place in (folder, *folder.absolute().parents) if place.exists())
-
-
-def _aligned(lines: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]

@@ -83,7 +83,11 @@ class Look(Store):
     def get(self, stage: str, key: str, make: Callable[[Path], None]) -> Entry:
         self.asked.setdefault(stage, []).append(key)
         is_cut = WORDS.index(stage) >= WORDS.index("prune")
-        return Entry(self.entries / ("small" if is_cut else "whole"), was_reused=False)
+        folder = self.entries / "asked" / key
+        folder.parent.mkdir(exist_ok=True)
+        if not folder.exists():
+            folder.symlink_to(self.entries / ("small" if is_cut else "whole"))
+        return Entry(folder, was_reused=False)
 
 
 def net_of_all() -> SegmentationNet:

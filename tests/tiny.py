@@ -95,6 +95,7 @@ def tiny_context(
         data=data or tiny_data(),
         build=build,
         about={"model": {"_target_": "tests.toys.Residual"}, "classes": ["none", "red", "green", "blue"]},
+        sources=frozenset(),
         seed=seed,
         hardware=CPU,
         store=Store(root=folder / "store", reuse=True),

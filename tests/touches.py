@@ -100,6 +100,7 @@ ROOT: Touches = {
     "paths.cache": ("elsewhere", NOTHING),
     "store.root": ("elsewhere", NOTHING),
     "store.reuse": (False, NOTHING),
+    "store.accept": (["train"], NOTHING),
     "log_checkpoint": (False, NOTHING),
     "extensions": (["tests"], NOTHING),
 }

@@ -18,7 +18,7 @@ from segprune.run.assemble import checked, hardware_of
 from segprune.run.chain import run_chain
 from segprune.run.describe import describe, describe_result, run_start
 from segprune.run.start import context_of, refuse, start_of_trail
-from segprune.store.store import Store
+from segprune.store.store import Store, say_what_is_not_used
 from segprune.tracking.contract import Status
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,9 @@ def run_job(
     hardware, data = hardware_of(run.settings), run.load_data()
     stop.if_asked()
     root = run.settings.store.root
-    store = Store(root=root, reuse=run.settings.store.reuse, on_use=partial(on_use, root))
+    say_what_is_not_used(root)
+    keys = run.settings.store
+    store = Store(root=root, reuse=keys.reuse, accept=keys.accept, on_use=partial(on_use, root))
     tracker = run.tracking.open(run_start(run, parent_run_id))
     status: Status = "FAILED"
     try:
@@ -59,7 +61,7 @@ def run_job(
         start = start_of_trail(run.settings, ctx)
         refuse(run.stages, ctx, start)
         trail, rows = run_chain(run.stages, ctx, start)
-        describe_result(tracker, trail, with_weights=run.settings.log_checkpoint)
+        describe_result(ctx, trail, with_weights=run.settings.log_checkpoint)
         status = "FINISHED"
     except (KeyboardInterrupt, SystemExit):
         status = "KILLED"

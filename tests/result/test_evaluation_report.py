@@ -27,10 +27,11 @@ def report(*rows: Row) -> dict[str, Any]:
     return read
 
 
-def test_every_field_of_the_rows_is_in_the_report_but_the_name_of_the_run() -> None:
+def test_every_field_of_the_rows_is_in_the_report_but_those_of_the_run() -> None:
     made = report(changed(DENSE, report_images=7, report_frames=0), CUT, TUNED)
     network = {*made["candidate"]["metrics"], *made["setting"], *made["cut"], "stage", "fingerprint"}
-    assert network == set(columns()) - {"run", "schema_version", "report_images"} | {"images"}
+    of_the_run = {"run", "accepted", "schema_version", "report_images"}
+    assert network == set(columns()) - of_the_run | {"images"}
     assert made["candidate"]["metrics"]["latency_ms_p95"] == 13.0
     assert (made["baseline"]["stage"], made["candidate"]["stage"]) == ("dense", "finetuned")
     assert (made["baseline"]["fingerprint"], made["candidate"]["fingerprint"]) == ("ab12", "cd34")

@@ -11,10 +11,11 @@ from segprune.checkpoint import checkpoint
 from segprune.config.compose import Job, Settings, origins, settings_of
 from segprune.errors import CheckpointError, ConfigError
 from segprune.run.assemble import Run, checked, facts_of, hardware_of, run_name, stages_of
-from segprune.stage.contract import RowFacts, Stage, identity, source_digest
+from segprune.stage.contract import RowFacts, Stage
 from segprune.stage.eval import Eval
 from segprune.stage.fit import Fit
 from segprune.stage.prune import Prune
+from segprune.store.code import code_of, files_of, modules_of
 from segprune.transform import registry
 from segprune.transform.cut import Cut
 from tests.gpus import with_gpus, without_memory
@@ -55,40 +56,18 @@ def test_a_control_is_named_after_its_protocol() -> None:
     assert run_name(settings("protocol=scratch_e"), job) == "taylor-r0.3-scratch_e-s0"
 
 
-def test_sources_are_read_once_and_before_work_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    source_digest.cache_clear()
+def test_code_is_read_once_and_before_work_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    files_of.cache_clear()
     cfg = composed("hydra.runtime.output_dir=somewhere", "tracking=silent")
     run = checked(OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]))
+    assert run.sources == {"segprune.model.unet", "segprune.dataset.streets"}
 
     def edited(path: Path) -> bytes:
         raise AssertionError(f"{path} is read again")
 
     monkeypatch.setattr(Path, "read_bytes", edited)
-    prune = next(stage for stage in run.stages if isinstance(stage, Prune))
-    for part in (prune.pruner, prune.budget, prune.calibration, *run.stages):
-        assert len(identity(part)["source"][0]) == 64
-
-
-def test_the_digest_of_a_class_is_of_all_it_imports_from_its_package(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def digest(name: str, **changes: str) -> str:
-        texts = {
-            "part": "import json\nfrom .tool import half\n\nclass Part: ...\n",
-            "tool": "from . import deep\nhalf = deep.halve\n",
-        }
-        texts |= {"deep": "def halve(x): return x / 2\n", "other": "", "__init__": ""}
-        (tmp_path / name).mkdir()
-        for module, text in {**texts, **changes}.items():
-            (tmp_path / name / f"{module}.py").write_text(text)
-        return source_digest(importlib.import_module(f"{name}.part").Part)
-
-    monkeypatch.syspath_prepend(tmp_path)
-    first = digest("package_1")
-    assert digest("package_2") == first
-    assert digest("package_3", other="x = 1\n") == first
-    assert digest("package_4", deep="def halve(x): return x // 2\n") != first
-    assert digest("package_5", part="class Part: ...\n") != first
+    for stage in run.stages:
+        assert {"stage", "model", "dataset"} <= set(code_of(run.sources | modules_of(stage))["code"])
 
 
 def test_a_protocol_for_sweeps_is_refused_in_a_single_run() -> None:

@@ -119,19 +119,21 @@ def test_loss_changes_are_measured_once_for_all_criteria(tmp_path: Path) -> None
 def test_what_changes_the_loss_changes_is_measured_anew(tmp_path: Path) -> None:
     ctx = tiny_context(tmp_path)
     keys = [
-        oracle._key(settings(), ctx, dense()),
-        oracle._key(settings(), ctx, dense("another")),
-        oracle._key(settings(samples=5), ctx, dense()),
-        oracle._key(settings(images=4), ctx, dense()),
-        oracle._key(settings(batch_size=2), ctx, dense()),
-        oracle._key(settings(), replace(ctx, seed=1), dense()),
-        oracle._key(settings(), replace(ctx, data=tiny_data(size_hw=(32, 32))), dense()),
+        oracle.key_of(settings(), ctx, dense()),
+        oracle.key_of(settings(), ctx, dense("another")),
+        oracle.key_of(settings(samples=5), ctx, dense()),
+        oracle.key_of(settings(images=4), ctx, dense()),
+        oracle.key_of(settings(batch_size=2), ctx, dense()),
+        oracle.key_of(settings(), replace(ctx, seed=1), dense()),
+        oracle.key_of(settings(), replace(ctx, data=tiny_data(size_hw=(32, 32))), dense()),
     ]
     changed = Identity(fit="f", calibration="other images", select="s", report="r")
-    keys.append(oracle._key(settings(), replace(ctx, data=tiny_data(identity=changed)), dense()))
+    keys.append(oracle.key_of(settings(), replace(ctx, data=tiny_data(identity=changed)), dense()))
     assert len(set(keys)) == len(keys)
     others = Identity(fit="x", calibration="c", select="x", report="x")
-    assert oracle._key(settings(copies=1), replace(ctx, data=tiny_data(identity=others)), dense()) == keys[0]
+    assert (
+        oracle.key_of(settings(copies=1), replace(ctx, data=tiny_data(identity=others)), dense()) == keys[0]
+    )
 
 
 class Noted(Items):

@@ -1,4 +1,3 @@
-import copy
 import errno
 import json
 import os
@@ -19,7 +18,8 @@ from safetensors.torch import save_file
 from segprune import stop
 from segprune.errors import StoreError
 from segprune.store import manifest
-from segprune.store.store import Store, fingerprint, lock_of
+from segprune.store.fingerprint import fingerprint
+from segprune.store.store import Store, lock_of, say_what_is_not_used
 
 
 def store(folder: Path, *, reuse: bool = True) -> Store:
@@ -59,26 +59,92 @@ def test_an_interrupted_result_is_not_a_result_and_is_handed_back(tmp_path: Path
     assert not entry.was_reused
 
 
-def test_fingerprints_depend_on_every_input_and_on_nothing_else() -> None:
-    base = {"seed": 0, "schedule": {"epochs": 3, "lr": 0.1}}
-    same = {"schedule": {"lr": 0.1, "epochs": 3}, "seed": 0}
-    others = [{**base, "seed": 1}, {**base, "schedule": {"epochs": 4, "lr": 0.1}}, {**base, "more": None}]
-    keys = [
-        fingerprint("train", base),
-        fingerprint("finetune", base),
-        *(fingerprint("train", o) for o in others),
-    ]
-    assert fingerprint("train", same) == keys[0]
-    assert len(set(keys)) == len(keys)
-    assert json.dumps(keys[0]).isascii()
-    assert len(keys[0]) == 16
-
-
-def test_a_fingerprint_remembers_what_it_is_of(tmp_path: Path) -> None:
+def test_the_manifest_tells_what_the_fingerprint_is_of(tmp_path: Path) -> None:
     key = fingerprint("train", {"seed": 3})
-    assert copy.deepcopy(key).inputs == {"seed": 3}
     entry = store(tmp_path).get("train", key, writes("one"))
     assert json.loads((entry.folder / "manifest.json").read_text())["inputs"] == {"seed": 3}
+
+
+def key_of(code: str, **inputs: object) -> str:
+    return fingerprint("train", {"seed": 3, **inputs, "code": {"training": code}})
+
+
+def test_what_is_made_again_because_of_other_code_is_said_once_and_the_other_is_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    old = store(tmp_path).get("train", key_of("a"), writes("old"))
+    assert caplog.text == ""
+    shop = store(tmp_path)
+    new = shop.get("train", key_of("b"), writes("new"))
+    assert not new.was_reused
+    assert [record.message for record in caplog.records] == [
+        "train: made again, because code of training/ changed (the result of before is kept: store.accept=[train] "
+        "takes it)"
+    ]
+    assert ((old.folder / "value").read_text(), (new.folder / "value").read_text()) == ("old", "new")
+    caplog.clear()
+    assert shop.get("train", key_of("b"), writes("newer")).was_reused
+    assert store(tmp_path).get("train", key_of("b", lr=0.1), writes("other")).was_reused is False
+    assert caplog.text == ""
+
+
+def test_an_accepted_result_of_other_code_stands_for_the_missing_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store(tmp_path).get("train", key_of("a"), writes("old"))
+    shop = Store(root=tmp_path, reuse=True, accept=["train"])
+    entry = shop.get("train", key_of("b"), writes("new"))
+    assert (entry.key, entry.was_reused, entry.accepted) == (key_of("a"), True, {"train"})
+    assert (entry.folder / "value").read_text() == "old"
+    assert (shop.used, shop.computed, shop.accepted) == ([f"train/{key_of('a')}"], [], ("train",))
+    assert (
+        f"train: the result {key_of('a')} is taken, as store.accept says, although code of training/"
+        in caplog.text
+    )
+
+
+def test_only_accepted_stages_are_taken_and_only_what_is_missing(tmp_path: Path) -> None:
+    for code in ("a", "b"):
+        store(tmp_path).get("train", key_of(code), writes(code))
+    shop = Store(root=tmp_path, reuse=True, accept=["prune", "train"])
+    assert not shop.get("train", key_of("b"), writes("c")).accepted
+    assert Store(root=tmp_path, reuse=True, accept=["prune"]).get(
+        "train", key_of("c"), writes("c")
+    ).key == key_of("c")
+    assert shop.accepted == ()
+    assert shop.get("train", key_of("a", lr=0.1), writes("other")).was_reused is False
+
+
+def test_a_damaged_result_is_not_accepted(tmp_path: Path) -> None:
+    folder = store(tmp_path).get("train", key_of("a"), writes("old")).folder
+    (folder / "value").write_text("odd")
+    entry = Store(root=tmp_path, reuse=True, accept=["train"]).get("train", key_of("b"), writes("new"))
+    assert (entry.key, entry.was_reused) == (key_of("b"), False)
+
+
+def test_a_choice_stays_although_the_result_is_made_meanwhile(tmp_path: Path) -> None:
+    store(tmp_path).get("train", key_of("a"), writes("old"))
+    shop = Store(root=tmp_path, reuse=True, accept=["train"])
+    assert shop.choice("train", key_of("b")) == key_of("a")
+    store(tmp_path).get("train", key_of("b"), writes("new"))
+    assert shop.get("train", key_of("b"), writes("newer")).key == key_of("a")
+
+
+def test_results_of_an_earlier_store_are_counted_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    say_what_is_not_used(tmp_path / "none")
+    store(tmp_path).get("train", key_of("a"), writes("now"))
+    for folder in ("train/0123456789abcdef", "prune/fedcba9876543210", "prune/fedcba9876543210.partial"):
+        (tmp_path / folder).mkdir(parents=True)
+    for _ in range(2):
+        say_what_is_not_used(tmp_path)
+    (line,) = [record.message for record in caplog.records]
+    assert line.startswith("2 results of another version of the store are not used")
+    caplog.clear()
+    store(tmp_path / "new").get("train", key_of("a"), writes("now"))
+    say_what_is_not_used(tmp_path / "new")
+    assert caplog.text == ""
 
 
 HARM: dict[str, Callable[[Path], object]] = {

@@ -9,7 +9,7 @@ import importlib.machinery
 import inspect
 import re
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -44,6 +44,7 @@ class StoreSettings(BaseModel):
 
     root: Path
     reuse: bool
+    accept: list[str]
 
 
 class Settings(BaseModel):
@@ -266,6 +267,15 @@ def target(node: Node, key: str, extensions: Sequence[str]) -> Callable[..., Any
             f"{key}._target_ is {path!r}, which is not callable with named arguments; name a class or function."
         ) from error
     return typing.cast(Callable[..., Any], found)
+
+
+def target_modules(node: object) -> Iterator[str]:
+    """The modules of all callables that a node names, wherever in it."""
+    if isinstance(node, dict) and isinstance(node.get("_target_"), str):
+        yield node["_target_"].rpartition(".")[0]
+    if isinstance(node, dict | list):
+        for value in node.values() if isinstance(node, dict) else node:
+            yield from target_modules(value)
 
 
 def _refuse_switches(given: Node, taken: Node, prefix: str) -> None:

@@ -42,6 +42,8 @@ class Row:
         size_w_px: Width, likewise.
         device: Where it was measured.
         fingerprint: Hash of everything that can change this row.
+        accepted: The stages of which results by other code or library versions were taken on the way here
+            (``store.accept``), with commas between them; ``None`` if there are none.
         metrics: Name -> value, of what was measured; see ``result.metrics``. Columns that this version does not
             know are here too, as they were read.
 
@@ -66,6 +68,7 @@ class Row:
     size_w_px: PositiveInt
     device: str
     fingerprint: str
+    accepted: str | None = None
     metrics: SkipValidation[Mapping[str, Value]]
 
     def __post_init__(self) -> None:

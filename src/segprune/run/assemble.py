@@ -1,6 +1,6 @@
 """From the checked configuration to a run: its stages, its network, its hardware; nothing is read or built yet."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,13 +17,15 @@ from segprune.config.compose import (
     origins,
     settings_of,
     target,
+    target_modules,
 )
 from segprune.config.protocol import FOR_SWEEPS
 from segprune.dataset.contract import SegData
 from segprune.errors import CheckpointError, ConfigError
 from segprune.model.contract import SegmentationNet
 from segprune.seed import seeded
-from segprune.stage.contract import RowFacts, Stage, read_sources, source_digest
+from segprune.stage.contract import RowFacts, Stage
+from segprune.store.code import code_of, modules_of
 from segprune.tracking.contract import Tracking
 from segprune.training.step import Hardware
 
@@ -41,7 +43,7 @@ class Run:
         keys: Argument of a stage -> the key that gives its value.
         facts: What its rows say besides measurements.
         build: Number of classes -> dense network.
-        model_source: Digest of the code that builds it.
+        sources: The modules that build it and load the dataset.
         load_data: Reads and checks the dataset.
         tracking: Where it is tracked.
     """
@@ -54,7 +56,7 @@ class Run:
     keys: Mapping[str, str]
     facts: RowFacts
     build: Callable[[int], SegmentationNet]
-    model_source: str
+    sources: frozenset[str]
     load_data: Callable[[], SegData]
     tracking: Tracking
 
@@ -73,7 +75,8 @@ def checked(cfg: DictConfig) -> Run:
     _refuse_foreign_checkpoint(settings)
     name, keys = run_name(settings, job), origins(cfg)
     stages = stages_of(settings, keys)
-    read_sources(stages)
+    sources = frozenset(target_modules([settings.model, settings.dataset]))
+    code_of(sources.union(*map(modules_of, stages)))  # read now, while it is what was imported
     return Run(
         name=name,
         job=job,
@@ -83,7 +86,7 @@ def checked(cfg: DictConfig) -> Run:
         keys=keys,
         facts=facts_of(settings, job, name),
         build=network_builder(settings),
-        model_source=source_digest(target(settings.model, "model", settings.extensions)),
+        sources=sources,
         load_data=component(settings.dataset, "dataset", extensions=settings.extensions),
         tracking=component(settings.tracking, "tracking", extensions=settings.extensions)(),
     )
@@ -114,11 +117,13 @@ def stages_of(settings: Settings, keys: Mapping[str, str]) -> list[Stage]:
         keys: Argument of a stage -> the key that gives its value.
 
     Raises:
-        ConfigError: An argument is wrong, a target is no stage, or the chain has nothing to start from.
+        ConfigError: An argument is wrong, a target is no stage, or the chain has nothing to start from, or
+            results are accepted that nothing keeps.
     """
     made = {word: _stage(word, settings, keys) for word in settings.stage}
     stages = [made[word] for word in settings.stages]
     _refuse_start(settings, stages)
+    _refuse_accept(settings, {word for stage in made.values() for word in stage.keeps})
     return stages
 
 
@@ -151,6 +156,20 @@ def _refuse_start(settings: Settings, stages: Sequence[Stage]) -> None:
         raise ConfigError(
             f"stages is {words}, but {starting[-1]} makes the network that the chain begins with. Put it first, "
             "and no other one that does."
+        )
+
+
+def _refuse_accept(settings: Settings, words: Collection[str]) -> None:
+    accept = settings.store.accept
+    if unknown := sorted({*accept} - {*words}):
+        raise ConfigError(
+            f"store.accept is {accept}, but nothing keeps results as {', '.join(unknown)}. Allowed are "
+            f"{', '.join(sorted(words))}."
+        )
+    if accept and not settings.store.reuse:
+        raise ConfigError(
+            f"store.accept is {accept}, but store.reuse is false, which computes everything again. Leave one of "
+            "them out."
         )
 
 

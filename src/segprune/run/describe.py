@@ -9,7 +9,7 @@ from segprune.checkpoint.contract import DESCRIPTION, WEIGHTS
 from segprune.config.protocol import CHAIN
 from segprune.dataset.contract import SegData
 from segprune.run.assemble import Run
-from segprune.stage.contract import Trail
+from segprune.stage.contract import Context, Trail
 from segprune.tracking.color import color
 from segprune.tracking.contract import RunStart, Scalar, Tracker
 
@@ -64,13 +64,15 @@ def unused_keys(run: Run) -> set[str]:
     return alone | (PHASE if "pruner" in alone else set())
 
 
-def describe_result(tracker: Tracker, trail: Trail, *, with_weights: bool) -> None:
-    """Say which networks the run is about, and log the last one's checkpoint."""
-    tracker.tags({"baseline": trail[0].fingerprint, "fingerprint": trail[-1].fingerprint})
+def describe_result(ctx: Context, trail: Trail, *, with_weights: bool) -> None:
+    """Say which networks the run is about and what it took of other code, and log the last one's checkpoint."""
+    ctx.tracker.tags({"baseline": trail[0].fingerprint, "fingerprint": trail[-1].fingerprint})
+    if ctx.store.accepted:
+        ctx.tracker.tags({"accepted": ",".join(ctx.store.accepted)})
     folder = trail[-1].folder
     if with_weights and folder is not None:
         for name in (DESCRIPTION, WEIGHTS):
-            tracker.file(folder / name, "checkpoint")
+            ctx.tracker.file(folder / name, "checkpoint")
 
 
 def _color(run: Run) -> str:

@@ -12,7 +12,8 @@ from segprune.errors import CheckpointError
 from segprune.run.assemble import Run
 from segprune.stage.contract import Context, NetState, Stage, Trail
 from segprune.stage.trial import refuse_misfit
-from segprune.store.store import Store, fingerprint
+from segprune.store.fingerprint import fingerprint
+from segprune.store.store import Store
 from segprune.tracking.contract import Tracker
 from segprune.training.step import Hardware
 
@@ -22,7 +23,6 @@ def context_of(run: Run, data: SegData, hardware: Hardware, store: Store, tracke
     about = {
         "model": run.settings.model,
         "model_files": _digests(run.settings.model),
-        "model_source": run.model_source,
         "classes": list(data.classes),
         "dataset": data.name,
     }
@@ -30,6 +30,7 @@ def context_of(run: Run, data: SegData, hardware: Hardware, store: Store, tracke
         data=data,
         build=lambda: run.build(len(data.classes)),
         about=about,
+        sources=run.sources,
         seed=run.settings.seed,
         hardware=hardware,
         store=store,

@@ -1,14 +1,9 @@
 """What a stage is given and what it hands on."""
 
-import functools
-import hashlib
-import inspect
-import os
 import platform
-import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -19,6 +14,8 @@ from segprune.errors import ConfigError
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Scope
 from segprune.result.row import Row
+from segprune.store.code import code_of, modules_of
+from segprune.store.fingerprint import Fingerprint, fingerprint
 from segprune.store.store import Entry, Store
 from segprune.tracking.contract import Tracker
 from segprune.training.step import Hardware, MakeStep
@@ -35,6 +32,7 @@ class NetState:
         transforms: What made it of the dense network, in order.
         fingerprint: Hash of everything that made it.
         folder: Where its checkpoint is; None for a network without one of its own.
+        accepted: The stages of which results by other code or libraries were taken on the way to it.
     """
 
     name: str
@@ -42,6 +40,7 @@ class NetState:
     transforms: tuple[Transform, ...]
     fingerprint: str
     folder: Path | None = None
+    accepted: frozenset[str] = frozenset()
 
 
 Trail = tuple[NetState, ...]
@@ -77,6 +76,7 @@ class Context:
         data: The dataset.
         build: Makes the dense network with its seeded initial weights.
         about: What ``build`` and ``data`` are, as plain values: goes into fingerprints and checkpoints.
+        sources: The modules that ``build`` and ``data`` come from.
         seed: The run's seed.
         hardware: Where it runs.
         store: Finished results.
@@ -89,6 +89,7 @@ class Context:
     data: SegData
     build: Callable[[], SegmentationNet]
     about: Mapping[str, Any]
+    sources: frozenset[str]
     seed: int
     hardware: Hardware
     store: Store
@@ -117,6 +118,11 @@ class Stage(ABC):
     def starts(self) -> bool:
         """Whether it makes the dense network that the chain begins with, so that it needs no checkpoint."""
         return False
+
+    @property
+    def keeps(self) -> tuple[str, ...]:
+        """The words under which it keeps results: its own, and those of parts of its work that others can share."""
+        return (self.word,)
 
     @property
     def only_measures(self) -> bool:
@@ -163,7 +169,7 @@ class StepFactory(Protocol):
 
 
 def identity(part: object) -> dict[str, Any]:
-    """A configured object as plain values: its class, the source file of that class, and its fields.
+    """A configured object as plain values: its class and its fields, and so of the objects that it holds.
 
     Raises:
         ConfigError: It is not a dataclass object, so what it is cannot be told.
@@ -173,41 +179,35 @@ def identity(part: object) -> dict[str, Any]:
         raise ConfigError(
             f"{kind.__module__}.{kind.__qualname__} must be a dataclass, so that its results are found"
         )
-    name = f"{kind.__module__}.{kind.__qualname__}"
-    sources = [source_digest(base) for base in kind.__mro__ if is_dataclass(base)]
-    return {"class": name, "source": sources, **asdict(part)}
+    held = {field.name: _plain(getattr(part, field.name)) for field in fields(part)}
+    return {"class": f"{kind.__module__}.{kind.__qualname__}", **held}
 
 
-@functools.cache
-def source_digest(thing: type | Callable[..., Any]) -> str:
-    """SHA-256 of the source files that make a class or function what it is: its results change when they do.
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return identity(value) if is_dataclass(value) and not isinstance(value, type) else value
 
-    The file that defines it and, of the same package, those it imports from, those that these import from, and so
-    on. Read once, since a file that is edited later is not what this process runs.
+
+def fingerprint_of(
+    ctx: Context, word: str, inputs: Mapping[str, Any], *parts: object, without: Collection[str] = ()
+) -> Fingerprint:
+    """The fingerprint of a result: of its inputs and of the code and libraries that compute it.
+
+    The code is that of the network, of the dataset and of all parts, with all that it imports; of a package outside
+    of segprune it is all. See ``code_of``.
+
+    Args:
+        ctx: The run.
+        word: Under which the result is kept.
+        inputs: What else can change it, as plain JSON values; of a network its fingerprint.
+        parts: What computes it: the stage itself, and any other objects or names of modules.
+        without: Rooms and modules of segprune that the parts import and that do not change this result.
     """
-    files, waiting = set[str](), [sys.modules[thing.__module__]]
-    while waiting:
-        module = waiting.pop()
-        if module.__file__ is None or module.__file__ in files:
-            continue
-        files.add(module.__file__)
-        for value in vars(module).values():
-            name = value.__name__ if inspect.ismodule(value) else getattr(value, "__module__", None)
-            other = sys.modules.get(name) if isinstance(name, str) else None
-            if other is not None and module.__package__ and other.__package__ == module.__package__:
-                waiting.append(other)
-    digest = hashlib.sha256()
-    for file in sorted(files, key=os.path.basename):
-        digest.update(hashlib.sha256(Path(file).read_bytes()).digest())
-    return digest.hexdigest()
-
-
-def read_sources(stages: Sequence[Stage]) -> None:
-    """Read the source files that the stages' fingerprints hold now, while they are what was imported."""
-    for stage in stages:
-        for part in (stage, *vars(stage).values()):
-            if is_dataclass(part) and not isinstance(part, type):
-                identity(part)
+    modules = ctx.sources.union(*map(modules_of, parts))
+    return fingerprint(word, {**inputs, **code_of(modules, without=without)})
 
 
 def write_state(
@@ -227,15 +227,34 @@ def write_state(
     checkpoint.write(folder, net, transforms=transforms, about=about)
 
 
-def read_state(entry: Entry, ctx: Context, name: str, key: str) -> NetState:
-    """The network of a store entry, ready to run on the device."""
+def read_state(entry: Entry, ctx: Context, name: str, *, accepted: Collection[str]) -> NetState:
+    """The network of a store entry, ready to run on the device.
+
+    Args:
+        entry: The entry.
+        ctx: The run.
+        name: Of the network.
+        accepted: The stages of which results by other code were taken for what it is made of: those of the network
+            before it.
+    """
     net, transforms, _ = checkpoint.read(entry.folder, ctx.build)
     net = net.to(ctx.hardware.device).eval()
-    return NetState(name=name, net=net, transforms=transforms, fingerprint=key, folder=entry.folder)
+    return NetState(
+        name=name,
+        net=net,
+        transforms=transforms,
+        fingerprint=entry.key,
+        folder=entry.folder,
+        accepted=frozenset(accepted) | entry.accepted,
+    )
+
+
+def origin_of(entry: Entry) -> str:
+    """Whether an entry was computed, reused or, made by other code, accepted."""
+    return "accepted" if entry.accepted else "reused" if entry.was_reused else "computed"
 
 
 def note_source(entry: Entry, ctx: Context, word: str) -> None:
     """Tell the tracker whether a stage was computed or reused, and from which run."""
-    status = "reused" if entry.was_reused else "computed"
     source = checkpoint.describe(entry.folder).get("run_id", "") if entry.was_reused else ctx.tracker.run_id
-    ctx.tracker.tags({f"stage.{word}": status, f"stage.{word}.source_run": source or "untracked"})
+    ctx.tracker.tags({f"stage.{word}": origin_of(entry), f"stage.{word}.source_run": source or "untracked"})

@@ -2,9 +2,10 @@
 
 import json
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -22,15 +23,17 @@ from segprune.result.evaluation_report import evaluation_report
 from segprune.result.files import IMAGE_COUNTS, PER_CLASS, PREDICTIONS, REPORT, ROWS
 from segprune.result.headline import headline
 from segprune.result.overlay import overlay
-from segprune.result.row import SCHEMA_VERSION, Row, from_record, to_record
+from segprune.result.row import Row, from_record, to_record
 from segprune.result.table import per_class_table
-from segprune.stage.contract import Context, RowFacts, Stage, Trail, identity, source_digest
-from segprune.stage.oracle import OracleSettings, oracle_of_trail
+from segprune.stage.contract import Context, Stage, Trail, fingerprint_of, identity, origin_of
+from segprune.stage.oracle import WORD as ORACLE
+from segprune.stage.oracle import OracleSettings, key_of, oracle_of_trail, scored_of
 from segprune.stage.rows import channels_kept, rows_of
-from segprune.stage.side_by_side import QUALITY_VERSION, Timing, footprints, qualities
-from segprune.store.store import Fingerprint, fingerprint
+from segprune.stage.side_by_side import WORD as QUALITY
+from segprune.stage.side_by_side import Timing, footprints, qualities, quality_keys
+from segprune.store.fingerprint import Fingerprint
+from segprune.store.store import Entry
 
-SOURCES = [source_digest(part) for part in (footprints, rows_of, evaluation_report)]
 ORACLE_CHANNELS = "oracle.csv"
 
 
@@ -74,15 +77,20 @@ class Eval(Stage):
         """It is."""
         return True
 
+    @property
+    def keeps(self) -> tuple[str, ...]:
+        """Its own, what networks predict, and loss changes."""
+        return (self.word, QUALITY, ORACLE)
+
     def __call__(self, ctx: Context, trail: Trail) -> Trail:
         """The trail unchanged; rows, report, tables and figures go to the store and the tracker."""
         entry = ctx.store.get(self.word, self.key(ctx, trail), lambda folder: self._make(folder, ctx, trail))
-        ctx.tracker.tags({f"stage.{self.word}": "reused" if entry.was_reused else "computed"})
+        ctx.tracker.tags({f"stage.{self.word}": origin_of(entry)})
         for name in (ROWS, REPORT, PER_CLASS, PREDICTIONS, ORACLE_CHANNELS):
             if (entry.folder / name).exists():
                 ctx.tracker.file(entry.folder / name, self.word)
         ctx.tracker.tags({"macs_rule": MACS_RULE})
-        rows = _under_the_names_of(ctx.facts, entry.folder / ROWS)
+        rows = _as_of_this_run(ctx, entry, self._accepted(ctx, trail))
         ctx.rows.extend(rows)
         ctx.tracker.metrics(headline(rows))
         report = json.loads((entry.folder / REPORT).read_text(encoding="utf-8"))
@@ -93,28 +101,42 @@ class Eval(Stage):
         """Fingerprint of the evaluation of this trail."""
         measured = {k: v for k, v in identity(self.settings).items() if k not in ("batch_size", "oracle")}
         oracle = self.settings.oracle
-        inputs = {
+        inputs: dict[str, Any] = {
             "data": ctx.data.identity.report,
             "frames": ctx.data.report_frames,
             "eval": measured,
-            "versions": [QUALITY_VERSION, SCHEMA_VERSION],
-            "sources": SOURCES,
+            "quality": [
+                ctx.store.choice(QUALITY, key) for key in quality_keys(ctx, trail, self._rules).values()
+            ],
             "machine": _machine(ctx.hardware.device),
             "trail": [state.fingerprint for state in trail],
-            **({"oracle": oracle.inputs()} if oracle.samples else {}),
         }
-        return fingerprint(self.word, inputs)
+        scored = scored_of(trail) if oracle.samples else None
+        if scored is None:
+            return fingerprint_of(ctx, self.word, inputs, self, without=("stage.oracle",))
+        changes = ctx.store.choice(ORACLE, key_of(oracle, ctx, scored))
+        inputs["oracle"] = {**oracle.inputs(), "changes": changes}
+        return fingerprint_of(ctx, self.word, inputs, self)
 
-    def _make(self, folder: Path, ctx: Context, trail: Trail) -> None:
-        rules = Rules(
+    def _accepted(self, ctx: Context, trail: Trail) -> dict[str, frozenset[str]]:
+        """Name of each network -> the stages of which results by other code were taken for its row."""
+        keys = quality_keys(ctx, trail, self._rules)
+        measured = {name: ctx.store.accepted_for(QUALITY, key) for name, key in keys.items()}
+        return {state.name: state.accepted | measured[state.name] for state in trail}
+
+    @property
+    def _rules(self) -> Rules:
+        return Rules(
             boundary_width=self.settings.boundary_width, small_object_area=self.settings.small_object_area
         )
+
+    def _make(self, folder: Path, ctx: Context, trail: Trail) -> None:
         timing = Timing(
             batch_size=self.settings.latency_batch_size,
             rounds=self.settings.latency_rounds,
             warmup=self.settings.latency_warmup,
         )
-        quality = qualities(ctx, trail, rules, self.settings.batch_size)
+        quality = qualities(ctx, trail, self._rules, self.settings.batch_size)
         groups = trace(trail[0].net)
         rows = rows_of(ctx, trail, ctx.facts, groups, quality, footprints(ctx, trail, timing))
         iou = {name: scores(found.counts).iou for name, found in quality.items()}
@@ -158,11 +180,18 @@ class Eval(Stage):
         ).savefig(path, dpi=100)
 
 
-def _under_the_names_of(mine: RowFacts, path: Path) -> tuple[Row, ...]:
+def _as_of_this_run(ctx: Context, entry: Entry, accepted: Mapping[str, frozenset[str]]) -> tuple[Row, ...]:
     """Stored rows, one per network of the trail; another run may have measured them under its own names."""
-    rows = (from_record(row) for row in json.loads(path.read_text(encoding="utf-8")))
+    records = json.loads((entry.folder / ROWS).read_text(encoding="utf-8"))
     return tuple(
-        replace(row, run=mine.run, model=mine.model, pruner=row.pruner and mine.pruner) for row in rows
+        replace(
+            row,
+            run=ctx.facts.run,
+            model=ctx.facts.model,
+            pruner=row.pruner and ctx.facts.pruner,
+            accepted=",".join(sorted(accepted[row.stage] | entry.accepted)) or None,
+        )
+        for row in map(from_record, records)
     )
 
 

@@ -15,15 +15,19 @@ from segprune.stage.contract import (
     Stage,
     StepFactory,
     Trail,
+    fingerprint_of,
     identity,
     note_source,
     read_state,
     write_state,
 )
 from segprune.stage.trial import refuse_batch
-from segprune.store.store import Entry, fingerprint
+from segprune.store.store import Entry
 from segprune.training.loop import fit
 from segprune.training.step import Epoch, Step, Training
+
+WITHOUT = ("measure.cost",)
+"""Costs decide how many epochs a stretched training has, and these are among its inputs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,14 +67,12 @@ class Fit(Stage):
             return trail
         before = trail[-1] if trail else None
         schedule = self._stretched(ctx, trail) if self.is_stretched else self.schedule
-        key = fingerprint(
-            self.word,
-            {
-                **inputs_of(ctx, schedule),
-                "from": before.fingerprint if before else None,
-                **self._step_inputs(trail),
-            },
-        )
+        inputs = {
+            **inputs_of(ctx, schedule),
+            "from": before.fingerprint if before else None,
+            **self._step_inputs(trail),
+        }
+        key = fingerprint_of(ctx, self.word, inputs, self, without=WITHOUT)
 
         def make(folder: Path) -> None:
             training = Training(
@@ -92,7 +94,7 @@ class Fit(Stage):
         note_source(entry, ctx, self.word)
         if entry.was_reused:
             log_epochs(ctx, self.word, read_curve(entry))
-        return (*trail, read_state(entry, ctx, self.makes, key))
+        return (*trail, read_state(entry, ctx, self.makes, accepted=before.accepted if before else ()))
 
     def _step_inputs(self, trail: Trail) -> dict[str, Any]:
         """A step that is not plain may look at every network of the trail."""

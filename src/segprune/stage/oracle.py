@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,15 +29,17 @@ from segprune.measure.loss_change import (
 from segprune.pruner.contract import Scope
 from segprune.result.files import PLAN, SCORES
 from segprune.seed import derive
-from segprune.stage.contract import Context, NetState, Trail, identity, source_digest
-from segprune.store.store import fingerprint
+from segprune.stage.contract import Context, NetState, Trail, fingerprint_of, identity
+from segprune.store.fingerprint import Fingerprint
 from segprune.training.loss import segmentation_loss
 
 if TYPE_CHECKING:
     import pandas as pd
 
 log = logging.getLogger(__name__)
-CHANGES, JOINT = "loss_changes.json", "joint.json"
+WORD, CHANGES, JOINT = "oracle", "loss_changes.json", "joint.json"
+WITHOUT = ("measure.agreement",)
+"""How far scores agree with loss changes is no part of these."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,9 +60,7 @@ class OracleSettings:
 
     def inputs(self) -> dict[str, Any]:
         """What can change a result, for fingerprints."""
-        measured = {name: value for name, value in identity(self).items() if name != "copies"}
-        sources = [source_digest(part) for part in (loss_changes, agreement)]
-        return {**measured, "sources": sources}
+        return {name: value for name, value in identity(self).items() if name != "copies"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,9 +100,9 @@ def oracle_of_trail(settings: OracleSettings, ctx: Context, trail: Trail) -> Ora
 
     After several rounds there is none: the scores are of a network that was cut and trained meanwhile.
     """
-    names = [state.name for state in trail]
-    folder = trail[names.index("pruned")].folder if "pruned" in names else None
-    if settings.samples == 0 or folder is None:
+    scored = scored_of(trail)
+    folder = next((state.folder for state in trail if state.name == "pruned"), None)
+    if settings.samples == 0 or scored is None or folder is None:
         return None
     plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
     if plan["rounds"] > 1:
@@ -109,8 +110,13 @@ def oracle_of_trail(settings: OracleSettings, ctx: Context, trail: Trail) -> Ora
             "no oracle: after %d rounds the scores are not of the network before the cut", plan["rounds"]
         )
         return None
-    scored, scores = trail[names.index("pruned_raw") - 1], load_file(folder / SCORES)
+    scores = load_file(folder / SCORES)
     return oracle_report(settings, ctx, scored, scores, ratio=plan["channels"], scope=plan["scope"])
+
+
+def scored_of(trail: Trail) -> NetState | None:
+    """The network of a trail whose channels were scored: the one before the cut."""
+    return next((before for before, after in pairwise(trail) if after.name == "pruned_raw"), None)
 
 
 def oracle_report(
@@ -130,7 +136,7 @@ def oracle_report(
     """
     if settings.samples == 0:
         return None
-    key = _key(settings, ctx, scored)
+    key = key_of(settings, ctx, scored)
     units, changes, base_loss = _loss_changes(settings, ctx, scored, key)
     score = values_of(scores, units)
     chosen = [units[position] for position in lowest(score, units, ratio, scope)]
@@ -145,7 +151,8 @@ def oracle_report(
     )
 
 
-def _key(settings: OracleSettings, ctx: Context, scored: NetState) -> str:
+def key_of(settings: OracleSettings, ctx: Context, scored: NetState) -> Fingerprint:
+    """The fingerprint of the loss changes of single channels."""
     inputs = {
         "data": ctx.data.identity.calibration,
         "size_hw": ctx.data.size_hw,
@@ -154,11 +161,11 @@ def _key(settings: OracleSettings, ctx: Context, scored: NetState) -> str:
         "net": scored.fingerprint,
         "oracle": settings.inputs(),
     }
-    return fingerprint("oracle", inputs)
+    return fingerprint_of(ctx, WORD, inputs, settings, without=WITHOUT)
 
 
 def _loss_changes(
-    settings: OracleSettings, ctx: Context, scored: NetState, key: str
+    settings: OracleSettings, ctx: Context, scored: NetState, key: Fingerprint
 ) -> tuple[tuple[Unit, ...], Values, float]:
     """The probed channels, the loss change of each, and the loss of the network as it is."""
 
@@ -170,14 +177,18 @@ def _loss_changes(
         found = {"base_loss": base_loss, "units": units, "loss_changes": changes.tolist()}
         (folder / CHANGES).write_text(json.dumps(found, allow_nan=False), encoding="utf-8")
 
-    entry = ctx.store.get("oracle", key, make)
+    entry = ctx.store.get(WORD, key, make)
     found = json.loads((entry.folder / CHANGES).read_text(encoding="utf-8"))
     units = tuple((name, channel) for name, channel in found["units"])
     return units, np.array(found["loss_changes"], dtype=np.float64), found["base_loss"]
 
 
 def _joint_loss_changes(
-    settings: OracleSettings, ctx: Context, scored: NetState, key: str, removals: Mapping[str, Removal]
+    settings: OracleSettings,
+    ctx: Context,
+    scored: NetState,
+    changes: Fingerprint,
+    removals: Mapping[str, Removal],
 ) -> dict[str, float]:
     """Name of each removal -> its loss change, on the same images as the single channels."""
 
@@ -189,7 +200,9 @@ def _joint_loss_changes(
         }
         (folder / JOINT).write_text(json.dumps(found, allow_nan=False), encoding="utf-8")
 
-    entry = ctx.store.get("oracle", fingerprint("oracle", {"changes": key, "removals": removals}), make)
+    inputs = {"changes": ctx.store.choice(WORD, changes), "removals": removals}
+    key = fingerprint_of(ctx, WORD, inputs, settings, without=WITHOUT)
+    entry = ctx.store.get(WORD, key, make)
     found: dict[str, float] = json.loads((entry.folder / JOINT).read_text(encoding="utf-8"))
     return found
 

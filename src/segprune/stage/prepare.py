@@ -17,9 +17,17 @@ from segprune.pruner.contract import Phase, Target
 from segprune.result.files import CURVE
 from segprune.seed import derive
 from segprune.stage.calibration import CalibrationSet
-from segprune.stage.contract import Context, NetState, identity, note_source, read_state, write_state
+from segprune.stage.contract import (
+    Context,
+    NetState,
+    fingerprint_of,
+    identity,
+    note_source,
+    read_state,
+    write_state,
+)
 from segprune.stage.fit import inputs_of, log_epochs, read_curve
-from segprune.store.store import fingerprint
+from segprune.store.fingerprint import Fingerprint
 from segprune.training.step import Training
 
 LEARNED, FIGURE = "learned.safetensors", "phase.png"
@@ -46,13 +54,19 @@ class Preparation:
 
     def __call__(self, ctx: Context, before: NetState) -> tuple[NetState, Mapping[str, Tensor]]:
         """The network after the phase (``prepared``), and what else was learned."""
-        key = fingerprint(WORD, self._inputs(ctx, before))
+        key = self._key(ctx, before)
         entry = ctx.store.get(WORD, key, lambda folder: self._make(folder, ctx, before, key))
         note_source(entry, ctx, WORD)
         if entry.was_reused:
             log_epochs(ctx, WORD, read_curve(entry))
         ctx.tracker.file(entry.folder / FIGURE, "prune")
-        return read_state(entry, ctx, "prepared", key), load_file(entry.folder / LEARNED)
+        return read_state(entry, ctx, "prepared", accepted=before.accepted), load_file(entry.folder / LEARNED)
+
+    def _key(self, ctx: Context, before: NetState) -> Fingerprint:
+        inputs = self._inputs(ctx, before)
+        if self.phase.needs_budget:
+            return fingerprint_of(ctx, WORD, inputs, self)
+        return fingerprint_of(ctx, WORD, inputs, __name__, self.phase, without=("budget", "measure.cost"))
 
     def _inputs(self, ctx: Context, before: NetState) -> dict[str, object]:
         """A phase that needs no budget is shared by all of them."""

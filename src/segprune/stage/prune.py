@@ -30,18 +30,20 @@ from segprune.stage.contract import (
     NetState,
     Stage,
     Trail,
+    fingerprint_of,
     identity,
     note_source,
     read_state,
     write_state,
 )
 from segprune.stage.fit import Fit
+from segprune.stage.prepare import WORD as PREPARE
 from segprune.stage.prepare import Preparation
 from segprune.stage.rounds import Outcome, Rounds
 from segprune.stage.scoring import WORD as SCORE
 from segprune.stage.scoring import Scored, score, score_once
 from segprune.stage.trial import refuse_batch, refuse_single, shell
-from segprune.store.store import fingerprint
+from segprune.store.fingerprint import Fingerprint
 from segprune.transform.contract import Transform
 
 log = logging.getLogger(__name__)
@@ -106,19 +108,25 @@ class Prune(Stage):
             state, learned = self._preparation(self.pruner)(ctx, trail[-1])
             trail = (*trail, state)
         before = trail[-1]
-        key = fingerprint(self.word, self._inputs(ctx, before))
+        accepted = before.accepted | ctx.store.accepted_for(SCORE, self._score_key(ctx, before))
+        key = fingerprint_of(ctx, self.word, self._inputs(ctx, before), self, without=self._without)
         entry = ctx.store.get(self.word, key, lambda folder: self._make(folder, ctx, before, learned, key))
         note_source(entry, ctx, self.word)
         ctx.tracker.file(entry.folder / PLAN, "prune")
         ctx.tracker.metrics(_metrics(json.loads((entry.folder / PLAN).read_text())))
-        pruned = read_state(entry, ctx, "pruned", key)
+        pruned = read_state(entry, ctx, "pruned", accepted=accepted)
         raw = copy.deepcopy(pruned.net)
         buffers = load_file(entry.folder / RAW, device=str(ctx.hardware.device))
         raw.load_state_dict({**raw.state_dict(), **buffers})
-        raw_state = NetState(
-            name="pruned_raw", net=raw, transforms=pruned.transforms, fingerprint=f"{key}-raw"
+        raw_state = replace(
+            pruned, name="pruned_raw", net=raw, fingerprint=f"{pruned.fingerprint}-raw", folder=None
         )
         return (*trail, raw_state, pruned)
+
+    @property
+    def keeps(self) -> tuple[str, ...]:
+        """Its own, scores, and networks after the training phases of criteria."""
+        return (self.word, SCORE, PREPARE)
 
     def refuse(self, ctx: Context, start: Trail) -> None:
         """Check that every training of the cut can fill its batches, and that the budget can be reached.
@@ -166,6 +174,11 @@ class Prune(Stage):
             self.budget(groups, scores, ratio=self.ratio, paper_scope=self.pruner.scope, simulator=simulator)
 
     @property
+    def _without(self) -> tuple[str, ...]:
+        """Between rounds a network is trained here; before the first one, that is a result of its own."""
+        return () if self.rounds > 1 else ("stage.fit", "stage.prepare")
+
+    @property
     def _trains_between(self) -> bool:
         """Whether rounds are trained by ``between``; a criterion with a phase of its own repeats that."""
         return self.rounds > 1 and not isinstance(self.pruner, TrainedPruner)
@@ -191,9 +204,14 @@ class Prune(Stage):
             "aux_weight": self.aux_weight,
         }
 
+    def _score_key(self, ctx: Context, before: NetState) -> Fingerprint:
+        parts = (self.pruner, self.calibration, score.__module__)
+        return fingerprint_of(ctx, SCORE, self._score_inputs(ctx, before), *parts)
+
     def _inputs(self, ctx: Context, before: NetState) -> dict[str, Any]:
         return {
             **self._score_inputs(ctx, before),
+            "score": ctx.store.choice(SCORE, self._score_key(ctx, before)),
             "budget": identity(self.budget),
             "ratio": self.ratio,
             "rounds": self.rounds,
@@ -256,7 +274,7 @@ class Prune(Stage):
         score_now = partial(score, self.pruner, ctx, net, groups, calibration)
         if number > 1:
             return score_now()
-        return score_once(ctx, fingerprint(SCORE, self._score_inputs(ctx, before)), score_now)
+        return score_once(ctx, self._score_key(ctx, before), score_now)
 
 
 def _initial(ctx: Context, transforms: Sequence[Transform]) -> SegmentationNet:

@@ -17,7 +17,7 @@ from segprune.pruner.contract import Calibration, Pruner
 from segprune.result.files import SCORES
 from segprune.seed import seeded
 from segprune.stage.contract import Context
-from segprune.store.store import Fingerprint
+from segprune.store.fingerprint import Fingerprint
 
 WORD, PRICE = "score", "price.json"
 

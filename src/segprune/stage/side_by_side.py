@@ -12,12 +12,12 @@ from segprune.measure.memory import inference_peak_mb
 from segprune.measure.quality import Quality, Rules, assess
 from segprune.result.contract import Footprint
 from segprune.seed import derive
-from segprune.stage.contract import Context, Trail
-from segprune.store.store import fingerprint
+from segprune.stage.contract import Context, Trail, fingerprint_of
+from segprune.store.fingerprint import Fingerprint
 
-QUALITY = "quality.safetensors"
-QUALITY_VERSION = 2
-"""Raised when the content of a quality entry, or what is counted in it, changes."""
+WORD, QUALITY = "quality", "quality.safetensors"
+WITHOUT = ("measure.cost", "measure.latency", "measure.memory")
+"""What a network costs is no part of what it predicts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,18 +62,24 @@ def qualities(ctx: Context, trail: Trail, rules: Rules, batch_size: int) -> dict
         )
 
     stored: dict[str, Quality] = {}
-    for position, state in enumerate(trail):
-        inputs = {
-            "version": QUALITY_VERSION,
-            "data": ctx.data.identity.report,
-            "rules": asdict(rules),
-            "reference": trail[0].fingerprint,
-            "net": state.fingerprint,
-            "device": ctx.hardware.device.type,
-        }
-        entry = ctx.store.get("quality", fingerprint("quality", inputs), partial(make, position=position))
-        stored[state.name] = Quality(**load_file(entry.folder / QUALITY))
+    for position, (name, key) in enumerate(quality_keys(ctx, trail, rules).items()):
+        entry = ctx.store.get(WORD, key, partial(make, position=position))
+        stored[name] = Quality(**load_file(entry.folder / QUALITY))
     return stored
+
+
+def quality_keys(ctx: Context, trail: Trail, rules: Rules) -> dict[str, Fingerprint]:
+    """Name -> fingerprint of what the network predicts."""
+    inputs = {
+        "data": ctx.data.identity.report,
+        "rules": asdict(rules),
+        "reference": trail[0].fingerprint,
+        "device": ctx.hardware.device.type,
+    }
+    return {
+        state.name: fingerprint_of(ctx, WORD, {**inputs, "net": state.fingerprint}, __name__, without=WITHOUT)
+        for state in trail
+    }
 
 
 def footprints(ctx: Context, trail: Trail, timing: Timing) -> dict[str, Footprint]:

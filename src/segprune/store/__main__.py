@@ -42,7 +42,7 @@ def show(found: Sequence[Found]) -> None:
     for one in found:
         state = "being made" if one.state == "unfinished" and is_locked(one.folder) else one.state
         stage, fingerprint = one.folder.parent.name, one.folder.stem
-        log.info("%-10s %-16s %-10s %s %6.1f d", stage, fingerprint, state, _size(one.size), one.age_days)
+        log.info("%-10s %-24s %-10s %s %6.1f d", stage, fingerprint, state, _size(one.size), one.age_days)
     log.info("%d folders, %s", len(found), _size(sum(one.size for one in found)).strip())
 
 

@@ -18,7 +18,7 @@ from segprune.errors import StoreError
 from segprune.store.store import damage, lock_of, set_aside
 
 log = logging.getLogger(__name__)
-NAME = re.compile(r"([0-9a-f]{16})(?:\.(partial|damaged|removed)(?:-\d+)?)?")
+NAME = re.compile(r"([0-9a-f]{16}(?:[0-9a-f]{8})?)(?:\.(partial|damaged|removed)(?:-\d+)?)?")
 STATES = {None: "finished", "partial": "unfinished", "damaged": "damaged", "removed": "left over"}
 GOING_ON = ("starting", "running")
 

@@ -81,6 +81,14 @@ def is_sealed(folder: Path) -> bool:
     return (folder / NAME).exists()
 
 
+def read(folder: Path) -> Manifest | None:
+    """The manifest of a folder; None without a readable one."""
+    try:
+        return TypeAdapter(Manifest).validate_json((folder / NAME).read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
 def damage(folder: Path, *, stage: str, fingerprint: str) -> str:
     """What is wrong with a sealed folder; empty when every file is there, bit for bit.
 

@@ -4,16 +4,15 @@ A result is a folder ``<stage>/<fingerprint>``. Beside it may be ``.lock``, held
 finished yet; ``.damaged-<n>``, set aside because it is not what was written; ``.removed-<n>``, on its way out.
 """
 
-import hashlib
-import json
+import contextlib
 import logging
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from filelock import AcquireReturnProxy, FileLock, Timeout
 from safetensors import SafetensorError
@@ -21,24 +20,12 @@ from safetensors import SafetensorError
 from segprune import durable, stop
 from segprune.errors import StoreError
 from segprune.store import manifest
+from segprune.store.fingerprint import SCHEMA, Fingerprint
+from segprune.store.kin import kin
 
 log = logging.getLogger(__name__)
-SCHEMA = 2
-"""Raised whenever code changes what a stage computes from the same inputs."""
-
-
-class Fingerprint(str):
-    """16 hex digits, and what they are a hash of."""
-
-    inputs: Mapping[str, Any] | None = None
-
-
-def fingerprint(stage: str, inputs: Mapping[str, Any]) -> Fingerprint:
-    """16 hex digits of a hash over the stage's name, its inputs (plain JSON values) and the schema."""
-    text = json.dumps({"schema": SCHEMA, "stage": stage, **inputs}, sort_keys=True, default=str)
-    key = Fingerprint(hashlib.sha256(text.encode()).hexdigest()[:16])
-    key.inputs = inputs
-    return key
+NOTE = "schema"
+"""A file of the store's folder: the schema whose users were told of results of other ones."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +35,17 @@ class Entry:
     Attributes:
         folder: Where its files are.
         was_reused: Whether it was there before it was asked for.
+        accepted: Its stage, if other code or libraries made it than those that run.
     """
 
     folder: Path
     was_reused: bool
+    accepted: frozenset[str] = frozenset()
+
+    @property
+    def key(self) -> str:
+        """Its own fingerprint, from which follow those of all that is made of it."""
+        return self.folder.name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,16 +55,22 @@ class Store:
     Attributes:
         root: Folder of the store.
         reuse: Whether existing results are used; if not, they are made again and replaced, once per store.
+        accept: Stages whose results are taken also if other code or library versions made them.
         on_use: Called with ``<stage>/<fingerprint>`` when an entry is first asked for.
         used: What was asked for through this object, in order: ``<stage>/<fingerprint>``.
         computed: What of that was made, not found.
+        chosen: What was asked for -> the fingerprint of the result that is given for it.
+        said: What was told about results of other code, so that it is told once.
     """
 
     root: Path
     reuse: bool
+    accept: Collection[str] = ()
     on_use: Callable[[str], None] = lambda _: None
     used: list[str] = field(default_factory=list)
     computed: list[str] = field(default_factory=list)
+    chosen: dict[str, str] = field(default_factory=dict)
+    said: set[str] = field(default_factory=set)
 
     def get(self, stage: str, key: str, make: Callable[[Path], None]) -> Entry:
         """The entry of this stage and fingerprint; made once, by the first process that asks.
@@ -82,10 +82,12 @@ class Store:
         Raises:
             StoreError: The disk of the store refuses; what was finished before is as it was.
         """
-        name = f"{stage}/{key}"
+        name = f"{stage}/{self.choice(stage, key)}"
         if name not in self.used:
             self.used.append(name)
             self.on_use(name)
+        if accepted := self.accepted_for(stage, key):
+            return Entry(self.root / name, was_reused=True, accepted=accepted)
         try:
             return self._get(stage, key, make)
         except OSError as error:
@@ -97,6 +99,52 @@ class Store:
             if code is None:
                 raise
             raise self._refusal(name, OSError(int(code[1]), os.strerror(int(code[1])))) from error
+
+    def choice(self, stage: str, key: str) -> str:
+        """The fingerprint of the result that ``get`` gives: that of an accepted one, or the one that is asked for.
+
+        It is an input of all that is made of the result. Once chosen, it stays.
+        """
+        name = f"{stage}/{key}"
+        if name not in self.chosen:
+            self.chosen[name] = self._accepted(stage, key) or key
+        return self.chosen[name]
+
+    def accepted_for(self, stage: str, key: str) -> frozenset[str]:
+        """The stage, if a result by other code or library versions is given for this fingerprint; else nothing."""
+        return frozenset() if self.choice(stage, key) == key else frozenset({stage})
+
+    @property
+    def accepted(self) -> tuple[str, ...]:
+        """The stages of which results by other code or library versions were given."""
+        names = {name.partition("/")[0] for name, key in self.chosen.items() if not name.endswith(key)}
+        return tuple(sorted(names))
+
+    def _accepted(self, stage: str, key: str) -> str | None:
+        folder = self.root / stage
+        if stage not in self.accept or (folder / key).exists():
+            return None
+        for other in kin(folder, key):
+            if not damage(folder / other.fingerprint):
+                self._say(
+                    f"{stage}: the result {other.fingerprint} is taken, as store.accept says, although "
+                    f"{other.changed} changed"
+                )
+                return other.fingerprint
+        return None
+
+    def _say_why(self, stage: str, key: str) -> None:
+        """Say what changed since a result of the same inputs was made."""
+        for other in kin(self.root / stage, key)[:1]:
+            self._say(
+                f"{stage}: made again, because {other.changed} changed (the result of before is kept: "
+                f"store.accept=[{stage}] takes it)"
+            )
+
+    def _say(self, text: str) -> None:
+        if text not in self.said:
+            self.said.add(text)
+            log.warning("%s", text)
 
     def _get(self, stage: str, key: str, make: Callable[[Path], None]) -> Entry:
         folder = self.root / stage / key
@@ -117,6 +165,8 @@ class Store:
             # a sealed one was interrupted between its last file and its name: only the name is missing
             was_made = manifest.is_sealed(unfinished) and not damage(unfinished)
             if not was_made:
+                if self.reuse:
+                    self._say_why(stage, key)
                 unfinished.mkdir(exist_ok=True)
                 durable.sync(folder.parent)
                 make(unfinished)
@@ -141,6 +191,27 @@ class Store:
             return error.errno in durable.REMEDIES
         path = Path(os.fsdecode(error.filename))
         return path.is_relative_to(self.root) or path in self.root.parents
+
+
+def say_what_is_not_used(root: Path) -> None:
+    """Say, once per store, how many of its results are of another version of the store, so that none is found."""
+    note, now = root / NOTE, str(SCHEMA)
+    if not root.is_dir() or (note.exists() and note.read_text(encoding="utf-8") == now):
+        return
+    names = (path for path in root.glob("*/*") if re.fullmatch(r"[0-9a-f]{16,}", path.name))
+    count = sum((one := manifest.read(path)) is None or one.schema != SCHEMA for path in names)
+    if count:
+        log.warning(
+            "%d results of another version of the store are not used; what is needed of them is made again. "
+            "`python -m segprune.store list --store %s` shows them",
+            count,
+            root,
+        )
+    with (
+        contextlib.suppress(OSError),
+        durable.replacing(note) as file,
+    ):  # if it cannot be noted, it is said again
+        file.write(now.encode())
 
 
 def damage(folder: Path) -> str:

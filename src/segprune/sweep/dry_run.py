@@ -94,7 +94,7 @@ class _Look(Store):
     def get(self, stage: str, key: str, make: Callable[[Path], None]) -> Entry:
         """An existing entry; a missing one ends the look."""
         del make
-        folder = self.root / stage / key
+        folder = self.root / stage / self.choice(stage, key)
         if not self.reuse or not folder.exists():
             raise _NotMadeError(f"{stage}/{key}")
         return Entry(folder, was_reused=True)
@@ -109,7 +109,7 @@ def _states(jobs: Iterable[GridCell]) -> Iterator[State]:
         place = json.dumps(settings.dataset, sort_keys=True, default=str)
         if place not in data:
             data[place] = job.run.load_data()
-        store = _Look(root=settings.store.root, reuse=settings.store.reuse)
+        store = _Look(root=settings.store.root, reuse=settings.store.reuse, accept=settings.store.accept)
         found: list[str] = []
         try:
             for word in _looked_at(job, data[place], store):

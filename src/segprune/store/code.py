@@ -1,0 +1,288 @@
+"""Which code and which libraries compute a result: where these are the same, so is the result.
+
+- Of segprune, a module counts with all modules that it imports, that these import, and so on, also those imported
+  inside functions. What is imported for annotations alone is not followed, nor are the ``KEEPERS``.
+- Any other package that is no installed library counts as a whole, with all sub-packages. A package that is named
+  as a part of the work counts as a whole even if it is installed.
+- Installed libraries count by their versions: those that such code imports, and those built on torch or numpy that
+  these require.
+
+A file counts by its path and its syntax tree without comments, docstrings and positions, so that only an edit that
+can change what it does counts. Sources of compiled code count by their bytes; other files are no code. A package is
+read once per process: a file that is edited later is not what the process runs.
+"""
+
+import ast
+import functools
+import hashlib
+import importlib.machinery
+import importlib.metadata
+import importlib.util
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+HOME = "segprune"
+KEEPERS = {
+    *("errors", "shortage", "stop", "durable", "status", "checkpoint", "store", "tracking"),
+    *("result.files", "stage.contract", "stage.trial"),
+}
+"""Rooms and modules that refuse, keep or tell what others compute, and give back what they were given."""
+QUIET = {"filelock", "matplotlib", "pandas", "psutil", "pydantic", "safetensors", "tqdm", "typing_extensions"}
+"""Libraries that segprune uses to check, keep, draw or tell, not to compute."""
+GROUND = {"torch", "numpy"}
+COMPILED = (*importlib.machinery.EXTENSION_SUFFIXES, ".c", ".cc", ".cpp", ".cu", ".cuh", ".h", ".hpp", ".pyx")
+
+Files = Mapping[str, bytes]
+"""Path below a package, with ``/`` between its folders -> content."""
+
+
+def code_of(
+    modules: Iterable[str], *, without: Collection[str] = (), read: Callable[[str], Files] | None = None
+) -> dict[str, dict[str, str]]:
+    """The code behind modules: ``code``, room or package -> digest, and ``libraries``, name -> version.
+
+    Args:
+        modules: Dotted names of the modules that do the work.
+        without: Rooms and modules of segprune (``measure``, ``measure.cost``) that they import and that do not
+            change this result.
+        read: Name of a package -> its files; ``None``: as they were when this process first looked.
+    """
+    search = _Search(without, read or files_of)
+    for name in modules:
+        search.add(name)
+    code = {room: _sha256(repr(sorted(files.items())))[:16] for room, files in search.code.items()}
+    return {"code": dict(sorted(code.items())), "libraries": versions_of(search.libraries)}
+
+
+def modules_of(part: object) -> set[str]:
+    """The modules that define a configured object and the objects that it holds; a text is the name of one."""
+    return {part} if isinstance(part, str) else set(_modules(part))
+
+
+def _modules(part: object) -> Iterator[str]:
+    if is_dataclass(part) and not isinstance(part, type):
+        yield from (base.__module__ for base in type(part).__mro__ if is_dataclass(base))
+        part = [getattr(part, field.name) for field in fields(part)]
+    if isinstance(part, Mapping):
+        part = list(part.values())
+    if isinstance(part, list | tuple):
+        for one in part:
+            yield from _modules(one)
+
+
+@functools.cache
+def files_of(package: str) -> Files:
+    """The files of code of a package or of a module outside of any, as they were when this process first asked."""
+    spec = importlib.util.find_spec(package)
+    if spec is None:
+        return {}
+    if spec.submodule_search_locations is None:
+        return {Path(spec.origin).name: Path(spec.origin).read_bytes()} if spec.origin else {}
+    roots = map(Path, spec.submodule_search_locations)
+    return {path.relative_to(root).as_posix(): path.read_bytes() for root in roots for path in _below(root)}
+
+
+def versions_of(packages: Iterable[str]) -> dict[str, str]:
+    """Versions of the libraries with these packages, and of those built on torch or numpy that they require."""
+    waiting = [name for package in packages for name in _libraries(package)]
+    found: dict[str, str] = {}
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found[name] = _version(name)
+            waiting += [
+                other for other in _requirements(name) if other in GROUND or GROUND & {*_requirements(other)}
+            ]
+    return dict(sorted(found.items()))
+
+
+class _Search:
+    """Collects what modules import."""
+
+    def __init__(self, without: Collection[str], read: Callable[[str], Files]) -> None:
+        self.code: dict[str, dict[str, str]] = {}
+        self.libraries: set[str] = set()
+        self._left_out = {f"{HOME}.{name}" for name in (*KEEPERS, *without)}
+        self._read = read
+        self._seen: set[str] = set()
+
+    def add(self, name: str) -> None:
+        """Add a module that does the work, with all behind it."""
+        if _top(name) == HOME:
+            self._add_home(name)
+        else:
+            self._add_package(_top(name))
+
+    def _add_import(self, name: str) -> None:
+        top = _top(name)
+        if top == HOME:
+            self._add_home(name)
+        elif top in sys.stdlib_module_names:
+            return
+        elif _libraries(top):
+            self.libraries.add(top)
+        else:
+            self._add_package(top)
+
+    def _add_home(self, name: str) -> None:
+        """The module of a dotted name, and the packages it is in: importing it runs these too."""
+        parts = name.split(".")[1:]
+        for count in range(1, len(parts) + 1):
+            module, path = ".".join((HOME, *parts[:count])), "/".join(parts[:count])
+            if module in self._left_out:
+                return
+            files = self._read(HOME)
+            file = next((one for one in (f"{path}.py", f"{path}/__init__.py") if one in files), None)
+            if file is None or module in self._seen:
+                continue
+            self._seen.add(module)
+            parsed = _parsed(files[file])
+            self.code.setdefault(file.partition("/")[0], {})[file] = parsed.digest
+            package = module if file.endswith("__init__.py") else module.rpartition(".")[0]
+            for other in parsed.imports:
+                if _top(other) not in QUIET:
+                    self._add_import(importlib.util.resolve_name(other, package))
+
+    def _add_package(self, top: str) -> None:
+        if top in self._seen:
+            return
+        self._seen.add(top)
+        for path, content in self._read(top).items():
+            parsed = _parsed(content) if path.endswith(".py") else _Parsed(_sha256(content), frozenset())
+            self.code.setdefault(f"package {top}", {})[path] = parsed.digest
+            for other in parsed.imports:
+                if not other.startswith("."):
+                    self._add_import(other)
+
+
+class _Parsed(NamedTuple):
+    """What a source file does, as a digest, and the dotted names that it imports; relative ones begin with dots."""
+
+    digest: str
+    imports: frozenset[str]
+
+
+@functools.cache
+def _parsed(content: bytes) -> _Parsed:
+    try:
+        tree = ast.parse(content)
+    except (SyntaxError, ValueError):  # not for this Python: nothing that runs here imports it
+        return _Parsed(_sha256(content), frozenset())
+    return _Parsed(_sha256(_meaning(tree)), frozenset(_imports(tree)))
+
+
+def _meaning(node: object) -> str:
+    """A syntax tree as text without docstrings, and without what is empty, in which versions of Python differ."""
+    if isinstance(node, list):
+        return f"[{','.join(_meaning(one) for one in node if not _is_text(one))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    values = (
+        (name, value) for name, value in ast.iter_fields(node) if value not in (None, []) and name != "kind"
+    )
+    return f"{type(node).__name__}({','.join(f'{name}={_meaning(value)}' for name, value in values)})"
+
+
+def _is_text(node: object) -> bool:
+    """Whether a statement is a text alone, as a docstring is."""
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
+
+
+def _imports(tree: ast.Module) -> Iterator[str]:
+    """The dotted names that a file imports; not those whose name here stands in annotations alone."""
+    running = list(_running(tree))
+    used = {node.id for node in running if isinstance(node, ast.Name)}
+    noted = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} - used
+    for node in running:
+        if isinstance(node, ast.Import):
+            yield from (one.name for one in node.names if (one.asname or _top(one.name)) not in noted)
+        elif isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (node.module or "")
+            for one in node.names:
+                if (one.asname or one.name) not in noted:
+                    yield module
+                    yield f"{module}{'' if module.endswith('.') else '.'}{one.name}"
+
+
+def _running(node: ast.AST) -> Iterator[ast.AST]:
+    """The nodes of a tree that do something: no annotations, and nothing for type checkers alone."""
+    yield node
+    for name, value in ast.iter_fields(node):
+        if name in ("annotation", "returns") or (name == "body" and _is_for_checkers(node)):
+            continue
+        for child in value if isinstance(value, list) else [value]:
+            if isinstance(child, ast.AST):
+                yield from _running(child)
+
+
+def _is_for_checkers(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+
+
+def _below(root: Path) -> Iterator[Path]:
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__pycache__")
+        yield from (Path(folder, name) for name in sorted(names) if name.endswith((".py", *COMPILED)))
+
+
+def _libraries(package: str) -> Sequence[str]:
+    """The installed distributions that a package to import belongs to; not those installed in place."""
+    return [name for name in _distributions().get(package, ()) if not _is_in_place(name)]
+
+
+@functools.cache
+def _distributions() -> Mapping[str, Sequence[str]]:
+    found = importlib.metadata.packages_distributions()
+    return {package: sorted({_normal(name) for name in names}) for package, names in found.items()}
+
+
+@functools.cache
+def _is_in_place(name: str) -> bool:
+    """Whether a distribution is a link to a folder that somebody may edit (``pip install -e``)."""
+    origin = json.loads(importlib.metadata.distribution(name).read_text("direct_url.json") or "{}")
+    return bool(origin.get("dir_info", {}).get("editable"))
+
+
+@functools.cache
+def _requirements(name: str) -> Sequence[str]:
+    """The installed distributions that one requires, without its extras."""
+    texts = (text for text in importlib.metadata.requires(name) or () if "extra ==" not in text)
+    names = (_normal(re.split(r"[^\w.-]", text)[0]) for text in texts)
+    return [other for other in names if _is_installed(other)]
+
+
+@functools.cache
+def _is_installed(name: str) -> bool:
+    return next(iter(importlib.metadata.distributions(name=name)), None) is not None
+
+
+def _normal(name: str) -> str:
+    """The one spelling of a distribution's name."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _version(name: str) -> str:
+    """With the build that torch's own files tell and its metadata may not, as in ``2.9.0+cu130``."""
+    if name != "torch":
+        return importlib.metadata.version(name)
+    import torch
+
+    return str(torch.__version__)
+
+
+def _top(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _sha256(content: str | bytes) -> str:
+    return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()

@@ -1,0 +1,47 @@
+"""The name of a result: a hash of everything that can change it."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+SCHEMA = 3
+"""Part of every fingerprint; raised when the inputs or the files of an entry mean something else than before.
+
+An edit of code that computes needs no raise: the code is among the inputs.
+"""
+MADE_BY = ("code", "libraries")
+"""The inputs that tell who computes a result, see ``code_of``; the others tell what is computed."""
+TASK_DIGITS, DIGITS = 16, 24
+
+
+class Fingerprint(str):
+    """24 hex digits, and what they are a hash of.
+
+    The first 16 tell what is computed, the last 8 by which code and libraries.
+    """
+
+    inputs: Mapping[str, Any] | None = None
+
+
+def fingerprint(stage: str, inputs: Mapping[str, Any]) -> Fingerprint:
+    """The hash of a stage's name, its inputs (plain JSON values) and the schema."""
+    made_by = {name: inputs.get(name) for name in MADE_BY}
+    name = _sha256({"schema": SCHEMA, "stage": stage, **task_of(inputs)})[:TASK_DIGITS]
+    key = Fingerprint(name + _sha256(made_by)[: DIGITS - TASK_DIGITS])
+    key.inputs = inputs
+    return key
+
+
+def task_of(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs that tell what is computed, whoever does it."""
+    return {name: value for name, value in inputs.items() if name not in MADE_BY}
+
+
+def as_json(values: Mapping[str, Any]) -> str:
+    """The text that is hashed: the same for the same values in any order."""
+    return json.dumps(values, sort_keys=True, default=str)
+
+
+def _sha256(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(as_json(values).encode()).hexdigest()

@@ -1,0 +1,255 @@
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from segprune.store import code
+from segprune.store.code import code_of, files_of, modules_of, versions_of
+from tests.tiny import tiny_schedule
+
+HOME = {
+    "stage/fit.py": "from segprune.training.loop import fit\nfrom segprune.stage.base import Context",
+    "stage/base.py": "from segprune.store.store import Store\nfrom segprune.graph.cut import Plan\nx: Plan",
+    "stage/__init__.py": "",
+    "training/loop.py": "from segprune import seed\ndef fit():\n    from segprune.schedule import schedule as plan",
+    "training/deep.py": "y = 1",
+    "schedule/schedule.py": "from ..training import deep",
+    "schedule/__init__.py": "",
+    "graph/cut.py": "Plan = dict",
+    "store/store.py": "from segprune.graph import cut",
+    "report/page.py": "from segprune.stage import fit",
+    "seed.py": "import random",
+}
+MINE = {"__init__.py": "", "net.py": "from .blocks.act import f", "blocks/act.py": "def f(x): return x\n"}
+
+
+def found(
+    *modules: str,
+    without: tuple[str, ...] = (),
+    home: Mapping[str, str] = HOME,
+    **packages: Mapping[str, str],
+) -> dict[str, str]:
+    texts = {"segprune": home, **packages}
+
+    def read(name: str) -> code.Files:
+        return {path: text.encode() for path, text in texts.get(name, {}).items()}
+
+    return code_of(modules, without=without, read=read)["code"]
+
+
+def touched(*modules: str, home: Mapping[str, str] = HOME, without: tuple[str, ...] = ()) -> set[str]:
+    """The files an edit of which is seen."""
+    before = found(*modules, without=without, home=home)
+    return {
+        path
+        for path, text in home.items()
+        if found(*modules, without=without, home={**home, path: f"{text}\nz = 1"}) != before
+    }
+
+
+def test_a_module_counts_with_all_that_it_imports_also_inside_functions_and_of_other_rooms() -> None:
+    behind = {
+        "training/loop.py",
+        "seed.py",
+        "schedule/schedule.py",
+        "schedule/__init__.py",
+        "training/deep.py",
+    }
+    assert touched("segprune.training.loop") == behind
+    assert set(found("segprune.training.loop")) == {"training", "seed.py", "schedule"}
+
+
+def test_what_is_for_annotations_or_is_only_kept_is_not_followed() -> None:
+    assert touched("segprune.stage.base") == {"stage/base.py", "stage/__init__.py"}
+    used = {**HOME, "stage/base.py": HOME["stage/base.py"] + " = Plan()"}
+    assert "graph/cut.py" in touched("segprune.stage.base", home=used)
+    for line in ("if TYPE_CHECKING:", "if typing.TYPE_CHECKING:"):
+        checked = {
+            **HOME,
+            "seed.py": f"{line}\n    from segprune.graph import cut\nelse:\n    import segprune.report.page",
+        }
+        seen = touched("segprune.seed", home=checked)
+        assert "graph/cut.py" not in seen
+        assert "report/page.py" in seen
+
+
+def test_an_import_that_nothing_uses_counts_since_it_may_hand_on() -> None:
+    handed = {
+        **HOME,
+        "training/loop.py": "from segprune.training.deep import y",
+        "seed.py": "import segprune.graph.cut",
+    }
+    assert "training/deep.py" in touched("segprune.training.loop", home=handed)
+    assert "graph/cut.py" in touched("segprune.seed", home=handed)
+
+
+def test_what_does_not_change_this_result_is_left_out_as_a_module_or_as_a_room() -> None:
+    every = touched("segprune.stage.fit")
+    assert every - touched("segprune.stage.fit", without=("seed",)) == {"seed.py"}
+    behind = {"schedule/schedule.py", "schedule/__init__.py", "training/deep.py"}
+    assert every - touched("segprune.stage.fit", without=("schedule",)) == behind
+    assert every - touched("segprune.stage.fit", without=("schedule.schedule",)) == behind - {
+        "schedule/__init__.py"
+    }
+
+
+SAME = """# words
+'''What it is.'''
+def fit ( ) :
+  '''Fits.'''
+
+  return { 'a' : 1 ,  }  # one
+VERSION = 2
+'''Raised.'''
+"""
+LINE = 'def fit():\n    return {"a": 1}\nVERSION = 2'
+
+
+def test_comments_docstrings_and_the_form_of_the_text_change_nothing() -> None:
+    digests = [found("segprune.seed", home={"seed.py": text}) for text in (LINE, SAME, "\n\n" + LINE + "\n")]
+    assert digests[0] == digests[1] == digests[2]
+    others = ("2", "3"), ("1", "'1'"), ("fit", "fi"), ("return", "yield"), ("VERSION = 2", "VERSION: int = 2")
+    edits = [found("segprune.seed", home={"seed.py": LINE.replace(*edit)}) for edit in others]
+    edits += [found("segprune.seed", home={"seed.py": LINE + more}) for more in ("\nprint('x')", "\n1")]
+    assert all(edit != digests[0] for edit in edits)
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        "x = None | x = []", "f(a=None) | f(a=())", "x = '' | x = None", "x = 1 | x = True", "x = 1 | x = 1.0",
+        "def f(a, /): 0 | def f(a): 0", "def f(*, a): 0 | def f(a): 0", "x[:1] | x[1:]", "x = 0.0 | x = -0.0",
+        "f(a)(b) | f(a, b)", "x = b'a' | x = 'a'", "from a import b | from a import b as c", "x = ['a'] | x = 'a'",
+        "if a:\n 0\nelse:\n 1 | if a:\n 0\n 1", "for a in b:\n 0 | for b in a:\n 0", "f'{a}' | f'{a!r}'",
+        "@a\ndef f(): 0 | def f(): 0", "def f(): 0 | async def f(): 0", "x += 1 | x -= 1", "not a | -a",
+    ],
+)  # fmt: skip
+def test_programs_that_differ_have_other_digests(pair: str) -> None:
+    one, other = (found("segprune.seed", home={"seed.py": text}) for text in pair.split(" | "))
+    assert one != other
+
+
+def test_a_package_of_somebody_counts_as_a_whole_with_what_it_imports_of_segprune_and_of_others() -> None:
+    before = found("usernet.net", usernet=MINE)
+    assert set(before) == {"package usernet"}
+    act = {**MINE, "blocks/act.py": "def f(x): return -x\n"}
+    named = {("blocks/acts.py" if path == "blocks/act.py" else path): text for path, text in MINE.items()}
+    for other in (act, named, {**MINE, "new.py": ""}):
+        assert found("usernet.net", usernet=other) != before
+    text = {**MINE, "blocks/act.py": "def f(x):\n    '''As it is.'''\n    return x  # so\n"}
+    assert found("usernet.net", usernet=text) == before
+    more = {**MINE, "net.py": "def f():\n    import segprune.training.loop\n    from beside import part"}
+    both = found("usernet.net", usernet=more, beside={"part.py": "a = 1"})
+    assert set(both) == {"package usernet", "package beside", "training", "seed.py", "schedule"}
+    assert both != found("usernet.net", usernet=more, beside={"part.py": "a = 2"})
+
+
+def test_a_file_that_is_no_python_of_this_version_counts_by_its_bytes() -> None:
+    texts = [{**MINE, "old.py": text} for text in ("print 'a'", "print 'b'", "x = 1\0")]
+    assert len({found("usernet", usernet=text)["package usernet"] for text in texts}) == 3
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The one folder that packages and libraries are imported from."""
+    caches = (files_of, code._distributions, code._requirements, code._is_in_place, code._is_installed)
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    for cache in caches:
+        cache.cache_clear()
+    yield tmp_path
+    for cache in caches:
+        cache.cache_clear()
+
+
+def put(folder: Path, texts: Mapping[str, str]) -> None:
+    for path, text in texts.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+
+
+def library(folder: Path, name: str, version: str, *requires: str, url: str = "") -> None:
+    lines = [
+        f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}",
+        *(f"Requires-Dist: {one}" for one in requires),
+    ]
+    package = name.replace("-", "_")
+    texts = {"METADATA": "\n".join(lines), "top_level.txt": package, "direct_url.json": url}
+    put(folder / f"{package}-{version}.dist-info", {path: text for path, text in texts.items() if text})
+    put(folder, {f"{package}/__init__.py": ""})
+
+
+def test_files_are_read_once_and_are_code(folder: Path) -> None:
+    put(
+        folder / "usernet",
+        {**MINE, "data.yaml": "a: 1", "page.j2": "", "kernel.cu": "int a;", "_fast.so": "0"},
+    )
+    put(folder / "usernet", {"__pycache__/act.py": "", ".hidden/act.py": ""})
+    put(folder, {"alone.py": "a = 1", "spaced/part.py": ""})
+    assert set(files_of("usernet")) == {*MINE, "kernel.cu", "_fast.so"}
+    assert (set(files_of("alone")), set(files_of("spaced")), files_of("nowhere")) == (
+        {"alone.py"},
+        {"part.py"},
+        {},
+    )
+    before = code_of(["usernet.net"])
+    put(folder / "usernet", {"blocks/act.py": "edited = True"})
+    assert code_of(["usernet.net"]) == before
+    files_of.cache_clear()
+    assert code_of(["usernet.net"]) != before
+
+
+def test_libraries_count_by_version_with_those_that_are_built_on_torch_or_numpy(folder: Path) -> None:
+    needs = ("small_nets>=1", "words", "extra-nets; extra == 'more'", "numpy", "absent")
+    library(folder, "big-nets", "1.0", *needs)
+    library(folder, "numpy", "5.0")
+    library(folder, "torch", "6.0", "numpy")
+    library(folder, "small-nets", "2.0", "torch>=2 ; python_version > '3'")
+    library(folder, "extra-nets", "3.0", "torch")
+    library(folder, "words", "4.0")
+    put(folder / "usernet", {"net.py": "def f():\n    import big_nets.unet\n    import missing"})
+    libraries = code_of(["usernet.net"])["libraries"]
+    assert (libraries["big-nets"], libraries["small-nets"]) == ("1.0", "2.0")
+    assert set(libraries) == {"big-nets", "small-nets", "numpy", "torch"}
+
+
+def test_a_version_of_a_library_makes_other_libraries(folder: Path) -> None:
+    put(folder / "usernet", {"net.py": "import nets"})
+    library(folder, "nets", "1.0")
+    before = code_of(["usernet.net"])
+    assert before["libraries"] == {"nets": "1.0"}
+    (folder / "nets-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: nets\nVersion: 1.1")
+    assert code_of(["usernet.net"]) == {**before, "libraries": {"nets": "1.1"}}
+
+
+def test_a_package_installed_in_place_or_named_as_part_of_the_work_counts_by_its_files(
+    folder: Path,
+) -> None:
+    put(folder / "usernet", {"net.py": "import nets"})
+    library(folder, "nets", "1.0", url=json.dumps({"url": "file:///nets", "dir_info": {"editable": True}}))
+    assert set(code_of(["usernet.net"])["code"]) == {"package usernet", "package nets"}
+    library(folder, "fixed", "1.0", url=json.dumps({"url": "file:///nets", "dir_info": {}}))
+    assert set(code_of(["fixed"])["code"]) == {"package fixed"}
+
+
+def test_torch_counts_with_its_build() -> None:
+    import torch
+
+    assert versions_of(["torch"])["torch"] == torch.__version__
+
+
+@dataclass(frozen=True)
+class Outer:
+    held: object
+    text: str = "os.path"
+
+
+def test_the_modules_of_a_part_are_those_of_its_class_the_bases_and_what_it_holds() -> None:
+    schedule, both = tiny_schedule(), {"segprune.schedule.schedule", __name__}
+    assert modules_of("segprune.seed") == {"segprune.seed"}
+    assert modules_of(Outer(schedule)) == both
+    assert modules_of(Outer([Outer(None), {"a": (schedule,)}])) == both
+    assert modules_of(Outer(3)) == {__name__}
+    assert modules_of(3) == set()

@@ -1,7 +1,7 @@
-"""What a cut buys in time on this machine: ``make bench``.
+"""How much time a cut saves on this machine: ``make bench``.
 
-Random weights and random scores, since time does not depend on them. Networks are timed in turns; a ratio is the
-median of the paired ratios of one round, which drift of the machine leaves alone.
+Random weights and random scores, since time does not depend on them. Networks are timed in turns; a speed-up is
+the median of the ratios within each round, so that drift of the machine cancels out.
 """
 
 import argparse
@@ -76,7 +76,7 @@ def cuts(dense: SegmentationNet, size_hw: tuple[int, int]) -> tuple[list[Segment
 
 
 def table(times: Sequence[Latency], kept: Sequence[float]) -> str:
-    """One line per cut: MACs kept, measured speed-up with quartiles, and what part of the promise it is."""
+    """One line per cut: MACs kept, measured speed-up with quartiles, and its share of the speed-up in MACs."""
     lines = [
         f"{'widths':>16} {'MACs kept':>10} {'ms':>8} {'speed-up (quartiles)':>24} {'of the MACs speed-up':>22}"
     ]

@@ -1,4 +1,4 @@
-"""Writing so that a power cut or a kill at any moment leaves the old file or the new one, never half of one."""
+"""Writing files so that after a power cut or a kill there is the old file or the new one, never half of one."""
 
 import errno
 import hashlib
@@ -15,14 +15,14 @@ REMEDIES = {
     errno.EROFS: "Make the disk writable",
     errno.EACCES: "Make it readable and writable",
     errno.EPERM: "Make it readable and writable",
-    errno.EIO: "See whether the disk is well",
+    errno.EIO: "Check the disk",
     errno.EFBIG: "Have the limit on file sizes raised",
 }
-"""What to do when a disk refuses, by the number of the error."""
+"""Remedy when the disk refuses, by the number of the error."""
 
 
 class Checked(io.BufferedWriter):
-    """A file that knows the SHA-256 of all that is written into it, one write after the other."""
+    """A file that keeps the SHA-256 of everything written to it, in order."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(io.FileIO(path, "w"))
@@ -36,7 +36,7 @@ class Checked(io.BufferedWriter):
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Checked]:
-    """A file to write into; it takes the path's place, whole and on the disk, when the block ends well."""
+    """A file to write to; at the end of the block it replaces the path, on an error it does not."""
     unfinished = path.with_suffix(".tmp")
     try:
         with Checked(unfinished) as file:

@@ -6,14 +6,14 @@ SegpruneError
 ├── BudgetError       a budget that no cut of this network can meet
 ├── CutError          a cut that does not equal the masked network
 ├── CheckpointError   a checkpoint that is damaged, foreign or of another version
-├── StoreError        a disk that does not take or give the results it should keep
+├── StoreError        a disk that cannot write or read results
 ├── TrainingError     a loss that is no longer finite
 └── TrackingError     a tracking server that cannot be reached
 """
 
 
 class SegpruneError(Exception):
-    """Any error that is the user's to mend; it is printed as one paragraph, without a traceback."""
+    """Any error that a user can mend; it is printed as one paragraph, without a traceback."""
 
 
 class ConfigError(SegpruneError):
@@ -25,7 +25,7 @@ class DataError(SegpruneError):
 
 
 class BudgetError(SegpruneError):
-    """No cut of this network meets the asked budget."""
+    """No cut of this network meets the budget."""
 
 
 class CutError(SegpruneError):
@@ -41,8 +41,8 @@ class StoreError(SegpruneError):
 
 
 class TrainingError(SegpruneError):
-    """Training left the finite numbers."""
+    """The loss is no longer finite."""
 
 
 class TrackingError(SegpruneError):
-    """The tracking server cannot be reached or refuses what is sent."""
+    """The tracking server cannot be reached or refuses data."""

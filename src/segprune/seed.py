@@ -15,7 +15,7 @@ def derive(seed: int, *path: str | int) -> int:
 
 @contextmanager
 def seeded(seed: int, *path: str | int, device: torch.device | None = None) -> Iterator[None]:
-    """The torch RNG of the CPU and of ``device`` starts at a derived seed inside and is as it was outside."""
+    """Within the block, the torch RNG of CPU and ``device`` starts at a derived seed; then it is restored."""
     is_gpu = device is not None and device.type == "cuda"
     with torch.random.fork_rng(devices=[device] if is_gpu else []):
         torch.manual_seed(derive(seed, *path))

@@ -1,4 +1,4 @@
-"""Tells that memory ran out, in whose words ever, and what to lower then."""
+"""Recognises an out-of-memory error from any library, and says what to lower then."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ _NOISE = re.compile(r"^\[enforce fail at [^\]]*\] \S+ == \d+\. ")
 
 @dataclass(frozen=True)
 class _Kind:
-    """A memory, the words of those who find it full, the keys that take from it, and what to do."""
+    """A kind of memory: how libraries report that it is full, the keys that use it, and the remedy."""
 
     name: str
     words: str
@@ -44,13 +44,13 @@ _KINDS = (
 
 
 def shortage(error: Exception, value_of: Callable[[str], object]) -> str:
-    """What to tell when an error says that memory ran out; empty when it says something else.
+    """One paragraph if an error says that memory ran out; empty if it says something else.
 
-    torch has a class for it on GPUs only, so that its words have to do.
+    torch has a class of its own for it on GPUs only, so the text of the message decides.
 
     Args:
         error: What ended the run.
-        value_of: Key of the configuration -> its value; None: it has no such key.
+        value_of: Key of the configuration -> its value, None if it has no such key.
     """
     for link in _chain(error):
         for kind in _KINDS:

@@ -1,4 +1,4 @@
-"""What became of a run, in one small file of its folder that any process can read at any time."""
+"""The status of a run, in one small file of its folder that any process can read at any time."""
 
 import json
 import os
@@ -22,9 +22,9 @@ GROUPS = ("dataset", "model", "pruner", "budget", "protocol")
 class JobRecord:
     """The status file of one run; written anew at every change.
 
-    From its start to its end the process holds a lock beside the file, and the system lets go of it however the
-    process ends. So a file that says ``running`` without a lock is that of a process that died. Its number would
-    not tell: numbers are used again.
+    From start to end the process holds a lock beside the file, which the system releases however the process ends.
+    So a file that says ``running`` without a lock belongs to a process that died. Its process id would not tell,
+    since ids are used again.
     """
 
     def __init__(self, folder: Path, asked: Mapping[str, Any]) -> None:
@@ -47,7 +47,7 @@ class JobRecord:
 
     @property
     def is_running(self) -> bool:
-        """Whether the run has not said yet how it ended."""
+        """Whether the file does not say yet how the run ended."""
         return bool(self._values["status"] == "running")
 
     def tracked(self, run_id: str) -> None:
@@ -80,7 +80,7 @@ class JobRecord:
 
 
 def asked(choices: Mapping[str, Any], *, ratio: Any, seed: Any) -> dict[str, Any]:
-    """What a job was asked to do, as the table of its sweep names it.
+    """The options of a job, as the table of its sweep names them.
 
     Args:
         choices: Config group -> chosen option.
@@ -98,7 +98,7 @@ def asked(choices: Mapping[str, Any], *, ratio: Any, seed: Any) -> dict[str, Any
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """What is written in the run's status file; empty if it has none."""
+    """The content of the run's status file; empty if there is none."""
     path = folder / STATUS
     if not path.exists():
         return {}
@@ -113,20 +113,20 @@ def amend(folder: Path, **values: object) -> None:
 
 @contextmanager
 def dead(folder: Path) -> Iterator[bool]:
-    """Whether the run says that it is running while its process, one of this machine, is not there any more.
+    """Whether the file says ``running`` although the process, one of this machine, has ended.
 
-    While the block lasts, no other process can find it dead too, or begin a run in this folder.
+    Within the block, no other process can find it dead as well, or start a run in this folder.
     """
     if not _says_running(folder):
         yield False
         return
     try:
         lock = FileLock(folder / LOCK).acquire(timeout=0)
-    except (Timeout, OSError):  # a lock file of another user is that of a run that is not ours to end
+    except (Timeout, OSError):  # the lock file of another user belongs to a run that we may not end
         yield False
         return
     with lock:
-        yield _says_running(folder)  # it may have said how it ended just before it let go
+        yield _says_running(folder)  # it may have written its end just before it released the lock
 
 
 def _says_running(folder: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Ending a run when the system asks for it, at a moment when nothing is half done."""
+"""Ending a run when the system asks for it, at a moment when nothing is half written."""
 
 import signal
 from types import FrameType
@@ -7,10 +7,10 @@ _asked: list[int] = []
 
 
 def on_terminate(number: int, _: FrameType | None) -> None:
-    """Signal handler: remember the first request, obey a second one at once.
+    """Signal handler: remember the first request, end at once on a second one.
 
-    Raising from a handler would surface wherever the interpreter happens to be, also where exceptions are
-    swallowed, such as the fork of a worker process.
+    An exception from a handler would be raised wherever the interpreter happens to be, also where exceptions are
+    swallowed, such as in the fork of a worker process.
     """
     _asked.append(number)
     if len(_asked) > 1:
@@ -18,7 +18,7 @@ def on_terminate(number: int, _: FrameType | None) -> None:
 
 
 def if_asked() -> None:
-    """End the process with the signal's exit code if it was asked to; called between batches and stages."""
+    """End the process with the signal's exit code if there was a request; called between batches and stages."""
     if _asked:
         raise SystemExit(128 + _asked[0])
 

@@ -143,7 +143,7 @@ def test_no_winner_without_controls_and_the_command_that_adds_them() -> None:
 def test_one_command_for_all_budgets_is_shown_once() -> None:
     found = page(sweep([cell(n, "taylor", 45.0, ratio=ratio) for n, ratio in enumerate((0.2, 0.3, 0.5))]))
     assert found.text.count("No winner") == 3
-    assert found.text.count("To find out, run this; what is finished is not run again.") == 1
+    assert found.text.count("To find out, run this; finished jobs are not run again.") == 1
     assert found.text.count("seed=0,1,2") == 1
 
 
@@ -161,8 +161,8 @@ def test_controls_stand_below_the_methods_with_their_distance(tmp_path: Path) ->
 
 def test_what_is_missing_is_shown_as_missing() -> None:
     found = page(sweep([cell(0, "l1", None)], overrides=()))
-    assert "No predictions were found." in found.text
-    assert "No table of classes was found." in found.text
+    assert "The jobs have no predictions." in found.text
+    assert "The jobs have no table of classes." in found.text
     assert "The command of this sweep is not known." in found.text
     assert "No job finished." in found.text
     assert "versions unknown" in found.text

@@ -50,7 +50,7 @@ def test_the_command_is_composed_as_it_would_run(tmp_path: Path, monkeypatch: py
     config = composed(command)
     assert (config["pruner"]["norm_mix"], config["dataset"]["seed"], config["threads"]) == (0.0, 3, 2)
     assert config["store"]["root"] == f"{tmp_path}/a b/store"
-    with pytest.raises(ConfigError, match=r"cannot be composed now: .*gone"):
+    with pytest.raises(ConfigError, match=r"the recorded command is not valid any more: .*gone"):
         composed(["run.py", "pruner=gone"])
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=r"there is no run\.py in .*start this in the folder that has it"):
@@ -66,7 +66,7 @@ def test_rows_that_differ_are_named(caplog: pytest.LogCaptureFixture) -> None:
     assert [record.message for record in caplog.records] == [
         "repeated: all 1 rows are equal bit for bit, times left out",
         "differs: row dense: miou_percent was 1.0, is 2.0",
-        "the run to repeat left no rows, so there is nothing to compare with",
+        "the run has no rows, so there is nothing to compare with",
     ]
 
 

@@ -248,7 +248,7 @@ def raises(error: BaseException) -> Callable[[Path], None]:
         (errno.ENOSPC, "Free disk space"),
         (errno.EROFS, "Make the disk writable"),
         (errno.EACCES, "Make it readable and writable"),
-        (errno.EIO, "See whether the disk is well"),
+        (errno.EIO, "Check the disk"),
     ],
 )
 def test_a_disk_that_refuses_is_one_sentence_with_the_path_and_the_remedy(

@@ -1,1 +1,1 @@
-"""How many channels go, and from where."""
+"""How many channels are removed, and from which groups."""

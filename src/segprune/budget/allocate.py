@@ -1,4 +1,4 @@
-"""From scores to a plan: how many channels each group loses, exactly and with ties settled."""
+"""From scores to a plan: the exact number of channels that each group loses, with a rule for ties."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -12,9 +12,10 @@ Counts = Mapping[str, int]
 
 
 class Allocation:
-    """The cuts a budget may choose from: per group an order of removal and the allowed numbers.
+    """The cuts that a budget may choose from: per group an order of removal and the allowed numbers.
 
-    Channels go from the lowest score up; ties are settled by (score, group name, channel index), lowest first.
+    Channels are removed from the lowest score up; of equal scores the lower group name goes first, then the lower
+    channel index.
 
     Args:
         groups: Channel groups.
@@ -91,7 +92,7 @@ class Allocation:
 def reach(
     allocation: Allocation, *, is_local: bool, target: float, cost: Callable[[PrunePlan], int]
 ) -> PrunePlan:
-    """The cut on the path of deeper and deeper cuts that comes closest to a cost, finished channel by channel.
+    """The cut that comes closest to a cost: first along ever deeper cuts, then channel by channel.
 
     Args:
         allocation: The cuts to choose from.
@@ -124,8 +125,8 @@ def _finish(
 ) -> dict[str, int]:
     """Move one group by one allowed step at a time while that brings the cost closer to the target.
 
-    Of steps that bring it equally close, the one that leaves its group nearest to the fraction it started with, so
-    that the last channels do not all come from one group.
+    Of steps that come equally close, the one that leaves its group nearest to its first fraction is taken, so that
+    the last channels do not all come from one group.
     """
     start, error = dict(counts), abs(cost(allocation.plan(counts)) - target)
     while error:

@@ -1,4 +1,4 @@
-"""Which channels every size in a network's cost depends on."""
+"""Which channels the sizes in a network's cost depend on."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -50,8 +50,8 @@ def dependents(
 ) -> tuple[Dependent, ...]:
     """The items of a network's cost, with what they depend on, so that the cost of every cut is known exactly.
 
-    Of layers in a group that is known from the group. A trial cut of all groups shows which other sizes change,
-    such as those of attention products; of what these depend is seen by cutting ever fewer groups.
+    For layers of a group, the group says so. For other sizes, such as those of attention products, a trial cut of
+    all groups shows which ones change, and cuts of ever fewer groups show what they depend on.
 
     Args:
         net: Dense network; left as it was.
@@ -129,7 +129,7 @@ def _cut_sizes(
         if not (before and item and str(before) == str(item) and len(before.sizes) == len(item.sizes)):
             raise ConfigError(
                 f"model: {type(net).__name__} runs other operations when channels are cut ({item or 'nothing'} in "
-                f"place of {before or 'nothing'}), so that nobody can say beforehand what a cut costs. Let forward "
+                f"place of {before or 'nothing'}), so that the cost of a cut is not known before it. Let forward "
                 "run the same operations for every width, or leave prune out of stages."
             )
     return [item.sizes for item in now]

@@ -1,4 +1,4 @@
-"""The budget: what the ratio is a ratio of, and the plan that meets it."""
+"""The budget: the unit of the ratio, and the plan that meets it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from segprune.pruner.contract import Scope
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """How much goes, measured in one unit and the same for every method.
+    """How much is removed, measured in one unit and the same for every method.
 
     Attributes:
         of: What the ratio is a fraction of: prunable channels, MACs or parameters of the dense network.
@@ -35,11 +35,11 @@ class Budget:
     tolerance: Annotated[float, Field(ge=0, lt=1)]
 
     def ranking(self, paper_scope: Scope) -> Scope:
-        """Where scores are ranked, given where the criterion's paper does it."""
+        """Where scores are ranked, given the scope of the criterion's paper."""
         return paper_scope if self.scope == "paper" else self.scope
 
     def checked(self, ratio: float | None) -> float:
-        """The ratio, which there has to be.
+        """The ratio, which has to be given.
 
         Raises:
             ConfigError: There is none.
@@ -86,7 +86,7 @@ class Budget:
     ) -> Reached:
         """The plan that removes ``ratio`` of the unit, with the channels that are gone already among them.
 
-        A plan that others follow up need not come within the tolerance.
+        A plan that later rounds continue need not come within the tolerance.
 
         Raises:
             BudgetError: The ratio is out of reach, or no allowed cut comes within the tolerance.

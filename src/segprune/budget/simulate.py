@@ -1,4 +1,4 @@
-"""What any cut would cost, without cutting."""
+"""The cost of any cut, without cutting."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Removal below a threshold: no fraction is asked for, the scores decide how much goes."""
+"""Removal below a threshold: without a ratio; the scores decide how much is removed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from segprune.pruner.contract import Scope
 
 @dataclass(frozen=True, kw_only=True)
 class Threshold:
-    """Every channel with a score below the threshold goes, as far as the floor allows.
+    """Every channel with a score below the threshold is removed, as far as the floor allows.
 
     For criteria whose scores mean something by themselves, such as the scales of Network Slimming
     (arXiv:1708.06519). What is removed differs from method to method, so methods cannot be compared by it.
@@ -38,7 +38,7 @@ class Threshold:
         return "global"
 
     def checked(self, ratio: float | None) -> None:
-        """No ratio, which there must not be.
+        """None: there must be no ratio.
 
         Raises:
             ConfigError: There is one.
@@ -52,7 +52,7 @@ class Threshold:
     def refuse_unreachable(
         self, groups: Sequence[ChannelGroup], ratio: float | None, simulator: CostSimulator
     ) -> None:
-        """Nothing is out of reach where nothing is asked for."""
+        """Without a ratio, nothing is out of reach."""
         del groups, simulator
         self.checked(ratio)
 

@@ -1,1 +1,1 @@
-"""Which channels matter: one criterion a file, each giving one score per channel."""
+"""Which channels matter: one file per criterion, which gives each channel a score."""

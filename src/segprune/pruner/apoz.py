@@ -22,14 +22,14 @@ from segprune.pruner.scoring_mode import scoring_mode
 class Apoz:
     """One minus the average percentage of zeros: the fraction of pixels where a ReLU lets the channel through.
 
-    A pixel counts as zero where the output of the batch norm, or of the layer that makes the channel where there
-    is no norm, is not above 0. That is what ReLU and ReLU6 directly behind it give. It only stands in for the
-    activation where the norm is summed with others first (a residual stream), and says little of a channel
-    that no ReLU ever meets (a linear bottleneck).
+    A pixel counts as zero if the output of the batch norm is not above 0, without a norm that of the layer that
+    makes the channel. A ReLU or ReLU6 directly behind gives 0 for exactly these pixels. Where the norm is summed
+    with others first (a residual stream) this only approximates the activation, and for a channel that never meets
+    a ReLU (a linear bottleneck) it says little.
 
-    Source: Network Trimming, arXiv:1607.03250, the score alone. Differs: the budget decides how many channels
-        go, in the paper one standard deviation from the mean does, in several rounds of pruning and training; a
-        channel with several norms has the mean of theirs, which is a choice made here.
+    Source: Network Trimming, arXiv:1607.03250, the score alone. Differs: the budget decides how many channels are
+        removed, not the distance of one standard deviation from the mean in several rounds of pruning and training;
+        a channel with several norms has the mean of theirs, which is a choice made here.
     """
 
     name: ClassVar[str] = "apoz"

@@ -1,4 +1,4 @@
-"""CAP: sparse training that presses hardest on channels whose feature maps little context is drawn from."""
+"""CAP: sparse training with the largest penalty on channels that give the least context to others."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -23,12 +23,12 @@ from segprune.training.step import Training
 class ContextTraining(SparseTraining):
     """Sparse training whose penalty on a channel falls with the channel's context.
 
-    Source: CAP, WACV 2021, pages 960 to 969. A reconstruction: no code was released, and how the paper turns the
-        channels' affinity into its guidance could not be read from it. Here the context of a channel is the
-        attention that the other channels pay to it, and the penalty is divided by it.
+    Source: CAP, WACV 2021, pages 960 to 969. A reconstruction: no code was released, and the text that was read
+        does not say how the paper turns the affinity of channels into its guidance. Here the context of a channel
+        is the attention that the other channels pay to it, and the penalty is divided by it.
 
     Attributes:
-        memory: Of the moving average of the contexts, over batches.
+        memory: Weight of the past in the moving average of the contexts over batches.
         softening: Added to a context before dividing by it; more makes all channels more alike.
         pool: Largest height and width, in positions, of the maps that are compared.
     """

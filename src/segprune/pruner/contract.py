@@ -30,7 +30,7 @@ class Calibration:
         loss: (network, batch) -> scalar training loss: cross-entropy, mean over valid pixels, auxiliary heads
             included as in training.
         device: Where the network and the batches are.
-        seed: For criteria that draw numbers; they make their own generator from it.
+        seed: For criteria that draw random numbers, each from a generator of its own.
         learned: What the criterion's own training phase learned besides weights; None when there was none.
     """
 
@@ -41,10 +41,10 @@ class Calibration:
     learned: Mapping[str, Tensor] | None = None
 
     def require_batches(self, pruner: str) -> None:
-        """Check that there is something to look at.
+        """Check that there is a batch.
 
         Raises:
-            ConfigError: There is not.
+            ConfigError: There is none.
         """
         if not self.batches:
             raise ConfigError(
@@ -79,10 +79,10 @@ class Pruner(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """What the budget asks for, for a phase that trains towards it.
+    """The goal of the budget, for a phase that trains towards it.
 
     Attributes:
-        share: Fraction of the budget's unit that should remain; 1 for a budget that asks for no fraction.
+        share: Fraction of the budget's unit that should remain; 1 for a budget without a fraction.
         remaining: Group name -> (C,) probability in [0, 1] that each channel stays -> expected fraction of the
             unit that remains; differentiable.
     """
@@ -111,7 +111,7 @@ class Phase(Protocol):
 
     @property
     def schedule(self) -> Schedule:
-        """Its own schedule; what it makes is what its last epoch leaves."""
+        """Its own schedule; the result is the network after its last epoch."""
 
     @property
     def needs_budget(self) -> bool:
@@ -121,7 +121,7 @@ class Phase(Protocol):
         """Check that the phase can run on a network like this, before anything is trained.
 
         Raises:
-            ConfigError: It cannot.
+            ConfigError: It cannot run on it.
         """
 
     def __call__(
@@ -145,4 +145,4 @@ class TrainedPruner(Pruner, Protocol):
 
     @property
     def phase(self) -> Phase:
-        """The phase; the scores come from the network it leaves and from what it learned."""
+        """The phase; the scores follow from the network after it and from what it learned."""

@@ -48,7 +48,7 @@ class MarkovTraining:
         gates are trained by Adam; the gate step leaves BN statistics alone.
 
     Attributes:
-        chunks: Parts that a group's channels are dealt into; the first always stays.
+        chunks: Parts that a group's channels are divided into; the first always stays.
         start: Logit that every gate starts with.
         gate_lr: Learning rate of the gates.
         gates_from: Fraction of the epochs after which the gates are trained.
@@ -219,7 +219,7 @@ class MarkovStep(Step):
         distance = (self.target.remaining(chances) / self.target.share).log().abs()
         total = loss + self.phase.budget_weight * distance.to(loss)
         logits = list(self.logits.values())
-        # scaled, since small gradients vanish in half precision; there is no step of the weights to scale for
+        # scaled, since small gradients vanish in half precision
         scale = self.scaler.get_scale()
         gradients = torch.autograd.grad(total * scale, logits, materialize_grads=True)
         if self.scaler.is_enabled() and not all(gradient.isfinite().all() for gradient in gradients):
@@ -242,7 +242,7 @@ class MarkovStep(Step):
 
 @dataclass(frozen=True, kw_only=True)
 class Dmcp:
-    """How much all gates together have to open before a channel comes in.
+    """Minus the common shift of all gates from which on a channel is kept.
 
     The phase learns widths near the budget; the ranking of all channels together shifts all gates by the same
     amount until the budget is met exactly.

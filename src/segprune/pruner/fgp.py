@@ -24,7 +24,7 @@ Gradient = Literal["mean", "elementwise"]
 
 @dataclass(frozen=True, kw_only=True)
 class Fgp:
-    """Cumulative share of a group's class support that a channel and all channels below it hold.
+    """Share of a group's class support that a channel and all channels with less support have together.
 
     Support of a class is ReLU(gradient * feature), averaged over the pixels of the map; the gradient is that of
     the class's logits summed over the pixels labelled with it. It is averaged over the images in which the
@@ -32,8 +32,8 @@ class Fgp:
     activation (behind it where both are one layer); in a group without a norm, behind its convolutions. Both are
     choices made here.
 
-    Keeping what is above 1 - T is the paper's rule: the smallest set of best channels that holds the share T of
-    the support, in every group. A global ranking therefore finds T from the budget; a local one takes the
+    The paper keeps the channels above 1 - T: in every group the smallest set of best channels with the share T of
+    the support. A global ranking therefore finds T from the budget; a local one takes the
     same fraction of every group, by support.
 
     Attributes:
@@ -145,7 +145,7 @@ def _keep(
     kept: list[tuple[str, Tensor]], name: str, _layer: nn.Module, _inputs: object, output: Tensor
 ) -> Tensor:
     """The network goes on with a copy: an activation in place would change the feature and its gradient."""
-    if not output.requires_grad:  # no kept layer comes before it, so the graph starts here
+    if not output.requires_grad:  # the graph starts here, as no kept layer comes before it
         output.requires_grad_()
     kept.append((name, output))
     return output.clone()

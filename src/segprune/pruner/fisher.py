@@ -22,8 +22,8 @@ class Fisher:
     """Half the sum, over the parameters that give the channel, of squared weight times mean squared gradient.
 
     Those parameters are the filters that make the channel, depthwise ones that pass it on, their biases, and
-    the scales and shifts of its norms. Gradients are squared image by image: the mean over a batch would have
-    cancelled most of them out.
+    the scales and shifts of its norms. Gradients are squared image by image, since in the mean over a batch
+    most of them cancel out.
 
     Source: Optimal Brain Damage (LeCun et al., 1989), 1/2 h w^2 with the diagonal h of the Hessian. Differs: h
         is the empirical Fisher information, from the labels given, which is not the Hessian and only ranks;
@@ -71,7 +71,7 @@ def _carriers(net: SegmentationNet, group: ChannelGroup) -> list[tuple[Member, n
 def _information(
     net: SegmentationNet, calibration: Calibration, parameters: Sequence[nn.Parameter]
 ) -> dict[nn.Parameter, Tensor]:
-    """Mean over the images of the squared gradient of the image's loss, laid out as the parameter."""
+    """Parameter -> mean over the images of the squared gradient of the image's loss, in the parameter's shape."""
     squares = {parameter: torch.zeros_like(parameter) for parameter in parameters}
     count = 0
     for index, batch in enumerate(calibration.batches):

@@ -73,7 +73,7 @@ def distance_sums(filters: Tensor) -> Tensor:
     """(C, D) float64 -> (C,) sums of the Euclidean distances to all rows, exact for near duplicates too."""
     centred = filters - filters.mean(
         dim=0
-    )  # distances do not change and the product below loses fewer digits
+    )  # distances stay the same, and the product below loses fewer digits
     square = centred.square().sum(1)  # (C,)
     sums = filters.new_empty(len(filters))
     rows_per_chunk = max(1, 2**22 // max(1, len(filters)))  # 32 MiB per chunk
@@ -89,7 +89,7 @@ def distance_sums(filters: Tensor) -> Tensor:
 
 
 def _split_by_norm(filters: Tensor, fraction: float) -> tuple[Tensor, Tensor]:
-    """Indices of the int(fraction * C) rows of smallest norm, first ones among equals, and of the others."""
+    """Indices of the int(fraction * C) rows of smallest norm (of equal ones the first), and of the others."""
     count = int(fraction * len(filters) + 1e-9)  # 0.29 * 100 is a little below 29
     order = torch.argsort(filters.norm(dim=1), stable=True)
     return order[:count], order[count:]

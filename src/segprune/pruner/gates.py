@@ -1,4 +1,4 @@
-"""Gates: where the channels of a group enter the network, and what the loss says about closing them there.
+"""Gates: where the channels of a group enter the network, and how the loss changes if they are closed there.
 
 A gate is a factor, now 1, on one channel of one layer's output. The derivative of the loss by a gate needs no
 gate in the network: it is the sum of parameter times gradient over the parameters the output is linear in.
@@ -31,10 +31,10 @@ class Gate:
         member: The layer's positions and the group channels there.
         layer: A convolution, a linear layer or a norm.
         is_passing: The layer passes on what another one made (a depthwise convolution, the norm behind it, a
-            norm behind a sum). What it reads is counted at its maker; of its own it adds a constant, and that
-            constant is all this gate closes. Removal is then counted exactly as long as the activations in
-            between are positively homogeneous, as ReLU is. A norm without running statistics passes no factor
-            on: it undoes what comes before it.
+            norm behind a sum). Its input is counted at the maker; by itself it only adds a constant, and this gate
+            closes only that constant. Removal is then counted exactly if the activations in between are positively
+            homogeneous, as ReLU is. A norm without running statistics is not passing: it undoes every factor before
+            it.
     """
 
     member: Member
@@ -42,7 +42,7 @@ class Gate:
     is_passing: bool
 
     def parameters(self) -> list[nn.Parameter]:
-        """The parameters whose gradients the derivative is made of."""
+        """The parameters from whose gradients the derivative is computed."""
         return [
             parameter
             for name, parameter in self.layer.named_parameters(recurse=False)
@@ -54,7 +54,7 @@ class Gate:
 
         Args:
             gradient: Of the loss, by each of ``parameters()``.
-            variant: ``gamma`` leaves out what a norm adds.
+            variant: ``gamma`` leaves out the shift of a norm.
         """
         own = dict(self.layer.named_parameters(recurse=False))
         weight, bias = own["weight"], own.get("bias")
@@ -73,13 +73,13 @@ def find_gates(
 
     A maker that only a norm reads has its gate behind the norm, where the paper puts it; one that something
     else reads too (the stem of a pre-activation network) keeps its own, and the norm passes it on. ``gamma``
-    ignores what norms add, so it has no gates on passing layers.
+    ignores the shifts of norms, so it has no gates on passing layers.
 
     Args:
         net: In eval mode.
         groups: Whose channels the gates are on.
-        image: (N, 3, H, W), run once, forward and backward, to see what reads which convolution.
-        variant: ``gamma`` leaves out what norms add.
+        image: (N, 3, H, W), run once, forward and backward, to see which layers read which convolution.
+        variant: ``gamma`` leaves out the shifts of norms.
 
     Raises:
         ConfigError: A channel that no convolution makes.
@@ -93,7 +93,7 @@ def find_gates(
 
 @contextmanager
 def scaled_norms(net: SegmentationNet) -> Iterator[None]:
-    """Norms without a scale and a shift have ones and zeros for a while, by which gates have a derivative."""
+    """Within the block, norms without scale and shift have ones and zeros, whose gates have a derivative."""
     bare = [layer for layer in net.modules() if isinstance(layer, Norm) and not layer.affine]
     try:
         for norm in bare:
@@ -115,7 +115,7 @@ def _norms(net: SegmentationNet, group: ChannelGroup) -> list[tuple[Member, Norm
 def _makers(net: SegmentationNet, group: ChannelGroup, behind: Mapping[str, str]) -> tuple[Gate, ...]:
     norm_of = {member.layer: (member, layer) for member, layer in _norms(net, group)}
     places = [norm_of.get(behind.get(made.layer, ""), (made, layer)) for made, layer in producers(net, group)]
-    # by name: makers that share one norm share its gate
+    # by name, since makers that share one norm share its gate
     gates = {member.layer: Gate(member=member, layer=layer, is_passing=False) for member, layer in places}
     return tuple(gates.values())
 
@@ -157,7 +157,7 @@ def _norms_behind(net: SegmentationNet, groups: Sequence[ChannelGroup], image: T
 
 
 class _Marked(NamedTuple):
-    """What a maker gave; ``tensor``, with the zero, is kept so that no other one takes its id."""
+    """The output of a maker; ``tensor``, with the zero, is kept so that no other one takes its id."""
 
     maker: str
     unmarked: Tensor
@@ -181,7 +181,7 @@ def _read_unmarked(
 
 
 def _constant(layer: nn.Module) -> Tensor:
-    """(C_layer,) float64 CPU: what the layer gives for an input of zeros."""
+    """(C_layer,) float64 CPU: the output of the layer for an input of zeros."""
     bias = _double(layer.get_parameter("bias"))
     if not isinstance(layer, Norm):
         return bias

@@ -1,4 +1,4 @@
-"""From what single layers hold to one value per channel of a group."""
+"""From the values of single layers to one value per channel of a group."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
@@ -72,12 +72,12 @@ def map_layers(net: SegmentationNet, group: ChannelGroup) -> list[tuple[Member, 
 def of_running(
     group: ChannelGroup, members: Sequence[Member], found: Mapping[str, Found]
 ) -> list[tuple[Member, Found]]:
-    """What was found at the members; those whose layer never ran are left out.
+    """The values of the members; those whose layer never ran are left out.
 
     Args:
         group: Whose members they are.
         members: The layers of ``map_layers``.
-        found: Name of a layer that ran -> what it gave.
+        found: Name of a layer that ran -> its value.
 
     Raises:
         ConfigError: A channel that no layer which ran carries.
@@ -124,7 +124,7 @@ def position_mean(values: Sequence[tuple[Member, Tensor]], size: int) -> Tensor:
 
 
 def filter_rows(layer: nn.Module, weight: Tensor) -> Tensor:
-    """(C_out, D) float64 CPU: one row per filter of a weight, or of its gradient, laid out as the layer's.
+    """(C_out, D) float64 CPU: one row per filter of the layer's weight, or of a gradient in its shape.
 
     A transposed convolution keeps its outputs in dim 1, per block of ``groups``.
     """
@@ -137,9 +137,9 @@ def filter_rows(layer: nn.Module, weight: Tensor) -> Tensor:
 
 
 def root_filters(layer: nn.Module, member: Member, size: int) -> Tensor:
-    """(C, D) float64 CPU: everything a producer holds for each channel of the group; 0 where it has nothing.
+    """(C, D) float64 CPU: the filters of a producer for each channel of the group; 0 where it has none.
 
-    A channel that sits at several positions of the layer has their filters one behind the other.
+    A channel at several positions of the layer has their filters one behind the other.
     """
     rows = filter_rows(layer, layer.get_parameter("weight"))[member.own]  # (M, D)
     count = torch.bincount(member.root, minlength=size)
@@ -156,14 +156,14 @@ def root_filters(layer: nn.Module, member: Member, size: int) -> Tensor:
 def coupled_mean(values: Sequence[Tensor], masks: Sequence[Tensor]) -> Tensor:
     """The mean of the scores of every layer that makes a channel, each layer counting alike.
 
-    Every layer's scores are divided by their mean before and the mean of these means is multiplied back
-    after, so that one layer alone keeps its raw values. A layer whose scores are all 0 adds 0.
+    The scores of each layer are divided by their mean first, and the result is multiplied by the mean of these
+    means, so that the scores of a single layer stay raw. A layer whose scores are all 0 adds 0.
 
     Args:
         values: Per layer (C,) float64, not negative, 0 where the layer does not carry the channel.
         masks: Per layer (C,) bool, whether it does.
 
-    Source: none; the papers on filter norms leave open how to join the filters of a residual stream.
+    Source: none; the papers on filter norms do not say how to join the filters of a residual stream.
     """
     if len(values) == 1:
         return values[0]

@@ -1,4 +1,4 @@
-"""Squared norm of all that a channel would take along."""
+"""Squared norm of all weights that are removed with a channel."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,9 +24,9 @@ from segprune.pruner.gather import (
 class GroupL2:
     """Sum of the squares of all weights that are removed with the channel.
 
-    Those are the filters that make the channel, those that rescale it (squeeze-and-excitation), depthwise ones
-    that pass it on, the scales of its norms and its slopes, and what every reader, auxiliary heads among them,
-    holds for it. Biases and shifts do not count. A layer that reads the channels it makes counts on both sides.
+    Those are the filters that make the channel, those that rescale it (squeeze-and-excitation), depthwise ones that
+    pass it on, the scales of its norms, its PReLU slopes, and the weights that read it, also those of auxiliary
+    heads. Biases and shifts do not count. A layer that reads the channels it makes counts on both sides.
 
     Attributes:
         normalize: ``mean``: divided by the group's mean, to rank over all groups; ``none``: raw sums, which grow

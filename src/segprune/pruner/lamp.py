@@ -1,4 +1,4 @@
-"""Norm of a filter relative to those of the filters that would outlive it."""
+"""Norm of a filter relative to those of the filters that would be removed later."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -22,7 +22,7 @@ L1_EPSILON = 1e-5
 
 @dataclass(frozen=True, kw_only=True)
 class MapStatistics:
-    """What the feature maps of one layer say, plain means over the images.
+    """Statistics of the feature maps of one layer, plain means over the images.
 
     Attributes:
         similarity: (C_layer, C_layer) float64 CPU, absolute value of the mean signed similarity.
@@ -83,12 +83,12 @@ def map_statistics(
 
 
 def before_activation(layer: nn.Module, given: Tensor, output: Tensor) -> Tensor:
-    """The output of a layer; of a batch norm that is an activation too, as those of timm are, before that.
+    """The output of a layer; of a batch norm with an activation inside, as in timm, the output before that.
 
     Args:
         layer: In eval mode.
         given: Its input.
-        output: What it made of it.
+        output: Its output.
     """
     if (
         not isinstance(layer, BatchNorm)

@@ -15,7 +15,7 @@ from segprune.graph.layers import is_depthwise
 from segprune.pruner.gates import Gate
 
 WIDEST_SHIFT = 100.0
-"""No sigmoid is away from 0 or 1 beyond a shift of this size."""
+"""Beyond a shift of this size every sigmoid is 0 or 1."""
 
 
 def chunk_of_rank(size: int, chunks: int) -> Tensor:
@@ -67,7 +67,7 @@ def gated(gates: Mapping[str, Sequence[Gate]], factors: Mapping[str, Tensor]) ->
     """Multiply the channels of every group by (C,) factors wherever they enter the network.
 
     A channel that passes several gates in a row is multiplied once: in training mode a norm undoes the gate
-    before it, and of what a depthwise convolution gives only its own bias is multiplied.
+    before it, and of the output of a depthwise convolution only its own bias is multiplied.
     """
     with ExitStack() as hooks:
         for name, factor in factors.items():
@@ -83,7 +83,7 @@ def _scale(gate: Gate, factor: Tensor, _layer: nn.Module, _inputs: object, outpu
     full = full.index_copy(0, member.own.to(factor.device), factor[member.root.to(factor.device)])
     # (C_layer,) -> (1, C_layer, 1, ...), but for a linear layer, whose outputs lie along the last axis
     full = full if axis == -1 else full.view(1, -1, *[1] * (output.dim() - 2))
-    # in the factors' precision, since their gradient is a sum over all pixels
+    # in the precision of the factors, since their gradient is a sum over all pixels
     if is_depthwise(gate.layer):
         bias = gate.layer.get_parameter("bias").to(output.dtype).view_as(full)
         return (output + (full - 1) * bias).to(output.dtype)

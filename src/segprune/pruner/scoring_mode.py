@@ -1,4 +1,4 @@
-"""A network that can be run for scores and is afterwards as it was."""
+"""A network in a mode for scoring, and as it was afterwards."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,10 +13,10 @@ from segprune.model.contract import SegmentationNet
 def scoring_mode(
     net: SegmentationNet, device: torch.device, *, trainable: Sequence[nn.Parameter]
 ) -> Iterator[None]:
-    """Eval mode, full precision, gradients for ``trainable`` alone; flags and global RNG are put back.
+    """Eval mode, full precision, gradients for ``trainable`` alone; flags and global RNG are restored.
 
-    Eval mode because batch norm would otherwise move its statistics and let the images of a batch change each
-    other's scores.
+    Eval mode, because batch norm would otherwise change its statistics, and the images of a batch each other's
+    scores.
     """
     training = {module: module.training for module in net.modules()}
     needs_grad = {parameter: parameter.requires_grad for parameter in net.parameters()}

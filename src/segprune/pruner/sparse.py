@@ -20,7 +20,7 @@ from segprune.training.loop import fit
 from segprune.training.step import Step, Training
 
 EDGES = torch.logspace(-5, 1, 61)
-"""Of the histogram of |scale|; what is outside counts in the first or the last bin."""
+"""Edges of the histogram of |scale|; values outside count in the first or the last bin."""
 THRESHOLDS = (0.1, 0.01, 0.001)
 
 
@@ -29,8 +29,8 @@ class SparseTraining:
     """Training with ``penalty * |scale|`` summed over the batch norms of the prunable channels.
 
     The subgradient ``penalty * sign(scale)``, 0 at 0, is added to the scales' gradients before each update: after
-    the loss scaling of mixed precision is undone and after clipping, so that it is never rescaled. Norms behind
-    which nothing can be pruned are left alone. Scales have no weight decay, as everywhere in ``Schedule``.
+    the loss scaling of mixed precision is undone and after clipping, so that it is never rescaled. Norms of
+    channels that cannot be pruned are left alone. Scales have no weight decay, as everywhere in ``Schedule``.
 
     Source: Network Slimming, arXiv:1708.06519, eq. 1. Differs: it starts from the trained dense network, not
         from scratch; the paper decays scales like weights.
@@ -171,14 +171,14 @@ def trained_scales(
 
 
 def refuse_schedule(schedule: Schedule, without: str) -> None:
-    """Check that a phase trains, and that what it makes is what its last epoch leaves.
+    """Check that a phase trains and keeps the weights of its last epoch.
 
     Args:
         schedule: Of the phase.
-        without: What to do instead of a phase without epochs.
+        without: Remedy for a phase without epochs.
 
     Raises:
-        ConfigError: It does not.
+        ConfigError: It has no epoch, or keeps other weights.
     """
     if schedule.epochs == 0:
         raise ConfigError(

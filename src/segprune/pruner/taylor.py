@@ -25,7 +25,7 @@ class Taylor:
             for a layer without one behind the layer; ``gamma``: the norm's shift is left out.
 
     Source: Taylor-FO-BN, arXiv:1906.10771, as its official code computes the gates (method 22); ``gamma`` is what
-        that code computes when it is asked for norm weights (method 31). Differs: eval mode and no training in
+        that code computes for norm weights (method 31). Differs: eval mode and no training in
         between, so no momentum; no factor for skip connections; the derivatives of all layers that make a channel
         (a residual stream) are added with their signs before the square, as one shared gate would do.
     """

@@ -1,1 +1,1 @@
-"""Rows of results, and the tables made of them."""
+"""What a sweep says: tables, verdicts, figures and the page."""

@@ -88,7 +88,7 @@ def _edges(scores: pd.Series, line: float) -> NDArray[np.float64]:
     """Bins around all scores, with an edge at the line."""
     low, high = min(scores.min(), line), max(scores.max(), line)
     step = (high - low) / _BINS or 1.0
-    # one bin more on both sides, for what rounding moves
+    # one bin more on both sides, since rounding may move a score
     first, last = -math.ceil((line - low) / step) - 1, math.ceil((high - line) / step) + 1
     return np.asarray(line + step * np.arange(first, last + 1), dtype=np.float64)
 

@@ -1,4 +1,4 @@
-"""A finished sweep as one object: what its jobs left in their folders and in the store."""
+"""A finished sweep as one object, read from the folders of its jobs and from the store."""
 
 import json
 import re
@@ -20,7 +20,7 @@ from segprune.status import STATUS, STOPPED
 from segprune.tracking.secrets import redacted
 
 EXTRA = ("number", "setting", "option", "method", "is_final")
-"""``option`` is the budget as asked, ``budget`` its unit."""
+"""``option`` is the chosen budget, ``budget`` its unit."""
 _ASKED = ("dataset", "model", "pruner", "budget", "protocol", "ratio", "seed")
 STANDARD = "standard"
 """The protocol of a job that is no control."""
@@ -30,11 +30,11 @@ _OF_METHOD = ("pruner.", "budget.")
 
 @dataclass(frozen=True, kw_only=True)
 class CellData:
-    """One job of a sweep and what it left.
+    """One job of a sweep with its results.
 
     Attributes:
         number: Its folder inside the sweep's.
-        cell: What was asked and what became of it.
+        cell: Its options and its outcome.
         setting: Dataset, model and other overrides that differ in the sweep: methods are compared within it.
         method: The pruner, and overrides of pruner or budget that differ in the sweep; for a control, its protocol,
             behind the pruner where it has one.
@@ -82,7 +82,7 @@ def collect(folder: Path, overrides: str = "") -> SweepData:
     if not found:
         raise CheckpointError(f"{folder} holds no job; give the folder of a sweep, with <job>/{STATUS} in it")
     typed = [_overrides(path.parent / ".hydra" / "overrides.yaml") for path in found]
-    # a control lacks what does not concern it, which tells no other jobs apart
+    # a control lacks overrides that do not concern it; that is no difference between the other jobs
     usual = [mine for mine in typed if _protocol(mine) == STANDARD] or typed
     common = set.intersection(*map(set, usual))
     cells = [
@@ -100,7 +100,7 @@ def collect(folder: Path, overrides: str = "") -> SweepData:
 
 
 def sweep_data(folder: Path, overrides: Sequence[str], cells: Sequence[CellData]) -> SweepData:
-    """A sweep of its jobs; those that nothing tells apart are put into settings of their own."""
+    """A sweep of its jobs; of jobs without any difference each gets a setting of its own."""
     same = Counter(map(_identity, cells))
     cells = [
         cell if same[_identity(cell)] == 1 else replace(cell, setting=f"{cell.setting}; job {cell.number}")
@@ -115,7 +115,7 @@ def split_overrides(text: str) -> list[str]:
 
 
 def cell_of(status: Mapping[str, Any]) -> Cell:
-    """The job of a status file; one that never said how it ended was stopped."""
+    """The job of a status file; one without an end was stopped."""
     asked, is_done = status["asked"], status["status"] == "done"
     ratio = asked["ratio"]
     return Cell(
@@ -132,7 +132,9 @@ def _cell_data(path: Path, *, number: str, own: Sequence[str]) -> CellData:
     try:
         status = json.loads(path.read_text(encoding="utf-8"))
         cell = cell_of(status)
-        names = status.get("entries", ()) if cell.status != "failed" else ()  # those may never have been made
+        names = (
+            status.get("entries", ()) if cell.status != "failed" else ()
+        )  # the results of a failed job may never have been written
         entries = entries_of(Path(status.get("store", path.parent)), names)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, CheckpointError) as error:
         raise CheckpointError(

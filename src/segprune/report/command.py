@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 
 def command(overrides: Sequence[str], **values: Sequence[object]) -> str:
-    """A line for the shell that runs a sweep; what is finished is found in the store, so it only adds what is new.
+    """A line for the shell that runs a sweep; finished results come from the store, so it only computes new ones.
 
     Args:
         overrides: What was typed for the sweep.
-        values: Key -> all the values it shall take instead.
+        values: Key -> all its values, instead of those in ``overrides``.
     """
     kept = [override for override in overrides if override.lstrip("+").split("=")[0] not in values]
     changed = [f"{key}={','.join(map(str, dict.fromkeys(many)))}" for key, many in values.items()]

@@ -1,4 +1,4 @@
-"""What is known about the methods at one budget, and how to say it."""
+"""The comparison of the methods at one budget, and its text."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,8 +18,9 @@ class Standing:
         seeds: Those that finished.
         values: ``mean``, ``sd``, ``low``, ``high`` of mIoU in percent over the seeds, and the mean of each
             metric; nan where there is none.
-        is_equal: Whether it reached the budget that was asked for.
-        behind: How much higher the best method's mIoU is; None for the best, and where no interval can be had.
+        is_equal: Whether it reached the asked budget.
+        behind: How much higher the best method's mIoU is; None for the best, and if there are neither images nor
+            seeds for an interval.
     """
 
     method: str
@@ -35,14 +36,14 @@ class Contest:
 
     Attributes:
         setting: What they share.
-        budget: The budget that was asked for.
+        budget: The chosen budget.
         ratio: Fraction asked to be removed; None where a threshold decided.
         dense_percent: mIoU of the network before the cut, mean over the seeds; None if no job finished.
-        standings: Highest mean mIoU first; those at another budget than asked last.
-        references: What methods are compared with besides each other.
-        winner: The method that is best beyond doubt; None if none is.
+        standings: Highest mean mIoU first; those that missed the budget last.
+        references: The controls.
+        winner: The method that is clearly better than all others; None if there is none.
         reasons: Why there is no winner.
-        notes: What a reader has to know besides.
+        notes: Limits of the comparison.
         remedy: Command that may lead to a winner; None if there is one.
     """
 
@@ -59,14 +60,14 @@ class Contest:
 
     @property
     def title(self) -> str:
-        """Where it was."""
+        """Budget and setting in words."""
         if self.ratio is None:
             return f"budget={self.budget}, {self.setting}"
         return f"{100 * self.ratio:g} % of {UNITS.get(self.budget, self.budget)} removed, {self.setting}"
 
     @property
     def headline(self) -> str:
-        """What came of it."""
+        """The verdict in words."""
         if self.winner is None:
             return f"No winner at {self.title}: {'; '.join(self.reasons)}."
         best, second = self.standings[:2]

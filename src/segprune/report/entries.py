@@ -1,4 +1,4 @@
-"""The store entries of one job, read as they are: what is missing or damaged is named, never invented."""
+"""The store entries of one job; missing or damaged ones are named."""
 
 import json
 import re
@@ -30,7 +30,7 @@ class Entries:
     Attributes:
         root: Folder of the store.
         names: Stage -> ``<stage>/<fingerprint>``.
-        missing: What was looked for in vain, or could not be read; grows with every such look.
+        missing: Files that are not there or cannot be read, one text for each; grows while files are read.
     """
 
     root: Path
@@ -38,7 +38,7 @@ class Entries:
     missing: list[str] = field(default_factory=list)
 
     def about(self) -> dict[str, Any]:
-        """What the last network's checkpoint says of itself: fingerprint, versions, classes."""
+        """``net.json`` of the last network: fingerprint, versions, classes."""
         last = next((stage for stage in ("finetune", "prune", "train") if stage in self.names), "")
         return self._read(last, DESCRIPTION, _object) or {}
 
@@ -81,7 +81,7 @@ class Entries:
 
 
 def entries_of(root: Path, names: Iterable[object]) -> Entries:
-    """The entries a job's status names; names that lead elsewhere are left out."""
+    """The entries that a job's status names; names that are not below the store are left out."""
     found = filter(None, map(_ENTRY.fullmatch, map(str, names)))
     return Entries(root=root, names={name[1]: name[0] for name in found if name[1] not in _PARTS})
 

@@ -53,7 +53,7 @@ def cost_figure(table: pd.DataFrame, where: Where) -> Figure:
 
 
 def pareto(table: pd.DataFrame, cost: str) -> pd.DataFrame:
-    """The rows that no other beats in mIoU at the same or a lower cost, cheapest first."""
+    """The rows for which no other one has a higher mIoU at the same or a lower cost, cheapest first."""
     ordered = table.sort_values([cost, "miou_percent"], ascending=[True, False])
     before = ordered["miou_percent"].cummax().shift(fill_value=-math.inf)
     return ordered[ordered["miou_percent"] > before]

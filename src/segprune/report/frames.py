@@ -17,7 +17,7 @@ _DETAILS = {
 
 
 def retention(data: SweepData, setting: str, option: str) -> pd.DataFrame:
-    """What every cut network keeps of mIoU, right after the cut with BN re-estimated, and in the end.
+    """How much of mIoU every cut network keeps, right after the cut with BN re-estimated, and in the end.
 
     Returns:
         ``method``, ``pruner``, ``option``, ``ratio_asked``, ``seed``, ``stage``, ``ratio_reached_percent``,
@@ -33,7 +33,7 @@ def retention(data: SweepData, setting: str, option: str) -> pd.DataFrame:
 
 
 def details(data: SweepData, setting: str, option: str) -> pd.DataFrame:
-    """What the last networks keep of mIoU, and of what breaks first: borders and small objects.
+    """How much the last networks keep of mIoU, and of borders and small objects, which suffer first.
 
     Returns:
         ``method``, ``pruner``, ``option``, ``ratio_asked``, ``seed``, ``measure``, ``ratio_reached_percent``,
@@ -58,7 +58,7 @@ def details(data: SweepData, setting: str, option: str) -> pd.DataFrame:
 
 
 def costs(data: SweepData, setting: str) -> pd.DataFrame:
-    """What the last networks and the dense ones are worth and cost, as means over the seeds.
+    """Quality and cost of the last networks and the dense ones, as means over the seeds.
 
     Returns:
         ``method`` (``dense`` for the dense ones), ``pruner``, ``option``, ``ratio_asked``, ``seeds``,

@@ -39,7 +39,7 @@ class Picture:
 
 
 def gallery(data: SweepData) -> Iterator[Picture]:
-    """The figures that the sweep has data for; of jobs that differ in the seed alone, the first is shown."""
+    """The figures for which the sweep has data; of jobs that differ only in the seed, the first is shown."""
     compared = [cell for cell in data.cells if not is_control(cell)] or data.cells
     settings = list(dict.fromkeys(cell.setting for cell in compared if cell.cell.rows))
     for number, setting in enumerate(settings, start=1):

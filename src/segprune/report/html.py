@@ -1,4 +1,4 @@
-"""The report: one HTML file that holds everything it shows, and asks for nothing."""
+"""The report: one HTML file that contains everything it shows and loads nothing."""
 
 import base64
 import importlib.resources
@@ -28,7 +28,7 @@ class Shown:
 
     Attributes:
         source: Data URI.
-        caption: What it shows; also its text for those who do not see it.
+        caption: What it shows; also its text for screen readers.
     """
 
     source: str
@@ -115,7 +115,7 @@ def _stability(contests: Sequence[Contest]) -> list[Mapping[Hashable, Any]]:
 
 
 def _predictions(data: SweepData) -> Iterator[Shown]:
-    """What each method's network at the largest ratio sees; the first seed only."""
+    """Predictions of each method's network at the largest ratio; the first seed only."""
     chosen: dict[tuple[str, str, str], CellData] = {}
     for cell in data.cells:
         key = (cell.setting, cell.method, cell.cell.budget)
@@ -139,5 +139,5 @@ def _percent(fraction: float | None) -> str:
 
 
 def _number(value: float | None, digits: int = 2) -> str:
-    """A number, or a dash for what is not known."""
+    """A number, or a dash if it is not known."""
     return "-" if value is None or pd.isna(value) else f"{value:.{digits}f}"

@@ -1,4 +1,4 @@
-"""The description of a sweep's tracked run: what came of it, at first sight."""
+"""The description of a sweep's tracked run: its verdicts, command and jobs."""
 
 import html
 import re
@@ -28,7 +28,7 @@ _MORE = "More jobs in the report: {}."
 
 
 def parent_note(data: SweepData, contests: Sequence[Contest], *, limit: int = TAG_CHARACTERS) -> str:
-    """Markdown: the headlines first, since a tracker folds the rest away; the command; a line per job.
+    """Markdown: the headlines first, since a tracker hides the rest at first; the command; a line per job.
 
     Headlines that name a winner come before those that do not.
 

@@ -22,8 +22,8 @@ def difference(
 ) -> Difference | None:
     """How much higher the mIoU of the last networks of ``one`` is than that of ``other``.
 
-    With an interval over the images of the report split where their counts are kept, and with one over the seeds
-    where there are two; None where there is neither. ``level`` and ``scatter`` as in ``image_difference``.
+    With an interval over the report images if their counts are kept, and with one over the seeds if there are two;
+    None if there is neither. ``level`` and ``scatter`` as in ``image_difference``.
     """
     seeds = sorted(one.keys() & other.keys())
     ours, theirs = _counts(one, seeds), _counts(other, seeds)

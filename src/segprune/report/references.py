@@ -1,4 +1,4 @@
-"""What a method has to be compared with besides other methods: networks that need no pruning method."""
+"""Controls that a method has to be compared with: networks that need no pruning method."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Reference:
         mean: mIoU in percent, mean over the seeds.
         sd: Its standard deviation; nan for one seed.
         macs_kept: Fraction of the dense network's MACs, mean over the seeds.
-        ahead: How much higher the method's mIoU is; None where no interval can be had.
+        ahead: How much higher the method's mIoU is; None if there are neither images nor seeds for an interval.
     """
 
     protocol: str
@@ -41,7 +41,7 @@ class Reference:
 
     @property
     def name(self) -> str:
-        """What it is, in words."""
+        """The control in words."""
         what = NAMES.get(self.protocol, self.protocol)
         return f"{self.method}, {what}" if self.protocol.startswith("scratch") else what
 
@@ -95,5 +95,5 @@ def _cut(cell: CellData) -> tuple[str, float | None]:
 
 
 def _parts(cell: CellData) -> set[str]:
-    """What a setting consists of; a control leaves out what does not concern it."""
+    """The parts of a setting; that of a control has fewer."""
     return set(cell.setting.split("; "))

@@ -1,4 +1,4 @@
-"""What a difference between networks is worth: intervals over seeds and over report images, rank stability."""
+"""How sure a difference between networks is: intervals over seeds and over report images, rank stability."""
 
 import itertools
 import math
@@ -82,14 +82,14 @@ def over_seeds(
     Args:
         rows: One row per ``by`` and ``seed``.
         value: The column; missing values do not count.
-        by: Columns that define what is one network but for the seed.
+        by: Columns that, with the seed, identify a network.
         level: Confidence of the interval of the mean.
 
     Returns:
         Columns ``by``, ``n``, ``mean``, ``sd``, ``low``, ``high``; the last three are nan for a single seed.
 
     Raises:
-        ValueError: A seed occurs twice: its rows are not independent, or not of the same experiment.
+        ValueError: A seed occurs twice, so that its rows are not independent or not of the same experiment.
     """
     keys = [*by, "seed"]
     twice = rows.duplicated(keys)
@@ -102,7 +102,7 @@ def over_seeds(
 
 
 def scatter_of(miou: Floats) -> Scatter:
-    """What (M, S) mIoU in percent of M >= 2 methods in S >= 2 seeds say of the difference of any two of them.
+    """Scatter of the difference of any two methods, from (M, S) mIoU in percent of M >= 2 methods, S >= 2 seeds.
 
     The error of the additive model of methods and seeds (randomised blocks): what is left of the values without
     the means of methods and seeds. With two methods that is the paired t-test; more methods give more degrees of
@@ -126,7 +126,7 @@ def seed_difference(
         scatter: Of the seeds, estimated from more methods than these two; None: from these two.
 
     Raises:
-        ValueError: They share fewer than two seeds, so that nothing is known about their spread.
+        ValueError: They share fewer than two seeds, so that their spread is unknown.
     """
     shared = sorted(a.keys() & b.keys())
     if len(shared) < 2:
@@ -161,8 +161,8 @@ def image_difference(
     Images are drawn with replacement, the same for both methods and all seeds, since all networks saw the same
     ones. Each draw pools the counts, computes mIoU as ``measure.miou`` does, and averages the differences over
     the seeds. A class without a labelled pixel in a draw is left out of it for both. The interval is that of
-    ``expanded_percentiles``. It says what other images would show of these networks; what other networks would
-    show is in the interval over seeds.
+    ``expanded_percentiles``. It tells how these networks would
+    differ on other images; how other networks would differ is in the interval over seeds.
 
     Args:
         a: Per seed, (N, K, K) counts of the report images.

@@ -1,4 +1,4 @@
-"""How the report's figures look alike: the same colour and mark for a method in every one, and text as it is."""
+"""The common look of the report's figures: one colour and mark per method, and text without formulas."""
 
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -42,12 +42,12 @@ class Where:
 
 
 def plain(text: str, width: int = 40) -> str:
-    """Text that is drawn as it is, whatever it holds: no formulas, no line breaks, not too long."""
+    """Text for a figure: without formulas and line breaks, and not too long."""
     return textwrap.shorten(text, width, placeholder="...").replace("$", r"\$") or "-"
 
 
 def hue(method: str, ratio: float = 0.45) -> str:
-    """The colour of a method, that of the tracking UI but for the controls; a larger ratio is darker."""
+    """The colour of a method, for other methods than controls that of the tracking UI; a larger ratio is darker."""
     if method in _GREYS:
         level = round(255 * (_GREYS[method] + 0.25 * (0.45 - ratio)))
         return f"#{level:02x}{level:02x}{level:02x}"
@@ -80,7 +80,7 @@ def legend_below(figure: Figure, axes: Sequence[Axes]) -> None:
 
 
 def empty(ax: Axes, reason: str) -> None:
-    """Say in place of a plot why there is none."""
+    """Write in place of a plot why there is none."""
     ax.text(0.5, 0.5, reason, ha="center", va="center", transform=ax.transAxes, color="#666666")
     ax.set_xticks([])
     ax.set_yticks([])

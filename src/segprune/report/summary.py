@@ -17,23 +17,23 @@ _REDUCTIONS = {
     "mac_reduction": "macs_kept",
     "param_reduction": "params_kept",
 }
-"""Names that scripts of the field give to 1 - what is kept."""
+"""Usual names in other benchmarks for the fraction removed, 1 - the fraction kept."""
 
 
 def summary(data: SweepData, contests: Sequence[Contest]) -> dict[str, Any]:
-    """The sweep as plain JSON values; what is not known is null.
+    """The sweep as plain JSON values; unknown ones are null.
 
     Returns:
         - ``schema_version``, ``sweep`` (name of the folder), ``overrides`` (list)
-        - ``total``, ``completed`` (made now or before), ``reused`` (of these, made before), ``failed``: numbers of
+        - ``total``, ``completed`` (computed or reused), ``reused``, ``failed``: numbers of
           jobs; ``success_rate``: ``completed`` by ``total``
         - ``results``: one flat record per job, for ``pandas.read_json``: ``method``, ``ratio`` (asked), every
           metric of the job's last network, and ``speedup_latency``, ``channel_reduction``, ``mac_reduction``,
           ``param_reduction`` for scripts that know these names
         - ``cells``: one full record per job: ``number``, ``setting``, ``method``, ``dataset``, ``model``,
           ``pruner``, ``budget``, ``protocol``, ``ratio``, ``seed``, ``status`` (``done``, ``reused``, ``failed``),
-          ``reason``, ``seconds``, ``entries`` (stage -> entry of the store), ``missing`` (what the report looked
-          for in vain), ``rows``
+          ``reason``, ``seconds``, ``entries`` (stage -> entry of the store), ``missing`` (files that the report
+          did not find), ``rows``
         - ``contests``: per setting and budget: ``setting``, ``budget``, ``ratio``, ``dense_percent``, ``winner``,
           ``headline``, ``reasons``, ``notes``, ``remedy``, and ``standings``, best first: ``method``, ``seeds``,
           ``is_at_budget``, the numbers of ``Standing.values``, ``behind`` with the fields of ``Difference``; and
@@ -116,7 +116,7 @@ def _standing(standing: Standing) -> dict[str, Any]:
 
 
 def _without_nan(value: Any) -> Any:
-    """The same with null for what is not a number."""
+    """The same value with null for nan."""
     if isinstance(value, dict):
         return {key: _without_nan(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

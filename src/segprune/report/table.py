@@ -16,19 +16,19 @@ _NETWORKS = ("dense", "start", "prepared", "pruned_raw", "pruned", "finetuned")
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One job of a sweep, done or not.
+    """One job of a sweep, finished or not.
 
     Attributes:
-        dataset: Name of the dataset, as asked.
-        model: Name of the architecture, as asked.
-        pruner: The criterion, as asked.
-        budget: What the ratio is a ratio of, as asked.
+        dataset: Chosen dataset.
+        model: Chosen architecture.
+        pruner: Chosen criterion.
+        budget: Chosen budget.
         protocol: ``standard``, or which control the job is.
-        ratio: Fraction to remove, as asked; ``None`` where a threshold decides.
-        seed: Seed, as asked.
+        ratio: Fraction to remove; ``None`` where a threshold decides.
+        seed: Its seed.
         status: ``done`` now, ``reused`` from the store, or ``failed``.
         reason: One line on why it failed; empty otherwise.
-        rows: What was evaluated; a failed job may have some of them or none.
+        rows: One per evaluated network; a failed job may have some of them or none.
     """
 
     dataset: str
@@ -44,7 +44,7 @@ class Cell:
 
 
 def sweep_table(cells: Sequence[Cell]) -> str:
-    """What a sweep found, one line per job: by pruner, then ratio, then what else differs.
+    """The results of a sweep, one line per job: by pruner, then ratio, then other differences.
 
     Protocol, dataset, model, budget and seed are columns if they differ between the jobs, ``prepared`` and the
     networks of other stages than the usual ones if they occur. Controls come last.

@@ -1,4 +1,4 @@
-"""Whether the times of a sweep can be believed."""
+"""Whether the times of a sweep can be compared."""
 
 from collections.abc import Iterable
 
@@ -9,9 +9,9 @@ STEADY = 1.2
 
 
 def unsteadiness(rows: Iterable[Row]) -> str:
-    """What to tell when one dense network did not take the same time in all jobs; empty when it did.
+    """A warning if one dense network did not take the same time in all jobs; empty if it did.
 
-    Speed-ups are medians of pairs timed in turns, so a steady load falls out of them, but a changing one does not.
+    Speed-ups are medians of pairs timed in turns, so that a steady load cancels out, but a changing one does not.
     """
     times: dict[tuple[object, ...], list[float]] = {}
     for row in rows:
@@ -23,7 +23,7 @@ def unsteadiness(rows: Iterable[Row]) -> str:
     if max(worst) <= STEADY * min(worst):
         return ""
     return (
-        f"Times cannot be compared: one and the same dense network took {min(worst):.1f} to {max(worst):.1f} ms in "
+        f"Times cannot be compared: the same dense network took {min(worst):.1f} to {max(worst):.1f} ms in "
         "different jobs, so something else ran meanwhile. Time all networks again on an idle machine, one job at a "
         "time, by repeating the command with another eval.latency_rounds; nothing else is computed again."
     )

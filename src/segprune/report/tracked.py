@@ -1,4 +1,4 @@
-"""Finds the folder of a sweep by the id of its run in MLflow."""
+"""Finds the folder of a sweep by the id of its MLflow run."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ def sweep_folder(which: str, uri: str) -> Path:
 
     Args:
         which: The folder itself, or the id of the sweep's run or of a job of it.
-        uri: Where MLflow tracks.
+        uri: MLflow's tracking URI.
 
     Raises:
         ConfigError: It is neither, or the folder is not on this machine.

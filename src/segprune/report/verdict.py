@@ -1,4 +1,4 @@
-"""Which method is best at an equal achieved budget, and whether that can be said at all."""
+"""Which method is best at an equal achieved budget, and whether the data allow to say so."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,14 +14,14 @@ from segprune.report.statistics import LEVEL, Scatter, over_seeds, scatter_of
 from segprune.result.metrics import declared
 
 CONTROLS = ("random", "l1")
-"""A method that does not beat chance and the norm of the filters has shown nothing."""
+"""A method has to beat chance and the norm of the filters."""
 GOOD_SEEDS = 3
 EQUAL = 0.01
-"""A reached fraction that differs by more from what was asked is another budget."""
+"""If a reached fraction differs by more from the asked one, the budget is another one."""
 
 
 def contests(data: SweepData) -> list[Contest]:
-    """Every setting and budget of a sweep, in order. Jobs that cut nothing take no part, nor do controls."""
+    """Every setting and budget of a sweep, in order; without controls and jobs that cut nothing."""
     found: dict[tuple[str, str, float | None], list[CellData]] = {}
     for cell in data.cells:
         asked = cell.cell
@@ -83,10 +83,10 @@ def _standings(rows: pd.DataFrame, cells: Sequence[CellData]) -> list[Standing]:
     means = rows.groupby("method")[list(declared())].mean()
     table = table.drop(columns="n").join(means)
     error = (rows["ratio_reached"] - rows["ratio_asked"].astype(float)).abs()
-    off = ~(error <= EQUAL).groupby(rows["method"]).all()  # also where no ratio was asked for
+    off = ~(error <= EQUAL).groupby(rows["method"]).all()  # also if no ratio was given
     table = table.assign(off=off).sort_values(["off", "mean"], ascending=[True, False], kind="stable")
     jobs = _by_method(cells)
-    # the best of M was not chosen beforehand, so each of its M - 1 comparisons gets its share of the doubt
+    # the best of M was not chosen beforehand, so its M - 1 comparisons share the 5 % of error
     level = 1 - (1 - LEVEL) / max(1, int((~off).sum()) - 1)
     best = str(table.index[0])
     scatter = _scatter(rows[rows["method"].isin(table.index[~table["off"]])])
@@ -105,7 +105,7 @@ def _standings(rows: pd.DataFrame, cells: Sequence[CellData]) -> list[Standing]:
 
 
 def _scatter(rows: pd.DataFrame) -> Scatter | None:
-    """From all methods that are ranked; None where they do not have the same seeds, or only one."""
+    """From all ranked methods; None if they have different seeds, or only one."""
     table = rows.pivot(index="method", columns="seed", values="miou_percent")
     is_whole = min(table.shape) > 1 and not table.isna().any(axis=None)
     return scatter_of(table.to_numpy(dtype=float)) if is_whole else None
@@ -119,7 +119,7 @@ def _by_method(cells: Sequence[CellData]) -> Mapping[str, BySeed]:
 def _missing(
     standings: Sequence[Standing], cells: Sequence[CellData], controls: Sequence[Reference]
 ) -> list[str]:
-    """What a fair comparison lacks."""
+    """Reasons why the comparison is not fair yet."""
     pruners = {
         cell.cell.pruner for cell in cells if cell.method in {standing.method for standing in standings}
     }
@@ -143,7 +143,7 @@ def _missing(
 
 
 def _doubts(standings: Sequence[Standing]) -> list[str]:
-    """Which methods the best one cannot be told from, with the distance of the nearest."""
+    """The methods that are not clearly behind the best one, with the distance of the nearest."""
     best, *others = standings
     close = [other for other in others if other.behind is None or not other.behind.is_clear]
     if not close:
@@ -181,7 +181,7 @@ def _notes(standings: Sequence[Standing], cells: Sequence[CellData]) -> list[str
 
 
 def _against_scratch(standings: Sequence[Standing], controls: Sequence[Reference]) -> list[str]:
-    """Whether the best method is worth more than the widths it found."""
+    """Whether the best method is clearly better than its widths trained from the start."""
     best = standings[0].method if standings else None
     scratch = [
         control for control in controls if control.protocol.startswith("scratch") and control.method == best
@@ -198,7 +198,7 @@ def _against_scratch(standings: Sequence[Standing], controls: Sequence[Reference
 
 
 def _remedy(data: SweepData, *, is_complete: bool) -> str:
-    """The sweep's command with the controls and seeds it lacks; with two seeds more when it lacks none."""
+    """The sweep's command with the missing controls and seeds; with two more seeds if none is missing."""
     pruners = list(dict.fromkeys(cell.cell.pruner for cell in data.cells if not is_control(cell)))
     protocols = {cell.cell.protocol for cell in data.cells}
     protocol = "full" if "scratch_e" in protocols else "fair"

@@ -1,4 +1,4 @@
-"""Everything a sweep's report consists of, written from what the jobs left; nothing is computed again."""
+"""Writes a sweep's report from the results of its jobs; nothing is computed again."""
 
 from pathlib import Path
 
@@ -21,20 +21,20 @@ def write_report(sweep_folder: Path, overrides: str, out: Path) -> list[Path]:
     Args:
         sweep_folder: Where the folders of the jobs are.
         overrides: What was typed for the sweep, joined by spaces; used where Hydra left no record of it.
-        out: Folder for the report; made if it is not there.
+        out: Folder for the report; created if missing.
 
     Returns:
-        What was written, the page first.
+        The written files, the page first.
 
     Raises:
-        CheckpointError: The folder is no sweep, or what a job wrote cannot be read.
+        CheckpointError: The folder is no sweep, or the results of a job cannot be read.
     """
     data = collect(sweep_folder, overrides)
     found, pictures = contests(data), list(gallery(data))
     out.mkdir(parents=True, exist_ok=True)
     page, summary, note, rows = out / HTML, out / SUMMARY, out / NOTE, out / ROWS
     page.write_text(html(data, found, pictures), encoding="utf-8")
-    # after the page, which notes what it looked for in vain
+    # after the page, which notes the files that it did not find
     summary.write_text(summary_text(data, found), encoding="utf-8")
     note.write_text(parent_note(data, found), encoding="utf-8")
     write_csv([row for cell in data.cells for row in cell.cell.rows], rows)

@@ -1,1 +1,1 @@
-"""What a run's numbers come from, kept with the run; and the run made again from it."""
+"""The origin of a run's numbers, kept with the run, and repeating the run from it."""

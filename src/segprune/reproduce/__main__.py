@@ -1,4 +1,4 @@
-"""``segprune reproduce <run>``: the command that makes a run's numbers again, and what is not as it was.
+"""``segprune reproduce <run>``: the command that repeats a run, and what has changed since.
 
 The run is named by its folder (``outputs/runs/<date>/<time>``, ``outputs/sweeps/<date>/<time>/<job>``) or by its id
 in MLflow. With ``--run`` the command is started, and its rows are compared with the recorded ones bit for bit.
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Say how a run is repeated, or repeat it; 0: said, or repeated with equal rows; 1: it could not be."""
+    """Print how to repeat a run, or repeat it; 0: printed, or repeated with equal rows; 1: neither."""
     options = _options(arguments)
     try:
         place = Path(options.which)
@@ -51,14 +51,14 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def command_of(made: Mapping[str, Any], folder: Path) -> list[str]:
-    """The arguments of Python that repeat a run; a store of its own keeps it from finding the first run's results.
+    """The arguments of Python that repeat a run, with a store of its own, so that the results are computed again.
 
     Args:
         made: The run's origin.
         folder: Where the repetition goes.
 
     Raises:
-        ConfigError: What was recorded is not what a run is typed with.
+        ConfigError: The record is not that of a command.
     """
     typed = made["overrides"]
     if wrong := [override for override in typed if not re.match(r"(\+\+?|~)?\w", override)]:
@@ -72,7 +72,7 @@ def composed(command: Sequence[str]) -> dict[str, Any]:
     """The configuration that a command would run with.
 
     Raises:
-        ConfigError: It composes to none, or run.py is not here.
+        ConfigError: The command is not valid any more, or run.py is not here.
     """
     if not Path("run.py").is_file():
         raise ConfigError(f"there is no run.py in {Path.cwd()}; start this in the folder that has it.")
@@ -80,18 +80,18 @@ def composed(command: Sequence[str]) -> dict[str, Any]:
     done = subprocess.run(shown, capture_output=True, text=True, check=False)
     if done.returncode:
         reason = done.stderr.strip().removeprefix("segprune: ")
-        raise ConfigError(f"what was typed then cannot be composed now: {reason}")
+        raise ConfigError(f"the recorded command is not valid any more: {reason}")
     config: dict[str, Any] = yaml.safe_load(done.stdout)
     return config
 
 
 def compared(then: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> int:
-    """Say which values of the rows differ; 1 when some do."""
+    """Print which values of the rows differ; 1 if any does."""
     wrong = list(row_differences(then, now))
     for line in wrong:
         log.error("differs: %s", line)
     if not then:
-        log.warning("the run to repeat left no rows, so there is nothing to compare with")
+        log.warning("the run has no rows, so there is nothing to compare with")
     elif not wrong:
         log.info("repeated: all %d rows are equal bit for bit, times left out", len(then))
     return 1 if wrong else 0
@@ -102,7 +102,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="segprune reproduce", description=main.__doc__)
     parser.add_argument("which", help="folder of a run or of a job of a sweep, or the id of an MLflow run")
     parser.add_argument(
-        "overrides", nargs="*", help="more of them, e.g. where the data is now: dataset.root=..."
+        "overrides", nargs="*", help="more overrides, e.g. the present place of the data: dataset.root=..."
     )
     parser.add_argument("--run", action="store_true", help="start the command and compare the rows")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""What is not as it was when a run was made, in words."""
+"""What has changed since a run, in words."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -10,13 +10,13 @@ from segprune.reproduce.origin import code, machine, packages
 from segprune.result.metrics import declared
 
 ANEW = ("hydra", "sweep", "paths", "store", "tracking", "log_checkpoint", "workers", "threads", "device")
-"""Where a run is kept and how fast it goes is decided anew; device and threads are then those of the record."""
+"""Keys that do not change results; device and threads are taken from the record."""
 NAMED = ("run",)
-"""Rows that were reused have the name of the run which made them."""
+"""Reused rows have the name of the run that computed them."""
 
 
 def differences(made: Mapping[str, Any], config: Mapping[str, Any]) -> Iterator[str]:
-    """What differs here and now from what was recorded.
+    """The differences between the record and the present.
 
     Args:
         made: The run's origin.
@@ -39,7 +39,7 @@ def differences(made: Mapping[str, Any], config: Mapping[str, Any]) -> Iterator[
 
 
 def row_differences(then: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Every value that both rows have and that is not bit for bit what it was; times are left out."""
+    """Every value of both rows that has changed in any bit; times are left out."""
     timed = {metric.name for metric in declared().values() if metric.is_timed}
     nothing: Mapping[str, Any] = {}
     for was, is_ in zip_longest(then, now, fillvalue=nothing):
@@ -50,7 +50,7 @@ def row_differences(then: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str
 
 
 def _decisive(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Both configurations flat, without what is decided anew and what lies below the folder of outputs."""
+    """Both configurations flat, without keys that do not change results and paths below the folder of outputs."""
     outputs = str(then["paths"]["outputs"])
     old, new = ({k: v for k, v in _flat(part) if k.split(".")[0] not in ANEW} for part in (then, now))
     moved = {key for key, value in old.items() if str(value).startswith(outputs)}

@@ -1,4 +1,4 @@
-"""What a run's numbers come from: command, configuration, code, packages, machine and data; kept with the run."""
+"""The origin of a run's numbers: command, configuration, code, packages, machine and data; kept with the run."""
 
 import hashlib
 import json
@@ -45,7 +45,7 @@ def keep_origin(tracker: Tracker, run: Run, data: SegData, hardware: Hardware) -
 
 
 def origin_of(run: Run, data: SegData, hardware: Hardware) -> dict[str, Any]:
-    """All that has to be the same for the same numbers, as plain JSON values."""
+    """Everything that has to be equal for equal numbers, as plain JSON values."""
     return {
         "format": FORMAT,
         "overrides": list(run.job.overrides),
@@ -87,7 +87,7 @@ def packages() -> Mapping[str, str]:
 
 
 def machine() -> Mapping[str, Any]:
-    """What decides the last bits of a sum of floats, and where relative paths begin.
+    """Facts that decide the last bits of a sum of floats, and the folder where relative paths begin.
 
     A driver that is too old for this build of torch counts GPUs that it cannot name.
     """

@@ -1,4 +1,4 @@
-"""Reads what a run left, from its folder or from the tracker."""
+"""Reads the record of a run, from its folder or from the tracker."""
 
 import json
 import tempfile
@@ -18,12 +18,12 @@ ROWS, ROWS_ARTIFACT = "rows.jsonl", f"eval/{files.ROWS}"
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """What a run left.
+    """The record of a run.
 
     Attributes:
         name: Of the run, for a folder.
         origin: What ``origin_of`` gave.
-        rows: One record per network; none when the run did not get so far.
+        rows: One record per network; none if the run ended before.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Recorded:
 
 
 def from_folder(folder: Path) -> Recorded:
-    """What a run left in its folder.
+    """The record in the run's folder.
 
     Raises:
         ConfigError: It recorded nothing to repeat it from.
@@ -44,7 +44,7 @@ def from_folder(folder: Path) -> Recorded:
 
 
 def from_mlflow(run_id: str, uri: str) -> Recorded:
-    """What a run left in the tracker.
+    """The record in the tracker.
 
     Raises:
         ConfigError: It cannot be the id of a run, or the run recorded nothing to repeat it from.

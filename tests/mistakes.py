@@ -107,8 +107,8 @@ extensions=[a.b] | Python finds no package 'a.b'
 extensions=nowhere | extensions is 'nowhere': input should be a valid list.
 extensions=[tests] pruner._target_=tests.broken.Pruner | whose module cannot be imported: ZeroDivisionError
 pruner=dmcp rounds=2 | rounds is 2, but pruner=dmcp learns all widths together in one phase. Take rounds=1.
-pruner=dmcp budget=threshold | pruner=dmcp learns widths for a ratio, and budget=threshold has none.
-budget=threshold rounds=2 | rounds is 2, but budget=threshold has no ratio that rounds could share.
+pruner=dmcp budget=threshold | pruner=dmcp learns widths for a ratio, and the budget takes none.
+budget=threshold rounds=2 | rounds is 2, but the budget takes no ratio that rounds could share.
 budget=threshold budget.threshold=0 | budget.threshold is 0: input should be greater than 0.
 budget=threshold ratio=0.3 | Leave ratio out, or take another budget.
 pruner=slimming pruner.phase.schedule.epochs=0 | pruner.phase.schedule.epochs is 0, but the method is its

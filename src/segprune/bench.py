@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from segprune.budget.fraction import Budget
+from segprune.budget.fraction import FractionBudget
 from segprune.budget.simulate import CostSimulator
 from segprune.console import command
 from segprune.graph.cut import cut
@@ -68,7 +68,7 @@ def cuts(dense: SegmentationNet, size_hw: tuple[int, int]) -> tuple[list[Segment
     scores = {group.name: torch.rand(group.size, generator=generator) for group in groups}
     nets, kept = [dense], [1.0]
     for ratio, round_to in CASES:
-        budget = Budget(of="macs", scope="local", floor=0.05, round_to=round_to, tolerance=0.1)
+        budget = FractionBudget(of="macs", scope="local", floor=0.05, round_to=round_to, tolerance=0.1)
         reached = budget(groups, scores, ratio=ratio, paper_scope="local", simulator=simulator)
         nets.append(cut(dense, reached.plan))
         kept.append(1 - reached.macs)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from segprune.budget.fraction import Budget
+from segprune.budget.fraction import FractionBudget
 from segprune.budget.simulate import CostSimulator
 from segprune.errors import BudgetError, ConfigError
 from segprune.graph.cut import cut
@@ -11,8 +11,8 @@ from segprune.model.contract import SegmentationNet
 from tests.toys import TOYS, Plain, toy
 
 
-def budget(**changes: object) -> Budget:
-    return Budget(
+def budget(**changes: object) -> FractionBudget:
+    return FractionBudget(
         **{"of": "channels", "scope": "paper", "floor": 0.0, "round_to": 1, "tolerance": 0.05, **changes}
     )
 

@@ -16,9 +16,9 @@ def test_fractions_of_every_unit_by_hand() -> None:
     plan = {"first.0": (0, 3)}
     assert removed_by(plan, simulator, "macs") == pytest.approx(144 / 468)
     assert removed_by(plan, simulator, "params") == pytest.approx(148 / 498)
-    reached = reached_by(plan, simulator, scope="local", asked=0.25)
+    reached = reached_by(plan, simulator, of="macs", scope="local", asked=0.25)
     assert (reached.channels, reached.asked, reached.scope) == (pytest.approx(2 / 15), 0.25, "local")
-    assert reached.macs == pytest.approx(144 / 468)
+    assert reached.macs == reached.removed == pytest.approx(144 / 468)
 
 
 def test_a_network_without_a_channel_to_spare_is_refused() -> None:

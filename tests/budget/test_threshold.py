@@ -2,17 +2,17 @@ import pytest
 import torch
 
 from segprune.budget.simulate import CostSimulator
-from segprune.budget.threshold import Threshold
+from segprune.budget.threshold import ThresholdBudget
 from segprune.errors import ConfigError
 from segprune.graph.trace import trace
 from tests.toys import Plain, toy
 
 
-def below(**changes: object) -> Threshold:
-    return Threshold(**{"threshold": 0.25, "floor": 0.0, "round_to": 1, **changes})
+def below(**changes: object) -> ThresholdBudget:
+    return ThresholdBudget(**{"threshold": 0.25, "floor": 0.0, "round_to": 1, **changes})
 
 
-def plan(budget: Threshold) -> dict[str, tuple[int, ...]]:
+def plan(budget: ThresholdBudget) -> dict[str, tuple[int, ...]]:
     net = toy(Plain)
     groups = trace(net)
     scores = {

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 import pytest
 import torch
 
-from segprune.budget.fraction import Budget
+from segprune.budget.fraction import FractionBudget
 from segprune.budget.simulate import CostSimulator
 from segprune.graph.group import ChannelGroup
 from segprune.model.contract import SegmentationNet
@@ -119,7 +119,7 @@ class PrunerBattery:
     def test_the_count_is_the_one_asked_for_and_more_removed_costs_no_more(self, net, groups, calibration):
         scores, total = self.build()(net, groups, calibration), sum(group.size for group in groups)
         simulator = CostSimulator(net, groups, (16, 16))
-        budget = Budget(of="channels", scope="paper", floor=0.0, round_to=1, tolerance=0.1)
+        budget = FractionBudget(of="channels", scope="paper", floor=0.0, round_to=1, tolerance=0.1)
         left = []
         for ratio in (0.2, 0.4, 0.6):
             reached = budget(groups, scores, ratio=ratio, paper_scope=self.build().scope, simulator=simulator)

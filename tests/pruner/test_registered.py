@@ -12,7 +12,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
-from segprune.budget.fraction import Budget
+from segprune.budget.fraction import FractionBudget
 from segprune.budget.simulate import CostSimulator
 from segprune.config.compose import component
 from segprune.graph.cut import cut, mask_error
@@ -98,7 +98,7 @@ def calibration_for(groups: tuple[ChannelGroup, ...]) -> Calibration:
 
 def plan_of(network: Network, scores: Scores, *, ratio: float, scope: str) -> PrunePlan:
     """What a budget of channels removes; it is met to the channel."""
-    budget = Budget(of="channels", scope=scope, floor=0.0, round_to=1, tolerance=0.1)
+    budget = FractionBudget(of="channels", scope=scope, floor=0.0, round_to=1, tolerance=0.1)
     reached = budget(network.groups, scores, ratio=ratio, paper_scope="local", simulator=network.simulator)
     total = sum(group.size for group in network.groups)
     assert sum(map(len, reached.plan.values())) == total - round((1 - ratio) * total)
@@ -119,7 +119,7 @@ def test_every_criterion_has_a_battery() -> None:
 def test_the_scope_is_that_of_the_paper_and_the_other_one_an_option(pruner: str) -> None:
     battery = battery_of(pruner)
     scope = battery.build().scope
-    budget = Budget(of="channels", scope="paper", floor=0.1, round_to=1, tolerance=0.1)
+    budget = FractionBudget(of="channels", scope="paper", floor=0.1, round_to=1, tolerance=0.1)
     assert budget.ranking(scope) == scope == battery.paper_scope
     for other in ("local", "global"):
         assert replace(budget, scope=other).ranking(scope) == other

@@ -101,19 +101,21 @@ def test_what_is_shown_says_its_unit() -> None:
     assert declared()["channels"].shown(123_456) == 123_456
 
 
-def test_what_was_removed_is_told_of_every_unit_of_which_a_metric_tells_what_is_kept(
+def test_what_was_removed_is_told_of_every_unit_that_a_metric_knows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trail = (state("dense"), state("pruned", FIRST))
     found = {
         unit: rows(tmp_path, trail, replace(FACTS, budget=unit))["pruned"]["ratio_reached"]
-        for unit in ("macs", "params", "channels", "latency")
+        for unit in ("macs", "params", "channels", "latency", "latency_ms_median", "logit_mse")
     }
     assert found == {
         "macs": pytest.approx(0.6),
         "params": pytest.approx(0.6),
         "channels": pytest.approx(0.3),
         "latency": None,
+        "latency_ms_median": pytest.approx(0.5),  # 8 ms and 4 ms
+        "logit_mse": None,  # the dense network has none
     }
     kept = replace(TOY, name="latency_kept", unit="fraction", get=lambda net, dense: 1 / net.speedup(dense))
     monkeypatch.setattr(metrics, "METRICS", (*metrics.METRICS, kept))

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from segprune.budget.fraction import Budget
+from segprune.budget.fraction import FractionBudget
 from segprune.pruner.dmcp import MarkovTraining
 from segprune.pruner.sparse import SparseTraining
 from segprune.stage.calibration import CalibrationSet
@@ -18,7 +18,7 @@ def preparation(phase: object, *, ratio: float = 0.5, images: int = 8) -> Prepar
         phase=phase,
         calibration=CalibrationSet(images=images, batch_size=4),
         aux_weight=0.4,
-        budget=Budget(of="macs", scope="paper", floor=0.0, round_to=1, tolerance=0.1),
+        budget=FractionBudget(of="macs", scope="paper", floor=0.0, round_to=1, tolerance=0.1),
         ratio=ratio,
     )
 

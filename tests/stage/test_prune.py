@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from segprune.budget.fraction import Budget
-from segprune.budget.threshold import Threshold
+from segprune.budget.fraction import FractionBudget
+from segprune.budget.threshold import ThresholdBudget
 from segprune.dataset.contract import Batch
 from segprune.errors import BudgetError, ConfigError, CutError, DataError
 from segprune.measure.cost import cost
@@ -26,7 +26,7 @@ from tests.odd_nets import DeadStages, DroppedHead, FunctionalConvs, Multihead, 
 from tests.tiny import Items, tiny_context, tiny_data, tiny_net, tiny_schedule
 from tests.toys import Plain, Residual, conv_bn, toy
 
-BUDGET = Budget(of="channels", scope="paper", floor=0.0, round_to=1, tolerance=0.1)
+BUDGET = FractionBudget(of="channels", scope="paper", floor=0.0, round_to=1, tolerance=0.1)
 
 
 def stage(**changes: object) -> Prune:
@@ -188,15 +188,15 @@ def test_below_a_threshold_the_scales_of_the_sparse_network_go(tmp_path: Path) -
     prepared = stage(pruner=sparse())(ctx, start)[1]
     scales = prepared.net.inner[1].weight.detach().abs()
     middle = float(scales.sort().values[1:3].mean())
-    below = Threshold(threshold=middle, floor=0.0, round_to=1)
+    below = ThresholdBudget(threshold=middle, floor=0.0, round_to=1)
     pruned = stage(pruner=sparse(), budget=below, ratio=None)(ctx, start)[-1]
     assert pruned.transforms[0].plan["inner.0"] == tuple((scales < middle).nonzero().flatten().tolist())
     assert len(pruned.transforms[0].plan["inner.0"]) == 2
 
 
 def test_rounds_without_a_ratio_are_refused() -> None:
-    below = Threshold(threshold=0.1, floor=0.1, round_to=1)
-    with pytest.raises(ConfigError, match=r"rounds is 2, but budget=threshold.*rounds=1"):
+    below = ThresholdBudget(threshold=0.1, floor=0.1, round_to=1)
+    with pytest.raises(ConfigError, match=r"rounds is 2, but the budget takes no ratio.*rounds=1"):
         stage(budget=below, ratio=None, rounds=2)
     with pytest.raises(ConfigError, match=r"ratio is 0\.5, but budget=threshold"):
         stage(budget=below)
@@ -206,7 +206,7 @@ def test_widths_learnt_for_a_ratio_need_one_and_one_round() -> None:
     with pytest.raises(ConfigError, match=r"rounds is 3, but pruner=dmcp.*Take rounds=1"):
         stage(pruner=dmcp(), rounds=3)
     with pytest.raises(ConfigError, match=r"pruner=dmcp learns widths for a ratio.*another budget"):
-        stage(pruner=dmcp(), ratio=None, budget=Threshold(threshold=0.1, floor=0.1, round_to=1))
+        stage(pruner=dmcp(), ratio=None, budget=ThresholdBudget(threshold=0.1, floor=0.1, round_to=1))
 
 
 def test_a_phase_that_cannot_run_is_refused_before_anything_is_trained() -> None:
@@ -230,7 +230,7 @@ def dmcp(order: str = "index") -> Dmcp:
 
 def test_learnt_widths_meet_the_budget(tmp_path: Path) -> None:
     ctx = tiny_context(tmp_path)
-    budget = Budget(of="macs", scope="paper", floor=0.0, round_to=1, tolerance=0.1)
+    budget = FractionBudget(of="macs", scope="paper", floor=0.0, round_to=1, tolerance=0.1)
     pruned = stage(pruner=dmcp(), budget=budget, ratio=0.3)(ctx, dense())[-1]
     report = json.loads((pruned.folder / "plan.json").read_text())
     assert report["scope"] == "global"
@@ -239,7 +239,7 @@ def test_learnt_widths_meet_the_budget(tmp_path: Path) -> None:
 
 def test_a_tolerance_that_no_ranking_within_layers_meets_is_refused_before_training() -> None:
     # the groups of Plain have 6, 5 and 4 channels; in widths of 4, one of the 15 goes or two: 0.0667 or 0.1333
-    budget = Budget(of="channels", scope="local", floor=0.1, round_to=4, tolerance=0.01)
+    budget = FractionBudget(of="channels", scope="local", floor=0.1, round_to=4, tolerance=0.01)
     with pytest.raises(BudgetError, match=r"ratio=0\.1 .* removes 0\.0667, further away"):
         stage(budget=budget, ratio=0.1).refuse_unreachable(Plain(), (16, 16))
 

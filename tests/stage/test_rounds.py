@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from segprune.budget.fraction import Budget
+from segprune.budget.fraction import FractionBudget
 from segprune.budget.simulate import CostSimulator
 from segprune.errors import BudgetError, CutError
 from segprune.graph.cut import cut
@@ -35,7 +35,7 @@ def rounds(count: int, *, of: str = "channels", scope: str = "local", seed: int 
             peak_mb=10 / number,
         ),
         scope=scope,
-        budget=Budget(of=of, scope="paper", floor=0.1, round_to=1, tolerance=0.2),
+        budget=FractionBudget(of=of, scope="paper", floor=0.1, round_to=1, tolerance=0.2),
         ratio=0.5,
         count=count,
         train_between=lambda net, plans, number: net,
@@ -93,7 +93,7 @@ def test_rounds_change_which_channels_go_not_how_many(of: str) -> None:
 
 
 def test_only_the_last_round_has_to_meet_the_ratio() -> None:
-    budget = Budget(of="channels", scope="paper", floor=0.0, round_to=2, tolerance=0.001)
+    budget = FractionBudget(of="channels", scope="paper", floor=0.0, round_to=2, tolerance=0.001)
     net = toy(Residual)  # groups of 6 and 4 channels: 0.2 and 0.4 can go, 0.1 and 0.3 cannot
     once, four = (replace(rounds(count, scope="global"), budget=budget, ratio=0.4) for count in (1, 4))
     assert once(net, (32, 32)).reached.channels == four(net, (32, 32)).reached.channels == pytest.approx(0.4)

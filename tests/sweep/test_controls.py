@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("composer")
 
 def added(job: str, protocol: str) -> list[str]:
     """The controls of one job, each as a line."""
-    first, *others = with_controls([job.split()], protocol)
+    first, *others = with_controls([job.split()], protocol, takes_ratio=lambda job: "ratio=null" not in job)
     assert set(first) == {*job.split(), "protocol=standard"} - {f"protocol={protocol}"}
     return [" ".join(control) for control in others]
 
@@ -50,13 +50,24 @@ def test_uniform_l1_is_uniform_also_where_the_others_are_ranked_globally() -> No
     assert norm == "ratio=0.3 protocol=standard pruner=l1 budget.scope=local"
 
 
-def test_a_threshold_is_not_compared_with_chance() -> None:
-    assert added("pruner=slimming budget=threshold", "fair") == ["protocol=dense", "protocol=half"]
+def test_where_no_ratio_is_asked_for_there_is_no_chance_to_compare_with() -> None:
+    assert added("pruner=slimming ratio=null", "fair") == ["protocol=dense", "protocol=half"]
+
+
+def test_whether_a_budget_takes_a_ratio_is_read_from_its_yaml() -> None:
+    config = composed("protocol=fair")
+    OmegaConf.set_readonly(config.hydra, False)
+    config.hydra.overrides.task = ["protocol=fair", "pruner=slimming", "budget=threshold,macs"]
+    below, macs, *controls = jobs_of(config, GlobalHydra.instance().config_loader())
+    assert ("budget=threshold" in below, "budget=macs" in macs) == (True, True)
+    assert [control for control in controls if "pruner=random" in control] == [
+        ["budget=macs", "protocol=standard", "pruner=random"]
+    ]
 
 
 def test_jobs_share_their_controls_and_what_was_asked_for_is_not_added_again() -> None:
     asked = [[f"pruner={name}", f"ratio={ratio}"] for name in ("taylor", "random") for ratio in (0.2, 0.5)]
-    found = [set(job) for job in with_controls(asked, "fair")]
+    found = [set(job) for job in with_controls(asked, "fair", takes_ratio=lambda _: True)]
     assert found == [
         *({*job, "protocol=standard"} for job in asked),
         {"ratio=0.2", "protocol=standard", "pruner=l1"},
@@ -68,7 +79,7 @@ def test_jobs_share_their_controls_and_what_was_asked_for_is_not_added_again() -
 
 @pytest.mark.parametrize("protocol", ["standard", "dense", "None"])
 def test_other_protocols_add_nothing(protocol: str) -> None:
-    assert with_controls([["ratio=0.2"]], protocol) == [["ratio=0.2"]]
+    assert with_controls([["ratio=0.2"]], protocol, takes_ratio=lambda _: True) == [["ratio=0.2"]]
 
 
 @pytest.mark.parametrize(("size", "batches"), [(None, [8]), (3, [3, 3, 2])])

@@ -1,22 +1,24 @@
-"""The budget: the unit of the ratio, and the plan that meets it."""
+"""A fraction of channels, MACs or parameters, and the plan that removes it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 
 from segprune.budget.allocate import Allocation, reach
-from segprune.budget.reached import Reached, reached_by, removed_by
+from segprune.budget.contract import Reached
+from segprune.budget.reached import reached_by, removed_by
 from segprune.budget.simulate import CostSimulator, Unit
 from segprune.errors import BudgetError, ConfigError
 from segprune.graph.group import ChannelGroup, PrunePlan, Scores
-from segprune.pruner.contract import Scope
+from segprune.pruner.contract import Scope, Target
 
 
 @dataclass(frozen=True, kw_only=True)
-class Budget:
+class FractionBudget:
     """How much is removed, measured in one unit and the same for every method.
 
     Attributes:
@@ -73,6 +75,12 @@ class Budget:
                 )
             raise BudgetError(f"{what}at most {most:.4f} can go. Ask for less, or lower one of the two.")
 
+    def target(self, ratio: float | None, simulator: CostSimulator) -> Target:
+        """The fraction that should remain, and what is expected to."""
+        return Target(
+            share=1 - self.checked(ratio), remaining=partial(simulator.expected_share, unit=self.of)
+        )
+
     def __call__(
         self,
         groups: Sequence[ChannelGroup],
@@ -103,11 +111,10 @@ class Budget:
                 target=_target(self.of, simulator, ratio),
                 cost=lambda candidate: simulator.cost(candidate, self.of),
             )
-        reached = reached_by(plan, simulator, scope=scope, asked=ratio)
-        removed = getattr(reached, self.of)
-        if is_last and abs(removed - ratio) > self.tolerance:
+        reached = reached_by(plan, simulator, of=self.of, scope=scope, asked=ratio)
+        if is_last and abs(reached.removed - ratio) > self.tolerance:
             raise BudgetError(
-                f"ratio={ratio} of {self.of}: the closest allowed cut removes {removed:.4f}, further "
+                f"ratio={ratio} of {self.of}: the closest allowed cut removes {reached.removed:.4f}, further "
                 f"away than budget.tolerance={self.tolerance}. Lower budget.round_to={self.round_to} or raise "
                 "budget.tolerance."
             )

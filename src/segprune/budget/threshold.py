@@ -2,20 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, ClassVar
 
 from pydantic import Field, PositiveFloat
 
 from segprune.budget.allocate import Allocation
-from segprune.budget.reached import Reached, reached_by
+from segprune.budget.contract import Reached
+from segprune.budget.reached import reached_by
 from segprune.budget.simulate import CostSimulator, Unit
 from segprune.errors import ConfigError
 from segprune.graph.group import ChannelGroup, PrunePlan, Scores
-from segprune.pruner.contract import Scope
+from segprune.pruner.contract import Scope, Target
 
 
 @dataclass(frozen=True, kw_only=True)
-class Threshold:
+class ThresholdBudget:
     """Every channel with a score below the threshold is removed, as far as the floor allows.
 
     For criteria whose scores mean something by themselves, such as the scales of Network Slimming
@@ -56,6 +58,11 @@ class Threshold:
         del groups, simulator
         self.checked(ratio)
 
+    def target(self, ratio: float | None, simulator: CostSimulator) -> Target:
+        """All that remains is as much as is asked for."""
+        self.checked(ratio)
+        return Target(share=1.0, remaining=partial(simulator.expected_share, unit=self.of))
+
     def __call__(
         self,
         groups: Sequence[ChannelGroup],
@@ -73,4 +80,4 @@ class Threshold:
         allocation = Allocation(groups, scores, floor=self.floor, round_to=self.round_to, gone=gone)
         below = {name: int((score < self.threshold).sum()) for name, score in scores.items()}
         plan = allocation.plan({name: allocation.nearest(name, count) for name, count in below.items()})
-        return reached_by(plan, simulator, scope=self.ranking(paper_scope), asked=None)
+        return reached_by(plan, simulator, of=self.of, scope=self.ranking(paper_scope), asked=None)

@@ -24,9 +24,13 @@ def documentation() -> str:
 
 
 def _ratio_reached(net: Measured, dense: Measured) -> float | None:
-    """Of any unit of which a metric says what is kept."""
-    kept = declared().get(f"{net.budget}_kept")
-    left = None if kept is None else kept.get(net, dense)
+    """Of a unit that is a metric, or of which one says what is kept."""
+    kept, unit = (declared().get(name) for name in (f"{net.budget}_kept", str(net.budget)))
+    left = None
+    if kept is not None:
+        left = kept.get(net, dense)
+    elif unit is not None:
+        left = _by(unit.get(net, dense) or 0, unit.get(dense, dense) or 0)
     return None if left is None else 1 - left
 
 

@@ -1,18 +1,19 @@
 """The training phase of a criterion: logged, cached and resumable like any training."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from segprune.budget.fraction import Budget
+from segprune.budget.contract import Budget
 from segprune.budget.simulate import CostSimulator
-from segprune.budget.threshold import Threshold
+from segprune.graph.group import ChannelGroup
 from segprune.graph.trace import trace
+from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Phase, Target
 from segprune.result.files import CURVE
 from segprune.seed import derive
@@ -49,7 +50,7 @@ class Preparation:
     phase: Phase
     calibration: CalibrationSet
     aux_weight: float
-    budget: Budget | Threshold
+    budget: Budget
     ratio: float | None
 
     def __call__(self, ctx: Context, before: NetState) -> tuple[NetState, Mapping[str, Tensor]]:
@@ -88,8 +89,6 @@ class Preparation:
 
     def _make(self, folder: Path, ctx: Context, before: NetState, key: str) -> None:
         groups = trace(before.net)
-        simulator = CostSimulator(before.net, groups, ctx.data.size_hw)
-        remaining = partial(simulator.expected_share, unit=self.budget.of)
         training = Training(
             data=ctx.data,
             schedule=self.phase.schedule,
@@ -105,10 +104,18 @@ class Preparation:
             calibration=self.calibration.calibration(
                 ctx, self.aux_weight, with_images=self.phase.needs_budget
             ),
-            target=Target(share=1 - (self.ratio or 0.0), remaining=remaining),
+            target=self._target(before.net, groups, ctx.data.size_hw),
         )
         learned = {name: value.cpu().contiguous() for name, value in prepared.learned.items()}
         save_file(learned, folder / LEARNED)
         self.phase.figure(learned).savefig(folder / FIGURE, dpi=100)
         (folder / CURVE).write_text(json.dumps([asdict(epoch) for epoch in prepared.curve]), encoding="utf-8")
         write_state(folder, ctx, prepared.net, before.transforms, key)
+
+    def _target(
+        self, net: SegmentationNet, groups: Sequence[ChannelGroup], size_hw: tuple[int, int]
+    ) -> Target:
+        """What the budget asks for; a phase that needs no budget is told that all remains."""
+        if not self.phase.needs_budget:
+            return Target(share=1.0, remaining=lambda _: torch.ones(()))
+        return self.budget.target(self.ratio, CostSimulator(net, groups, size_hw))

@@ -13,9 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from segprune.budget.fraction import Budget
+from segprune.budget.contract import Budget
 from segprune.budget.simulate import CostSimulator
-from segprune.budget.threshold import Threshold
 from segprune.errors import ConfigError
 from segprune.graph.group import ChannelGroup
 from segprune.graph.proof import refuse_unproven
@@ -70,7 +69,7 @@ class Prune(Stage):
     """
 
     pruner: Pruner
-    budget: Budget | Threshold
+    budget: Budget
     ratio: float | None
     rounds: int
     between: Schedule
@@ -82,7 +81,7 @@ class Prune(Stage):
         ratio = self.budget.checked(self.ratio)
         if self.rounds > 1 and ratio is None:
             raise ConfigError(
-                f"rounds is {self.rounds}, but budget=threshold has no ratio that rounds could share. Take "
+                f"rounds is {self.rounds}, but the budget takes no ratio that rounds could share. Take "
                 "rounds=1, or another budget."
             )
         if isinstance(self.pruner, TrainedPruner) and self.pruner.phase.needs_budget:
@@ -94,7 +93,7 @@ class Prune(Stage):
                 )
             if ratio is None:
                 raise ConfigError(
-                    f"pruner={name} learns widths for a ratio, and budget=threshold has none. Take another budget."
+                    f"pruner={name} learns widths for a ratio, and the budget takes none. Take another budget."
                 )
 
     def __call__(self, ctx: Context, trail: Trail) -> Trail:
@@ -163,6 +162,8 @@ class Prune(Stage):
         if isinstance(self.pruner, TrainedPruner):
             self.pruner.phase.refuse(net, groups)
         simulator = CostSimulator(net, groups, size_hw)
+        if isinstance(self.pruner, TrainedPruner) and self.pruner.phase.needs_budget:
+            self.budget.target(self.ratio, simulator)
         if simulator.idle:
             log.warning(
                 "%s does not compute its logits from %s: they count in no cost, neither params nor MACs",
@@ -303,10 +304,10 @@ def _report(pruner: str, unit: str, result: Outcome) -> dict[str, object]:
     }
 
 
-def _metrics(report: dict[str, float]) -> dict[str, float]:
-    removed = {
-        f"prune/{unit}_removed": round(100 * report[unit], 2) for unit in ("channels", "macs", "params")
-    }
+def _metrics(report: Mapping[str, Any]) -> dict[str, float]:
+    fractions = {unit: report[unit] for unit in ("channels", "macs", "params")}
+    fractions[report["budget"]] = report["removed"]
+    removed = {f"prune/{unit}_removed": round(100 * fraction, 2) for unit, fraction in fractions.items()}
     proof_and_price = {
         f"prune/{name}": report[name] for name in ("scoring_s", "scoring_peak_mb", "mask_error")
     }
@@ -315,9 +316,10 @@ def _metrics(report: dict[str, float]) -> dict[str, float]:
 
 def _line(pruner: str, unit: str, result: Outcome) -> str:
     reached = result.reached
-    asked = "" if reached.asked is None else f"asked to remove {reached.asked:.1%} of {unit}; "
+    goal = "" if reached.asked is None else f"asked to remove {reached.asked:.1%} of {unit}, "
+    of_unit = "" if reached.asked is None else f" {reached.removed:.1%}:"
     return (
-        f"{pruner}: {asked}removed {reached.channels:.1%} of channels, "
+        f"{pruner}: {goal}removed{of_unit} {reached.channels:.1%} of channels, "
         f"{reached.macs:.1%} of MACs, {reached.params:.1%} of params ({reached.scope} ranking); cut proven, "
         f"error {result.error:.0e}"
     )

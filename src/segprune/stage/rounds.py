@@ -5,10 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
-from segprune.budget.fraction import Budget
-from segprune.budget.reached import Reached
+from segprune.budget.contract import Budget, Reached
 from segprune.budget.simulate import CostSimulator
-from segprune.budget.threshold import Threshold
 from segprune.errors import CutError
 from segprune.graph.cut import LARGEST_MASK_ERROR, mask_error
 from segprune.graph.group import ChannelGroup, PrunePlan, Scores
@@ -40,7 +38,7 @@ class Rounds:
 
     score: Callable[[SegmentationNet, Sequence[ChannelGroup], int], Scored]
     scope: Scope
-    budget: Budget | Threshold
+    budget: Budget
     ratio: float | None
     count: int
     train_between: Callable[[SegmentationNet, tuple[Cut, ...], int], SegmentationNet]

@@ -4,7 +4,8 @@ A control is the job of a user with something left out or put in its place, so i
 the rest: data, network, seed, schedules.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -66,10 +67,19 @@ def jobs_of(config: DictConfig, loader: Any) -> list[Job]:
     parser = OverridesParser.create(config_loader=loader)
     overrides = parser.parse_overrides([*params, *typed(config.hydra.overrides.task)])
     (jobs,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
-    return with_controls(jobs, str(config.hydra.runtime.choices.get("protocol")))
+
+    @cache
+    def takes_ratio(*job: str) -> bool:
+        return loader.load_sweep_config(config, list(job)).get("ratio") is not None
+
+    return with_controls(
+        jobs,
+        str(config.hydra.runtime.choices.get("protocol")),
+        takes_ratio=lambda job: takes_ratio(*_without(job, "pruner", "seed", "protocol")),
+    )
 
 
-def with_controls(jobs: Sequence[Job], protocol: str) -> list[Job]:
+def with_controls(jobs: Sequence[Job], protocol: str, *, takes_ratio: Callable[[Job], bool]) -> list[Job]:
     """The jobs and the controls their protocol adds, each once.
 
     Args:
@@ -77,20 +87,26 @@ def with_controls(jobs: Sequence[Job], protocol: str) -> list[Job]:
         protocol: ``fair`` adds, per budget, ``random`` and uniform ``l1``; per seed, the dense network finetuned
             and the network with half the channels. ``full`` also adds the cut network of every other method
             trained from the start, for as many epochs and for as much compute as the dense one.
+        takes_ratio: Whether the budget of a job takes a ratio. Where none is asked for, the scores decide how much
+            goes, and ``random`` and ``l1`` have none that mean the same.
     """
     if protocol not in FOR_SWEEPS:
         return list(jobs)
     found = [[*_without(job, "protocol"), "protocol=standard"] for job in jobs]
-    controls = [control for job in found for control in _controls(job, is_full=protocol == "full")]
+    controls = [
+        control
+        for job in found
+        for control in _controls(job, is_full=protocol == "full", has_ratio=takes_ratio(job))
+    ]
     for control in controls:
         if set(control) not in map(set, found):
             found.append(control)
     return found
 
 
-def _controls(job: Job, *, is_full: bool) -> Iterator[Job]:
-    has_ratio, has_scope = "budget=threshold" not in job, any(_key(part) == "budget.scope" for part in job)
-    if has_ratio:  # chance has no scores that a threshold could be compared with
+def _controls(job: Job, *, is_full: bool, has_ratio: bool) -> Iterator[Job]:
+    has_scope = any(_key(part) == "budget.scope" for part in job)
+    if has_ratio:
         yield [*_without(job, "pruner"), "pruner=random"]
         scope = ["budget.scope=local"] if has_scope else []
         yield [*_without(job, "pruner", "budget.scope"), "pruner=l1", *scope]

@@ -210,7 +210,5 @@ def test_a_latency_of_another_machine_is_not_reused(tmp_path: Path, monkeypatch:
 def test_the_images_and_those_that_follow_another_one_are_in_every_row(tmp_path: Path) -> None:
     for frames in (0, 1):  # the second is not taken from the store
         data = replace(tiny_data(), report_frames=frames)
-        ctx = tiny_context(tmp_path, data=data)
-        stage()(ctx, dense())
-        (row,) = stage().rows(ctx, dense())
+        (row,) = rows_of(tiny_context(tmp_path, data=data), dense())
         assert (row["report_images"], row["report_frames"]) == (len(data.report), frames)

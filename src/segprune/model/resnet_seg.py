@@ -3,7 +3,6 @@
 from collections import OrderedDict
 from typing import Literal
 
-import torch.nn.functional as F
 from pydantic import PositiveInt
 from torch import Tensor, nn
 from torchvision.models import ResNet, resnet50, resnet101
@@ -11,6 +10,7 @@ from torchvision.models import ResNet, resnet50, resnet101
 from segprune.model.backbone_weights import Weights, load_backbone, resnet_imagenet
 from segprune.model.block import conv_bn_relu, initialise
 from segprune.model.contract import SegmentationNet
+from segprune.model.resize import upsampled
 
 OutputStride = Literal[8, 16, 32]
 DILATED_STAGES = {8: [False, True, True], 16: [False, False, True], 32: [False, False, False]}
@@ -36,7 +36,7 @@ class ResNetSeg(SegmentationNet):
         """(N, 3, H, W) in [0, 1] -> logits (N, K, H, W)."""
         features = self.encoder(self.normalise(image))  # (N, 2048, H/S, W/S), S the output stride
         logits = self.head(features)  # (N, K, H/S, W/S)
-        return F.interpolate(logits, size=image.shape[-2:], mode="bilinear", align_corners=False)
+        return upsampled(logits, image)
 
 
 def resnet50_seg(

@@ -2,13 +2,13 @@
 
 from typing import Literal
 
-import torch.nn.functional as F
 from pydantic import PositiveInt
 from torch import Tensor, nn
 from torchvision.models import segmentation
 
 from segprune.model.backbone_weights import Weights, load_backbone, resnet_imagenet
 from segprune.model.contract import SegmentationNet
+from segprune.model.resize import upsampled
 
 
 class TorchvisionSeg(SegmentationNet):
@@ -29,7 +29,7 @@ class TorchvisionSeg(SegmentationNet):
     def forward(self, image: Tensor) -> Tensor:
         """(N, 3, H, W) in [0, 1] -> logits (N, K, H, W) of the main head."""
         features = self.backbone(self.normalise(image))
-        return _upsampled(self.classifier(features["out"]), image)
+        return upsampled(self.classifier(features["out"]), image)
 
     def all_logits(self, image: Tensor) -> tuple[Tensor, ...]:
         """(N, 3, H, W) -> logits (N, K, H, W) of the main head and, where there is one, the auxiliary head.
@@ -37,10 +37,10 @@ class TorchvisionSeg(SegmentationNet):
         In training mode DeepLabV3 needs N >= 2, since it normalises a map of 1x1 pixels.
         """
         features = self.backbone(self.normalise(image))
-        main = _upsampled(self.classifier(features["out"]), image)
+        main = upsampled(self.classifier(features["out"]), image)
         if self.aux_classifier is None:
             return (main,)
-        return (main, _upsampled(self.aux_classifier(features["aux"]), image))
+        return (main, upsampled(self.aux_classifier(features["aux"]), image))
 
 
 def deeplabv3_resnet50(*, aux: bool, weights: Weights, num_classes: PositiveInt) -> TorchvisionSeg:
@@ -91,8 +91,3 @@ def _with_weights(
 ) -> TorchvisionSeg:
     load_backbone(net.backbone, weights, imagenet=lambda: resnet_imagenet(depth), not_used=("fc.",))
     return TorchvisionSeg(backbone=net.backbone, classifier=net.classifier, aux_classifier=net.aux_classifier)
-
-
-def _upsampled(logits: Tensor, image: Tensor) -> Tensor:
-    """(N, K, h, w) -> (N, K, H, W) of the image."""
-    return F.interpolate(logits, size=image.shape[-2:], mode="bilinear", align_corners=False)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from segprune.model.block import conv_bn_relu, initialise, level_widths
 from segprune.model.contract import SegmentationNet
+from segprune.model.resize import resized
 
 Upsample = Literal["bilinear", "transposed"]
 
@@ -44,7 +45,7 @@ class UNet(SegmentationNet):
         skips.pop()  # the deepest level is x itself
         for upsample, level in zip(reversed(self.upsample), reversed(self.decoder), strict=True):
             skip = skips.pop()
-            x = level(torch.cat([_resized(upsample(x), skip), skip], dim=1))  # (N, C, h, w) of the skip
+            x = level(torch.cat([resized(upsample(x), skip), skip], dim=1))  # (N, C, h, w) of the skip
         logits: Tensor = self.classifier(x)
         return logits
 
@@ -90,10 +91,3 @@ def _transposed(in_channels: int, out_channels: int) -> nn.Sequential:
         nn.BatchNorm2d(out_channels),
         nn.ReLU(inplace=True),
     )
-
-
-def _resized(x: Tensor, skip: Tensor) -> Tensor:
-    """(N, C, h, w) -> (N, C, H, W) of the skip."""
-    if x.shape[-2:] == skip.shape[-2:]:  # a transposed convolution misses the size only if that is odd
-        return x
-    return F.interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=False)

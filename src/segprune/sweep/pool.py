@@ -15,6 +15,7 @@ from typing import IO, Annotated, Any
 from pydantic import Field
 
 from segprune import stop
+from segprune.errors import ConfigError
 
 log = logging.getLogger(__name__)
 OUTPUT = "stdout.log"
@@ -65,7 +66,8 @@ class Pool:
 
     Attributes:
         jobs: Processes at a time; each gets an equal share of the CPU cores unless ``OMP_NUM_THREADS`` is set.
-        gpus: Values of ``CUDA_VISIBLE_DEVICES``, dealt out in turns; empty: every process sees every GPU.
+        gpus: The GPUs, dealt out in turns. Numbers count those that this process may use, as a scheduler gave
+            in ``CUDA_VISIBLE_DEVICES``; other values are names that CUDA knows. Empty: every process sees all.
         timeout_s: A process that takes longer is stopped; None: no limit.
         grace_s: Time to end by itself for a process that is asked to; then it is killed.
     """
@@ -74,6 +76,14 @@ class Pool:
     gpus: list[int | str]
     timeout_s: Annotated[float, Field(gt=0)] | None
     grace_s: Annotated[float, Field(gt=0)]
+
+    def __post_init__(self) -> None:
+        if len(self.gpus) > self.jobs:
+            raise ConfigError(
+                f"gpus is {self.gpus}, but jobs is {self.jobs}, so {len(self.gpus) - self.jobs} of them would "
+                f"stand idle. Give jobs={len(self.gpus)}, or fewer gpus."
+            )
+        _visible(self.gpus)
 
     def run(
         self,
@@ -119,7 +129,7 @@ class Pool:
         threads = max(1, _cores() // self.jobs)
         mine = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
         if self.gpus:
-            mine["CUDA_VISIBLE_DEVICES"] = str(self.gpus[slot % len(self.gpus)])
+            mine["CUDA_VISIBLE_DEVICES"] = _visible(self.gpus)[slot % len(self.gpus)]
         return mine
 
     def _stop(self, processes: Iterable["_Process"]) -> None:
@@ -206,6 +216,22 @@ def fault(code: int) -> str:
     if code < 0:
         return f"killed by signal {-code} ({signal.strsignal(-code)})"
     return f"ended with exit code {code}" if code else ""
+
+
+def _visible(gpus: Sequence[int | str]) -> list[str]:
+    """The values of ``CUDA_VISIBLE_DEVICES`` for GPUs by number among those that this process may use, or by name.
+
+    Raises:
+        ConfigError: A number is that of a GPU which the process was not given.
+    """
+    given = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    for gpu in gpus:
+        if given and isinstance(gpu, int) and not 0 <= gpu < len(given):
+            raise ConfigError(
+                f"gpus is {list(gpus)}, but this process was given CUDA_VISIBLE_DEVICES={','.join(given)}, "
+                f"which are counted from 0 to {len(given) - 1}; {gpu} is none of them."
+            )
+    return [given[gpu] if given and isinstance(gpu, int) else str(gpu) for gpu in gpus]
 
 
 def _cores() -> int:

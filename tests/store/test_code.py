@@ -155,7 +155,14 @@ def test_a_file_that_is_no_python_of_this_version_counts_by_its_bytes() -> None:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The one folder that packages and libraries are imported from."""
-    caches = (files_of, code._distributions, code._requirements, code._is_in_place, code._is_installed)
+    caches = (
+        files_of,
+        code._distributions,
+        code._requirements,
+        code._is_in_place,
+        code._is_installed,
+        code._version,
+    )
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     for cache in caches:
         cache.cache_clear()
@@ -221,6 +228,7 @@ def test_a_version_of_a_library_makes_other_libraries(folder: Path) -> None:
     before = code_of(["usernet.net"])
     assert before["libraries"] == {"nets": "1.0"}
     (folder / "nets-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: nets\nVersion: 1.1")
+    code._version.cache_clear()
     assert code_of(["usernet.net"]) == {**before, "libraries": {"nets": "1.1"}}
 
 

@@ -16,7 +16,7 @@ from segprune.stage.contract import Context, Trail, fingerprint_of
 from segprune.store.fingerprint import Fingerprint
 
 WORD, QUALITY = "quality", "quality.safetensors"
-WITHOUT = ("measure.cost", "measure.latency", "measure.memory")
+WITHOUT = ("measure.cost", "measure.latency", "measure.memory", "result.contract")
 """What a network costs is no part of what it predicts."""
 
 

@@ -271,6 +271,7 @@ def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+@functools.cache
 def _version(name: str) -> str:
     """With the build that torch's own files tell and its metadata may not, as in ``2.9.0+cu130``."""
     if name != "torch":

@@ -1,0 +1,328 @@
+"""Which results an edit of which file makes again; every file of src is listed, so that none is forgotten."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from segprune.config.compose import target_modules
+from segprune.pruner.taylor import Taylor
+from segprune.stage import contract
+from segprune.stage.contract import Context
+from segprune.stage.oracle import OracleSettings
+from segprune.store import code
+from segprune.store.code import Files, code_of, files_of
+from segprune.store.store import Store
+from tests.stage.test_eval import stage as evaluate
+from tests.stage.test_fit import stage as fit
+from tests.stage.test_prune import sparse, with_norms
+from tests.stage.test_prune import stage as prune
+from tests.test_conf import CONF
+from tests.tiny import tiny_context
+
+Work = tuple[Sequence[str], Sequence[str]]
+"""The modules that do a work, and what of those behind them does not count."""
+SOURCES = frozenset({"segprune.model.unet", "segprune.dataset.streets"})
+ORACLE = OracleSettings(samples=2, images=4, batch_size=2, copies=1)
+
+TABLE = {
+    "prune rounds": """
+        budget/__init__.py budget/allocate.py budget/dependence.py budget/fraction.py budget/reached.py
+        budget/simulate.py graph/proof.py stage/prune.py stage/rounds.py
+    """,
+    "train prepare score prune rounds quality oracle eval eval+": """
+        dataset/__init__.py dataset/augment.py dataset/cache.py dataset/contract.py dataset/identity.py
+        dataset/items.py dataset/labels.py dataset/loading.py dataset/streets.py dataset/streets_canvas.py
+        dataset/streets_objects.py dataset/streets_road.py dataset/streets_scene.py measure/__init__.py
+        model/__init__.py model/block.py model/contract.py model/unet.py result/__init__.py seed.py
+        stage/__init__.py
+    """,
+    "train prepare rounds": """
+        dataset/weights.py measure/evaluate.py stage/fit.py training/loop.py training/step.py
+    """,
+    "prepare score prune rounds oracle eval eval+": """
+        graph/__init__.py graph/layers.py
+    """,
+    "prune rounds eval eval+": """
+        graph/cut.py measure/cost.py measure/itemise.py transform/__init__.py transform/contract.py transform/cut.py
+        transform/registry.py
+    """,
+    "prepare prune rounds oracle eval eval+": """
+        graph/dependency.py graph/group.py graph/trace.py
+    """,
+    "prune rounds oracle eval eval+": """
+        graph/silence.py
+    """,
+    "eval+": """
+        measure/agreement.py
+    """,
+    "quality eval eval+": """
+        measure/boundary.py measure/quality.py measure/reconstruction.py measure/small_objects.py
+        stage/side_by_side.py
+    """,
+    "train prepare rounds quality oracle eval eval+": """
+        measure/eval_mode.py
+    """,
+    "train prepare rounds quality eval eval+": """
+        measure/inference.py measure/miou.py
+    """,
+    "eval eval+": """
+        measure/latency.py result/caution.py result/contract.py result/difference.py result/evaluation_report.py
+        result/headline.py result/metrics.py result/overlay.py result/row.py result/table.py stage/eval.py
+        stage/rows.py
+    """,
+    "oracle eval+": """
+        measure/loss_change.py stage/oracle.py
+    """,
+    "score prune rounds eval eval+": """
+        measure/memory.py
+    """,
+    "prepare score prune rounds": """
+        pruner/__init__.py pruner/contract.py pruner/gather.py
+    """,
+    "prepare": """
+        pruner/bn_scale.py pruner/sparse.py
+    """,
+    "score prune": """
+        pruner/gates.py pruner/scoring_mode.py pruner/taylor.py
+    """,
+    "rounds": """
+        pruner/l1.py
+    """,
+    "train prepare prune rounds": """
+        schedule/__init__.py schedule/schedule.py
+    """,
+    "score prune rounds": """
+        stage/calibration.py stage/scoring.py
+    """,
+    "prepare rounds": """
+        stage/prepare.py
+    """,
+    "train prepare score prune rounds oracle eval+": """
+        training/__init__.py training/loss.py
+    """,
+}
+"""Results -> the files that they are made by, on the data ``streets`` with the network ``unet`` and the criterion
+``taylor`` (``prepare``: ``slimming``; ``rounds``, a cut in several: ``l1``). ``eval+`` has an oracle."""
+KINDS = ("train", "prepare", "score", "prune", "rounds", "quality", "oracle", "eval", "eval+")
+CHOSEN = """
+budget/threshold.py dataset/camvid.py dataset/cityscapes.py dataset/decode.py dataset/facts.py
+dataset/file_source.py dataset/folder.py dataset/frames.py dataset/pairing.py dataset/pairs.py
+model/backbone_weights.py model/lite0_fpn.py model/resnet_seg.py model/simple_segnet.py
+model/torchvision_seg.py pruner/apoz.py pruner/cap.py pruner/clique.py pruner/dmcp.py pruner/fgp.py
+pruner/fisher.py pruner/fpgm.py pruner/group_l2.py pruner/l2.py pruner/lamp.py pruner/maps.py
+pruner/markov.py pruner/random.py pruner/sirfp.py pruner/slimming.py
+"""
+"""Files that only another option of a group uses."""
+SILENT = """
+__init__.py __main__.py app.py bench.py checkpoint/__init__.py checkpoint/admission.py
+checkpoint/checkpoint.py checkpoint/contract.py cli.py config/__init__.py config/compose.py
+config/explain.py config/protocol.py config/refusal.py console.py durable.py errors.py predictor.py
+report/__init__.py report/__main__.py report/cell_figures.py report/class_figure.py report/collect.py
+report/command.py report/contest.py report/entries.py report/figures.py report/frames.py report/gallery.py
+report/html.py report/metric_table.py report/note.py report/paired.py report/references.py
+report/retention_figure.py report/statistics.py report/style.py report/summary.py report/table.py
+report/timing.py report/tracked.py report/verdict.py report/write.py reproduce/__init__.py
+reproduce/__main__.py reproduce/differences.py reproduce/origin.py reproduce/recorded.py result/__main__.py
+result/files.py run/__init__.py run/assemble.py run/chain.py run/describe.py run/start.py shortage.py
+stage/contract.py stage/trial.py status.py stop.py store/__init__.py store/__main__.py store/code.py
+store/fingerprint.py store/inventory.py store/kin.py store/manifest.py store/store.py sweep/__init__.py
+sweep/board.py sweep/callback.py sweep/controls.py sweep/dry_run.py sweep/estimate.py sweep/grid.py
+sweep/handover.py sweep/launcher.py sweep/plugin.py sweep/pool.py tracking/__init__.py tracking/color.py
+tracking/contract.py tracking/creation.py tracking/deliver.py tracking/experiment.py tracking/failure.py
+tracking/hint.py tracking/journal.py tracking/mlflow_run.py tracking/mlflow_tracker.py
+tracking/provenance.py tracking/record.py tracking/replay.py tracking/search.py tracking/secrets.py
+tracking/sender.py tracking/silent.py tracking/store.py tracking/ui.py tracking/views.py
+"""
+"""Files of which no result depends: they configure, refuse, keep, show or tell."""
+CRITERIA = {
+    "pruner/apoz.py": "apoz",
+    "pruner/bn_scale.py": "bn_scale cap dmcp slimming",
+    "pruner/cap.py": "cap",
+    "pruner/clique.py": "sirfp",
+    "pruner/contract.py": "cap dmcp slimming",
+    "pruner/dmcp.py": "dmcp",
+    "pruner/fgp.py": "fgp",
+    "pruner/fisher.py": "fisher",
+    "pruner/fpgm.py": "fpgm",
+    "pruner/gates.py": "dmcp taylor",
+    "pruner/gather.py": "apoz bn_scale cap dmcp fgp fisher fpgm group_l2 l1 l2 lamp sirfp slimming taylor",
+    "pruner/group_l2.py": "group_l2",
+    "pruner/l1.py": "l1",
+    "pruner/l2.py": "l2",
+    "pruner/lamp.py": "lamp",
+    "pruner/maps.py": "sirfp",
+    "pruner/markov.py": "dmcp",
+    "pruner/random.py": "random",
+    "pruner/scoring_mode.py": "apoz dmcp fgp fisher sirfp taylor",
+    "pruner/sirfp.py": "sirfp",
+    "pruner/slimming.py": "slimming",
+    "pruner/sparse.py": "cap dmcp slimming",
+    "pruner/taylor.py": "dmcp taylor",
+}
+"""Files of the criteria -> those whose results an edit makes again."""
+
+
+def told(root: Path) -> dict[str, Work]:
+    """Kind of result -> the work that it is of, in a store whose results all have the work for their code."""
+    found = {}
+    for path in root.glob("*/*/manifest.json"):
+        inputs = json.loads(path.read_text(encoding="utf-8"))["inputs"]
+        found[path.parent.parent.name] = (inputs["code"]["modules"], inputs["code"]["without"])
+    return found
+
+
+@pytest.fixture(scope="module")
+def works(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Work]:
+    """Kind of result -> the work that makes it, as the stages tell it when they run on a toy."""
+
+    def tell(modules: frozenset[str], without: Sequence[str] = ()) -> dict[str, object]:
+        return {"code": {"modules": sorted(modules), "without": sorted(without)}, "libraries": {}}
+
+    def context(name: str, **changes: object) -> Context:
+        return replace(tiny_context(tmp_path_factory.mktemp(name), **changes), sources=SOURCES)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(contract, "code_of", tell)
+        ctx = context("oracle")
+        trail = prune(pruner=Taylor(variant="gate"))(ctx, fit(epochs=1)(ctx, ()))
+        evaluate(oracle=ORACLE)(ctx, trail)
+        found = told(ctx.store.root)
+        found["eval+"] = found["eval"]
+        ctx = context("phase", build=with_norms)
+        trail = fit(epochs=1)(ctx, ())
+        evaluate()(ctx, prune(pruner=sparse(epochs=1))(ctx, trail)[:2])
+        found |= {kind: told(ctx.store.root)[kind] for kind in ("prepare", "eval")}
+        ctx = context("rounds")
+        trail = fit("finetune", "finetuned", epochs=1)(ctx, fit(epochs=1)(ctx, ()))
+        prune(rounds=2)(ctx, trail)
+        rounds = told(ctx.store.root)
+    assert rounds["train"] == rounds["finetune"] == rounds["between_1"] == found["train"]
+    return {**found, "rounds": rounds["prune"]}
+
+
+def edited(*paths: str) -> dict[str, bytes]:
+    """The files of segprune, some of them with a line more."""
+    return {path: text + b"\nEDITED = 1" * (path in paths) for path, text in files_of("segprune").items()}
+
+
+def digests(work: Work, files: Files) -> object:
+    modules, without = work
+    return code_of(modules, without=without, read=lambda name: files if name == "segprune" else {})["code"]
+
+
+def test_every_file_is_listed_once() -> None:
+    listed = [path for paths in (*TABLE.values(), CHOSEN, SILENT) for path in paths.split()]
+    assert sorted(listed) == sorted(files_of("segprune"))
+
+
+@pytest.mark.parametrize(
+    "kind", ["train", "prepare", "score", "prune", "rounds", "quality", "oracle", "eval", "eval+"]
+)
+def test_an_edit_makes_again_what_the_table_says_and_nothing_else(
+    works: Mapping[str, Work], kind: str
+) -> None:
+    mine = {path for kinds, paths in TABLE.items() if kind in kinds.split() for path in paths.split()}
+    before = digests(works[kind], edited())
+    unseen = {path for path in mine if digests(works[kind], edited(path)) == before}
+    assert unseen == set()
+    others = set(files_of("segprune")) - mine
+    assert digests(works[kind], edited(*others)) == before
+
+
+def options(group: str) -> Iterator[tuple[str, set[str]]]:
+    """Each option of a config group, and the modules that it names."""
+    for path in sorted((CONF / group).glob("*.yaml")):
+        node = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+        if modules := set(target_modules(node)):
+            yield path.stem, modules
+
+
+def users(path: str, group: str) -> list[str]:
+    """The options whose results an edit of a file makes again."""
+    return [
+        name
+        for name, modules in options(group)
+        if digests(([*modules], ()), edited(path)) != digests(([*modules], ()), edited())
+    ]
+
+
+def test_what_no_default_uses_is_used_by_another_option() -> None:
+    others = [path for path in CHOSEN.split() if not path.startswith("pruner/")]
+    assert [path for path in others if not users(path, path.partition("/")[0])] == []
+
+
+def test_an_edit_of_a_criterion_makes_no_result_of_another_again() -> None:
+    files = [path for path in files_of("segprune") if path.startswith("pruner/") and "__init__" not in path]
+    assert {path: " ".join(users(path, "pruner")) for path in files} == CRITERIA
+
+
+def chain(folder: Path, *accept: str, edit: Sequence[str] = ()) -> Context:
+    """Train, cut and evaluate a toy, with files of segprune edited."""
+    files = edited(*edit)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(code, "files_of", lambda package: files if package == "segprune" else {})
+        ctx = tiny_context(folder)
+        ctx = replace(ctx, store=Store(root=ctx.store.root, reuse=True, accept=accept))
+        evaluate()(ctx, prune()(ctx, fit(epochs=1)(ctx, ())))
+    return ctx
+
+
+def kinds(names: Sequence[str]) -> set[str]:
+    return {name.partition("/")[0] for name in names}
+
+
+def test_a_training_by_other_code_is_made_again_and_why_is_said_or_taken_and_rows_say_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = chain(tmp_path)
+    assert [row.accepted for row in first.rows] == [None] * 3
+    caplog.clear()
+    other = ["training/step.py"]
+    taken = chain(tmp_path, "train", edit=other)
+    assert {*taken.store.used} < {*first.store.used}
+    assert (taken.store.computed, taken.store.accepted) == ([], ("train",))
+    assert [row.accepted for row in taken.rows] == ["train"] * 3
+    assert [replace(row, accepted=None) for row in taken.rows] == first.rows
+    assert "is taken, as store.accept says, although code of training/ changed" in caplog.text
+    caplog.clear()
+    again = chain(tmp_path, edit=other)
+    assert kinds(again.store.computed) == {"train", "score", "prune", "quality", "eval"}
+    assert [row.accepted for row in again.rows] == [None] * 3
+    assert [record.message for record in caplog.records if "made again" in record.message] == [
+        "train: made again, because code of training/ changed (the result of before is kept: store.accept=[train] "
+        "takes it)"
+    ]
+    assert {*chain(tmp_path, "train", edit=other).store.used} < {*again.store.used}
+
+
+def test_what_is_made_of_an_accepted_result_is_never_found_by_who_does_not_accept_it(tmp_path: Path) -> None:
+    chain(tmp_path)
+    other = ["pruner/l1.py"]
+    taken = chain(tmp_path, "score", edit=other)
+    assert kinds(taken.store.computed) == {"prune", "quality", "eval"}
+    assert [row.accepted for row in taken.rows] == [None, "score", "score"]
+    own = chain(tmp_path, edit=other)
+    assert kinds(own.store.computed) == {"score", "prune", "quality", "eval"}
+    assert not {*own.store.computed} & {*taken.store.computed}
+    measured = chain(tmp_path, "quality", "eval", edit=["measure/boundary.py"])
+    assert measured.store.computed == []
+    assert [row.accepted for row in measured.rows] == ["eval,quality"] * 3
+
+
+def test_an_edit_in_a_sub_package_of_the_network_changes_every_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "usernet" / "blocks").mkdir(parents=True)
+    act, keys = tmp_path / "usernet" / "blocks" / "act.py", []
+    ctx = replace(tiny_context(tmp_path), sources=frozenset({"usernet.net"}))
+    for text in ("f = 'relu'", "f = 'tanh'", "f = 'tanh'  # as in the paper"):
+        act.write_text(text)
+        files_of.cache_clear()
+        keys.append([contract.fingerprint_of(ctx, word, {}, fit(), prune()) for word in ("train", "prune")])
+    assert keys[1] == keys[2]
+    assert not {*keys[0]} & {*keys[1]}

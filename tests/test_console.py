@@ -1,5 +1,6 @@
 """Commands whose output is read through a real pipe that is closed early."""
 
+import argparse
 import os
 import subprocess
 import sys
@@ -108,3 +109,23 @@ def test_a_run_outlives_the_reader_of_its_console(tmp_path: Path) -> None:
         "sys.exit(console.while_read(work))"
     )
     assert read_by("true", written(code), tmp_path) == (3, "", "")
+
+
+def test_an_unknown_flag_is_a_mistake_in_the_command_as_in_a_run() -> None:
+    def main(arguments: Sequence[str]) -> int:
+        argparse.ArgumentParser().parse_args(arguments)
+        return 0
+
+    assert console.command(main, ["--nothing"]) == console.MISTAKE
+    assert console.command(main, []) == 0
+    with pytest.raises(SystemExit) as ended:
+        console.command(main, ["--help"])
+    assert ended.value.code == 0
+
+
+def test_an_interrupted_command_ends_with_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def main(arguments: Sequence[str]) -> int:
+        raise KeyboardInterrupt
+
+    assert console.command(main, []) == 130
+    assert capsys.readouterr().err == "\nsegprune: interrupted\n"

@@ -13,12 +13,10 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from segprune.console import command, while_read
+from segprune.console import MISTAKE, command, while_read
 
 CHECKOUT = Path(__file__).parent.parent.parent
 """The clone this package is in, with ``run.py`` and ``conf/``; some other folder for a copy without them."""
-MISTAKE = 1
-"""Exit code of a command that is none."""
 
 
 @dataclass(frozen=True, kw_only=True)

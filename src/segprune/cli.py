@@ -38,8 +38,6 @@ VALUED = (
     "-p",
 )
 """Flags of Hydra that are followed by a value."""
-UNKNOWN_FLAG = 2
-"""Exit code of argparse, which has said what is wrong."""
 
 
 class ConsoleHandler(logging.StreamHandler[Any]):
@@ -82,7 +80,7 @@ def _guarded(main: Callable[..., None]) -> int:
         code = _complain("interrupted; the same command goes on from here", 128 + signal.SIGINT)
     except SystemExit as ended:
         code = _complain(ended.code, 1) if isinstance(ended.code, str) else ended.code or 0
-        code = 1 if code == UNKNOWN_FLAG else code
+        code = console.MISTAKE if code == console.UNKNOWN_FLAG else code
         if code == 128 + signal.SIGTERM:
             _complain("terminated; the same command goes on from here", code)
     except SegpruneError as error:

@@ -13,6 +13,10 @@ from collections.abc import Callable, Sequence
 
 READER_GONE = 128 + signal.SIGPIPE
 """Exit code of a command whose output nobody reads any more."""
+MISTAKE = 1
+"""Exit code of a command that cannot be done as it was typed."""
+UNKNOWN_FLAG = 2
+"""Exit code of argparse, which has said what is wrong."""
 STREAMS = (1, 2)
 """File descriptors of standard output and standard error."""
 
@@ -20,7 +24,20 @@ STREAMS = (1, 2)
 def command(main: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
     """Run a command whose log lines are its output, and return its exit code."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    return while_read(lambda: main(arguments))
+    return while_read(lambda: _ended(main, arguments))
+
+
+def _ended(main: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
+    """The exit code, by the same rules as that of a run."""
+    try:
+        return main(arguments)
+    except KeyboardInterrupt:
+        sys.stderr.write("\nsegprune: interrupted\n")
+        return 128 + signal.SIGINT
+    except SystemExit as ended:
+        if ended.code == UNKNOWN_FLAG:
+            return MISTAKE
+        raise
 
 
 def while_read(work: Callable[[], int]) -> int:

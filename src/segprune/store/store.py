@@ -203,7 +203,7 @@ def say_what_is_not_used(root: Path) -> None:
     if count:
         log.warning(
             "%d results of another version of the store are not used; what is needed of them is made again. "
-            "`python -m segprune.store list --store %s` shows them",
+            "`segprune store --store %s list` shows them",
             count,
             root,
         )

@@ -5,15 +5,15 @@ import pytest
 import torch
 
 from segprune.graph.group import Scores
-from segprune.measure.agreement import Unit, Values, agreement, lowest, values_of
+from segprune.measure.agreement import Channel, Values, agreement, lowest, values_of
 
 ORACLE = np.array([5.0, 1.0, 4.0, 2.0, 3.0, 6.0])
 CRITERION = torch.tensor([3.0, 1.0, 6.0, 2.0, 5.0, 4.0])
-SIX: tuple[Unit, ...] = tuple(("layer", channel) for channel in range(6))
+SIX: tuple[Channel, ...] = tuple(("layer", channel) for channel in range(6))
 
 # Two layers of 4 and 2. Locally, half of each: the oracle takes a0 a1 and b1, the criterion a0 a2 and b1.
 # Globally, the lowest three: the oracle takes a0 a1 a2, the criterion b1 b0 a0.
-PAIR: tuple[Unit, ...] = (*(("a", channel) for channel in range(4)), ("b", 0), ("b", 1))
+PAIR: tuple[Channel, ...] = (*(("a", channel) for channel in range(4)), ("b", 0), ("b", 1))
 PAIR_CHANGES = np.array([0.1, -0.2, 0.3, 0.9, 0.8, 0.7])
 PAIR_SCORES: Scores = {"a": torch.tensor([3.0, 5.0, 4.0, 6.0]), "b": torch.tensor([2.0, 1.0])}
 
@@ -88,7 +88,7 @@ def test_expected_precision_is_the_mean_over_all_orders_of_the_scores(scope: str
 
 def test_ties_are_settled_by_the_order_of_the_units() -> None:
     assert lowest(np.array([1.0, 0.0, 1.0, 1.0, 0.0, 1.0]), SIX, 0.5, "local") == (0, 1, 4)
-    many: tuple[Unit, ...] = tuple(("layer", channel) for channel in range(100))
+    many: tuple[Channel, ...] = tuple(("layer", channel) for channel in range(100))
     values = np.random.default_rng(0).integers(2, size=100).astype(float)  # more than 20 zeros
     assert lowest(values, many, 0.2, "global") == tuple(np.flatnonzero(values == 0)[:20].tolist())
     assert precision(torch.ones(6), np.arange(6.0)) == 1.0

@@ -11,7 +11,7 @@ from segprune.graph.cut import cut
 from segprune.graph.group import ChannelGroup
 from segprune.measure.loss_change import (
     LEAST_PER_GROUP,
-    Unit,
+    Channel,
     joint_loss_change,
     loss_changes,
     mean_losses,
@@ -56,7 +56,7 @@ def loss_of(net: SegmentationNet, batches: list[Batch]) -> float:
         return float(np.mean([float(cross_entropy([net(image)], label)) for image, label in batches]))
 
 
-def all_units(groups: tuple[ChannelGroup, ...]) -> tuple[Unit, ...]:
+def all_units(groups: tuple[ChannelGroup, ...]) -> tuple[Channel, ...]:
     return tuple((group.name, channel) for group in groups for channel in range(group.size))
 
 
@@ -190,7 +190,7 @@ def test_a_failing_loss_leaves_no_hook_behind() -> None:
 WIDE = (whole(30, "a"), whole(4, "b"), whole(20, "c"), whole(100, "d"))
 
 
-def per_group(units: tuple[Unit, ...]) -> list[int]:
+def per_group(units: tuple[Channel, ...]) -> list[int]:
     return [sum(name == group.name for name, _ in units) for group in WIDE]
 
 

@@ -166,7 +166,7 @@ def test_a_damaged_entry_is_set_aside_and_made_again(
         again = store(tmp_path).get("train", "k", writes("two"))
         assert ((again.folder / "value").read_text(), again.was_reused) == ("two", False)
         assert f"train/k was damaged ({reason}" in caplog.text
-        assert f"it is now k.damaged-{number}" in caplog.text
+        assert f"moved aside to k.damaged-{number}" in caplog.text
         shutil.rmtree(folder)
 
 

@@ -9,10 +9,8 @@ from numpy.typing import NDArray
 
 from segprune.graph.group import Scores
 
-Unit = tuple[str, int]
+Channel = tuple[str, int]
 """Group name and one of its channels."""
-Scope = Literal["local", "global"]
-"""Ranked together are the probed channels of a group, or all of them."""
 Values = NDArray[np.float64]
 
 
@@ -35,12 +33,14 @@ class Agreement:
     spearman: float | None
 
 
-def values_of(scores: Scores, units: Sequence[Unit]) -> Values:
+def values_of(scores: Scores, units: Sequence[Channel]) -> Values:
     """(U,) the criterion's score of each unit."""
     return np.array([float(scores[name][channel]) for name, channel in units], dtype=np.float64)
 
 
-def lowest(values: Values, units: Sequence[Unit], ratio: float, scope: Scope) -> tuple[int, ...]:
+def lowest(
+    values: Values, units: Sequence[Channel], ratio: float, scope: Literal["local", "global"]
+) -> tuple[int, ...]:
     """Positions in ``units`` of the lowest of the (U,) values: round(ratio N) of every N that are ranked together.
 
     Ties are settled by the order of the units.
@@ -53,7 +53,7 @@ def lowest(values: Values, units: Sequence[Unit], ratio: float, scope: Scope) ->
 
 
 def agreement(
-    scores: Scores, changes: Values, units: Sequence[Unit], ratio: float, scope: Scope
+    scores: Scores, changes: Values, units: Sequence[Channel], ratio: float, scope: Literal["local", "global"]
 ) -> Agreement:
     """Compare a criterion with the oracle, to which a channel matters as much as its removal changes the loss.
 
@@ -65,7 +65,7 @@ def agreement(
         changes: (U,) signed loss change of each unit.
         units: The probed channels.
         ratio: Fraction of channels that would be removed.
-        scope: Where both are ranked.
+        scope: Whether the probed channels of each group are ranked together, or all of them.
     """
     score, importance = values_of(scores, units), np.abs(changes)
     mine, best = (set(lowest(values, units, ratio, scope)) for values in (score, importance))
@@ -88,7 +88,7 @@ def agreement(
     )
 
 
-def _ranked_together(units: Sequence[Unit], scope: Scope) -> list[NDArray[np.int64]]:
+def _ranked_together(units: Sequence[Channel], scope: Literal["local", "global"]) -> list[NDArray[np.int64]]:
     """Positions in ``units``, one array per ranking."""
     names = np.array([name if scope == "local" else "" for name, _ in units])
     return [np.flatnonzero(names == name) for name in dict.fromkeys(names.tolist())]

@@ -11,7 +11,7 @@ from segprune import stop
 from segprune.dataset.contract import Batch
 from segprune.graph.group import ChannelGroup
 from segprune.graph.silence import without
-from segprune.measure.agreement import Unit, Values
+from segprune.measure.agreement import Channel, Values
 from segprune.measure.eval_mode import eval_mode
 from segprune.model.contract import SegmentationNet
 
@@ -23,7 +23,7 @@ LEAST_PER_GROUP = 8
 """With fewer probed channels, a layer says little about a ranking within it."""
 
 
-def sample_units(groups: Sequence[ChannelGroup], samples: int, seed: int) -> tuple[Unit, ...]:
+def sample_units(groups: Sequence[ChannelGroup], samples: int, seed: int) -> tuple[Channel, ...]:
     """``samples`` channels drawn without replacement, or all if there are fewer; a larger draw holds a smaller one.
 
     Groups get ``LEAST_PER_GROUP`` channels each, in a drawn order until ``samples`` are spent; any rest is spread
@@ -43,7 +43,7 @@ def sample_units(groups: Sequence[ChannelGroup], samples: int, seed: int) -> tup
 def loss_changes(
     net: SegmentationNet,
     groups: Sequence[ChannelGroup],
-    units: Sequence[Unit],
+    units: Sequence[Channel],
     batches: Sequence[Batch],
     loss: Loss,
     copies: int,

@@ -1,4 +1,4 @@
-"""What the tracker is told about a run besides its measurements."""
+"""Description of a run for the tracker, besides its measurements."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -17,7 +17,7 @@ from segprune.dataset.contract import Batch
 from segprune.dataset.loading import calibration_batches
 from segprune.graph.group import Scores
 from segprune.graph.trace import trace
-from segprune.measure.agreement import Agreement, Unit, Values, agreement, lowest, values_of
+from segprune.measure.agreement import Agreement, Channel, Values, agreement, lowest, values_of
 from segprune.measure.loss_change import (
     Loss,
     Removal,
@@ -166,7 +166,7 @@ def key_of(settings: OracleSettings, ctx: Context, scored: NetState) -> Fingerpr
 
 def _loss_changes(
     settings: OracleSettings, ctx: Context, scored: NetState, key: Fingerprint
-) -> tuple[tuple[Unit, ...], Values, float]:
+) -> tuple[tuple[Channel, ...], Values, float]:
     """The probed channels, the loss change of each, and the loss of the network as it is."""
 
     def make(folder: Path) -> None:
@@ -207,13 +207,13 @@ def _joint_loss_changes(
     return found
 
 
-def _together(units: Sequence[Unit]) -> dict[str, list[int]]:
+def _together(units: Sequence[Channel]) -> dict[str, list[int]]:
     return {name: [c for group, c in units if group == name] for name, _ in units}
 
 
-def _drawn(units: Sequence[Unit], chosen: Sequence[Unit], seed: int) -> list[Unit]:
+def _drawn(units: Sequence[Channel], chosen: Sequence[Channel], seed: int) -> list[Channel]:
     """As many of the probed channels of each group as are chosen of it, drawn."""
-    drawn: list[Unit] = []
+    drawn: list[Channel] = []
     for name, channels in _together(chosen).items():
         probed = _together(units)[name]
         order = np.random.default_rng(derive(seed, "oracle", "control", name)).permutation(probed)
@@ -221,7 +221,7 @@ def _drawn(units: Sequence[Unit], chosen: Sequence[Unit], seed: int) -> list[Uni
     return drawn
 
 
-def _table(units: Sequence[Unit], changes: Values, score: Values) -> "pd.DataFrame":
+def _table(units: Sequence[Channel], changes: Values, score: Values) -> "pd.DataFrame":
     import pandas as pd
 
     layers, channels = zip(*units, strict=True)

@@ -60,13 +60,13 @@ def verify(found: Sequence[Found]) -> int:
 
 
 def prune(found: Sequence[Found], *, older_than: float | None, keep: set[str] | None, is_real: bool) -> None:
-    """Remove what is unfinished, damaged or left over, and the finished entries that nobody wants.
+    """Remove unfinished, damaged and left-over folders, and on request finished entries.
 
     Args:
         found: What there is.
         older_than: Age in days from which finished entries go; None for any.
         keep: Fingerprints that stay; None to keep all, unless ``older_than`` is given.
-        is_real: Whether it is done and not only said.
+        is_real: Whether to remove, or only to print.
     """
     chosen = {one.name: reason for one in found if (reason := _reason(one, older_than, keep))}
     size = 0

@@ -1,6 +1,6 @@
-"""What the folder of the result store holds, who needs it, and how to take a part of it away.
+"""The folders of the result store, the runs that use them, and removing them.
 
-Lock files stay: they are empty, and taking one away while somebody waits for it would make two owners.
+Lock files stay: they are empty, and removing one while a process waits for it would give two owners.
 """
 
 import logging
@@ -65,7 +65,7 @@ def scan(root: Path) -> Iterator[Found]:
 
 
 def damage_of(one: Found) -> str:
-    """What is wrong with a finished entry; empty when nothing is known to be."""
+    """What is wrong with a finished entry; empty if nothing is known to be wrong."""
     try:
         return damage(one.folder)
     except OSError as error:
@@ -73,7 +73,7 @@ def damage_of(one: Found) -> str:
 
 
 def remove(folder: Path) -> bool:
-    """Take a folder away, unless somebody holds its lock; first its name, so that no half is ever read."""
+    """Remove a folder unless its lock is held; it is renamed first, so that half of it is never read."""
     try:
         with lock_of(folder).acquire(timeout=0):
             if folder.exists():

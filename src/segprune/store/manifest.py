@@ -1,4 +1,4 @@
-"""What a finished folder holds, file by file, so that damage is seen before it is read as a result."""
+"""The files of a finished folder with their checksums, so that damage is seen before anything is read."""
 
 import json
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ SCRATCH = "progress.*"
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
-    """What a file has to look like.
+    """Size and checksum of a file.
 
     Attributes:
         size: In bytes.
@@ -33,14 +33,14 @@ class Mark:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What a finished folder says of itself.
+    """The manifest of a finished folder.
 
     Attributes:
         schema: Of the store that made it.
         stage: Which stage made it.
         fingerprint: Hash of everything that made it.
         created: When it was finished, UTC.
-        inputs: What the fingerprint is a hash of; None when it was not told.
+        inputs: What the fingerprint is a hash of; None if unknown.
         files: Every file by its path below the folder.
     """
 
@@ -92,7 +92,7 @@ def read(folder: Path) -> Manifest | None:
 def damage(folder: Path, *, stage: str, fingerprint: str) -> str:
     """What is wrong with a sealed folder; empty when every file is there, bit for bit.
 
-    Files that the manifest does not name are nobody's harm.
+    Files that are not in the manifest are ignored.
 
     Args:
         folder: The folder.

@@ -1,7 +1,7 @@
 """The content-addressed store: a result is found by a hash of everything that can change it.
 
 A result is a folder ``<stage>/<fingerprint>``. Beside it may be ``.lock``, held while it is made; ``.partial``, not
-finished yet; ``.damaged-<n>``, set aside because it is not what was written; ``.removed-<n>``, on its way out.
+finished yet; ``.damaged-<n>``, moved aside because it is damaged; ``.removed-<n>``, about to be deleted.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ class Entry:
 
     Attributes:
         folder: Where its files are.
-        was_reused: Whether it was there before it was asked for.
+        was_reused: Whether it existed before.
         accepted: Its stage, if other code or libraries made it than those that run.
     """
 
@@ -57,8 +57,8 @@ class Store:
         reuse: Whether existing results are used; if not, they are made again and replaced, once per store.
         accept: Stages whose results are taken also if other code or library versions made them.
         on_use: Called with ``<stage>/<fingerprint>`` when an entry is first asked for.
-        used: What was asked for through this object, in order: ``<stage>/<fingerprint>``.
-        computed: What of that was made, not found.
+        used: Entries requested through this object, in order: ``<stage>/<fingerprint>``.
+        computed: Those of them that were computed.
         chosen: What was asked for -> the fingerprint of the result that is given for it.
         said: What was told about results of other code, so that it is told once.
     """
@@ -73,14 +73,14 @@ class Store:
     said: set[str] = field(default_factory=set)
 
     def get(self, stage: str, key: str, make: Callable[[Path], None]) -> Entry:
-        """The entry of this stage and fingerprint; made once, by the first process that asks.
+        """The entry of this stage and fingerprint; computed once, by the first process that requests it.
 
-        ``make`` fills a folder that becomes the entry in one rename. If it is interrupted, the folder stays as
-        it is, and the next call of ``make`` gets it back, to go on from what it holds. An entry that is not what
-        was written, byte for byte, is set aside and made again. A store that cannot be written can be read.
+        ``make`` fills a folder that becomes the entry in one rename. If it is interrupted, the folder stays as it
+        is, and the next call of ``make`` gets it back, to go on from what it holds. A damaged entry is moved aside,
+        reported and computed again. A store that cannot be written can be read.
 
         Raises:
-            StoreError: The disk of the store refuses; what was finished before is as it was.
+            StoreError: The disk of the store fails; finished entries stay as they are.
         """
         name = f"{stage}/{self.choice(stage, key)}"
         if name not in self.used:
@@ -215,7 +215,7 @@ def say_what_is_not_used(root: Path) -> None:
 
 
 def damage(folder: Path) -> str:
-    """What is wrong with a finished folder, or one about to be; empty when nothing is known to be."""
+    """What is wrong with a finished folder; empty if nothing is known to be wrong."""
     if not manifest.is_sealed(folder):
         return ""  # finished before there were manifests
     return manifest.damage(folder, stage=folder.parent.name, fingerprint=folder.stem)
@@ -243,7 +243,7 @@ def _locked(folder: Path) -> AcquireReturnProxy[FileLock]:
         except Timeout:
             stop.if_asked()
             if not is_told:
-                log.info("waiting for another job that makes %s/%s", folder.parent.name, folder.name)
+                log.info("waiting for another job that computes %s/%s", folder.parent.name, folder.name)
             is_told = True
 
 
@@ -251,7 +251,9 @@ def _set_aside_damaged(folder: Path) -> bool:
     if not (reason := damage(folder)):
         return False
     aside = set_aside(folder, "damaged")
-    log.warning("%s was damaged (%s); it is now %s and made again", folder, reason, aside.name)
+    log.warning(
+        "%s was damaged (%s); it was moved aside to %s and is computed again", folder, reason, aside.name
+    )
     return True
 
 

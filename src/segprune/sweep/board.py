@@ -26,7 +26,7 @@ class Board:
         """Give a job a line.
 
         Args:
-            label: What people call it.
+            label: Its name for people.
             output: Where its process writes what it says.
         """
         line = tqdm(bar_format="{desc}", leave=False, disable=None)  # None: only on a terminal

@@ -35,7 +35,7 @@ _opened: list["_Sweep"] = []
 
 
 class SweepCallback(Callback):
-    """Ends what killed runs left; checks the jobs and opens their tracked parent; or shows the plan."""
+    """Ends the records of killed runs, checks the jobs and opens their tracked parent; or shows the plan."""
 
     def on_run_start(self, config: DictConfig, **_: object) -> None:
         """Refuse to run what was meant to be planned; a job of a sweep is given the time of its sweep instead."""
@@ -109,7 +109,7 @@ def parent_run_id() -> str | None:
 
 
 def finish(code: int) -> int:
-    """Print and track what became of the sweep of this process; 3 when some of its jobs failed.
+    """Print and track the results of this process's sweep; 3 if some of its jobs failed.
 
     Args:
         code: Exit code so far.
@@ -178,7 +178,7 @@ class _Sweep:
         return SOME_FAILED if failed and not was_stopped else 0
 
     def _report(self) -> None:
-        """Write the report beside the jobs and track it; the sweep is what it is without one."""
+        """Write the report beside the jobs and track it; without one the sweep is still complete."""
         from segprune.report.write import NOTE, write_report
 
         try:
@@ -241,7 +241,7 @@ def _close_if_dead(config: DictConfig, folder: Path) -> None:
         if run_id:
             _tracking(config).end(run_id)
         status.amend(folder, status="killed", error="its process was killed")
-        log.info("%s was killed while it ran; it is now shown so", folder)
+        log.info("%s was killed while it ran; its record now says so", folder)
 
 
 def _tracking(config: DictConfig) -> "Tracking":

@@ -83,7 +83,7 @@ def with_controls(jobs: Sequence[Job], protocol: str, *, takes_ratio: Callable[[
     """The jobs and the controls their protocol adds, each once.
 
     Args:
-        jobs: What was asked for.
+        jobs: The jobs of the command.
         protocol: ``fair`` adds, per budget, ``random`` and uniform ``l1``; per seed, the dense network finetuned
             and the network with half the channels. ``full`` also adds the cut network of every other method
             trained from the start, for as many epochs and for as much compute as the dense one.

@@ -1,4 +1,4 @@
-"""Commands as operating system processes, a few at a time; what one of them does cannot touch the others."""
+"""Commands as operating system processes, a few at a time, so that one of them cannot harm the others."""
 
 import logging
 import os
@@ -28,7 +28,7 @@ class Task:
 
     Attributes:
         label: What people call it.
-        asked: What it was asked to do, for its status file.
+        asked: Its options, for its status file.
         command: The program and its arguments.
         environment: Variables in addition to those of this process.
         folder: Where its output goes; made if missing.
@@ -48,9 +48,9 @@ class End:
     Attributes:
         seconds: How long it ran.
         code: Its exit code; negative: the signal that killed it.
-        fault: What its exit says against it; empty for a good end.
+        fault: What its exit code says is wrong; empty for a good end.
         was_overdue: Whether it was stopped because it took too long.
-        was_stopped: Whether it was stopped because the pool was.
+        was_stopped: Whether it was stopped together with the pool.
     """
 
     seconds: float
@@ -69,7 +69,7 @@ class Pool:
         gpus: The GPUs, dealt out in turns. Numbers count those that this process may use, as a scheduler gave
             in ``CUDA_VISIBLE_DEVICES``; other values are names that CUDA knows. Empty: every process sees all.
         timeout_s: A process that takes longer is stopped; None: no limit.
-        grace_s: Time to end by itself for a process that is asked to; then it is killed.
+        grace_s: Time for a stopped process to end by itself before it is killed.
     """
 
     jobs: Annotated[int, Field(ge=1)]

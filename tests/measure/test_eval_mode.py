@@ -22,6 +22,11 @@ def test_every_module_evaluates_within_and_has_its_own_flag_after() -> None:
     assert flags(net) == [True, True, False]
 
 
+def test_what_is_no_module_has_no_flag() -> None:
+    with eval_mode(lambda image: image):
+        pass
+
+
 def test_flags_come_back_after_an_error() -> None:
     net = partly_frozen()
     with pytest.raises(KeyError, match="lost"), eval_mode(net):

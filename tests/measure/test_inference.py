@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from itertools import product
 
 import pytest
 import torch
@@ -58,6 +59,15 @@ def test_a_network_is_run_once_per_batch_and_so_is_the_reference_wherever_it_is(
     assert (reference.passes, other.passes) == (3, 3)  # 5 images in batches of 2
     views([other], reference)
     assert (reference.passes, other.passes) == (6, 6)
+
+
+def test_a_runner_is_seen_as_the_network_that_it_runs() -> None:
+    net = Counted(0.4).eval()
+    seen = views([net, net.forward], net)
+    assert len(seen) == 10
+    for mine, ran in product(seen, seen):
+        if mine.image == ran.image:
+            assert torch.equal(mine.logits, ran.logits)
 
 
 def test_a_batch_size_changes_nothing_that_is_seen() -> None:

@@ -63,6 +63,15 @@ def test_times_are_in_ms_by_network_and_round_without_the_warmup(clock: Clock) -
     assert (fast.rounds, fast.batch_size) == (2, 2)
 
 
+def test_a_runner_is_timed_in_its_turn(clock: Clock) -> None:
+    def runner(image: Tensor) -> Tensor:
+        clock.now += 0.7
+        return image
+
+    net, ran = run([Timed(clock, "net", 0.2), runner], rounds=1, warmup=0)
+    assert (net.times_ms, ran.times_ms) == (pytest.approx((200,)), pytest.approx((700,)))
+
+
 def test_every_round_runs_every_network_once_in_changing_order(clock: Clock) -> None:
     run([Timed(clock, name, 0.1) for name in "abc"], rounds=20, warmup=0)
     turns = ["".join(clock.calls[start : start + 3]) for start in range(0, 60, 3)]

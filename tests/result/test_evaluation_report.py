@@ -10,7 +10,13 @@ from segprune.result.row import Row, columns
 from tests.rows import CUT, DENSE, changed
 
 TUNED = changed(
-    CUT, stage="finetuned", miou_percent=50.2, boundary_iou_percent=None, logit_mse=0.5, fingerprint="cd34"
+    CUT,
+    stage="finetuned",
+    miou_percent=50.2,
+    boundary_iou_percent=None,
+    logit_mse=0.5,
+    fingerprint="cd34",
+    transforms="cut 3 channels",
 )
 
 
@@ -29,12 +35,14 @@ def report(*rows: Row) -> dict[str, Any]:
 
 def test_every_field_of_the_rows_is_in_the_report_but_those_of_the_run() -> None:
     made = report(changed(DENSE, report_images=7, report_frames=0), CUT, TUNED)
-    network = {*made["candidate"]["metrics"], *made["setting"], *made["cut"], "stage", "fingerprint"}
+    network = {*made["candidate"]["metrics"], *made["setting"], *made["cut"]}
+    network |= {"stage", "fingerprint", "transforms"} & made["candidate"].keys()
     of_the_run = {"run", "accepted", "schema_version", "report_images"}
     assert network == set(columns()) - of_the_run | {"images"}
     assert made["candidate"]["metrics"]["latency_ms_p95"] == 13.0
     assert (made["baseline"]["stage"], made["candidate"]["stage"]) == ("dense", "finetuned")
     assert (made["baseline"]["fingerprint"], made["candidate"]["fingerprint"]) == ("ab12", "cd34")
+    assert (made["baseline"]["transforms"], made["candidate"]["transforms"]) == (None, "cut 3 channels")
     assert (made["setting"]["images"], made["setting"]["report_frames"]) == (7, 0)
     assert made["caution"] == cautions([changed(DENSE, report_images=7, report_frames=0)])[0]
     assert report(changed(DENSE, report_images=60, report_frames=0))["caution"] is None

@@ -113,7 +113,13 @@ def test_a_record_with_a_wrong_value_is_refused(changes: dict[str, Any], message
         from_record(to_record(DENSE) | changes)
 
 
-@pytest.mark.parametrize("name", [name for name in IDENTITY if name != "accepted"])
+def test_rows_of_before_there_were_transforms_are_read() -> None:
+    record = to_record(DENSE)
+    del record["transforms"]
+    assert from_record(record).transforms is None
+
+
+@pytest.mark.parametrize("name", [name for name in IDENTITY if name not in ("accepted", "transforms")])
 def test_a_record_that_does_not_say_what_was_evaluated_is_refused(name: str) -> None:
     record = to_record(DENSE)
     del record[name]

@@ -1,17 +1,20 @@
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
+from segprune.errors import ConfigError
 from segprune.measure.cost import cost
 from segprune.measure.evaluate import evaluate
 from segprune.measure.miou import scores
 from segprune.result.headline import headline
 from segprune.result.row import Row
+from segprune.result.table import chain_table
 from segprune.stage.contract import Context, NetState, Trail
 from segprune.stage.eval import Eval, EvalSettings
 from segprune.stage.oracle import OracleSettings
@@ -197,6 +200,57 @@ def test_a_chain_from_a_cut_network_counts_its_own_cuts_only(tmp_path: Path) -> 
     first, _, last = rows_of(ctx, trail)
     assert (first.stage, first["channels"], first["channels_kept"], first.pruner) == ("start", 5, 1.0, None)
     assert (last["channels"], last["channels_dense"], last["ratio_reached"]) == (3, 5, pytest.approx(0.4))
+
+
+class Runner:
+    """Stands for a deployed file: it has images in and logits out, and nothing inside that anybody could see."""
+
+    def __init__(self, predict: Callable[[Tensor], Tensor]) -> None:
+        self.predict = predict
+
+    def __call__(self, image: Tensor) -> Tensor:
+        return self.predict(image)
+
+
+def test_a_runner_beside_networks_is_measured_as_the_network_that_it_runs(tmp_path: Path) -> None:
+    ctx = tiny_context(tmp_path)
+    trail = prune_stage()(ctx, dense())
+    deployed = replace(
+        trail[-1], name="deployed", net=Runner(trail[-1].module.forward), fingerprint="deployed", folder=None
+    )
+    rows = {row.stage: row for row in rows_of(ctx, (*trail, deployed), overlay_images=2)}
+    mine, theirs = rows["deployed"], rows["pruned"]
+    for name in ("miou_percent", "boundary_iou_percent", "logit_mse", "channels_kept", "small_objects"):
+        assert mine[name] == theirs[name]
+    assert mine["frames_per_s"] > 0
+    assert (mine.transforms, theirs.transforms) == (("cut 5 channels of 2 layers",) * 2)
+    for name in (
+        "params",
+        "macs",
+        "macs_kept",
+        "file_size_bytes",
+        "peak_memory_mb",
+        "realisation_efficiency",
+    ):
+        assert mine[name] is None
+    assert "deployed" in chain_table(list(rows.values()))
+
+
+def test_a_runner_alone_is_measured(tmp_path: Path) -> None:
+    ctx, (state,) = tiny_context(tmp_path), dense()
+    alone = (replace(state, net=Runner(state.module.forward), fingerprint="alone"),)
+    (whole,), (ran,) = (rows_of(ctx, trail) for trail in ((state,), alone))
+    assert ran["miou_percent"] == whole["miou_percent"]
+    assert ran["channels"] is ran["channels_kept"] is ran["params"] is None
+
+
+def test_a_runner_is_refused_by_those_who_need_a_network(tmp_path: Path) -> None:
+    (state,) = dense()
+    runner = (replace(state, name="deployed", net=Runner(state.module.forward)),)
+    with pytest.raises(
+        ConfigError, match=r"deployed is no network but a runner \(Runner\).*nothing else\. Name"
+    ):
+        prune_stage()(tiny_context(tmp_path), runner)
 
 
 def test_a_latency_of_another_machine_is_not_reused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

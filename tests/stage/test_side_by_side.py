@@ -1,12 +1,19 @@
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, ClassVar
 
+import pytest
 import torch
 from torch import Tensor
 
+from segprune.measure.cost import Cost
 from segprune.measure.quality import Quality, Rules
+from segprune.model.contract import SegmentationNet
 from segprune.stage.contract import Context, NetState, Trail
 from segprune.stage.side_by_side import Timing, footprints, qualities
+from segprune.transform import registry
+from segprune.transform.cut import Cut
 from tests.tiny import tiny_context
 from tests.toys import Residual
 
@@ -89,3 +96,51 @@ def test_networks_of_the_same_widths_share_one_footprint(tmp_path: Path) -> None
     assert found["dense"].cost.params == sum(p.numel() for p in trail[0].net.parameters())
     assert found["dense"].file_size_bytes > 4 * found["dense"].cost.params
     assert found["dense"].peak_memory_mb >= 0
+
+
+@dataclass(frozen=True)
+class Folded:
+    """Stands for a transform that leaves shapes alone and changes speed."""
+
+    kind: ClassVar[str] = "folded"
+
+    def to_json(self) -> dict[str, Any]:
+        return {}
+
+    @classmethod
+    def from_json(cls, _: Mapping[str, Any]) -> "Folded":
+        return cls()
+
+    def replay(self, net: SegmentationNet) -> SegmentationNet:
+        return net
+
+    def describe(self) -> str:
+        return "folded"
+
+
+def test_networks_of_other_transforms_do_not_share_a_footprint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "_KINDS", {**registry._kinds(), "folded": Folded})
+    dense = state("dense", 0)
+    folded = replace(dense, name="folded", transforms=(Folded(),))
+    uncut = replace(dense, name="uncut", transforms=(Cut({}),))
+    found = footprints(
+        tiny_context(tmp_path), (dense, folded, uncut), Timing(batch_size=1, rounds=1, warmup=0)
+    )
+    assert found["dense"] is found["uncut"]
+    assert found["dense"] is not found["folded"]
+
+
+def test_a_runner_says_what_it_costs_or_nothing(tmp_path: Path) -> None:
+    dense = state("dense", 0)
+    silent = NetState(name="silent", net=dense.module.forward, transforms=(), fingerprint="a")
+    known = replace(silent, name="known", cost=Cost(params=7, macs=9), file_size_bytes=11)
+    found = footprints(
+        tiny_context(tmp_path), (dense, silent, known), Timing(batch_size=1, rounds=2, warmup=0)
+    )
+    empty, full = found["silent"], found["known"]
+    assert (empty.cost, empty.file_size_bytes, empty.peak_memory_mb) == (None, None, None)
+    assert (full.cost, full.file_size_bytes, full.peak_memory_mb) == (Cost(params=7, macs=9), 11, None)
+    assert empty.latency.rounds == 2
+    assert found["dense"].cost is not None

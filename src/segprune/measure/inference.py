@@ -13,7 +13,7 @@ from segprune import stop
 from segprune.dataset.contract import Items
 from segprune.dataset.loading import batches
 from segprune.measure.eval_mode import eval_mode
-from segprune.model.contract import SegmentationNet
+from segprune.model.contract import Predicts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +38,8 @@ class View:
 
 
 def infer(
-    nets: Sequence[SegmentationNet],
-    reference: SegmentationNet,
+    nets: Sequence[Predicts],
+    reference: Predicts,
     items: Items,
     visit: Callable[[View], None],
     *,

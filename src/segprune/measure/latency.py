@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from segprune.model.contract import Predicts
+
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
@@ -50,7 +52,7 @@ class Latency:
 
 
 def interleaved(
-    nets: Sequence[nn.Module],
+    nets: Sequence[Predicts],
     *,
     size_hw: tuple[int, int],
     batch_size: int,
@@ -63,6 +65,7 @@ def interleaved(
 
     Each round runs every network once, in a new order. Evaluation mode, inference mode, float32,
     channels-last, the same random images for all. Copies are timed; the networks stay as they are.
+    A runner, which is no module, is timed itself.
 
     Args:
         nets: Networks, e.g. dense and cut.
@@ -79,7 +82,7 @@ def interleaved(
     generator = torch.Generator().manual_seed(seed)
     image = torch.rand(batch_size, 3, *size_hw, generator=generator)
     image = image.to(device, memory_format=torch.channels_last)
-    timed = [copy.deepcopy(net).to(device).to(memory_format=torch.channels_last).eval() for net in nets]
+    timed = [_ready(net, device) for net in nets]
     times = np.zeros((len(timed), rounds))
     with torch.inference_mode():
         for net in timed:
@@ -108,7 +111,13 @@ def speedup(dense: Latency, cut: Latency) -> float:
     return float(np.median(np.divide(dense.times_ms, cut.times_ms)))
 
 
-def _forward_ms(net: nn.Module, image: Tensor, device: torch.device) -> float:
+def _ready(net: Predicts, device: torch.device) -> Predicts:
+    if not isinstance(net, nn.Module):
+        return net
+    return copy.deepcopy(net).to(device).to(memory_format=torch.channels_last).eval()
+
+
+def _forward_ms(net: Predicts, image: Tensor, device: torch.device) -> float:
     _finish(device)
     start = perf_counter()
     net(image)

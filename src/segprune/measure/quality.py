@@ -14,7 +14,7 @@ from segprune.measure.inference import View, infer
 from segprune.measure.miou import ConfusionMatrix
 from segprune.measure.reconstruction import reconstruction_sums
 from segprune.measure.small_objects import small_object_counts, small_objects
-from segprune.model.contract import SegmentationNet
+from segprune.model.contract import Predicts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +53,8 @@ class Quality:
 
 
 def assess(
-    nets: Sequence[SegmentationNet],
-    reference: SegmentationNet,
+    nets: Sequence[Predicts],
+    reference: Predicts,
     data: SegData,
     rules: Rules,
     *,

@@ -1,12 +1,20 @@
 """What a network gives to the rest of the program."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Predicts(Protocol):
+    """Whatever predicts: a network, or a runner of a deployed file."""
+
+    def __call__(self, image: Tensor, /) -> Tensor:
+        """(N, 3, H, W) in [0, 1] -> logits (N, K, H, W), on the device of the images."""
 
 
 class SegmentationNet(nn.Module):

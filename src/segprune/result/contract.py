@@ -25,16 +25,16 @@ class Footprint:
     """What one network costs.
 
     Attributes:
-        cost: Parameters and multiply-adds.
+        cost: Parameters and multiply-adds; ``None`` where nobody knows them, as the last two.
         latency: Times, paired by round with those of the trail's other networks.
         file_size_bytes: Its deployed weights as a file.
         peak_memory_mb: Of one forward pass of a timed batch.
     """
 
-    cost: "Cost"
+    cost: "Cost | None"
     latency: "Latency"
-    file_size_bytes: int
-    peak_memory_mb: float
+    file_size_bytes: int | None
+    peak_memory_mb: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class Measured:
     Attributes:
         quality: What it predicts.
         footprint: What it costs.
-        channels: Layer -> prunable channels that are left.
+        channels: Layer -> prunable channels that are left; empty where they are not known.
         size_hw: Height and width of the images.
         frames: How many report images follow another one like frames of a video, by their file names.
         budget: What the cut's ratio is a ratio of; ``None`` for a network that the run did not cut.
@@ -56,6 +56,16 @@ class Measured:
     size_hw: tuple[int, int]
     frames: int
     budget: str | None
+
+    @property
+    def params(self) -> int | None:
+        """Parameters; ``None`` where nobody knows them."""
+        return None if self.footprint.cost is None else self.footprint.cost.params
+
+    @property
+    def macs(self) -> int | None:
+        """Multiply-adds of one image; ``None`` likewise."""
+        return None if self.footprint.cost is None else self.footprint.cost.macs
 
     @cached_property
     def scores(self) -> "SegScores":

@@ -71,8 +71,9 @@ def evaluation_report(
         - ``schema_version``: of this object.
         - ``setting``: on what was evaluated.
         - ``cut``: pruner, budget, scope, ratio asked and reached; ``null`` if the candidate was not cut.
-        - ``baseline``, ``candidate``: stage, fingerprint, ``metrics``, and ``mIoU``, ``Pixel_Accuracy``,
-          ``Mean_Accuracy``, ``Frequency_Weighted_IoU`` as fractions; no candidate for a single network.
+        - ``baseline``, ``candidate``: stage, fingerprint, transforms, ``metrics``, and ``mIoU``,
+          ``Pixel_Accuracy``, ``Mean_Accuracy``, ``Frequency_Weighted_IoU`` as fractions; no candidate for a
+          single network.
         - ``miou_retention``, ``pixel_accuracy_retention``, ``speedup_latency``, ``speedup_fps``,
           ``channel_prune_ratio``, ``realisation_efficiency``: of the candidate, fractions and factors of the
           baseline; the gain in frames per second is that in latency, timed in turns.
@@ -124,7 +125,8 @@ def _cut(candidate: Row | None) -> dict[str, Value] | None:
 def _network(row: Row) -> dict[str, Any]:
     metrics = {name: value for name, value in to_record(row).items() if name not in _NOT_METRICS}
     usual = {name: _fraction(row[metric]) for name, metric in _USUAL.items()}
-    return {"stage": row.stage, "fingerprint": row.fingerprint, **usual, "metrics": metrics}
+    network = {"stage": row.stage, "fingerprint": row.fingerprint, "transforms": row.transforms}
+    return {**network, **usual, "metrics": metrics}
 
 
 def _gains(candidate: Row | None) -> dict[str, float | None]:

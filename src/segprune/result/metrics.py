@@ -34,8 +34,8 @@ def _ratio_reached(net: Measured, dense: Measured) -> float | None:
     return None if left is None else 1 - left
 
 
-def _by(value: float, base: float) -> float | None:
-    return value / base if base > 0 else None
+def _by(value: float | None, base: float | None) -> float | None:
+    return value / base if value is not None and base else None
 
 
 def _percent(fraction: float | None) -> float | None:
@@ -48,12 +48,12 @@ def _small_object_recall(net: Measured, _: Measured) -> float | None:
 
 
 def _realised(net: Measured, dense: Measured) -> float | None:
-    macs_kept = net.footprint.cost.macs / dense.footprint.cost.macs
-    return None if net.budget is None else net.speedup(dense) * macs_kept
+    macs_kept = _by(net.macs, dense.macs)
+    return None if net.budget is None or macs_kept is None else net.speedup(dense) * macs_kept
 
 
-def _channels(net: Measured) -> int:
-    return sum(net.channels.values())
+def _channels(net: Measured) -> int | None:
+    return sum(net.channels.values()) if net.channels else None
 
 
 METRICS: tuple[Metric, ...] = (
@@ -72,7 +72,7 @@ METRICS: tuple[Metric, ...] = (
         unit="count",
         better="lower",
         about="Parameters, without training-only submodules",
-        get=lambda net, _: net.footprint.cost.params,
+        get=lambda net, _: net.params,
         is_whole=True,
         shown_as=("mparams", 1e-6),
     ),
@@ -81,7 +81,7 @@ METRICS: tuple[Metric, ...] = (
         unit="count",
         better="lower",
         about="Multiply-adds per image",
-        get=lambda net, _: net.footprint.cost.macs,
+        get=lambda net, _: net.macs,
         is_whole=True,
         shown_as=("gmacs", 1e-9),
     ),
@@ -106,7 +106,7 @@ METRICS: tuple[Metric, ...] = (
         unit="fraction",
         better="lower",
         about="Fraction of the dense network's parameters",
-        get=lambda net, dense: net.footprint.cost.params / dense.footprint.cost.params,
+        get=lambda net, dense: _by(net.params, dense.params),
         is_relative=True,
     ),
     Metric(
@@ -114,7 +114,7 @@ METRICS: tuple[Metric, ...] = (
         unit="fraction",
         better="lower",
         about="Fraction of its multiply-adds",
-        get=lambda net, dense: net.footprint.cost.macs / dense.footprint.cost.macs,
+        get=lambda net, dense: _by(net.macs, dense.macs),
         is_relative=True,
     ),
     Metric(
@@ -122,7 +122,7 @@ METRICS: tuple[Metric, ...] = (
         unit="fraction",
         better="lower",
         about="Fraction of its prunable channels",
-        get=lambda net, dense: _channels(net) / _channels(dense),
+        get=lambda net, dense: _by(_channels(net), _channels(dense)),
         most=1,
         is_relative=True,
     ),

@@ -37,6 +37,7 @@ class Row:
         budget: What the ratio is a ratio of.
         scope: ``local`` or ``global`` ranking.
         ratio_asked: Fraction to remove, of the budget's unit; ``None`` also where a threshold decided.
+        transforms: What made the network of the dense one, in order; ``None`` for the dense one itself.
         seed: Seed of the run.
         size_h_px: Height of the image in evaluation; also that of MACs and latency.
         size_w_px: Width, likewise.
@@ -63,6 +64,7 @@ class Row:
     budget: str | None
     scope: Literal["local", "global"] | None
     ratio_asked: Annotated[float, Field(ge=0, le=1)] | None
+    transforms: str | None = None
     seed: int
     size_h_px: PositiveInt
     size_w_px: PositiveInt

@@ -72,7 +72,8 @@ def describe_result(ctx: Context, trail: Trail, *, with_weights: bool) -> None:
     folder = trail[-1].folder
     if with_weights and folder is not None:
         for name in (DESCRIPTION, WEIGHTS):
-            ctx.tracker.file(folder / name, "checkpoint")
+            if (folder / name).exists():  # a runner has a file of its own kind
+                ctx.tracker.file(folder / name, "checkpoint")
 
 
 def _color(run: Run) -> str:

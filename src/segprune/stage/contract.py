@@ -11,7 +11,8 @@ from typing import Any, Protocol, runtime_checkable
 from segprune.checkpoint import checkpoint
 from segprune.dataset.contract import SegData
 from segprune.errors import ConfigError
-from segprune.model.contract import SegmentationNet
+from segprune.measure.cost import Cost
+from segprune.model.contract import Predicts, SegmentationNet
 from segprune.pruner.contract import Scope
 from segprune.result.row import Row
 from segprune.store.code import code_of, modules_of
@@ -28,19 +29,37 @@ class NetState:
 
     Attributes:
         name: ``dense``, ``pruned_raw``, ``pruned`` or ``finetuned``; ``start`` for a cut checkpoint.
-        net: The network; nobody changes it in place.
+        net: The network, or a runner of a deployed file; nobody changes it in place.
         transforms: What made it of the dense network, in order.
         fingerprint: Hash of everything that made it.
         folder: Where its checkpoint is; None for a network without one of its own.
         accepted: The stages of which results by other code or libraries were taken on the way to it.
+        cost: What a runner costs, where its maker knows; that of a network is counted.
+        file_size_bytes: Size of a runner's file, likewise.
     """
 
     name: str
-    net: SegmentationNet
+    net: Predicts
     transforms: tuple[Transform, ...]
     fingerprint: str
     folder: Path | None = None
     accepted: frozenset[str] = frozenset()
+    cost: Cost | None = None
+    file_size_bytes: int | None = None
+
+    @property
+    def module(self) -> SegmentationNet:
+        """The network, for those who train, cut or probe it.
+
+        Raises:
+            ConfigError: There is only a runner.
+        """
+        if isinstance(self.net, SegmentationNet):
+            return self.net
+        raise ConfigError(
+            f"{self.name} is no network but a runner ({type(self.net).__name__}), which can be evaluated and "
+            "nothing else. Name the stages that train or cut before the one that made it."
+        )
 
 
 Trail = tuple[NetState, ...]

@@ -13,7 +13,6 @@ from pydantic import Field
 from safetensors.torch import save_file
 from torch import Tensor
 
-from segprune.graph.trace import trace
 from segprune.measure.boundary import boundary_scores
 from segprune.measure.cost import MACS_RULE
 from segprune.measure.eval_mode import eval_mode
@@ -28,7 +27,7 @@ from segprune.result.table import per_class_table
 from segprune.stage.contract import Context, Stage, Trail, fingerprint_of, identity, origin_of
 from segprune.stage.oracle import WORD as ORACLE
 from segprune.stage.oracle import OracleSettings, key_of, oracle_of_trail, scored_of
-from segprune.stage.rows import channels_kept, rows_of
+from segprune.stage.rows import channels_kept, groups_of, rows_of
 from segprune.stage.side_by_side import WORD as QUALITY
 from segprune.stage.side_by_side import Timing, footprints, qualities, quality_keys
 from segprune.store.fingerprint import Fingerprint
@@ -137,7 +136,7 @@ class Eval(Stage):
             warmup=self.settings.latency_warmup,
         )
         quality = qualities(ctx, trail, self._rules, self.settings.batch_size)
-        groups = trace(trail[0].net)
+        groups = groups_of(trail[0])
         rows = rows_of(ctx, trail, ctx.facts, groups, quality, footprints(ctx, trail, timing))
         iou = {name: scores(found.counts).iou for name, found in quality.items()}
         kept = channels_kept(trail[0], trail[-1], groups)

@@ -83,7 +83,7 @@ class Fit(Stage):
                 folder=folder,
                 on_epoch=lambda epoch: log_epochs(ctx, self.word, [epoch]),
             )
-            net = before.net if before else ctx.build()
+            net = before.module if before else ctx.build()
             curve: tuple[Epoch, ...] = ()
             if schedule.epochs > 0:
                 net, curve, _ = fit(net, training, self.step(ctx, trail) if self.step else Step)
@@ -103,7 +103,7 @@ class Fit(Stage):
         return {"step": identity(self.step), "trail": [state.fingerprint for state in trail]}
 
     def _stretched(self, ctx: Context, trail: Trail) -> Schedule:
-        dense, small = (cost(state.net, ctx.data.size_hw).macs for state in (trail[0], trail[-1]))
+        dense, small = (cost(state.module, ctx.data.size_hw).macs for state in (trail[0], trail[-1]))
         return replace(self.schedule, epochs=round(self.schedule.epochs * dense / small))
 
 

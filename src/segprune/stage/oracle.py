@@ -170,10 +170,10 @@ def _loss_changes(
     """The probed channels, the loss change of each, and the loss of the network as it is."""
 
     def make(folder: Path) -> None:
-        groups, batches, loss = trace(scored.net), _batches(settings, ctx), _loss(ctx)
+        groups, batches, loss = trace(scored.module), _batches(settings, ctx), _loss(ctx)
         units = sample_units(groups, settings.samples, derive(ctx.seed, "oracle", "units"))
-        changes = loss_changes(scored.net, groups, units, batches, loss, settings.copies)
-        (base_loss,) = mean_losses(scored.net, groups, [{}], batches, loss, copies=1).tolist()
+        changes = loss_changes(scored.module, groups, units, batches, loss, settings.copies)
+        (base_loss,) = mean_losses(scored.module, groups, [{}], batches, loss, copies=1).tolist()
         found = {"base_loss": base_loss, "units": units, "loss_changes": changes.tolist()}
         (folder / CHANGES).write_text(json.dumps(found, allow_nan=False), encoding="utf-8")
 
@@ -193,9 +193,9 @@ def _joint_loss_changes(
     """Name of each removal -> its loss change, on the same images as the single channels."""
 
     def make(folder: Path) -> None:
-        groups, batches, loss = trace(scored.net), _batches(settings, ctx), _loss(ctx)
+        groups, batches, loss = trace(scored.module), _batches(settings, ctx), _loss(ctx)
         found = {
-            name: joint_loss_change(scored.net, groups, removal, batches, loss)
+            name: joint_loss_change(scored.module, groups, removal, batches, loss)
             for name, removal in removals.items()
         }
         (folder / JOINT).write_text(json.dumps(found, allow_nan=False), encoding="utf-8")

@@ -88,7 +88,7 @@ class Preparation:
         }
 
     def _make(self, folder: Path, ctx: Context, before: NetState, key: str) -> None:
-        groups = trace(before.net)
+        groups = trace(before.module)
         training = Training(
             data=ctx.data,
             schedule=self.phase.schedule,
@@ -98,13 +98,13 @@ class Preparation:
             on_epoch=lambda epoch: log_epochs(ctx, WORD, [epoch]),
         )
         prepared = self.phase(
-            before.net,
+            before.module,
             groups,
             training=training,
             calibration=self.calibration.calibration(
                 ctx, self.aux_weight, with_images=self.phase.needs_budget
             ),
-            target=self._target(before.net, groups, ctx.data.size_hw),
+            target=self._target(before.module, groups, ctx.data.size_hw),
         )
         learned = {name: value.cpu().contiguous() for name, value in prepared.learned.items()}
         save_file(learned, folder / LEARNED)

@@ -114,7 +114,7 @@ class Prune(Stage):
         ctx.tracker.file(entry.folder / PLAN, "prune")
         ctx.tracker.metrics(_metrics(json.loads((entry.folder / PLAN).read_text())))
         pruned = read_state(entry, ctx, "pruned", accepted=accepted)
-        raw = copy.deepcopy(pruned.net)
+        raw = copy.deepcopy(pruned.module)
         buffers = load_file(entry.folder / RAW, device=str(ctx.hardware.device))
         raw.load_state_dict({**raw.state_dict(), **buffers})
         raw_state = replace(
@@ -144,7 +144,7 @@ class Prune(Stage):
                 refuse_batch(ctx, f"{key}.batch_size", schedule.batch_size)
         if len(ctx.data.fit) == 1:
             refuse_single(ctx, "there is one image to calibrate on")
-        self.refuse_unreachable(start[-1].net if start else shell(ctx), ctx.data.size_hw)
+        self.refuse_unreachable(start[-1].module if start else shell(ctx), ctx.data.size_hw)
 
     def refuse_unreachable(self, net: SegmentationNet, size_hw: tuple[int, int]) -> None:
         """Check that a network can be prepared and cut that far at all, before anything is trained.
@@ -242,7 +242,7 @@ class Prune(Stage):
                 number,
             ),
         )
-        result = rounds(before.net, ctx.data.size_hw)
+        result = rounds(before.module, ctx.data.size_hw)
         log.info("%s", _line(self.pruner.name, self.budget.of, result))
         transforms = (*before.transforms, *result.cuts)
         small = result.net if self.weights == "inherited" else _initial(ctx, transforms)
@@ -256,11 +256,11 @@ class Prune(Stage):
     def _train_between(
         self, ctx: Context, state: NetState, calibration: Calibration, number: int
     ) -> SegmentationNet:
-        reestimate_batchnorm(state.net, calibration.batches)
+        reestimate_batchnorm(state.module, calibration.batches)
         if isinstance(self.pruner, TrainedPruner):
-            return self._preparation(self.pruner)(ctx, state)[0].net
+            return self._preparation(self.pruner)(ctx, state)[0].module
         fit = Fit(word=f"between_{number}", makes="between", schedule=self.between)
-        return fit(ctx, (state,))[-1].net
+        return fit(ctx, (state,))[-1].module
 
     def _scored(
         self,

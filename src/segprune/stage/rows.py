@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from segprune.graph.group import ChannelGroup
+from segprune.graph.trace import trace
 from segprune.measure.quality import Quality
+from segprune.model.contract import SegmentationNet
 from segprune.result.contract import Footprint, Measured
 from segprune.result.metrics import declared
 from segprune.result.row import SCHEMA_VERSION, Row, Value, from_record
@@ -66,6 +68,11 @@ def channels_kept(first: NetState, state: NetState, groups: Sequence[ChannelGrou
     }
 
 
+def groups_of(state: NetState) -> tuple[ChannelGroup, ...]:
+    """The channel groups of a network; none of a runner, whose inside nobody knows."""
+    return trace(state.net) if isinstance(state.net, SegmentationNet) else ()
+
+
 def _setting(ctx: Context, state: NetState, facts: RowFacts, *, is_cut: bool) -> dict[str, Value]:
     return {
         "run": facts.run,
@@ -77,6 +84,7 @@ def _setting(ctx: Context, state: NetState, facts: RowFacts, *, is_cut: bool) ->
         "budget": facts.budget if is_cut else None,
         "scope": facts.scope if is_cut else None,
         "ratio_asked": facts.ratio if is_cut else None,
+        "transforms": "; ".join(one.describe() for one in state.transforms) or None,
         "seed": ctx.seed,
         "size_h_px": ctx.data.size_hw[0],
         "size_w_px": ctx.data.size_hw[1],

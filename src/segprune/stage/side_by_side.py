@@ -1,5 +1,7 @@
 """What the networks of one trail predict, cost and take, measured side by side."""
 
+import json
+from collections.abc import Hashable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -7,17 +9,20 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 
 from segprune.measure.cost import cost, file_size_bytes
-from segprune.measure.latency import interleaved
+from segprune.measure.latency import Latency, interleaved
 from segprune.measure.memory import inference_peak_mb
 from segprune.measure.quality import Quality, Rules, assess
+from segprune.model.contract import SegmentationNet
 from segprune.result.contract import Footprint
 from segprune.seed import derive
-from segprune.stage.contract import Context, Trail, fingerprint_of
+from segprune.stage.contract import Context, NetState, Trail, fingerprint_of
 from segprune.store.fingerprint import Fingerprint
+from segprune.transform.cut import Cut
+from segprune.transform.registry import to_record
 
 WORD, QUALITY = "quality", "quality.safetensors"
-WITHOUT = ("measure.cost", "measure.latency", "measure.memory", "result.contract")
-"""What a network costs is no part of what it predicts."""
+WITHOUT = ("measure.cost", "measure.latency", "measure.memory", "result.contract", "transform")
+"""What a network costs and what made it is no part of what it predicts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,27 +89,39 @@ def quality_keys(ctx: Context, trail: Trail, rules: Rules) -> dict[str, Fingerpr
 
 def footprints(ctx: Context, trail: Trail, timing: Timing) -> dict[str, Footprint]:
     """Name -> what the network costs; networks of the same widths are measured once."""
-    size_hw, device = ctx.data.size_hw, ctx.hardware.device
-    shapes = {state.name: tuple(p.shape for p in state.net.parameters()) for state in trail}
-    distinct = {shapes[state.name]: state.net for state in trail}
+    structures = {state.name: _structure(state) for state in trail}
+    distinct = {structures[state.name]: state for state in trail}
     times = interleaved(
-        list(distinct.values()),
-        size_hw=size_hw,
+        [state.net for state in distinct.values()],
+        size_hw=ctx.data.size_hw,
         batch_size=timing.batch_size,
         rounds=timing.rounds,
         warmup=timing.warmup,
-        device=device,
+        device=ctx.hardware.device,
         seed=derive(ctx.seed, "latency"),
     )
     found = {
-        shape: Footprint(
-            cost=cost(net, size_hw),
-            latency=latency,
-            file_size_bytes=file_size_bytes(net),
-            peak_memory_mb=inference_peak_mb(
-                net, size_hw=size_hw, batch_size=timing.batch_size, device=device
-            ),
-        )
-        for (shape, net), latency in zip(distinct.items(), times, strict=True)
+        structure: _footprint(ctx, state, latency, timing)
+        for (structure, state), latency in zip(distinct.items(), times, strict=True)
     }
-    return {name: found[shape] for name, shape in shapes.items()}
+    return {name: found[structure] for name, structure in structures.items()}
+
+
+def _structure(state: NetState) -> Hashable:
+    """Equal for networks that cost the same: of equal widths, after equal transforms other than cuts."""
+    if not isinstance(state.net, SegmentationNet):
+        return state.name
+    others = [to_record(made_by) for made_by in state.transforms if not isinstance(made_by, Cut)]
+    return tuple(p.shape for p in state.net.parameters()), json.dumps(others)
+
+
+def _footprint(ctx: Context, state: NetState, latency: Latency, timing: Timing) -> Footprint:
+    net, size_hw = state.net, ctx.data.size_hw
+    if not isinstance(net, SegmentationNet):
+        return Footprint(
+            cost=state.cost, latency=latency, file_size_bytes=state.file_size_bytes, peak_memory_mb=None
+        )
+    memory = inference_peak_mb(net, size_hw=size_hw, batch_size=timing.batch_size, device=ctx.hardware.device)
+    return Footprint(
+        cost=cost(net, size_hw), latency=latency, file_size_bytes=file_size_bytes(net), peak_memory_mb=memory
+    )

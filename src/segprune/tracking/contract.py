@@ -21,7 +21,7 @@ class RunStart:
         kind: ``job``, one chain; ``sweep``, the parent of the jobs of one multirun.
         folder: The run's own output folder; what is logged is kept below it until the store has it.
         tags: Free tags, e.g. ``{"fingerprint": ...}``.
-        note: Markdown, the run's description; the headline first, the rest is folded away.
+        note: Markdown, the run's description; the headline first, since the page hides the rest at first.
         color: ``#rrggbb`` of the run in tables and charts, see ``tracking.color``; ``None``: MLflow picks.
         parent_run_id: The sweep this job belongs to.
         run_id: Continue this run instead of creating one, e.g. after a restart.
@@ -74,7 +74,7 @@ class Tracker(Protocol):
         """Set or replace the run's description: Markdown, the headline first, cut after 8000 characters."""
 
     def dataset(self, *, name: str, digest: str, split: str, profile: Mapping[str, Scalar]) -> None:
-        """Say which data was used and as what; it shows in the Dataset column.
+        """Log which data was used and for what; it shows in the Dataset column.
 
         Args:
             name: The dataset's short name.
@@ -115,7 +115,7 @@ class Tracking(Protocol):
         """
 
     def discard(self, run_id: str, /) -> None:
-        """Delete a run that came to nothing, e.g. a sweep whose command was wrong; it stays restorable.
+        """Delete a run without results, e.g. a sweep whose command was wrong; it can be restored.
 
         A failure of the store is logged, never raised.
         """

@@ -13,14 +13,14 @@ from segprune.tracking.search import runs_where
 from segprune.tracking.secrets import redacted
 from segprune.tracking.views import ensure_views
 
-# Made here and not by the store: by it a run is known before it has an id, and found when the answer to its
-# creation was lost.
+# Drawn here and not by the store: it names a run that has no id yet, and finds it if the answer to its creation
+# was lost.
 KEY_TAG = "segprune.key"
 _UNSENT = "unsent-"
 
 
 def new_key() -> str:
-    """What a run is called until the store has given it an id."""
+    """The name of a run until the store has given it an id."""
     return f"{_UNSENT}{uuid.uuid4().hex}"
 
 
@@ -58,7 +58,7 @@ def start_tags(start: RunStart) -> dict[str, str]:
 
 
 def begin(client: Any, uri: str, name: str, record: Record, *, is_first_try: bool) -> tuple[str, str]:
-    """See that a run is in the store: find it, create it, or set it running again.
+    """Make sure that a run is in the store: find it, create it, or set it running again.
 
     Args:
         client: An ``MlflowClient``.

@@ -1,4 +1,4 @@
-"""Finds or makes the experiment that runs are tracked in."""
+"""Finds or creates the experiment that runs are tracked in."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 
 
 def ensure_experiment(client: Any, uri: str, name: str) -> str:
-    """Id of the experiment, made if missing, also when another process makes it at the same moment.
+    """Id of the experiment, created if missing, also if another process creates it at the same moment.
 
     Raises:
         TrackingError: It was deleted, or its files are out of reach from here.

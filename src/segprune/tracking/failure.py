@@ -1,4 +1,4 @@
-"""Tells an outage, which passes, from a refusal, which does not."""
+"""Distinguishes an outage, which passes, from a refusal, which stays."""
 
 import sqlite3
 from typing import Any
@@ -6,13 +6,13 @@ from typing import Any
 from segprune.errors import TrackingError
 from segprune.tracking.secrets import redacted
 
-# A store that says one of these says it again next time.
+# A store that answers one of these answers the same next time.
 _REFUSALS = frozenset(
     {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "BAD_REQUEST"}
 )
-# 4xx answers that wait for somebody: a log-in, a permission, time, a slower pace.
+# 4xx answers that may pass: a missing log-in or permission, a timeout, too many requests.
 _PASSING = frozenset({401, 403, 408, 429})
-# MLflow answers BAD_REQUEST to these states of PostgreSQL, which its administrator ends.
+# MLflow answers BAD_REQUEST to these states of PostgreSQL, which its administrator can end.
 _OF_THE_DATABASE = ("read-only transaction", "permission denied for")
 
 

@@ -1,4 +1,4 @@
-"""Tells how a run can be seen."""
+"""The line that tells where to see a run."""
 
 import shlex
 from pathlib import Path
@@ -21,7 +21,7 @@ def url_hint(uri: str, page: str) -> str:
 
 
 def _command(uri: str) -> str:
-    """What serves the store, to be typed in the current folder."""
+    """The command that serves the store, to be typed in the current folder."""
     database = sqlite_path(uri)
     if database is None or uri != sqlite_uri(database.parent):
         return shlex.join(["mlflow", "server", "--backend-store-uri", shown(uri)])

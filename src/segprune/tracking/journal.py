@@ -2,8 +2,8 @@
 
 ``<name>.jsonl`` is a header, then one record a line in the order of logging, and after each answer of the store a
 line that says how many records more it has. ``<name>/`` holds copies of the artifacts that wait;
-``<name>.refused.jsonl`` what the store will never take, for people to read. The name is the run's id in the store,
-or the key that its creation is found by, see ``creation``.
+``<name>.refused.jsonl`` holds records that the store refuses for good, for people to read. The name is the run's id
+in the store, or the key of its creation, see ``creation``.
 """
 
 import json
@@ -31,7 +31,8 @@ FOLDERS = (FOLDER, "tracking_spool")
 class Journal:
     """The journal of one run; while it is open, no other process can open it.
 
-    A disk that refuses stops nothing: what it did not take stays in memory and is tried again with the next record.
+    A full or failing disk stops nothing: records that it did not take stay in memory and are written with the next
+    one.
 
     Attributes:
         path: The file.

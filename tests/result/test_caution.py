@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from segprune.result.caution import cautions
@@ -32,3 +34,13 @@ def test_every_split_has_its_own() -> None:
 def test_a_row_of_an_earlier_version_says_nothing() -> None:
     assert "report_images" not in VERSION_1
     assert cautions([changed(DENSE, report_images=None)]) == []
+
+
+def test_accepted_results_are_told_with_their_stages() -> None:
+    own = changed(DENSE, report_images=60, report_frames=0)
+    taken = [replace(own, accepted="train"), replace(own, accepted="score,train")]
+    assert cautions([own]) == []
+    assert cautions([own, *taken]) == [
+        "2 of 3 rows stand on results that other code or library versions made (store.accept): score, train. The "
+        "column accepted says which rows."
+    ]

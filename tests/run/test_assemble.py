@@ -262,3 +262,23 @@ def test_a_checkpoint_with_a_transform_of_ones_own_needs_its_extension(
     with pytest.raises(CheckpointError, match=r"of the package 'copying', .* give extensions=\[copying\]"):
         start()
     assert start("extensions=[copying]").settings.extensions == ["copying"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["store.accept=[trian]"],
+            r"store\.accept is \['trian'\], but nothing keeps results as trian\. Allowed are eval, finetune, "
+            r"oracle, prepare, prune, quality, score, train\.",
+        ),
+        (
+            ["store.accept=[train]", "store.reuse=false"],
+            r"store\.reuse is false, which computes everything again",
+        ),
+    ],
+)
+def test_results_can_be_accepted_of_what_is_kept_alone(overrides: list[str], message: str) -> None:
+    assert stages_of(settings("store.accept=[train,prepare,oracle]", "stages=[train,eval]"), {})
+    with pytest.raises(ConfigError, match=message):
+        stages_of(settings(*overrides), {})

@@ -1,4 +1,5 @@
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -6,9 +7,12 @@ import pytest
 from omegaconf import OmegaConf
 
 from segprune.run.assemble import checked
-from segprune.run.describe import describe, run_start
+from segprune.run.describe import describe, describe_result, run_start
+from segprune.stage.contract import NetState
+from segprune.store.fingerprint import fingerprint
+from segprune.store.store import Store
 from tests.test_conf import composed
-from tests.tiny import tiny_data
+from tests.tiny import tiny_context, tiny_data, tiny_net
 
 pytestmark = pytest.mark.usefixtures("composer")
 
@@ -70,3 +74,17 @@ def test_a_dense_run_has_its_own_name_and_colour(tmp_path: Path) -> None:
     cut = run_start(run_of(tmp_path), None)
     assert (dense.name, dense.parent_run_id, cut.name) == ("dense-s0", "parent", "taylor-r0.3-s0")
     assert dense.color != cut.color
+
+
+def test_what_was_taken_of_other_code_is_a_tag(tmp_path: Path) -> None:
+    own, other = (fingerprint("train", {"code": {"training": digest}}) for digest in ("a", "b"))
+    Store(root=tmp_path, reuse=True).get("train", other, lambda folder: None)
+    tracker = Recorder()
+    store = Store(root=tmp_path, reuse=True, accept=["train"])
+    ctx = replace(tiny_context(tmp_path), tracker=tracker, store=store)
+    trail = (NetState(name="dense", net=tiny_net(), transforms=(), fingerprint=other),)
+    describe_result(ctx, trail, with_weights=False)
+    assert tracker.given == {"baseline": other, "fingerprint": other}
+    store.get("train", own, lambda folder: pytest.fail("it was made again"))
+    describe_result(ctx, trail, with_weights=False)
+    assert tracker.given["accepted"] == "train"

@@ -1,6 +1,6 @@
-"""What the report images do to every interval over them."""
+"""What to know of the rows before their numbers are believed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from segprune.result.row import Row
 
@@ -16,7 +16,24 @@ _FRAMES = (
 
 
 def cautions(rows: Iterable[Row]) -> list[str]:
-    """One sentence for each report split that has few images, or mostly frames of a video by their file names."""
+    """One sentence for each report split with few images or with frames of a video, and one on accepted results."""
+    rows = list(rows)
+    return [*_of_splits(rows), *_of_accepted(rows)]
+
+
+def _of_accepted(rows: Sequence[Row]) -> list[str]:
+    """What was taken though other code or library versions made it; rows of other versions do not tell."""
+    accepted = [row.accepted for row in rows if row.accepted]
+    words = sorted({word for words in accepted for word in words.split(",")})
+    if not words:
+        return []
+    return [
+        f"{len(accepted)} of {len(rows)} rows stand on results that other code or library versions made "
+        f"(store.accept): {', '.join(words)}. The column accepted says which rows."
+    ]
+
+
+def _of_splits(rows: Sequence[Row]) -> list[str]:
     splits = dict.fromkeys(
         (row.dataset, row.split, row["report_images"], row["report_frames"]) for row in rows
     )

@@ -1,4 +1,4 @@
-"""What is wrong with values of a configuration, in words: key, value, rule, remedy."""
+"""Explains wrong values of a configuration: key, value, rule, remedy."""
 
 import difflib
 import re
@@ -16,7 +16,7 @@ def explain(error: ValidationError, prefix: str, known: Sequence[str], given: Ma
     """One sentence per wrong key.
 
     Args:
-        error: What pydantic found.
+        error: Of pydantic.
         prefix: What stands before its keys, with the dot.
         known: The keys of the outermost mapping.
         given: That mapping.

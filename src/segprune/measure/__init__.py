@@ -1,1 +1,1 @@
-"""What a network is worth and what it costs."""
+"""Quality and cost of a network."""

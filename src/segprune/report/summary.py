@@ -11,7 +11,7 @@ from segprune.result.metrics import declared
 from segprune.result.row import to_record
 
 SCHEMA_VERSION = 3
-"""Raised when a key changes its meaning or goes; a new one raises nothing."""
+"""Raised when a key changes its meaning or is removed, not by a new key."""
 _REDUCTIONS = {
     "channel_reduction": "channels_kept",
     "mac_reduction": "macs_kept",

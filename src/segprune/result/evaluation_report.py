@@ -1,4 +1,4 @@
-"""The evaluation of one run as one JSON object: what was lost, what was gained, where."""
+"""The evaluation of one run as one JSON object: losses and gains, overall and by class and layer."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from segprune.result.metrics import declared
 from segprune.result.row import CUT_FIELDS, IDENTITY, Row, Value, to_record
 
 SCHEMA_VERSION = 2
-"""Raised when a key changes its meaning or goes; a new one raises nothing."""
+"""Raised when a key changes its meaning or is removed, not by a new key."""
 
 _SETTING = (
     *(

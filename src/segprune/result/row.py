@@ -12,7 +12,7 @@ from segprune.errors import CheckpointError
 from segprune.result.metrics import declared
 
 SCHEMA_VERSION = 2
-"""Raised when a column changes its meaning or goes. A new column raises nothing: rows without it lack the value."""
+"""Raised when a column changes its meaning or is removed, not by a new column: rows without it lack the value."""
 
 Value = str | int | float | None
 Word = Annotated[str, Field(min_length=1)]
@@ -127,7 +127,7 @@ def columns() -> tuple[str, ...]:
 
 
 def to_record(row: Row) -> dict[str, Value]:
-    """The row as a JSON object: all ``columns``, null for what was not measured, and what else it has."""
+    """The row as a JSON object: all ``columns``, null where nothing was measured, and the columns unknown here."""
     about = {name: getattr(row, name) for name in IDENTITY}
     return {"schema_version": SCHEMA_VERSION, **about, **dict.fromkeys(declared()), **row.metrics}
 
@@ -138,7 +138,8 @@ def from_record(record: Mapping[str, Value]) -> Row:
     A metric that it lacks was not measured; a column that is unknown here is kept.
 
     Raises:
-        CheckpointError: The record is of a later version, what was evaluated is not said, or a value is wrong.
+        CheckpointError: The record is of a later version, a column that says what was evaluated is missing, or a
+            value is wrong.
     """
     version = record.get("schema_version")
     if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version <= SCHEMA_VERSION:

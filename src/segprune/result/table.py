@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MISSING = "-"
-"""What a table shows for what was not measured."""
+"""Shown in tables for values that were not measured."""
 
 
 def chain_table(rows: Sequence[Row]) -> str:
-    """What one run made of the network, one line per evaluation, with a header on what was evaluated."""
+    """The networks of one run, one line per evaluation, with a header on what was evaluated."""
     body = [
         [
             row.stage,

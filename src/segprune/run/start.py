@@ -19,7 +19,7 @@ from segprune.training.step import Hardware
 
 
 def context_of(run: Run, data: SegData, hardware: Hardware, store: Store, tracker: Tracker) -> Context:
-    """What the stages of a run are given."""
+    """The context that the stages of a run are given."""
     about = {
         "model": run.settings.model,
         "model_files": _digests(run.settings.model),

@@ -35,7 +35,7 @@ class CalibrationSet:
         Args:
             ctx: The run.
             aux_weight: Weight of auxiliary heads in the loss.
-            with_images: Whether anybody will look at the images, which take memory.
+            with_images: Whether the images are needed; they take memory.
         """
         device = ctx.hardware.device
         drawn = (

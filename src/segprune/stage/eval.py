@@ -1,4 +1,4 @@
-"""Eval: what every network of the trail is worth and what it costs."""
+"""Eval: quality and cost of every network of the trail."""
 
 import json
 import platform

@@ -1,4 +1,4 @@
-"""The oracle of one cut: which channels the loss says can go, and how many of them the criterion found."""
+"""The oracle of one cut: which channels the loss would remove, and how many of them the criterion chose."""
 
 import json
 import logging

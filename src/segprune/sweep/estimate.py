@@ -1,4 +1,4 @@
-"""What a job may take, judged by what earlier jobs of the same dataset and model took from the same point on."""
+"""Time and disk that a job may take, from earlier jobs of its dataset and model that began at the same stage."""
 
 import statistics
 from collections import defaultdict
@@ -56,13 +56,13 @@ class Past:
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What earlier jobs let expect.
+    """An expectation from earlier jobs.
 
     Attributes:
         low: The least of them.
         middle: Their median.
         high: The most of them.
-        is_bound: Whether they all made more than is to be made now, so that it will be less.
+        is_bound: Whether all of them computed more than is needed now, so that it will be less.
     """
 
     low: float

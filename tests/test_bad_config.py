@@ -93,7 +93,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path: Path, outputs: Path
     weights = tmp_path / "made" / contract.WEIGHTS
     (tmp_path / "made" / contract.DESCRIPTION).write_text("{}")
     start = ["stages=[eval]", f"checkpoint={tmp_path}/made"]
-    assert "has format None; this version reads format 1" in refused(outputs, *TINY, *start)
+    assert "has format None; this version reads the formats 1 and 2" in refused(outputs, *TINY, *start)
     dense(tmp_path / "made", streets())
     weights.write_bytes(weights.read_bytes()[:-8])
     assert "does not have the checksum that net.json records" in refused(outputs, *TINY, *start)

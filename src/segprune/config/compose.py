@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
 from pydantic.errors import PydanticUserError
 from pydantic_core import SchemaError
@@ -133,6 +133,9 @@ def settings_of(cfg: DictConfig) -> tuple[Settings, Node]:
         key = error.full_key
         raise ConfigError(f"{key} is missing; give {key}=... on the command line.") from error
     except OmegaConfBaseException as error:
+        wanted = origins(cfg).get(error.full_key or "")
+        if isinstance(error, InterpolationKeyError) and wanted:
+            raise ConfigError(f"{wanted} is missing; give {wanted}=... on the command line.") from error
         reason = str(error.msg or error).splitlines()[0]
         raise ConfigError(f"{error.full_key or 'the configuration'}: {reason}.") from error
     if not isinstance(plain, dict):

@@ -72,9 +72,9 @@ def checked(cfg: DictConfig) -> Run:
     _refuse_protocol_of_sweeps(job)
     settings, values = settings_of(cfg)
     import_extensions(settings.extensions)
-    _refuse_foreign_checkpoint(settings)
     name, keys = run_name(settings, job), origins(cfg)
     stages = stages_of(settings, keys)
+    _refuse_foreign_checkpoint(settings)
     sources = frozenset(target_modules([settings.model, settings.dataset]))
     code_of(sources.union(*map(modules_of, stages)))  # read now, while it is what was imported
     return Run(

@@ -1,3 +1,7 @@
+import random
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -8,6 +12,9 @@ from segprune.graph.cut import cut
 from segprune.graph.trace import trace
 from segprune.measure.cost import cost
 from segprune.model.contract import SegmentationNet
+from segprune.model.lite0_fpn import lite0_fpn
+from segprune.model.simple_segnet import simple_segnet
+from segprune.model.unet import unet
 from tests.odd_nets import ODD_NETS, DeadStages, DroppedHead
 from tests.toys import TOYS, Plain, SqueezeExcite, conv_bn, toy
 
@@ -59,6 +66,24 @@ def test_simulated_costs_equal_those_of_the_cut_network(kind: type[SegmentationN
     simulator, counted = CostSimulator(net, groups, (48, 64)), cost(cut(net, plan), (48, 64))
     assert simulator.cost(plan, "macs") == counted.macs
     assert simulator.cost(plan, "params") == counted.params
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        partial(lite0_fpn, width=16, weights="none"),
+        partial(unet, width=8, max_width=24, depth=4, convs_per_level=1, upsample="transposed"),
+        partial(simple_segnet, width=8, max_width=24, depth=3, convs_per_level=2),
+    ],
+    ids=["lite0_fpn", "unet", "simple_segnet"],
+)
+def test_registered_networks_cost_what_was_simulated(build: Callable[..., SegmentationNet]) -> None:
+    net, draw = build(num_classes=5).eval(), random.Random(0)
+    groups = trace(net)
+    plan = {g.name: tuple(sorted(draw.sample(range(g.size), draw.randrange(g.size // 2)))) for g in groups}
+    simulator, counted = CostSimulator(net, groups, (75, 101)), cost(cut(net, plan), (75, 101))
+    assert (simulator.cost(plan, "macs"), simulator.cost(plan, "params")) == (counted.macs, counted.params)
+    assert simulator.idle == ()
 
 
 @pytest.mark.parametrize(

@@ -199,6 +199,7 @@ def test_a_driver_that_is_too_old_leaves_the_cpu(monkeypatch: pytest.MonkeyPatch
 
 def test_a_budget_without_a_ratio_is_named_after_its_threshold() -> None:
     assert run_name(settings("budget=threshold", "budget.threshold=0.05"), JOB) == "taylor-t0.05-s0"
+    assert run_name(settings("ratio=null"), JOB) == "taylor-macs-s0"
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from segprune.budget.fraction import FractionBudget
 from segprune.errors import ConfigError
 from segprune.measure.cost import cost
 from segprune.measure.evaluate import evaluate
 from segprune.measure.miou import scores
+from segprune.model.contract import SegmentationNet
 from segprune.result.headline import headline
 from segprune.result.row import Row
 from segprune.result.table import chain_table
@@ -19,9 +21,11 @@ from segprune.stage.contract import Context, NetState, Trail
 from segprune.stage.eval import Eval, EvalSettings
 from segprune.stage.oracle import OracleSettings
 from segprune.tracking.silent import SilentRun
+from tests.odd_nets import DroppedHead, NonLocal
 from tests.stage.test_prune import dense
 from tests.stage.test_prune import stage as prune_stage
 from tests.tiny import FACTS, tiny_context, tiny_data
+from tests.toys import toy
 
 
 def stage(**changes: object) -> Eval:
@@ -266,3 +270,17 @@ def test_the_images_and_those_that_follow_another_one_are_in_every_row(tmp_path:
         data = replace(tiny_data(), report_frames=frames)
         (row,) = rows_of(tiny_context(tmp_path, data=data), dense())
         assert (row["report_images"], row["report_frames"]) == (len(data.report), frames)
+
+
+@pytest.mark.parametrize("kind", [NonLocal, DroppedHead])
+def test_the_plan_and_the_rows_say_the_same_of_macs_and_params(
+    kind: type[SegmentationNet], tmp_path: Path
+) -> None:
+    ctx = tiny_context(tmp_path, build=lambda: toy(kind))
+    first = NetState(name="dense", net=ctx.build(), transforms=(), fingerprint="dense")
+    budget = FractionBudget(of="macs", scope="paper", floor=0.0, round_to=1, tolerance=0.2)
+    stage()(ctx, prune_stage(budget=budget)(ctx, (first,)))
+    (path,) = (tmp_path / "store" / "prune").glob("*/plan.json")
+    plan, row = json.loads(path.read_text()), ctx.rows[-1]
+    assert (plan["macs"], plan["params"]) == (1 - row["macs_kept"], 1 - row["params_kept"])
+    assert 0.3 < plan["macs"] == plan["removed"]

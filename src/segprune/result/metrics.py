@@ -30,7 +30,7 @@ def _ratio_reached(net: Measured, dense: Measured) -> float | None:
     if kept is not None:
         left = kept.get(net, dense)
     elif unit is not None:
-        left = _by(unit.get(net, dense) or 0, unit.get(dense, dense) or 0)
+        left = _by(unit.get(net, dense), unit.get(dense, dense))
     return None if left is None else 1 - left
 
 
@@ -71,7 +71,7 @@ METRICS: tuple[Metric, ...] = (
         name="params",
         unit="count",
         better="lower",
-        about="Parameters, without training-only submodules",
+        about="Parameters that the logits are computed from",
         get=lambda net, _: net.params,
         is_whole=True,
         shown_as=("mparams", 1e-6),

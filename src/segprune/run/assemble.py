@@ -96,12 +96,17 @@ def run_name(settings: Settings, job: Job) -> str:
     """``<pruner>-r<ratio>-s<seed>``, or ``dense-s<seed>`` for a chain that does not prune.
 
     Rounds, retrained weights and a protocol are named where they are not the usual ones; a budget without a ratio
-    has ``t`` and its threshold.
+    has ``t`` and its threshold, or its name.
     """
     if "prune" not in settings.stages:
         return f"dense-s{settings.seed}"
     # the budget's own arguments are checked after the name is made, so they may still be anything
-    much = f"t{settings.budget.get('threshold')}" if settings.ratio is None else f"r{settings.ratio:g}"
+    if settings.ratio is not None:
+        much = f"r{settings.ratio:g}"
+    elif "threshold" in settings.budget:
+        much = f"t{settings.budget['threshold']}"
+    else:
+        much = str(job.choices["budget"])
     rounds = f"-{settings.rounds}x" if settings.rounds > 1 else ""
     weights = "" if settings.weights == "inherited" else f"-{settings.weights}"
     protocol = job.choices["protocol"]

@@ -76,6 +76,17 @@ def test_a_line_that_a_crash_cut_short_is_left_out_and_breaks_none_after_it(tmp_
     assert left(found).waiting == [PARAMS, END]
 
 
+def test_a_copy_and_a_journal_are_on_the_disk_when_they_have_to_be(tmp_path, monkeypatch):
+    (tmp_path / "x.txt").write_text("x")
+    journal, synced = journal_in(tmp_path), []
+    monkeypatch.setattr("segprune.durable.sync", synced.append)
+    path = journal.path.parent / journal.keep(tmp_path / "x.txt")
+    journal.add([PARAMS])
+    assert synced == [path]
+    journal.sync()
+    assert synced == [path, journal.path]
+
+
 def test_one_process_at_a_time_has_it(tmp_path):
     journal = journal_in(tmp_path)
     journal.add([PARAMS])
@@ -99,6 +110,16 @@ def test_when_the_store_has_all_nothing_stays_but_other_runs(tmp_path):
         journal.close()
         assert journals(tmp_path) == others
     assert [path.name for path in tmp_path.iterdir()] == ["x.txt"]
+
+
+def test_a_copy_stays_as_long_as_its_record_waits(tmp_path):
+    (tmp_path / "x.txt").write_text("x")
+    journal = journal_in(tmp_path)
+    for _ in range(2):
+        content = {"path": journal.keep(tmp_path / "x.txt"), "folder": ""}
+        journal.add([Record(kind="artifact", content=content)])
+    journal.sent(1)
+    assert (journal.path.parent / journal.waiting[0].content["path"]).read_text() == "x"
 
 
 def test_a_journal_without_a_record_leaves_nothing(tmp_path):

@@ -122,14 +122,15 @@ def test_an_outage_keeps_records_on_disk_warns_once_and_sends_them_when_it_is_ov
     log(sender, "a")
     world.now = 10.0
     assert sender.flush() == 2
+    assert sender.flush(is_last=True) == 2
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert f"The run goes on, its tracking records wait in {world.path}" in caplog.text
     assert "http://host fails: refused" in caplog.text
     world.error = None
-    world.now = 29.9
+    world.now = 39.9
     log(sender, "b", 1)
     assert world.sent == []  # it rests for 30 s
-    world.now = 35.0
+    world.now = 45.0
     log(sender, "b", 2)
     assert world.kinds() == ["params", "metrics", "metrics", "metrics"]
     assert on_disk(world, sender) == []

@@ -29,7 +29,7 @@ from segprune.stage.calibration import buffers_of
 from segprune.stage.eval import Eval
 from segprune.stage.prepare import LEARNED
 from segprune.stage.prune import RAW
-from segprune.store import store
+from segprune.store import fingerprint
 from segprune.store.store import Entry, Store
 from segprune.tracking.silent import SilentRun
 from segprune.transform.cut import Cut
@@ -60,7 +60,7 @@ ALONE = [
 PRESETS = [
     f"{path.parent.name}={path.stem}"
     for path in sorted(CONF.glob("*/*.yaml"))
-    if path.parent.name not in (*GROUPS, "schedule")
+    if path.parent.name not in (*GROUPS, "schedule", "stage")
 ]
 USUAL = {
     f"{group}={option}"
@@ -131,8 +131,8 @@ def _entry(folder: Path, plan: Mapping[str, tuple[int, ...]] | None = None, offs
     model = OmegaConf.to_container(OmegaConf.load(CONF / "model" / "unet.yaml"))
     about = {"model": model, "classes": list(CAMVID.classes)}
     checkpoint.write(folder, net, transforms=(Cut(plan),) if plan else (), about=about)
-    numbers = ("channels", "macs", "params", "scoring_s", "scoring_peak_mb", "mask_error")
-    (folder / PLAN).write_text(json.dumps(dict.fromkeys(numbers, 0.0)))
+    numbers = ("channels", "macs", "params", "removed", "scoring_s", "scoring_peak_mb", "mask_error")
+    (folder / PLAN).write_text(json.dumps({**dict.fromkeys(numbers, 0.0), "budget": "channels"}))
     save_file(dict(buffers_of(net)), folder / RAW)
     save_file({}, folder / LEARNED)
 
@@ -200,14 +200,15 @@ def cases_of(option: str) -> list[str]:
 def undecided(cfg: DictConfig, case: str) -> str:
     """What to tell whoever added a key; empty when each key that the case is about is in the table.
 
-    An option without a case is free: all its keys are in the fingerprint of what it makes.
+    An option without a case is free: all its keys are in the fingerprint of what it makes. So are the keys below
+    ``stage``: they tell what a stage is, and from which other key it gets an argument, which is told at that key.
     """
     option = next(option for option in [*OPTIONS, DEFAULT] if case in cases_of(option))
     group = option.partition("=")[0]
     mine = {
         key
         for key in leaves(cfg)
-        if key.split(".")[0] == group or (not group and key.split(".")[0] not in GROUPS)
+        if key.split(".")[0] == group or (not group and key.split(".")[0] not in (*GROUPS, "stage"))
     }
     missing = sorted(mine - {key for one in cases_of(option) for key in CASES[one]})
     where = f"CASES[{option!r}] of tests/touches.py"
@@ -261,7 +262,8 @@ def test_another_option_touches_its_group_and_what_follows(option: str, place: P
 def test_a_preset_brings_no_key_of_its_own(preset: str) -> None:
     decided = {key for case in CASES.values() for key in case}
     cfg = composed(preset)
-    assert set(leaves(OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]))) <= decided
+    own = OmegaConf.masked_copy(cfg, [key for key in cfg if key not in ("hydra", "stage")])
+    assert set(leaves(own)) <= decided
 
 
 def test_a_key_that_nobody_decided_on_is_named() -> None:
@@ -273,7 +275,7 @@ def test_a_key_that_nobody_decided_on_is_named() -> None:
 
 
 def test_another_schema_touches_everything(place: Path, usual: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "SCHEMA", store.SCHEMA + 1)
+    monkeypatch.setattr(fingerprint, "SCHEMA", fingerprint.SCHEMA + 1)
     after = keys_of(configured(place, DEFAULT), place)
     assert touched(usual, after) == from_first("train", usual)
 

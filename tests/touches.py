@@ -88,6 +88,7 @@ ROOT: Touches = {
     "rounds": (2, "prune"),
     "weights": ("retrained", "prune"),
     "stretch": (True, "finetune"),
+    "stage.finetune.makes": ("trained", "eval"),
     "seed": (1, "train"),
     "stages": (["train", "prune", "eval"], "finetune"),
     "calibration.images": (3, "prune"),

@@ -45,6 +45,23 @@ def test_ratio_zero_removes_nothing() -> None:
     assert (dict(reached.plan), reached.channels, reached.macs, reached.params) == ({}, 0.0, 0.0, 0.0)
 
 
+def test_local_takes_as_much_of_every_group_and_global_the_lowest_of_all() -> None:
+    net = toy(Plain)  # groups of 6, 5 and 4 channels
+    groups = trace(net)
+    # all scores of the first group are below those of the others
+    scores = {group.name: 10.0 * index + torch.arange(group.size) for index, group in enumerate(groups)}
+    simulator = CostSimulator(net, groups, (32, 32))
+
+    def removed(scope: str, ratio: float) -> list[int]:
+        reached = budget(scope=scope)(groups, scores, ratio=ratio, paper_scope="local", simulator=simulator)
+        assert reached.scope == scope
+        return [len(reached.plan.get(group.name, ())) for group in groups]
+
+    assert [group.size for group in groups] == [6, 5, 4]
+    assert removed("global", 0.34) == [5, 0, 0]  # 0.66 of 15 are 9.9 channels: 10 stay
+    assert removed("local", 0.34) == [2, 2, 1]
+
+
 def test_the_papers_scope_is_used_unless_another_is_asked_for() -> None:
     assert budget(scope="paper").ranking("global") == "global"
     assert budget(scope="local").ranking("global") == "local"

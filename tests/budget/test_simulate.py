@@ -58,6 +58,29 @@ class Slopes(SegmentationNet):
         return self.head(x)
 
 
+class Shared(SegmentationNet):
+    """A convolution that runs twice, one in groups, and a norm without a scale."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.twice = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 6, 3, padding=1)
+        self.bare, self.grouped = nn.BatchNorm2d(6, affine=False), nn.Conv2d(6, 4, 3, padding=1, groups=2)
+        self.head = nn.Conv2d(4, 2, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = F.relu(self.bare(self.twice(F.relu(self.stem(self.normalise(image))))))
+        return self.head(F.relu(self.grouped(F.relu(self.twice(F.max_pool2d(x, 2))))))
+
+
+def test_grouped_and_shared_convolutions_and_bare_norms_by_hand() -> None:
+    net = Shared()
+    simulator = CostSimulator(net, (), (8, 8))
+    # 64 positions, 16 behind the pooling. stem: 3*6*9; twice: 6*6*9 at 64 + 16; grouped: 6*4*9 / 2; head: 4*2
+    assert simulator.cost({}, "macs") == 162 * 64 + 324 * 80 + 108 * 16 + 8 * 16
+    assert simulator.cost({}, "params") == (162 + 6) + (324 + 6) + (108 + 4) + (8 + 2)
+    assert cost(net, (8, 8)).macs == simulator.cost({}, "macs")
+
+
 @pytest.mark.parametrize("kind", [*TOYS, *ODD_NETS, Slopes, SqueezeExcite])
 def test_simulated_costs_equal_those_of_the_cut_network(kind: type[SegmentationNet]) -> None:
     net = toy(kind)

@@ -122,7 +122,7 @@ def test_foreign_and_emptying_plans_are_refused() -> None:
 @pytest.mark.parametrize("kind", [*TOYS, Odd])
 def test_shapes_fitted_to_a_state_dict_give_the_cut_network_bit_for_bit(kind: type[SegmentationNet]) -> None:
     net = toy(kind)
-    small = cut(net, random_plan(net, 0.5))
+    small = cut(net, random_plan(net, 0.4))  # inputs and outputs of no layer are as many
     rebuilt = kind()
     fit_shapes(rebuilt, small.state_dict())
     rebuilt.load_state_dict(small.state_dict(), strict=True)

@@ -137,7 +137,8 @@ def test_a_package_of_somebody_counts_as_a_whole_with_what_it_imports_of_segprun
     assert set(before) == {"package usernet"}
     act = {**MINE, "blocks/act.py": "def f(x): return -x\n"}
     named = {("blocks/acts.py" if path == "blocks/act.py" else path): text for path, text in MINE.items()}
-    for other in (act, named, {**MINE, "new.py": ""}):
+    moved = {path.replace("blocks/", "layers/"): text for path, text in MINE.items()}
+    for other in (act, named, moved, {**MINE, "new.py": ""}):
         assert found("usernet.net", usernet=other) != before
     text = {**MINE, "blocks/act.py": "def f(x):\n    '''As it is.'''\n    return x  # so\n"}
     assert found("usernet.net", usernet=text) == before
@@ -261,3 +262,6 @@ def test_the_modules_of_a_part_are_those_of_its_class_the_bases_and_what_it_hold
     assert modules_of(Outer([Outer(None), {"a": (schedule,)}])) == both
     assert modules_of(Outer(3)) == {__name__}
     assert modules_of(3) == set()
+    base = dataclass(type("Base", (), {"__module__": "usernet.base"}))
+    part = dataclass(type("Part", (base,), {"__module__": "usernet.part"}))
+    assert modules_of(part()) == {"usernet.base", "usernet.part"}

@@ -108,7 +108,7 @@ class Eval(Stage):
                 ctx.store.choice(QUALITY, key) for key in quality_keys(ctx, trail, self._rules).values()
             ],
             "machine": _machine(ctx.hardware.device),
-            "trail": [state.fingerprint for state in trail],
+            "trail": [(state.name, state.fingerprint) for state in trail],
         }
         scored = scored_of(trail) if oracle.samples else None
         if scored is None:

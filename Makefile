@@ -6,8 +6,10 @@ ARGS ?=
 PORT ?= 5000
 WORKERS ?= logical
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal
+QUICK := budget checkpoint config dataset graph measure pruner result run schedule stage store training transform \
+	test_architecture.py test_conf.py test_docs.py test_durable.py test_seed.py test_stop.py
 
-.PHONY: help run sweep ui store test check format bench clean
+.PHONY: help run sweep ui store quick test check format bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -37,6 +39,9 @@ ui: $(VENV)/.installed ## open the MLflow UI on what has been logged (this machi
 
 store: $(VENV)/.installed ## list the stored results; more with ARGS="verify" or ARGS="prune --yes"
 	$(BIN)/segprune store $(or $(ARGS),list)
+
+quick: $(VENV)/.tools ## what takes two minutes: laws on toys, hand-worked numbers, configuration, a tiny chain
+	$(PYTEST) -m 'not slow' --timeout 60 $(addprefix tests/,$(QUICK)) $(ARGS)
 
 test: $(VENV)/.tools ## all tests, one process per core and at most 4 (WORKERS=1 for one)
 	$(PYTEST) $(ARGS)

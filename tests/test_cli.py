@@ -248,32 +248,3 @@ def test_a_chain_can_start_from_a_checkpoint(tmp_path: Path) -> None:
     assert [row["stage"] for row in rows] == ["start", "pruned_raw", "pruned"]
     assert rows[0]["channels_kept"] == 1.0
     assert rows[2]["ratio_reached"] == pytest.approx(0.3, abs=0.05)
-
-
-@pytest.mark.slow
-def test_a_job_that_is_killed_leaves_the_other_processes_of_its_sweep_alone(tmp_path: Path) -> None:
-    faulty = ["pruner=random", "pruner._target_=tests.faulty.Faulty", "extensions=[tests]"]
-    launcher = ["hydra/launcher=processes", "hydra.launcher.jobs=2"]
-    done = run(tmp_path, "-m", *faulty, "+pruner.fault=kill,none", *launcher, *TINY)
-    assert done.returncode == 3, done.stderr
-    assert "#0 +pruner.fault=kill: FAILED after" in done.stdout
-    assert "#1 +pruner.fault=none: done after" in done.stdout
-    assert "FAILED random 0.3 seed 0: killed by signal 9, e.g. out of memory" in done.stdout
-    folders = sorted(path.parent for path in tmp_path.glob("sweeps/*/*/*/status.json"))
-    assert [json.loads((folder / "status.json").read_text())["status"] for folder in folders] == [
-        "failed",
-        "done",
-    ]
-    assert "[finetune]" in (folders[1] / "stdout.log").read_text()
-    assert "epoch" not in done.stdout
-    assert len(list((tmp_path / "store" / "train").glob("*/net.json"))) == 1
-    from mlflow import MlflowClient
-
-    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
-    (experiment,) = [e for e in client.search_experiments() if e.name == "segprune-streets"]
-    runs = client.search_runs([experiment.experiment_id])
-    assert sorted((run.data.tags["kind"], run.info.status) for run in runs) == [
-        ("job", "FINISHED"),
-        ("job", "KILLED"),
-        ("sweep", "FAILED"),
-    ]

@@ -14,6 +14,7 @@ import torch
 from segprune.cli import run_or_record
 from segprune.shortage import is_about_memory, shortage
 from tests.faulty import MENDED
+from tests.run_here import tracked
 from tests.test_cli import ROOT, TINY
 from tests.test_conf import composed
 
@@ -163,8 +164,8 @@ def statuses(outputs: Path) -> list[dict[str, object]]:
 def test_jobs_without_memory_leave_the_others_alone_and_run_when_there_is_some(tmp_path: Path) -> None:
     """One is refused memory by the system, one is killed as the system does it, one needs none."""
     faulty = ["pruner=random", "pruner._target_=tests.faulty.Faulty", "extensions=[tests]"]
-    command = ["-m", *faulty, "+pruner.fault=memory,kill,none", "tracking=silent"]
-    first = run(tmp_path, *command, "hydra/launcher=processes", "hydra.launcher.jobs=3")
+    command = ["-m", *faulty, "+pruner.fault=memory,kill,none"]
+    first = run(tmp_path, *command, "hydra/launcher=processes", "hydra.launcher.jobs=2")
     assert first.returncode == 3, first.stderr
     refused, killed, done = statuses(tmp_path)
     assert [job["status"] for job in (refused, killed, done)] == ["failed", "failed", "done"]
@@ -177,9 +178,15 @@ def test_jobs_without_memory_leave_the_others_alone_and_run_when_there_is_some(t
         assert part in str(refused["error"])
     assert f"FAILED random 0.3 seed 0: {refused['error']}" in first.stdout
     assert "FAILED random 0.3 seed 0: killed by signal 9, e.g. out of memory" in first.stdout
+    assert "#1 +pruner.fault=kill: FAILED after" in first.stdout
+    assert "#2 +pruner.fault=none: done after" in first.stdout
     assert "Traceback" not in first.stdout + first.stderr
+    assert "epoch" not in first.stdout  # that is in the output of the job
+    assert "[finetune]" in (max(tmp_path.glob("sweeps/*/*")) / "2" / "stdout.log").read_text()
+    assert len(list((tmp_path / "store" / "train").glob("*/net.json"))) == 1
+    assert sorted(tracked(tmp_path)) == ["FAILED", "FAILED", "FINISHED", "KILLED"]  # the sweep's is one
 
-    again = run(tmp_path, *command, **{MENDED: "1"})  # in one process, which is quicker
+    again = run(tmp_path, *command, "tracking=silent", **{MENDED: "1"})  # in one process, which is quicker
     assert again.returncode == 0, again.stderr
     assert [job["status"] for job in statuses(tmp_path)] == ["done"] * 3
     assert [job["was_reused"] for job in statuses(tmp_path)] == [False, False, True]

@@ -125,6 +125,7 @@ def test_the_scope_is_that_of_the_paper_and_the_other_one_an_option(pruner: str)
         assert replace(budget, scope=other).ranking(scope) == other
 
 
+@pytest.mark.slow
 @every_pruner
 def test_scores_follow_from_the_channels_and_change_nothing(network: Network, pruner: str) -> None:
     net, groups, _ = network
@@ -152,6 +153,7 @@ def test_scores_follow_from_the_channels_and_change_nothing(network: Network, pr
         assert off < battery.rounding, name
 
 
+@pytest.mark.slow
 @every_pruner
 def test_dead_channels_and_duplicates(shallow: Network, pruner: str) -> None:
     battery, damaged = battery_of(pruner), copy.deepcopy(shallow.net)
@@ -168,6 +170,7 @@ def test_dead_channels_and_duplicates(shallow: Network, pruner: str) -> None:
             assert score[0] != score[2], name
 
 
+@pytest.mark.slow
 def test_every_method_removes_what_is_asked_and_its_cut_is_the_mask(shallow: Network) -> None:
     net, groups, simulator = shallow
     plans = []
@@ -183,6 +186,7 @@ def test_every_method_removes_what_is_asked_and_its_cut_is_the_mask(shallow: Net
     assert mask_error(net, cut(net, dealt), groups, dealt) < 1e-10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pruner", ["cap", "dmcp", "slimming"])
 def test_a_phase_trains_dilated_residual_and_depthwise_networks(
     shallow: Network, pruner: str, tmp_path: Path

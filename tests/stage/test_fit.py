@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from segprune.config.compose import component
+from segprune.errors import ConfigError
 from segprune.measure.cost import Cost
 from segprune.result.files import CURVE
 from segprune.stage.contract import NetState
 from segprune.stage.fit import Fit, read_curve
+from segprune.training.step import Step
 from tests.tiny import tiny_context, tiny_data, tiny_net, tiny_schedule
 
 
@@ -232,6 +234,12 @@ def test_a_step_of_ones_own_ends_in_the_same_bits_after_a_kill(
         resumed = after(tmp_path / f"killed-{epoch}", killed_at=epoch)
         assert resumed.fingerprint == whole.fingerprint
         assert all(torch.equal(a, b) for a, b in zip(weights(resumed), weights(whole), strict=True))
+
+
+def test_what_makes_a_step_must_be_a_dataclass_and_that_is_told_before_work(tmp_path: Path) -> None:
+    made_by_function = replace(stage(), step=lambda ctx, trail: Step)
+    with pytest.raises(ConfigError, match=r"function must be a dataclass, so that its results are found"):
+        made_by_function.refuse(tiny_context(tmp_path), ())
 
 
 class Kills(Recorder):

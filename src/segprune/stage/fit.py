@@ -51,13 +51,15 @@ class Fit(Stage):
     starts: bool = False
 
     def refuse(self, ctx: Context, start: Trail) -> None:
-        """Check that the batches can be filled and trained on.
+        """Check that the batches can be filled and trained on, and that results of the step can be told apart.
 
         Raises:
             DataError: There are fewer training images than a batch has.
-            ConfigError: The network cannot be trained on one image at a time.
+            ConfigError: The network cannot be trained on one image at a time, or the step's maker is no dataclass.
         """
         del start
+        if self.step is not None:
+            identity(self.step)
         if self.schedule.epochs > 0:
             refuse_batch(ctx, f"{ctx.key_of(self, 'schedule')}.batch_size", self.schedule.batch_size)
 

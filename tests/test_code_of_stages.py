@@ -30,15 +30,15 @@ ORACLE = OracleSettings(samples=2, images=4, batch_size=2, copies=1)
 
 TABLE = {
     "prune rounds": """
-        budget/__init__.py budget/allocate.py budget/dependence.py budget/fraction.py budget/reached.py
-        budget/simulate.py graph/proof.py stage/prune.py stage/rounds.py
+        budget/__init__.py budget/allocate.py budget/contract.py budget/dependence.py budget/fraction.py
+        budget/reached.py budget/simulate.py graph/proof.py stage/prune.py stage/rounds.py
     """,
     "train prepare score prune rounds quality oracle eval eval+": """
         dataset/__init__.py dataset/augment.py dataset/cache.py dataset/contract.py dataset/identity.py
         dataset/items.py dataset/labels.py dataset/loading.py dataset/streets.py dataset/streets_canvas.py
         dataset/streets_objects.py dataset/streets_road.py dataset/streets_scene.py measure/__init__.py
-        model/__init__.py model/block.py model/contract.py model/unet.py result/__init__.py seed.py
-        stage/__init__.py
+        model/__init__.py model/block.py model/contract.py model/resize.py model/unet.py result/__init__.py
+        seed.py stage/__init__.py
     """,
     "train prepare rounds": """
         dataset/weights.py measure/evaluate.py stage/fit.py training/loop.py training/step.py

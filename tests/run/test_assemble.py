@@ -26,7 +26,6 @@ pytestmark = pytest.mark.usefixtures("composer")
 JOB = Job(
     choices={"model": "unet", "pruner": "taylor", "budget": "macs", "protocol": "standard"},
     folder=Path(),
-    is_multirun=False,
     overrides=[],
 )
 

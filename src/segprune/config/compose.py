@@ -87,13 +87,11 @@ class Job:
     Attributes:
         choices: Config group -> chosen option, e.g. ``{"pruner": "sirfp"}``.
         folder: The run's output folder.
-        is_multirun: Whether it is one job of a sweep.
         overrides: What was typed on the command line for it.
     """
 
     choices: Mapping[str, str]
     folder: Path
-    is_multirun: bool
     overrides: Sequence[str]
 
 
@@ -110,7 +108,6 @@ def job_of_this_process() -> Job:
     return Job(
         choices={name: str(choice) for name, choice in config.runtime.choices.items() if "/" not in name},
         folder=Path(config.runtime.output_dir),
-        is_multirun=str(config.mode).endswith("MULTIRUN"),
         overrides=typed(config.overrides.task),
     )
 

@@ -316,10 +316,9 @@ def _metrics(report: Mapping[str, Any]) -> dict[str, float]:
 
 def _line(pruner: str, unit: str, result: Outcome) -> str:
     reached = result.reached
-    goal = "" if reached.asked is None else f"asked to remove {reached.asked:.1%} of {unit}, "
-    of_unit = "" if reached.asked is None else f" {reached.removed:.1%}:"
-    return (
-        f"{pruner}: {goal}removed{of_unit} {reached.channels:.1%} of channels, "
-        f"{reached.macs:.1%} of MACs, {reached.params:.1%} of params ({reached.scope} ranking); cut proven, "
-        f"error {result.error:.0e}"
-    )
+    goal = "" if reached.asked is None else f"asked to remove {reached.asked:.1%} of {unit}; "
+    removed = {"channels": reached.channels, "MACs": reached.macs, "params": reached.params}
+    if reached.removed is not None and unit.lower() not in map(str.lower, removed):
+        removed = {unit: reached.removed, **removed}
+    shares = ", ".join(f"{share:.1%} of {name}" for name, share in removed.items())
+    return f"{pruner}: {goal}removed {shares} ({reached.scope} ranking); cut proven, error {result.error:.0e}"

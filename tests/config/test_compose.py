@@ -26,7 +26,7 @@ def config(**changes: Any) -> Any:
         "device": "auto",
         "threads": None,
         "workers": 0,
-        "store": {"root": "outputs/store", "reuse": True},
+        "store": {"root": "outputs/store", "reuse": True, "accept": []},
         "paths": {},
         "extensions": [],
         "log_checkpoint": True,

@@ -1,13 +1,17 @@
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 import torch
 
 from segprune.checkpoint import checkpoint
 from segprune.errors import CheckpointError, ConfigError, DataError
+from segprune.model.contract import SegmentationNet
 from segprune.run.assemble import stages_of
 from segprune.run.start import refuse, start_of_trail
+from segprune.transform.registry import register
 from tests.run.test_assemble import settings
 from tests.stage.test_trial import Halving, Pooling
 from tests.tiny import Items, tiny_context, tiny_data, tiny_net
@@ -81,3 +85,38 @@ def test_a_network_that_cannot_run_on_the_images_is_refused(tmp_path: Path) -> N
         ConfigError, match=r"one image to calibrate on, .*give the dataset more training images"
     ):
         fits(tmp_path, "stages=[prune,eval]", "checkpoint=here", images=1, build=Pooling)
+
+
+@register
+@dataclass(frozen=True)
+class Marked:
+    """A transform that leaves the weights as they are."""
+
+    kind: ClassVar[str] = "marked_in_test_start"
+    top: float
+
+    def to_json(self) -> dict[str, Any]:
+        return {"top": self.top}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Marked":
+        return cls(float(values["top"]))
+
+    def replay(self, net: SegmentationNet) -> SegmentationNet:
+        return net
+
+    def describe(self) -> str:
+        return "marked"
+
+
+def test_networks_of_the_same_weights_after_other_transforms_are_not_one(tmp_path: Path) -> None:
+    keys = set()
+    for top in (0.5, 1.0):
+        folder = tmp_path / str(top)
+        folder.mkdir()
+        ctx = tiny_context(tmp_path)
+        about = {"model": {}, **ctx.about}
+        checkpoint.write(folder, tiny_net(), transforms=(Marked(top),), about=about)
+        (state,) = start_of_trail(settings("stages=[eval]", f"checkpoint={folder}"), ctx)
+        keys.add(str(state.fingerprint))
+    assert len(keys) == 2

@@ -12,10 +12,14 @@ from segprune.errors import CheckpointError
 from segprune.run.assemble import Run
 from segprune.stage.contract import Context, NetState, Stage, Trail
 from segprune.stage.trial import refuse_misfit
+from segprune.store.code import code_of
 from segprune.store.fingerprint import fingerprint
 from segprune.store.store import Store
 from segprune.tracking.contract import Tracker
 from segprune.training.step import Hardware
+from segprune.transform.contract import Transform
+from segprune.transform.cut import Cut
+from segprune.transform.registry import to_record
 
 
 def context_of(run: Run, data: SegData, hardware: Hardware, store: Store, tracker: Tracker) -> Context:
@@ -56,10 +60,20 @@ def start_of_trail(settings: Settings, ctx: Context) -> Trail:
             "dataset that the checkpoint was made with."
         )
     net, transforms, about = checkpoint.read(folder, ctx.build)
-    key = fingerprint("checkpoint", {"weights": about["weights_sha256"], "about": ctx.about})
+    key = fingerprint("checkpoint", _inputs(ctx, about["weights_sha256"], transforms))
     ctx.tracker.tags({"checkpoint": str(folder)})
     name, net = "start" if transforms else "dense", net.to(ctx.hardware.device).eval()
     return (NetState(name=name, net=net, transforms=transforms, fingerprint=key, folder=folder),)
+
+
+def _inputs(ctx: Context, weights_sha256: str, transforms: Sequence[Transform]) -> dict[str, Any]:
+    """What a network from a checkpoint is; transforms that are not cuts change it by their values and their code."""
+    inputs = {"weights": weights_sha256, "about": ctx.about}
+    others = [made_by for made_by in transforms if not isinstance(made_by, Cut)]
+    if not others:
+        return inputs
+    code = code_of({type(made_by).__module__ for made_by in others})
+    return {**inputs, "transforms": [to_record(made_by) for made_by in transforms], **code}
 
 
 def refuse(stages: Sequence[Stage], ctx: Context, start: Trail) -> None:

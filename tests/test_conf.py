@@ -50,7 +50,10 @@ def test_every_option_fits_its_callable(group: str, name: str) -> None:
     if name == "folder":
         roles = [f"dataset.{role}={{images: a, masks: b}}" for role in ("fit", "report")]
         needed = [*needed, "dataset.classes=[a,b]", *roles]
-    cfg = composed(*([] if group == "stage" else [f"{group}={name}"]), *needed)
+    chosen = [f"{group}={name}"]
+    if group == "stage":
+        chosen = [] if name in CHAIN else [f"+stage@stage.{name}={name}"]
+    cfg = composed(*chosen, *needed)
     node = OmegaConf.to_container(cfg.stage[name] if group == "stage" else cfg[group], resolve=True)
     assert isinstance(node, dict)
     component(node, group, runtime=GROUPS[group])

@@ -38,7 +38,8 @@ def plain(arguments: list[str]) -> dict[str, Any]:
     cfg = composed("hydra.runtime.output_dir=here", *arguments)
     kept = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
     found: Any = OmegaConf.to_container(kept, resolve=True)
-    return dict(found)
+    # stages refer to what the other groups hold
+    return {**found, "stage": OmegaConf.to_container(kept.stage, resolve=False)}
 
 
 ODD = [

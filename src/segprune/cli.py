@@ -105,7 +105,7 @@ def _shorten_spinning() -> None:
 def quoted(argument: str) -> str:
     """An override with letters in its value that Hydra takes in quotes only, such as ``ü``, in quotes."""
     key, _, value = argument.partition("=")
-    is_as_it_is = value.isascii() or set(value) & set("\"'\\,()[]{}")
+    is_as_it_is = argument.startswith("-") or value.isascii() or set(value) & set("\"'\\,()[]{}")
     return argument if is_as_it_is else f'{key}="{value}"'
 
 
@@ -123,7 +123,7 @@ def parted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 def with_stages(arguments: Sequence[str]) -> list[str]:
     """The overrides, and the file ``conf/stage/<word>.yaml`` of every further stage that ``stages=[...]`` names."""
     lists = [argument.partition("=")[2] for argument in arguments if argument.startswith("stages=")]
-    words = dict.fromkeys(re.findall(r"\w+", " ".join(lists)))
+    words = dict.fromkeys(re.findall(r"[\w-]+", " ".join(lists)))
     given = {argument.lstrip("+").partition("=")[0] for argument in arguments}
     further = [word for word in words if word not in CHAIN and f"stage@stage.{word}" not in given]
     return [*arguments, *(f"+stage@stage.{word}={word}" for word in further)]

@@ -70,6 +70,14 @@ def test_key_value_rule_and_remedy_are_told_without_the_types_of_the_program(
     assert "\n" not in said
 
 
+def test_many_missing_keys_of_one_place_are_one_line() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Outer.model_validate({})
+    assert explain(caught.value, "model.", list(Outer.model_fields), {}) == (
+        "model lacks lr, size_hw, weights and 1 more; give it the option of a group, or all of them."
+    )
+
+
 def test_every_wrong_key_is_told_on_a_line_of_its_own() -> None:
     assert [line.split(" is ")[0] for line in explained(lr=0, augment=5).split("\n")] == [
         "model.lr",

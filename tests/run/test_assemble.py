@@ -59,7 +59,7 @@ def test_code_is_read_once_and_before_work_starts(monkeypatch: pytest.MonkeyPatc
     files_of.cache_clear()
     cfg = composed("hydra.runtime.output_dir=somewhere", "tracking=silent")
     run = checked(OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]))
-    assert run.sources == {"segprune.model.unet", "segprune.dataset.streets"}
+    assert run.sources == {"segprune.model.initial", "segprune.model.unet", "segprune.dataset.streets"}
 
     def edited(path: Path) -> bytes:
         raise AssertionError(f"{path} is read again")

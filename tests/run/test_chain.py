@@ -37,7 +37,7 @@ class Again(Stage):
 
     trail: Trail | None
 
-    def __call__(self, ctx: Context, trail: Trail) -> Trail:  # noqa: ARG002 - only hands on
+    def __call__(self, ctx: Context, trail: Trail) -> Trail:
         return self.trail  # type: ignore[return-value]
 
 

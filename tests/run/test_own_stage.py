@@ -55,9 +55,9 @@ def test_the_stage_of_the_page_runs_is_tracked_stored_planned_and_reused(
     planned = run_here(outputs, "-m", "hydra/launcher=plan", *command)
     assert "train new" in planned.out, planned
     first = rows(run_here(outputs, *command), outputs)
-    assert list(first) == ["dense", "pruned_raw", "pruned", "rounded"]
-    assert 0 < first["rounded"]["logit_mse"] != first["pruned"]["logit_mse"]
-    assert first["rounded"]["macs"] == first["pruned"]["macs"]
+    assert list(first) == ["dense", "pruned_raw", "pruned", "round"]
+    assert 0 < first["round"]["logit_mse"] != first["pruned"]["logit_mse"]
+    assert first["round"]["macs"] == first["pruned"]["macs"]
     (entry,) = (outputs / "store" / "round").glob("*/weights.safetensors")
     client = MlflowClient(f"sqlite:///{outputs}/mlflow.db")
     (experiment,) = client.search_experiments(filter_string="name = 'segprune-streets'")
@@ -65,7 +65,7 @@ def test_the_stage_of_the_page_runs_is_tracked_stored_planned_and_reused(
     assert run.data.metrics["time/round_s"] >= 0
     assert run.data.params["stage.round.bits"] == "4"
     made = entry.stat().st_mtime_ns
-    assert rows(run_here(outputs, *command), outputs)["rounded"] == first["rounded"]
+    assert rows(run_here(outputs, *command), outputs)["round"] == first["round"]
     assert entry.stat().st_mtime_ns == made
     planned = run_here(outputs, "-m", "hydra/launcher=plan", *command, "stage.round.bits=4,5")
     assert "all reused" in planned.out, planned

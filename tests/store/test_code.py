@@ -209,6 +209,37 @@ def test_files_are_read_once_and_are_code(folder: Path) -> None:
     assert code_of(["usernet.net"]) != before
 
 
+def test_folders_behind_links_count_and_links_that_lead_back_end(folder: Path) -> None:
+    put(folder / "usernet", {"__init__.py": ""})
+    put(folder / "shared", {"act.py": "a = 1"})
+    (folder / "usernet" / "blocks").symlink_to(folder / "shared")
+    (folder / "usernet" / "again").symlink_to(folder / "usernet")
+    assert set(files_of("usernet")) == {"__init__.py", "blocks/act.py"}
+
+
+def test_a_script_has_no_files_of_a_package() -> None:
+    assert files_of("__main__") in ({}, {"__main__.py": files_of("__main__").get("__main__.py", b"")})
+    assert files_of("sys") == {}
+
+
+def test_what_is_imported_by_its_name_or_for_annotations_counts_in_a_package_of_somebody() -> None:
+    others = {"uhelp": {"act.py": "a = 1"}, "utypes": {"config.py": "b = 1"}}
+    for line in (
+        'import importlib\nimportlib.import_module("uhelp.act")',
+        '__import__("uhelp")',
+        "from utypes import config\nx: config.V = None",
+    ):
+        package = {"__init__.py": "", "net.py": line}
+        before = found("usernet.net", usernet=package, **others)
+        after = found(
+            "usernet.net",
+            usernet=package,
+            uhelp={"act.py": "a = 2"},
+            utypes={"config.py": "b = 2"},
+        )
+        assert before != after, line
+
+
 def test_libraries_count_by_version_with_those_that_are_built_on_torch_or_numpy(folder: Path) -> None:
     needs = ("small_nets>=1", "words", "extra-nets; extra == 'more'", "numpy", "absent")
     library(folder, "big-nets", "1.0", *needs)

@@ -130,8 +130,8 @@ def settings_of(cfg: DictConfig) -> tuple[Settings, Node]:
         key = error.full_key
         raise ConfigError(f"{key} is missing; give {key}=... on the command line.") from error
     except OmegaConfBaseException as error:
-        wanted = origins(cfg).get(error.full_key or "")
-        if isinstance(error, InterpolationKeyError) and wanted:
+        wanted = origins(cfg).get(error.full_key or "", "")
+        if isinstance(error, InterpolationKeyError) and wanted.partition(".")[0] in Settings.model_fields:
             raise ConfigError(f"{wanted} is missing; give {wanted}=... on the command line.") from error
         reason = str(error.msg or error).splitlines()[0]
         raise ConfigError(f"{error.full_key or 'the configuration'}: {reason}.") from error
@@ -313,6 +313,10 @@ def _refuse_missing_packages(extensions: Sequence[str]) -> None:
 def _refuse_impossible_chain(settings: Settings) -> None:
     words, known = settings.stages, [word for word in settings.stages if word in CHAIN]
     for word in words:
+        if not re.fullmatch(r"[\w-]+", word):
+            raise ConfigError(
+                f"stages is {words}, but {word!r} cannot be the name of a stage: give letters, digits, _ and -."
+            )
         if word not in settings.stage:
             raise ConfigError(
                 f"stages is {words}, but there is no stage.{word}. Add +stage@stage.{word}={word} to the command, "

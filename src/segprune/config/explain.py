@@ -10,6 +10,8 @@ from pydantic import ValidationError
 TYPES = re.compile(r" for <class '[^>]*'>| or (an )?instance of \w+")
 """What pydantic adds about the types of this program."""
 LONGEST = 120
+MOST_NAMED = 3
+"""Missing keys of one place that have a line each."""
 
 
 def explain(error: ValidationError, prefix: str, known: Sequence[str], given: Mapping[str, Any]) -> str:
@@ -22,6 +24,7 @@ def explain(error: ValidationError, prefix: str, known: Sequence[str], given: Ma
         given: That mapping.
     """
     rules: dict[str, list[str]] = {}
+    lacking: dict[str, list[str]] = {}
     for problem in error.errors():
         loc, kind, rule = problem["loc"], problem["type"], problem["msg"]
         if kind == "missing" and isinstance(loc[-1], int):
@@ -34,12 +37,24 @@ def explain(error: ValidationError, prefix: str, known: Sequence[str], given: Ma
             hint = f". Did you mean {where}{close[0]}?" if close else "."
             rules[f"{where}{name} is not a key;"] = [f"there are {', '.join(beside)}{hint}"]
         elif kind == "missing":
-            rules[f"{where}{name} is missing;"] = [f"give {where}{name}=... on the command line."]
+            lacking.setdefault(where, []).append(name)
         else:
             rule = TYPES.sub("", rule[0].lower() + rule[1:]).replace("tuple", "list")
             what = f"{where}{name} is {spelled(_inside(given, [*above, name]))}:"
             rules[what] = [*[f"{other.rstrip('.')}, or" for other in rules.get(what, [])], f"{rule}."]
-    return "\n".join(" ".join([what, *how]) for what, how in rules.items())
+    lines = [" ".join([what, *how]) for what, how in rules.items()]
+    return "\n".join([*lines, *(line for where, names in lacking.items() for line in _missing(where, names))])
+
+
+def _missing(where: str, names: Sequence[str]) -> Iterator[str]:
+    if len(names) <= MOST_NAMED:
+        yield from (
+            f"{where}{name} is missing; give {where}{name}=... on the command line." for name in names
+        )
+        return
+    first, more = ", ".join(names[:MOST_NAMED]), len(names) - MOST_NAMED
+    place = where.rstrip(".") or "the configuration"
+    yield f"{place} lacks {first} and {more} more; give it the option of a group, or all of them."
 
 
 def switches_for_numbers(given: Any, taken: Any, key: str) -> Iterator[str]:

@@ -23,11 +23,14 @@ from segprune.config.protocol import FOR_SWEEPS
 from segprune.dataset.contract import SegData
 from segprune.errors import CheckpointError, ConfigError
 from segprune.model.contract import SegmentationNet
-from segprune.seed import seeded
+from segprune.model.initial import initial
 from segprune.stage.contract import RowFacts, Stage
 from segprune.store.code import code_of, modules_of
 from segprune.tracking.contract import Tracking
 from segprune.training.step import Hardware
+
+INITIAL = initial.__module__
+"""Draws the weights that every network begins with, so it is behind all results."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +78,9 @@ def checked(cfg: DictConfig) -> Run:
     name, keys = run_name(settings, job), origins(cfg)
     stages = stages_of(settings, keys)
     _refuse_foreign_checkpoint(settings)
-    sources = frozenset(target_modules([settings.model, settings.dataset]))
+    build = network_builder(settings)
+    load_data = component(settings.dataset, "dataset", extensions=settings.extensions)
+    sources = frozenset({INITIAL, *target_modules([settings.model, settings.dataset])})
     code_of(sources.union(*map(modules_of, stages)))  # read now, while it is what was imported
     return Run(
         name=name,
@@ -85,9 +90,9 @@ def checked(cfg: DictConfig) -> Run:
         stages=stages,
         keys=keys,
         facts=facts_of(settings, job, name),
-        build=network_builder(settings),
+        build=build,
         sources=sources,
-        load_data=component(settings.dataset, "dataset", extensions=settings.extensions),
+        load_data=load_data,
         tracking=component(settings.tracking, "tracking", extensions=settings.extensions)(),
     )
 
@@ -203,13 +208,7 @@ def facts_of(settings: Settings, job: Job, name: str) -> RowFacts:
 def network_builder(settings: Settings) -> Callable[[int], SegmentationNet]:
     """Number of classes -> the dense network with its seeded initial weights."""
     make = component(settings.model, "model", extensions=settings.extensions, runtime=("num_classes",))
-
-    def build(num_classes: int) -> SegmentationNet:
-        with seeded(settings.seed, "model"):
-            net: SegmentationNet = make(num_classes=num_classes)
-        return net
-
-    return build
+    return lambda num_classes: initial(make, num_classes=num_classes, seed=settings.seed)
 
 
 def hardware_of(settings: Settings) -> Hardware:

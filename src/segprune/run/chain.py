@@ -35,7 +35,9 @@ def _refuse_same_names(stage: Stage, trail: Trail) -> None:
         ConfigError: There is no network, or two have one name.
     """
     if not trail:
-        raise ConfigError(f"stage.{stage.word} handed on no network; it must return the trail with its own behind.")
+        raise ConfigError(
+            f"stage.{stage.word} handed on no network; it must return the trail with its own behind."
+        )
     names = [state.name for state in trail]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

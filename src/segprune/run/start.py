@@ -67,7 +67,7 @@ def start_of_trail(settings: Settings, ctx: Context) -> Trail:
 
 
 def _inputs(ctx: Context, weights_sha256: str, transforms: Sequence[Transform]) -> dict[str, Any]:
-    """What a network from a checkpoint is; transforms that are not cuts change it by their values and their code."""
+    """What a network from a checkpoint is; transforms that are no cuts change it by their values and their code."""
     inputs = {"weights": weights_sha256, "about": ctx.about}
     others = [made_by for made_by in transforms if not isinstance(made_by, Cut)]
     if not others:

@@ -2,14 +2,15 @@
 
 - Of segprune, a module counts with all modules that it imports, that these import, and so on, also those imported
   inside functions. What is imported for annotations alone is not followed, nor are the ``KEEPERS``.
-- Any other package that is no installed library counts as a whole, with all sub-packages. A package that is named
-  as a part of the work counts as a whole even if it is installed.
+- Any other package that is no installed library counts as a whole, with all sub-packages and what links lead to. A
+  package that is named as a part of the work counts as a whole even if it is installed.
 - Installed libraries count by their versions: those that such code imports, and those built on torch or numpy that
   these require.
 
 A file counts by its path and its syntax tree without comments, docstrings and positions, so that only an edit that
 can change what it does counts. Sources of compiled code count by their bytes; other files are no code. A package is
-read once per process: a file that is edited later is not what the process runs.
+read once per process: a file that is edited later is not what the process runs. What is imported by a name that is
+computed while the program runs is not followed.
 """
 
 import ast
@@ -79,11 +80,15 @@ def _modules(part: object) -> Iterator[str]:
 @functools.cache
 def files_of(package: str) -> Files:
     """The files of code of a package or of a module outside of any, as they were when this process first asked."""
-    spec = importlib.util.find_spec(package)
+    try:
+        spec = importlib.util.find_spec(package)
+    except ValueError:  # the script that was started, ``__main__``
+        return {}
     if spec is None:
         return {}
     if spec.submodule_search_locations is None:
-        return {Path(spec.origin).name: Path(spec.origin).read_bytes()} if spec.origin else {}
+        file = Path(spec.origin or "")
+        return {file.name: file.read_bytes()} if file.is_file() else {}
     roots = map(Path, spec.submodule_search_locations)
     return {path.relative_to(root).as_posix(): path.read_bytes() for root in roots for path in _below(root)}
 
@@ -154,18 +159,23 @@ class _Search:
             return
         self._seen.add(top)
         for path, content in self._read(top).items():
-            parsed = _parsed(content) if path.endswith(".py") else _Parsed(_sha256(content), frozenset())
+            is_python = path.endswith(".py")
+            parsed = _parsed(content) if is_python else _Parsed(_sha256(content), frozenset(), frozenset())
             self.code.setdefault(f"package {top}", {})[path] = parsed.digest
-            for other in parsed.imports:
+            for other in parsed.imports | parsed.noted:
                 if not other.startswith("."):
                     self._add_import(other)
 
 
 class _Parsed(NamedTuple):
-    """What a source file does, as a digest, and the dotted names that it imports; relative ones begin with dots."""
+    """What a source file does, as a digest, and the dotted names that it imports; relative ones begin with dots.
+
+    ``noted`` are those whose name stands in annotations alone.
+    """
 
     digest: str
     imports: frozenset[str]
+    noted: frozenset[str]
 
 
 @functools.cache
@@ -173,8 +183,12 @@ def _parsed(content: bytes) -> _Parsed:
     try:
         tree = ast.parse(content)
     except (SyntaxError, ValueError):  # not for this Python: nothing that runs here imports it
-        return _Parsed(_sha256(content), frozenset())
-    return _Parsed(_sha256(_meaning(tree)), frozenset(_imports(tree)))
+        return _Parsed(_sha256(content), frozenset(), frozenset())
+    running = list(_running(tree))
+    used = {node.id for node in running if isinstance(node, ast.Name)}
+    noted = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} - used
+    imports = frozenset(_imports(running, noted))
+    return _Parsed(_sha256(_meaning(tree)), imports, frozenset(_imports(running, set())) - imports)
 
 
 def _meaning(node: object) -> str:
@@ -198,20 +212,25 @@ def _is_text(node: object) -> bool:
     )
 
 
-def _imports(tree: ast.Module) -> Iterator[str]:
-    """The dotted names that a file imports; not those whose name here stands in annotations alone."""
-    running = list(_running(tree))
-    used = {node.id for node in running if isinstance(node, ast.Name)}
-    noted = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} - used
+def _imports(running: Sequence[ast.AST], left_out: Collection[str]) -> Iterator[str]:
+    """The dotted names that nodes import, also by ``import_module("name")``, but those left out by their name."""
     for node in running:
+        if isinstance(node, ast.Call) and _is_import(node.func) and node.args:
+            name = node.args[0]
+            if isinstance(name, ast.Constant) and isinstance(name.value, str) and name.value:
+                yield name.value
         if isinstance(node, ast.Import):
-            yield from (one.name for one in node.names if (one.asname or _top(one.name)) not in noted)
+            yield from (one.name for one in node.names if (one.asname or _top(one.name)) not in left_out)
         elif isinstance(node, ast.ImportFrom):
             module = "." * node.level + (node.module or "")
             for one in node.names:
-                if (one.asname or one.name) not in noted:
+                if (one.asname or one.name) not in left_out:
                     yield module
                     yield f"{module}{'' if module.endswith('.') else '.'}{one.name}"
+
+
+def _is_import(function: ast.expr) -> bool:
+    return ast.unparse(function).rpartition(".")[2] in ("import_module", "__import__")
 
 
 def _running(node: ast.AST) -> Iterator[ast.AST]:
@@ -230,7 +249,13 @@ def _is_for_checkers(node: ast.AST) -> bool:
 
 
 def _below(root: Path) -> Iterator[Path]:
-    for folder, folders, names in os.walk(root):
+    seen = set[str]()
+    for folder, folders, names in os.walk(root, followlinks=True):
+        place = os.path.realpath(folder)
+        if place in seen:  # by a link, perhaps to a folder above
+            folders.clear()
+            continue
+        seen.add(place)
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__pycache__")
         yield from (Path(folder, name) for name in sorted(names) if name.endswith((".py", *COMPILED)))
 

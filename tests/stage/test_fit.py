@@ -13,9 +13,9 @@ from segprune.errors import ConfigError
 from segprune.measure.cost import Cost
 from segprune.result.files import CURVE
 from segprune.stage.contract import NetState
-from segprune.stage.fit import Fit, read_curve
+from segprune.stage.fit import Fit, inputs_of, read_curve
 from segprune.training.step import Step
-from tests.tiny import tiny_context, tiny_data, tiny_net, tiny_schedule
+from tests.tiny import CPU, tiny_context, tiny_data, tiny_net, tiny_schedule
 
 
 def stage(word: str = "train", makes: str = "dense", **schedule: object) -> Fit:
@@ -84,6 +84,21 @@ def test_other_data_trains_again_only_where_it_matters(
         stage(**schedule)(tiny_context(tmp_path, data=which), ())[0].fingerprint for which in (data, other)
     ]
     assert (keys[0] != keys[1]) is matters
+
+
+def test_half_precision_of_another_kind_is_another_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu = replace(CPU, device=torch.device("cuda"))
+    ctx, found = replace(tiny_context(tmp_path), hardware=gpu), []
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 0))
+    for is_supported in (True, False):
+        monkeypatch.setattr(
+            torch.cuda, "is_bf16_supported", lambda *, including_emulation, said=is_supported: said
+        )
+        found.append(inputs_of(ctx, tiny_schedule(amp="auto")))
+    assert found[0] == {**found[1], "autocast": "torch.bfloat16"}
+    assert found[1]["autocast"] == "torch.float16"
 
 
 def test_finetuning_for_no_epochs_adds_nothing(tmp_path: Path) -> None:

@@ -146,6 +146,26 @@ def test_what_the_logits_are_not_computed_from_is_no_item(
     assert not any(item.module.startswith(idle) for item in items.macs)
 
 
+class Tied(SegmentationNet):
+    """Two layers with one weight, and one that never runs behind them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = (nn.Conv2d(3, 3, 1, bias=False) for _ in range(2))
+        self.two.weight = self.one.weight
+        self.never, self.head = nn.Conv2d(3, 5, 1, bias=False), nn.Conv2d(3, 4, 1, bias=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.head(self.two(self.one(image)))
+
+
+def test_a_weight_that_layers_share_is_one_item_and_moves_no_other() -> None:
+    items = itemise(Tied(), (2, 2))
+    assert items.idle == ("never.weight",)
+    assert [str(item) for item in items.params] == ["one.weight", "head.weight"]
+    assert sum(item.cost for item in items.macs) == 4 * (9 + 9 + 12)
+
+
 @pytest.mark.parametrize(
     "layer", [nn.FeatureAlphaDropout(0.1, inplace=True), nn.Dropout2d(0.1, inplace=True)]
 )

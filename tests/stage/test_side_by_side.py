@@ -11,10 +11,10 @@ from segprune.measure.cost import Cost
 from segprune.measure.quality import Quality, Rules
 from segprune.model.contract import SegmentationNet
 from segprune.stage.contract import Context, NetState, Trail
-from segprune.stage.side_by_side import Timing, footprints, qualities
+from segprune.stage.side_by_side import Timing, footprints, qualities, quality_keys
 from segprune.transform import registry
 from segprune.transform.cut import Cut
-from tests.tiny import tiny_context
+from tests.tiny import tiny_context, tiny_data
 from tests.toys import Residual
 
 RULES = Rules(boundary_width=0.05, small_object_area=0.3)
@@ -50,6 +50,21 @@ def test_one_pass_measures_all_networks_of_the_trail(tmp_path: Path) -> None:
     assert passes(trail) == [1, 1, 1]
     assert list(found) == ["dense", "pruned", "finetuned"]
     assert found["dense"].image_counts.shape == (6, 4, 4)
+
+
+def test_what_a_network_predicts_is_known_by_images_rules_and_the_two_networks(tmp_path: Path) -> None:
+    dense, other, pruned = state("dense", 0), state("dense", 1), state("pruned", 1)
+    ctx, data = tiny_context(tmp_path), tiny_data()
+    elsewhere = replace(ctx, data=replace(data, identity=replace(data.identity, report="other")))
+    keys = [
+        quality_keys(ctx, (dense, pruned), RULES),
+        quality_keys(elsewhere, (dense, pruned), RULES),
+        quality_keys(ctx, (dense, pruned), replace(RULES, boundary_width=0.1)),
+        quality_keys(ctx, (other, pruned), RULES),
+    ]
+    assert len({key["pruned"] for key in keys}) == len(keys)
+    assert quality_keys(ctx, (dense, state("pruned", 2)), RULES)["pruned"] != keys[0]["pruned"]
+    assert quality_keys(ctx, (dense, other, pruned), RULES)["pruned"] == keys[0]["pruned"]
 
 
 def test_a_network_is_measured_once_however_many_runs_share_it(tmp_path: Path) -> None:

@@ -125,8 +125,6 @@ def test_a_sweep_is_asked_for_anywhere_in_the_command(tmp_path: Path) -> None:
         ("dataset.root=/data/large", "dataset.root=/data/large"),
         ("dataset.classes=[ä,b]", "dataset.classes=[ä,b]"),
         ("dataset.root='/ä'", "dataset.root='/ä'"),
-        ("--help", "--help"),
-        ("--config-dir=/data/größe", "--config-dir=/data/größe"),
     ],
 )
 def test_letters_that_hydra_takes_in_quotes_only_get_them(typed: str, taken: str) -> None:

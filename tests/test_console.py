@@ -58,7 +58,7 @@ def test_the_lines_that_were_read_are_there(tmp_path: Path) -> None:
 
 def test_the_list_of_a_large_store_is_cut_short(tmp_path: Path) -> None:
     for number in range(1500):  # more lines than a pipe holds
-        (tmp_path / "store" / "train" / f"{number:040}").mkdir(parents=True)
+        (tmp_path / "store" / "train" / f"{number:024}").mkdir(parents=True)
     command = [sys.executable, "-m", "segprune", "store", "list"]
     code, out, error = read_by("head -1", command, tmp_path)
     assert (code, len(out.splitlines()), error) == (console.READER_GONE, 1, "")

@@ -68,7 +68,7 @@ class Settings(BaseModel):
     weights: Literal["inherited", "retrained"]
     stretch: bool
     seed: Annotated[int, Field(ge=0)]
-    stages: Annotated[list[str], Field(min_length=1)]
+    stages: Annotated[list[Annotated[str, Field(pattern=r"^\w+$")]], Field(min_length=1)]
     stage: dict[str, Node]
     checkpoint: Path | None
     device: str

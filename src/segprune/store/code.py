@@ -121,7 +121,7 @@ class _Search:
         """Add a module that does the work, with all behind it."""
         if _top(name) == HOME:
             self._add_home(name)
-        else:
+        elif _top(name) not in sys.stdlib_module_names:
             self._add_package(_top(name))
 
     def _add_import(self, name: str) -> None:

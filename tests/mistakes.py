@@ -6,7 +6,7 @@ ratio=[1, | 'ratio=[1,' is no override: no viable alternative
 dataset=folder dataset.root=/a(b) | 'dataset.root=/a(b)' is no override
 dataset=folder dataset.root=[ä] | it has a character that must stand in quotes. Write key=value
 -cn mine | Cannot find primary config 'mine'
-foo=1 | 'foo' is not a key of this configuration. There are ratio, phase_epochs, rounds, weights
+foo=1 | 'foo' is not a key of this configuration. There are ratio, phase_epochs, rounds, init
 raito=0.2 | 'raito' is not a key of this configuration. Did you mean 'ratio'?
 epochs=2 | 'epochs' is not a key of this configuration. Did you mean 'train.epochs'?
 pruner.foo=1 | 'pruner.foo' is not a key of this configuration. There are variant.
@@ -68,7 +68,8 @@ ratio=false | ratio is false: input should be a number.
 seed=-1 | seed is -1: input should be greater than or equal to 0.
 rounds=0 | rounds is 0: input should be greater than or equal to 1.
 threads=1e9 | threads is 1000000000.0: input should be less than or equal to 1024.
-weights=fresh | weights is 'fresh': input should be 'inherited' or 'retrained'.
+init=fresh | init is 'fresh': input should be 'inherited' or 'scratch'.
+weights=retrained | 'weights' is not a key of this configuration; it is called init now, and its value retrained
 train.epochs=-1 | train.epochs is -1: input should be greater than or equal to 0.
 train.epochs=2.5 | train.epochs is 2.5: input should be a valid integer
 train.epochs=yes | train.epochs is 'yes': input should be a valid integer

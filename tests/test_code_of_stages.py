@@ -120,7 +120,8 @@ pruner/markov.py pruner/random.py pruner/sirfp.py pruner/slimming.py
 SILENT = """
 __init__.py __main__.py app.py bench.py checkpoint/__init__.py checkpoint/admission.py
 checkpoint/checkpoint.py checkpoint/contract.py cli.py config/__init__.py config/compose.py
-config/explain.py config/protocol.py config/refusal.py console.py durable.py errors.py predictor.py
+config/explain.py config/protocol.py config/refusal.py config/renamed.py console.py durable.py errors.py
+predictor.py
 report/__init__.py report/__main__.py report/cell_figures.py report/class_figure.py report/collect.py
 report/command.py report/contest.py report/entries.py report/figures.py report/frames.py report/gallery.py
 report/html.py report/metric_table.py report/note.py report/paired.py report/references.py

@@ -20,9 +20,9 @@ pytestmark = pytest.mark.usefixtures("composer")
     "arguments",
     [
         ["pruner=slimming", "pruner.phase.schedule.optimizer=adamw"],
-        ["weights=retrained", "rounds=3"],
-        ["weights=retrained", "finetune=none"],
-        ["pruner=dmcp", "weights=retrained"],
+        ["init=scratch", "rounds=3"],
+        ["init=scratch", "finetune=none"],
+        ["pruner=dmcp", "init=scratch"],
         ["pruner=slimming", "rounds=2"],
         ["train.epochs='8'"],
         ["seed=123456789012345678901234567890"],

@@ -86,7 +86,7 @@ ROOT: Touches = {
     "ratio": (0.4, "prune"),
     "phase_epochs": (3, NOTHING),  # of criteria that have a phase
     "rounds": (2, "prune"),
-    "weights": ("retrained", "prune"),
+    "init": ("scratch", "prune"),
     "stretch": (True, "finetune"),
     "stage.finetune.makes": ("trained", "eval"),
     "seed": (1, "train"),
@@ -243,7 +243,7 @@ CASES: Mapping[str, Touches] = {
         "ratio": (0.4, "prepare"),
         "budget.of": ("macs", "prepare"),
         "calibration.images": (3, "prepare"),
-        "weights": ("retrained", "prune"),
+        "init": ("scratch", "prune"),
     },
     "budget=channels": {**RATIO_BUDGET, "budget.of": ("params", "prune")},
     "budget=macs": {**RATIO_BUDGET, "budget.of": ("params", "prune")},

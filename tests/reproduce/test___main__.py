@@ -31,10 +31,11 @@ def test_the_command_says_what_was_typed_and_goes_to_places_of_its_own() -> None
             "store.reuse=false",
         ),
         *("paths.outputs=/x", "threads=1", "device=auto", "workers=4", "ratio=0.4"),
+        "weights=retrained",
     ]
     assert command_of({**MADE, "overrides": typed}, Path("/new place")) == [
         *("run.py", "experiment=camvid_cpu", "finetune@between=standard", "+pruner.fault=none"),
-        *("ratio=0.4", "device=cpu", "threads=2"),
+        *("ratio=0.4", "init=scratch", "device=cpu", "threads=2"),
         *('store.root="/new place/store"', 'hydra.run.dir="/new place/run"'),
     ]
 

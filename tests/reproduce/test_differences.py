@@ -49,6 +49,14 @@ def test_nothing_differs_where_only_places_do(made: Mapping[str, Any], tmp_path:
     assert list(differences(made, now)) == []
 
 
+def test_a_key_that_has_another_name_today_is_no_difference(made: Mapping[str, Any], tmp_path: Path) -> None:
+    then = {**made, "config": {**made["config"], "weights": "retrained"}}
+    assert list(differences(then, config(tmp_path) | {"init": "scratch"})) == []
+    assert list(differences(then, config(tmp_path) | {"init": "inherited"})) == [
+        "config: init was scratch, is inherited"
+    ]
+
+
 def test_other_data_is_told_by_its_role_and_an_other_key_by_its_values(
     made: Mapping[str, Any], tmp_path: Path
 ) -> None:

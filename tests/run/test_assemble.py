@@ -82,7 +82,7 @@ def test_training_from_the_start_follows_the_schedule_of_the_dense_network() -> 
         assert isinstance(finetune, Fit)
         assert finetune.schedule == train.schedule
         assert finetune.schedule.lr == 0.07
-        assert (prune.weights, finetune.is_stretched) == ("retrained", is_stretched)
+        assert (prune.init, finetune.is_stretched) == ("scratch", is_stretched)
     assert (prune.ratio, prune.budget.of, prune.budget.scope, prune.pruner.name) == (
         0.5,
         "channels",

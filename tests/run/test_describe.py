@@ -57,7 +57,7 @@ def test_params_are_flat_and_say_which_options_were_chosen(tmp_path: Path) -> No
 def test_what_a_left_out_stage_would_have_used_is_not_logged(tmp_path: Path) -> None:
     tracker = Recorder()
     describe(tracker, run_of(tmp_path, "stages=[train,eval]"), tiny_data())
-    cut = ("ratio", "phase_epochs", "rounds", "weights", "pruner", "budget", "between", "calibration")
+    cut = ("ratio", "phase_epochs", "rounds", "init", "pruner", "budget", "between", "calibration")
     unused = (*cut, "finetune")
     assert not [key for key in tracker.logged if key.split(".")[0] in unused]
 

@@ -36,7 +36,7 @@ def stage(**changes: object) -> Prune:
         "ratio": 0.5,
         "rounds": 1,
         "between": tiny_schedule(epochs=1),
-        "weights": "inherited",
+        "init": "inherited",
         "calibration": CalibrationSet(images=8, batch_size=4),
         "aux_weight": 0.4,
     }
@@ -140,13 +140,13 @@ def test_rounds_repeat_the_phase_of_a_criterion_that_has_one(tmp_path: Path) -> 
     assert [name.split("/")[0] for name in ctx.store.computed] == ["prepare", "score", "prepare", "prune"]
 
 
-def test_retrained_weights_are_the_initial_ones_at_the_places_that_are_left(tmp_path: Path) -> None:
+def test_scratch_takes_the_initial_weights_at_the_places_that_are_left(tmp_path: Path) -> None:
     trained = tiny_net().eval()
     with torch.no_grad():
         for parameter in trained.parameters():
             parameter.add_(1.0)
     start = (NetState(name="dense", net=trained, transforms=(), fingerprint="dense"),)
-    pruned = stage(weights="retrained")(tiny_context(tmp_path), start)[-1]
+    pruned = stage(init="scratch")(tiny_context(tmp_path), start)[-1]
     kept = [c for c in range(6) if c not in pruned.transforms[0].plan["stem.0"]]
     assert torch.equal(pruned.net.stem[0].weight, tiny_net().stem[0].weight[kept])
 

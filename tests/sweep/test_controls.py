@@ -34,9 +34,7 @@ def test_a_fair_sweep_has_chance_the_norm_the_dense_network_and_half_of_it() -> 
 
 def test_a_full_sweep_also_trains_the_cut_networks_from_the_start() -> None:
     kept = "pruner=taylor ratio=0.3 train.epochs=5"
-    found = added(
-        f"{kept} weights=inherited finetune=long +train@finetune=short finetune@between=short", "full"
-    )
+    found = added(f"{kept} init=inherited finetune=long +train@finetune=short finetune@between=short", "full")
     assert found[-2:] == [
         f"{kept} finetune@between=short protocol=scratch_e",
         f"{kept} finetune@between=short protocol=scratch_b",

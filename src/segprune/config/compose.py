@@ -65,7 +65,7 @@ class Settings(BaseModel):
     phase_epochs: Annotated[int, Field(ge=1)]
     rounds: Annotated[int, Field(ge=1)]
     between: Node
-    weights: Literal["inherited", "retrained"]
+    init: Literal["inherited", "scratch"]
     stretch: bool
     seed: Annotated[int, Field(ge=0)]
     stages: Annotated[list[Annotated[str, Field(pattern=r"^\w+$")]], Field(min_length=1)]

@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from segprune.config.renamed import renamed
+
 TYPES = re.compile(r" for <class '[^>]*'>| or (an )?instance of \w+")
 """What pydantic adds about the types of this program."""
 LONGEST = 120
@@ -35,7 +37,8 @@ def explain(error: ValidationError, prefix: str, known: Sequence[str], given: Ma
             beside = known if not above else [key for key in _inside(given, above) if key != name]
             close = difflib.get_close_matches(name, beside, n=1)
             hint = f". Did you mean {where}{close[0]}?" if close else "."
-            rules[f"{where}{name} is not a key;"] = [f"there are {', '.join(beside)}{hint}"]
+            there = f"there are {', '.join(beside)}{hint}"
+            rules[f"{where}{name} is not a key;"] = [renamed(f"{where}{name}") or there]
         elif kind == "missing":
             lacking.setdefault(where, []).append(name)
         else:

@@ -10,6 +10,8 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from segprune.config.renamed import renamed
+
 _BELOW_HYDRA = sys.stdlib_module_names | {"omegaconf", "antlr4", "yaml"}
 AMBIGUOUS = "Ambiguous value for argument"
 ALL_KEYS = "See all keys with: python run.py --cfg job"
@@ -80,6 +82,8 @@ def _no_such_key(cause: ConfigAttributeError | ConfigKeyError) -> str:
     """What to type instead of an unknown key: its name elsewhere, else the closest beside it, else all there."""
     wrong, place = str(cause.full_key), cause.parent_node
     above, _, name = wrong.rpartition(".")
+    if told := renamed(wrong):
+        return f"'{wrong}' is not a key of this configuration; {told}"
     beside = _names(place)
     close: list[str] = []
     if isinstance(place, DictConfig):

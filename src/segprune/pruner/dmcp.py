@@ -248,7 +248,7 @@ class Dmcp:
     amount until the budget is met exactly.
 
     Source: DMCP, arXiv:2005.03354. Differs: see ``MarkovTraining``; weights are inherited unless
-        ``weights=retrained``, the paper's way; residual streams share one chain as in the official code, and
+        ``init=scratch``, the paper's way; residual streams share one chain as in the official code, and
         dilated convolutions are counted, which the official code refuses.
 
     Attributes:

@@ -19,6 +19,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 
 from segprune import console
+from segprune.config.renamed import override_of_today
 from segprune.errors import ConfigError, SegpruneError
 from segprune.reproduce.differences import ANEW, differences, row_differences
 from segprune.reproduce.recorded import from_folder, from_mlflow
@@ -60,7 +61,7 @@ def command_of(made: Mapping[str, Any], folder: Path) -> list[str]:
     Raises:
         ConfigError: The record is not that of a command.
     """
-    typed = made["overrides"]
+    typed = list(map(override_of_today, made["overrides"]))
     if wrong := [override for override in typed if not re.match(r"(\+\+?|~)?\w", override)]:
         raise ConfigError(f"{wrong[0]!r} was recorded as an override and is none: the record is damaged.")
     kept = [override for override in typed if re.split(r"\W", override.lstrip("+~"))[0] not in ANEW]

@@ -6,6 +6,7 @@ from itertools import zip_longest
 from typing import Any
 
 from segprune.config.compose import component
+from segprune.config.renamed import of_today
 from segprune.reproduce.origin import code, machine, packages
 from segprune.result.metrics import declared
 
@@ -52,7 +53,9 @@ def row_differences(then: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str
 def _decisive(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Both configurations flat, without keys that do not change results and paths below the folder of outputs."""
     outputs = str(then["paths"]["outputs"])
-    old, new = ({k: v for k, v in _flat(part) if k.split(".")[0] not in ANEW} for part in (then, now))
+    old, new = (
+        dict(of_today(k, v) for k, v in _flat(part) if k.split(".")[0] not in ANEW) for part in (then, now)
+    )
     moved = {key for key, value in old.items() if str(value).startswith(outputs)}
     yield from ({key: part[key] for key in part if key not in moved} for part in (old, new))
 

@@ -100,7 +100,7 @@ def checked(cfg: DictConfig) -> Run:
 def run_name(settings: Settings, job: Job) -> str:
     """``<pruner>-r<ratio>-s<seed>``, or ``dense-s<seed>`` for a chain that does not prune.
 
-    Rounds, retrained weights and a protocol are named where they are not the usual ones; a budget without a ratio
+    Rounds, initial weights and a protocol are named where they are not the usual ones; a budget without a ratio
     has ``t`` and its threshold, or its name.
     """
     if "prune" not in settings.stages:
@@ -113,9 +113,9 @@ def run_name(settings: Settings, job: Job) -> str:
     else:
         much = str(job.choices["budget"])
     rounds = f"-{settings.rounds}x" if settings.rounds > 1 else ""
-    weights = "" if settings.weights == "inherited" else f"-{settings.weights}"
+    init = "" if settings.init == "inherited" else f"-{settings.init}"
     protocol = job.choices["protocol"]
-    how = weights if protocol == "standard" else f"-{protocol}"
+    how = init if protocol == "standard" else f"-{protocol}"
     return f"{job.choices['pruner']}-{much}{rounds}{how}-s{settings.seed}"
 
 

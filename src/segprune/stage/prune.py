@@ -59,8 +59,8 @@ class Prune(Stage):
         ratio: Fraction to remove, in [0, 1); None for a budget that takes none.
         rounds: In how many rounds; between two of them the network is trained and scored anew.
         between: Schedule of that training; a criterion with a phase of its own repeats its phase instead.
-        weights: ``inherited`` from the network before the cut, or ``retrained`` from the initial ones of the dense
-            network, at the places that are left.
+        init: Weights after the cut: ``inherited`` from the network before it, or ``scratch``: the initial ones of
+            the dense network, at the places that are left.
         calibration: Labelled training images the criterion and the BN re-estimation may see.
         aux_weight: Weight of auxiliary heads in the loss that gradients come from, as in training.
 
@@ -73,7 +73,7 @@ class Prune(Stage):
     ratio: float | None
     rounds: int
     between: Schedule
-    weights: Literal["inherited", "retrained"]
+    init: Literal["inherited", "scratch"]
     calibration: CalibrationSet
     aux_weight: float
 
@@ -217,7 +217,7 @@ class Prune(Stage):
             "ratio": self.ratio,
             "rounds": self.rounds,
             "between": identity(self.between) if self._trains_between else None,
-            "weights": self.weights,
+            "init": self.init,
         }
 
     def _make(
@@ -245,7 +245,7 @@ class Prune(Stage):
         result = rounds(before.module, ctx.data.size_hw)
         log.info("%s", _line(self.pruner.name, self.budget.of, result))
         transforms = (*before.transforms, *result.cuts)
-        small = result.net if self.weights == "inherited" else _initial(ctx, transforms)
+        small = result.net if self.init == "inherited" else _initial(ctx, transforms)
         save_file(dict(buffers_of(small)), folder / RAW)
         reestimate_batchnorm(small, calibration.batches)
         save_file({name: score.contiguous() for name, score in result.scores.items()}, folder / SCORES)

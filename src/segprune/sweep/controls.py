@@ -23,7 +23,7 @@ from segprune.config.protocol import CHANCE_AND_NORM, FOR_SWEEPS
 Job = list[str]
 """The overrides of one job, ``key=value`` each."""
 
-OF_THE_CUT = ("pruner", "budget", "ratio", "rounds", "between", "weights")
+OF_THE_CUT = ("pruner", "budget", "ratio", "rounds", "between", "init")
 
 
 class ControlSweeper(Sweeper):
@@ -115,7 +115,7 @@ def _controls(job: Job, *, is_full: bool, has_ratio: bool) -> Iterator[Job]:
     yield [*_without(rest, "finetune"), "protocol=half"]
     if is_full and not {f"pruner={name}" for name in CHANCE_AND_NORM} & set(job):
         for word in ("scratch_e", "scratch_b"):
-            yield [*_without(job, "finetune", "weights", "stretch", "protocol"), f"protocol={word}"]
+            yield [*_without(job, "finetune", "init", "stretch", "protocol"), f"protocol={word}"]
 
 
 def _without(job: Sequence[str], *names: str) -> Job:

@@ -8,7 +8,7 @@ import torch
 from segprune.budget.fraction import FractionBudget
 from segprune.budget.threshold import ThresholdBudget
 from segprune.dataset.contract import Batch
-from segprune.errors import BudgetError, ConfigError, CutError, DataError
+from segprune.errors import BudgetError, ConfigError, CutError, DataError, TrainingError
 from segprune.measure.cost import cost
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.dmcp import Dmcp, MarkovTraining
@@ -85,6 +85,13 @@ def test_the_plan_file_says_what_was_asked_and_reached(tmp_path: Path) -> None:
         {"layer": "inner.0", "channels": 4, "kept": 2},
     ]
     assert plan["mask_error"] < 1e-13
+
+
+def test_a_training_between_rounds_that_diverges_names_its_own_keys(tmp_path: Path) -> None:
+    diverges = stage(rounds=2, between=tiny_schedule(optimizer="sgd", lr=1e30))
+    ctx = replace(tiny_context(tmp_path), keys={"stage.prune.between": "between"})
+    with pytest.raises(TrainingError, match=r"Lower between\.lr, lengthen between\.warmup_epochs"):
+        diverges(ctx, dense())
 
 
 def test_an_unproven_cut_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

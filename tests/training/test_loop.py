@@ -138,7 +138,7 @@ class Explodes(Plain):
 
 
 def test_a_loss_that_is_not_finite_stops_and_says_where(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"loss is nan at epoch 1, step 1 of 2.*Lower the learning rate"):
+    with pytest.raises(TrainingError, match=r"loss is nan at epoch 1, step 1 of 2.*Lower train\.lr"):
         run(tmp_path, net=Explodes())
 
 

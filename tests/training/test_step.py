@@ -1,9 +1,20 @@
+import math
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from segprune.training.step import Step, Training
-from tests.tiny import CPU, tiny_data, tiny_net, tiny_schedule
+from segprune.dataset.contract import Batch
+from segprune.errors import TrainingError
+from segprune.stage.fit import log_epochs
+from segprune.tracking.silent import SilentRun
+from segprune.training.loop import fit
+from segprune.training.step import READ_EVERY, Step, Training
+from tests.tiny import CPU, tiny_context, tiny_data, tiny_net, tiny_schedule
 
 
 def training(folder: Path, **schedule: object) -> Training:
@@ -42,3 +53,123 @@ def test_a_step_has_no_facts_of_its_own(tmp_path: Path) -> None:
     step = Step(tiny_net(), training(tmp_path), 2)
     assert step.facts() == {}
     assert set(step.state_dict()) == {"optimizer", "scaler"}
+
+
+def batches(count: int) -> list[Batch]:
+    """Batches of four images."""
+    items = [tiny_data().fit[index] for index in range(4)]
+    stacked = Batch(torch.stack([i.image for i in items]), torch.stack([i.label for i in items]))
+    return [stacked] * count
+
+
+class Half(Step):
+    """Trains in float16, whose loss scaling begins at ``scale`` and falls by ``backoff`` after an overflow."""
+
+    scale, backoff = 2.0**100, 0.5
+
+    def __init__(self, *given) -> None:
+        super().__init__(*given)
+        self.amp = torch.float16
+        self.scaler = torch.amp.GradScaler("cpu", init_scale=self.scale, backoff_factor=self.backoff)
+
+
+class Recorder(SilentRun):
+    """A tracker that remembers metrics."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logged: list[dict[str, float]] = []
+
+    def metrics(self, values, /, *, step=None) -> None:
+        del step
+        self.logged.append(dict(values))
+
+
+class Recovers(Half):
+    backoff = 2.0**-90
+
+
+def test_an_epoch_whose_updates_all_overflow_names_the_key_that_ends_it(tmp_path: Path) -> None:
+    net, of = tiny_net(), replace(training(tmp_path), key="finetune")
+    with pytest.raises(TrainingError, match=r"all 3 updates of epoch 1 overflowed in float16") as refused:
+        Half(net, of, 3).epoch(batches(3), 0)
+    assert str(refused.value).endswith("Give finetune.amp=none.")
+    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), tiny_net().parameters(), strict=True))
+
+
+def test_updates_that_overflow_are_counted_logged_and_tracked(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    trained, curve, _ = fit(tiny_net(), training(tmp_path, epochs=2), Recovers)
+    assert [epoch.facts for epoch in curve] == [{"overflows": 1}, {"overflows": 0}]
+    said = [record.message for record in caplog.records]
+    assert "  1 updates left out: float16 overflowed" in said[0]
+    assert "left out" not in said[1]
+    pairs = zip(trained.parameters(), tiny_net().parameters(), strict=True)
+    assert not all(torch.equal(a, b) for a, b in pairs)
+    tracker = Recorder()
+    log_epochs(replace(tiny_context(tmp_path), tracker=tracker), "train", curve)
+    assert [values["train/overflows"] for values in tracker.logged] == [1, 0]
+
+
+def test_other_precisions_say_nothing_of_overflows(tmp_path: Path) -> None:
+    _, curve, _ = fit(tiny_net(), training(tmp_path), Step)
+    assert [epoch.facts for epoch in curve] == [{}, {}]
+
+
+class Reads(TorchDispatchMode):
+    """Counts the numbers that are read from tensors; each waits for a GPU until it has finished."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default)
+        return func(*args, **(kwargs or {}))
+
+
+def test_steps_read_no_number_from_the_device(tmp_path: Path) -> None:
+    of = training(tmp_path, optimizer="sgd", grad_clip=1.0)
+    step = Step(tiny_net(), of, READ_EVERY + 1)
+    with Reads() as reads:
+        step.epoch(batches(READ_EVERY + 1), 0)
+    assert reads.count == 0  # losses come as two lists, which is a copy each
+
+
+class Bad(Step):
+    """Its losses are not finite from the batch ``bad`` on, counted from 1."""
+
+    bad = 3
+    seen = 0
+
+    def backward(self, batch: Batch, window: int) -> Tensor:
+        self.seen += 1
+        return super().backward(batch, window) * (math.inf if self.seen >= self.bad else 1.0)
+
+
+@pytest.mark.parametrize("bad", [1, 3, READ_EVERY, READ_EVERY + 1, 2 * READ_EVERY + 3])
+def test_a_loss_that_is_not_finite_ends_training_soon_and_its_own_step_is_named(
+    tmp_path: Path, bad: int
+) -> None:
+    steps = 2 * READ_EVERY + 3
+    step = Bad(tiny_net(), training(tmp_path), steps)
+    step.bad = bad
+    with pytest.raises(TrainingError, match=rf"loss is inf at epoch 1, step {bad} of {steps} "):
+        step.epoch(batches(steps), 0)
+    assert bad <= step.seen < bad + READ_EVERY
+
+
+def test_the_loss_of_an_epoch_is_the_mean_of_all_its_steps(tmp_path: Path) -> None:
+    class Counts(Step):
+        numbers: Iterator[int]
+
+        def backward(self, batch: Batch, window: int) -> Tensor:
+            super().backward(batch, window)
+            return torch.tensor(float(next(self.numbers)))
+
+    steps = READ_EVERY + 5
+    step = Counts(tiny_net(), training(tmp_path), steps)
+    step.numbers = iter(range(1, steps + 1))
+    assert step.epoch(batches(steps), 0) == (steps + 1) / 2

@@ -166,7 +166,7 @@ class MarkovStep(Step):
         self.trains_gates = epoch >= int(self.phase.gates_from * self.schedule.epochs)
         return super().epoch(batches, epoch)
 
-    def backward(self, batch: Batch, window: int) -> float:
+    def backward(self, batch: Batch, window: int) -> Tensor:
         """Gradients of the sandwich: the whole network, the narrowest, and some in between."""
         image, label = self.on_device(batch)
         with self.autocast():
@@ -183,7 +183,7 @@ class MarkovStep(Step):
             distance = F.kl_div(student, teacher, log_target=True, reduction="none").sum(1).mean()
             torch.autograd.backward(self.scaler.scale(distance / window))
         self.last = batch
-        return float(loss.detach())
+        return loss.detach()
 
     def update(self) -> None:
         """One step of the weights' optimiser and, when it is their turn, one of the gates'."""

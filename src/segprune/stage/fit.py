@@ -84,6 +84,7 @@ class Fit(Stage):
                 hardware=ctx.hardware,
                 folder=folder,
                 on_epoch=lambda epoch: log_epochs(ctx, self.word, [epoch]),
+                key=ctx.key_of(self, "schedule"),
             )
             net = before.module if before else ctx.build()
             curve: tuple[Epoch, ...] = ()

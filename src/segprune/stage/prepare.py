@@ -96,6 +96,7 @@ class Preparation:
             hardware=ctx.hardware,
             folder=folder,
             on_epoch=lambda epoch: log_epochs(ctx, WORD, [epoch]),
+            key="pruner.phase.schedule",
         )
         prepared = self.phase(
             before.module,

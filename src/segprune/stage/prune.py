@@ -260,7 +260,8 @@ class Prune(Stage):
         if isinstance(self.pruner, TrainedPruner):
             return self._preparation(self.pruner)(ctx, state)[0].module
         fit = Fit(word=f"between_{number}", makes="between", schedule=self.between)
-        return fit(ctx, (state,))[-1].module
+        keys = {**ctx.keys, f"stage.{fit.word}.schedule": ctx.key_of(self, "between")}
+        return fit(replace(ctx, keys=keys), (state,))[-1].module
 
     def _scored(
         self,

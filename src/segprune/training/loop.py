@@ -76,7 +76,8 @@ def fit(
             )
             loss = step.epoch(batches, epoch)
         select = _select_miou_percent(net, data, schedule.batch_size, hardware)
-        done = Epoch(epoch, loss, step.lr, select, step.facts())
+        facts = {"overflows": step.overflows} if step.scaler.is_enabled() else {}
+        done = Epoch(epoch, loss, step.lr, select, {**facts, **step.facts()})
         state.advance(done, keep_best=schedule.keep == "best" and data.select is not None)
         log.info("%s", _line(done, schedule.epochs))
         training.on_epoch(done)
@@ -166,4 +167,6 @@ def _select_miou_percent(
 
 def _line(done: Epoch, epochs: int) -> str:
     select = "" if done.select_miou_percent is None else f"  select mIoU {done.select_miou_percent:5.2f} %"
-    return f"epoch {done.epoch + 1:>3}/{epochs}  loss {done.loss:.4f}  lr {done.lr:.2e}{select}"
+    overflows = done.facts.get("overflows", 0)
+    left_out = f"  {overflows:g} updates left out: float16 overflowed" if overflows else ""
+    return f"epoch {done.epoch + 1:>3}/{epochs}  loss {done.loss:.4f}  lr {done.lr:.2e}{select}{left_out}"

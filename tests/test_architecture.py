@@ -10,8 +10,8 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "segprune"
 ORDER = [
     "errors", "shortage", "stop", "console", "seed", "durable", "status", "dataset", "model", "schedule", "graph",
-    "measure", "transform", "training", "pruner", "budget", "checkpoint", "store", "tracking", "result", "stage",
-    "config", "predictor", "run", "reproduce", "report", "app", "sweep", "cli", "bench", "__main__",
+    "measure", "deploy", "transform", "training", "pruner", "budget", "checkpoint", "store", "tracking", "result",
+    "stage", "config", "predictor", "run", "reproduce", "report", "app", "sweep", "cli", "bench", "__main__",
 ]  # fmt: skip
 DOORS = {
     "torch_pruning": {"graph"},
@@ -22,6 +22,10 @@ DOORS = {
     "omegaconf": {"config", "run", "app", "sweep", "cli"},
     "timm": {"model"},
     "jinja2": {"report"},
+    "onnx": {"deploy"},
+    "onnxscript": {"deploy"},
+    "onnxruntime": {"deploy"},
+    "openvino": {"deploy"},
 }
 CONTRACTS = {"segprune.dataset.contract", "segprune.model.contract", "segprune.graph.group"}
 

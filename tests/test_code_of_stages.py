@@ -122,6 +122,7 @@ __init__.py __main__.py app.py bench.py checkpoint/__init__.py checkpoint/admiss
 checkpoint/checkpoint.py checkpoint/contract.py cli.py config/__init__.py config/compose.py
 config/explain.py config/protocol.py config/refusal.py config/renamed.py console.py durable.py errors.py
 predictor.py
+deploy/__init__.py deploy/onnx_file.py deploy/parity.py deploy/runtime.py deploy/time_limit.py
 report/__init__.py report/__main__.py report/cell_figures.py report/class_figure.py report/collect.py
 report/command.py report/contest.py report/entries.py report/figures.py report/frames.py report/gallery.py
 report/html.py report/metric_table.py report/note.py report/paired.py report/references.py

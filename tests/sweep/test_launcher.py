@@ -6,10 +6,11 @@ from typing import Any
 
 import psutil
 import pytest
+from omegaconf import OmegaConf
 
 from segprune.errors import ConfigError
 from segprune.status import GROUPS, dead
-from segprune.sweep.launcher import ProcessLauncher, _in_short
+from segprune.sweep.launcher import ProcessLauncher, _in_short, _leave_the_gpu_open
 from tests import mini_app
 from tests.mini_app import run, start, status, wait_for
 
@@ -66,6 +67,22 @@ def test_a_wrong_setting_is_refused(key: str, value: int) -> None:
     unused: Any = None
     with pytest.raises(ConfigError, match=rf"hydra\.launcher\.{key} is {value}: input should be"):
         ProcessLauncher(**settings).setup(hydra_context=unused, task_function=unused, config=unused)
+
+
+@pytest.mark.parametrize(
+    ("device", "jobs", "deals"),
+    [
+        ("auto", [["seed=1"]], True),
+        ("cuda", [["seed=1"], ["seed=2"]], True),
+        ("cuda:1", [["seed=1"]], False),
+        ("cpu", [["seed=1"]], False),
+        ("auto", [["device=cuda:0"], ["device=cuda:1"]], False),
+    ],
+)
+def test_gpus_are_dealt_to_jobs_that_do_not_name_theirs(
+    device: str, jobs: list[list[str]], deals: bool
+) -> None:
+    assert _leave_the_gpu_open(OmegaConf.create({"device": device}), jobs) is deals
 
 
 def test_a_refused_setting_starts_no_job_and_is_one_paragraph(app: Path) -> None:

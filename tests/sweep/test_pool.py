@@ -6,7 +6,8 @@ import pytest
 
 from segprune import stop
 from segprune.errors import ConfigError
-from segprune.sweep.pool import End, Pool, Task, fault
+from segprune.sweep.pool import End, Pool, Task, fault, gpus_for
+from tests.gpus import with_gpus
 
 
 @pytest.fixture(autouse=True)
@@ -87,6 +88,45 @@ def test_numbers_count_the_gpus_that_a_scheduler_gave(monkeypatch: pytest.Monkey
         ConfigError, match=r"given CUDA_VISIBLE_DEVICES=4,GPU-77aa, .* from 0 to 1; 4 is none"
     ):
         pool(1, [4])
+
+
+@pytest.mark.parametrize("nothing", ["", "-1", "-1,0"])
+def test_a_scheduler_that_gave_no_gpu_is_believed(nothing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", nothing)
+    with pytest.raises(ConfigError, match=r"so no GPU at all; 0 is none"):
+        pool(1, [0])
+    assert pool(1, ["GPU-8f3a"])._share(0)["CUDA_VISIBLE_DEVICES"] == "GPU-8f3a"
+
+
+def test_what_follows_the_end_of_a_schedulers_list_is_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4, 5,-1,6")
+    assert pool(2, [1, 0])._share(0)["CUDA_VISIBLE_DEVICES"] == "5"
+    with pytest.raises(ConfigError, match=r"CUDA_VISIBLE_DEVICES=4,5, .* from 0 to 1; 2 is none"):
+        pool(1, [2])
+
+
+@pytest.mark.parametrize(
+    ("jobs", "count", "dealt", "said"),
+    [
+        (2, 0, [], ""),
+        (2, 2, [0, 1], ""),
+        (3, 2, [0, 1], "3 jobs at a time share 2 GPUs, and so their memory"),
+        (2, 4, [0, 1], "2 of 4 GPUs stand idle, since 2 jobs run at a time"),
+    ],
+)
+def test_where_no_gpus_are_named_all_are_dealt_out(  # noqa: PLR0913 - a table
+    jobs: int,
+    count: int,
+    dealt: list[int],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    with_gpus(monkeypatch, count)
+    assert gpus_for(jobs) == dealt
+    assert caplog.messages == ([said] if said else [])
 
 
 def test_gpus_that_would_stand_idle_are_refused() -> None:

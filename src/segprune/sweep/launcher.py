@@ -6,6 +6,7 @@ A job answers with its status file. When it died before it could, the launcher w
 import logging
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrides
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from segprune import status
 from segprune.shortage import is_about_memory
@@ -21,7 +22,7 @@ from segprune.sweep import plugin
 from segprune.sweep.board import Board
 from segprune.sweep.grid import labels
 from segprune.sweep.handover import command, hand_over
-from segprune.sweep.pool import OUTPUT, End, Pool, Task
+from segprune.sweep.pool import OUTPUT, End, Pool, Task, gpus_for
 
 log = logging.getLogger(__name__)
 REASON_CHARACTERS = 160
@@ -54,6 +55,8 @@ class ProcessLauncher(Launcher):
         tasks = [self._task(number, *job) for number, job in enumerate(named, initial_job_idx)]
         HydraConfig.instance().set_config(self._config)
         self._left = len(tasks)
+        if not self._pool.gpus and _leave_the_gpu_open(self._config, job_overrides):
+            self._pool = replace(self._pool, gpus=gpus_for(self._pool.jobs))
         log.info("%d jobs, %d at a time, below %s", len(tasks), self._pool.jobs, self._config.hydra.sweep.dir)
         self._pool.run(tasks, self._before, self._board.refresh, self._after)
         return [JobReturn(overrides=job, status=JobStatus.COMPLETED) for job in job_overrides]
@@ -101,6 +104,12 @@ class ProcessLauncher(Launcher):
 def register() -> None:
     """Make the launcher known to Hydra."""
     plugin.register(ProcessLauncher)
+
+
+def _leave_the_gpu_open(config: DictConfig, job_overrides: Sequence[Sequence[str]]) -> bool:
+    """Whether no job names its GPU; one that does has to see all of them."""
+    named = {text.partition("=")[0] for job in job_overrides for text in job}
+    return OmegaConf.select(config, "device") in ("auto", "cuda") and "device" not in named
 
 
 def _settled(folder: Path, end: End) -> dict[str, Any]:

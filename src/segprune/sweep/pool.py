@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import IO, Annotated, Any
 
@@ -67,7 +68,8 @@ class Pool:
     Attributes:
         jobs: Processes at a time; each gets an equal share of the CPU cores unless ``OMP_NUM_THREADS`` is set.
         gpus: The GPUs, dealt out in turns. Numbers count those that this process may use, as a scheduler gave
-            in ``CUDA_VISIBLE_DEVICES``; other values are names that CUDA knows. Empty: every process sees all.
+            in ``CUDA_VISIBLE_DEVICES``; other values are names that CUDA knows. Empty: every process sees all, see
+            ``gpus_for``.
         timeout_s: A process that takes longer is stopped; None: no limit.
         grace_s: Time for a stopped process to end by itself before it is killed.
     """
@@ -218,20 +220,44 @@ def fault(code: int) -> str:
     return f"ended with exit code {code}" if code else ""
 
 
+def gpus_for(jobs: int) -> list[int]:
+    """The numbers of the GPUs that so many processes share where none were named: all that this process may use.
+
+    Those that no process would be left for are left out, and that is said.
+    """
+    import torch
+
+    count = torch.cuda.device_count()  # asks the driver's library, and leaves the GPUs alone
+    if count > jobs:
+        log.warning("%d of %d GPUs stand idle, since %d jobs run at a time", count - jobs, count, jobs)
+    elif 0 < count < jobs:
+        log.info("%d jobs at a time share %d GPUs, and so their memory", jobs, count)
+    return list(range(min(count, jobs)))
+
+
 def _visible(gpus: Sequence[int | str]) -> list[str]:
     """The values of ``CUDA_VISIBLE_DEVICES`` for GPUs by number among those that this process may use, or by name.
 
     Raises:
         ConfigError: A number is that of a GPU which the process was not given.
     """
-    given = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    given = _given()
     for gpu in gpus:
-        if given and isinstance(gpu, int) and not 0 <= gpu < len(given):
+        if given is not None and isinstance(gpu, int) and not 0 <= gpu < len(given):
+            which = f"which are counted from 0 to {len(given) - 1}" if given else "so no GPU at all"
             raise ConfigError(
-                f"gpus is {list(gpus)}, but this process was given CUDA_VISIBLE_DEVICES={','.join(given)}, "
-                f"which are counted from 0 to {len(given) - 1}; {gpu} is none of them."
+                f"gpus is {list(gpus)}, but this process was given CUDA_VISIBLE_DEVICES={','.join(given)}, {which}; "
+                f"{gpu} is none of them."
             )
-    return [given[gpu] if given and isinstance(gpu, int) else str(gpu) for gpu in gpus]
+    return [given[gpu] if given is not None and isinstance(gpu, int) else str(gpu) for gpu in gpus]
+
+
+def _given() -> list[str] | None:
+    """What a scheduler put into ``CUDA_VISIBLE_DEVICES``, up to the -1 that ends it; None: it gave all."""
+    names = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if names is None:
+        return None
+    return list(takewhile(lambda name: name != "-1", filter(None, map(str.strip, names.split(",")))))
 
 
 def _cores() -> int:

@@ -125,14 +125,13 @@ tracking=mlflow tracking.experiment=a/b | tracking.experiment is 'a/b'
 tracking=mlflow tracking.flush_seconds=inf | tracking.flush_seconds is inf: input should be a finite number.
 """
 IMPOSSIBLE = r"""
-# widths are 4 and 8, so that with round_to=4 only halves of the wider layers can go
-ratio=0.999 | ratio=0.999 of channels cannot be removed: with budget.floor=0.1 and budget.round_to=1 at most
+# widths are 4 and 8
+ratio=0.999 | ratio=0.999 of channels cannot be removed: with budget.floor=0.1 at most
 budget.floor=0.99 | nothing can go (channels of the widest layer: 
-budget.round_to=64 | with budget.floor=0.1 and budget.round_to=64 nothing can go
-pruner=l1 budget.round_to=4 | further away than budget.tolerance=0.005. Lower budget.round_to=4 or raise
-pruner=l1 budget=macs budget.tolerance=0 | the closest allowed cut removes
+ratio=0.31 budget.tolerance=0 | the closest cut of whole channels removes
+pruner=l1 budget=macs budget.tolerance=0 | the closest cut of whole channels removes
 model.width=1 model.max_width=1 | has no channels that could be removed
 model.width=1 model.max_width=1 budget=macs | nothing can go (channels of the widest layer: 1)
-store.root=ROOT/run.py | run.py cannot be read or written: Not a directory
-finetune.batch_size=5 | finetune.batch_size is 5, but the training images are only 4
+budget.tolerance=0.05 store.root=ROOT/run.py | run.py cannot be read or written: Not a directory
+budget.tolerance=0.05 finetune.batch_size=5 | finetune.batch_size is 5, but the training images are only 4
 """

@@ -102,7 +102,13 @@ def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path: Path, outputs: Path
 def test_a_threshold_above_or_below_all_scores_is_an_answer(tmp_path: Path) -> None:
     kept = {}
     for threshold in (1e-30, 1e30):
-        asked = ["budget=threshold", f"budget.threshold={threshold}", "pruner=l1", "tracking=silent"]
+        asked = [
+            "budget=threshold",
+            "budget.round_to=1",
+            f"budget.threshold={threshold}",
+            "pruner=l1",
+            "tracking=silent",
+        ]
         place = tmp_path / str(threshold)
         ended = run_here(place, f"store.root={tmp_path}/store", *TINY, *QUICK, *asked)
         assert ended.code == 0, ended.error

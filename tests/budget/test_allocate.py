@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from segprune.budget.allocate import Allocation, reach
+from segprune.budget.allocate import Allocation, multiples, reach
 from segprune.graph.group import ChannelGroup
 
 
@@ -18,7 +18,7 @@ def test_tied_scores_still_remove_exactly_what_was_asked() -> None:
     sizes = {"a": 16, "b": 16}
     allocation = Allocation(groups_of(**sizes), {n: torch.ones(16) for n in sizes}, floor=0.1, round_to=1)
     for target in (31, 24, 9, 4):
-        plan = reach(allocation, is_local=False, target=target, cost=channels_left(sizes))
+        plan = reach([allocation], is_local=False, target=target, within=0, cost=channels_left(sizes))
         assert channels_left(sizes)(plan) == target
 
 
@@ -57,8 +57,63 @@ def test_kept_widths_are_multiples_of_round_to_or_whole() -> None:
     for depth in range(80):
         for name, removed in allocation.lowest(depth).items():
             kept = allocation.sizes[name] - removed
-            assert kept == allocation.sizes[name] or kept % 8 == 0
-    assert allocation.deepest == {"a": 42, "b": 16, "narrow": 0}
+            assert kept == allocation.sizes[name] or kept % (4 if name == "narrow" else 8) == 0
+    # 5 has no multiple of 8 to be cut to, so a multiple of 4 does
+    assert allocation.deepest == {"a": 42, "b": 16, "narrow": 1}
+
+
+def test_a_group_takes_the_largest_multiple_that_is_narrow_and_wide_enough() -> None:
+    assert (multiples(8), multiples(12), multiples(1)) == ((8, 4, 2, 1), (12, 6, 3, 1), (1,))
+    sizes = {"wide": 24, "high": 12, "one": 1}
+    allocation = Allocation(
+        groups_of(**sizes), {n: torch.ones(s) for n, s in sizes.items()}, floor=0.75, round_to=8
+    )
+    # of 24 at least 18 stay: 20 is the only multiple of 4; of 12 at least 9: 10 the only one of 2
+    assert {name: allowed.tolist() for name, allowed in allocation.allowed.items()} == {
+        "wide": [0, 4],
+        "high": [0, 2],
+        "one": [0],
+    }
+
+
+def test_widths_that_an_earlier_round_left_off_the_multiples_can_stay() -> None:
+    scores, gone = {"a": torch.arange(16.0), "b": torch.arange(16.0)}, {"a": (0, 1, 2), "b": tuple(range(9))}
+    allocation = Allocation(groups_of(a=16, b=16), scores, floor=0, round_to=8, gone=gone)
+    # what is left of a: 13 or 8; of b, 7 have no multiple of 8 below, so 4 it is
+    assert {name: allowed.tolist() for name, allowed in allocation.allowed.items()} == {
+        "a": [3, 8],
+        "b": [9, 12],
+    }
+
+
+def steps_of(sizes: dict[str, int]) -> list[Allocation]:
+    scores = {name: torch.arange(float(size)) for name, size in sizes.items()}
+    return [Allocation(groups_of(**sizes), scores, floor=0, round_to=step) for step in multiples(8)]
+
+
+@pytest.mark.parametrize(
+    ("target", "within", "kept"),
+    [
+        (72, 0, [24, 48]),  # a step of 8 is exact
+        (73, 1, [24, 48]),  # and near enough here
+        (76, 1, [24, 52]),  # 4 too many or too few: one group takes half of it, the wider one
+        (74, 1, [24, 50]),
+        (73, 0, [24, 49]),
+        (8, 0, [4, 4]),  # less than two groups of 8 have: both take 4
+        (1, 0, [1, 1]),  # more than can go: the deepest
+    ],
+)
+def test_finer_steps_are_taken_only_where_they_are_needed(target: int, within: int, kept: list[int]) -> None:
+    sizes = {"a": 32, "b": 64}
+    plan = reach(steps_of(sizes), is_local=True, target=target, within=within, cost=channels_left(sizes))
+    assert [size - len(plan.get(name, ())) for name, size in sizes.items()] == kept
+
+
+def test_a_group_that_has_left_the_multiples_is_moved_before_another_one() -> None:
+    # 16 of 32 are the closest in steps of 8; the 3 that are missing all stay in one group
+    sizes = {"a": 16, "b": 16}
+    plan = reach(steps_of(sizes), is_local=True, target=19, within=0, cost=channels_left(sizes))
+    assert sorted(size - len(plan.get(name, ())) for name, size in sizes.items()) == [8, 11]
 
 
 def test_deeper_never_costs_more() -> None:
@@ -79,7 +134,7 @@ def test_a_channel_count_is_met_exactly(is_local: bool) -> None:
     scores = {name: torch.arange(float(size)) for name, size in sizes.items()}
     allocation = Allocation(groups_of(**sizes), scores, floor=0.1, round_to=1)
     for target in range(4, 22):
-        plan = reach(allocation, is_local=is_local, target=target, cost=channels_left(sizes))
+        plan = reach([allocation], is_local=is_local, target=target, within=0, cost=channels_left(sizes))
         assert channels_left(sizes)(plan) == target
 
 
@@ -88,7 +143,7 @@ def test_the_last_channels_come_from_all_groups_alike() -> None:
     sizes = dict.fromkeys("abcdefghij", 8)
     scores = {name: torch.arange(8.0) for name in sizes}
     allocation = Allocation(groups_of(**sizes), scores, floor=0.1, round_to=1)
-    plan = reach(allocation, is_local=True, target=55, cost=channels_left(sizes))
+    plan = reach([allocation], is_local=True, target=55, within=0, cost=channels_left(sizes))
     assert sorted(len(removed) for removed in plan.values()) == [2] * 5 + [3] * 5
 
 
@@ -97,12 +152,12 @@ def test_the_last_channels_come_from_the_widest_group_first() -> None:
     sizes = {"a": 4, "b": 12, "c": 4}
     scores = {name: torch.arange(float(size)) for name, size in sizes.items()}
     allocation = Allocation(groups_of(**sizes), scores, floor=0.1, round_to=1)
-    plan = reach(allocation, is_local=True, target=13, cost=channels_left(sizes))
+    plan = reach([allocation], is_local=True, target=13, within=0, cost=channels_left(sizes))
     assert {name: len(removed) for name, removed in plan.items()} == {"a": 1, "b": 5, "c": 1}
 
 
 def test_beyond_the_deepest_cut_the_deepest_is_given() -> None:
     sizes = {"a": 10}
     allocation = Allocation(groups_of(**sizes), {"a": torch.arange(10.0)}, floor=0.5, round_to=1)
-    plan = reach(allocation, is_local=True, target=2, cost=channels_left(sizes))
+    plan = reach([allocation], is_local=True, target=2, within=0, cost=channels_left(sizes))
     assert plan == {"a": (0, 1, 2, 3, 4)}

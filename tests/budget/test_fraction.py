@@ -1,14 +1,16 @@
+from functools import partial
+
 import pytest
 import torch
 
 from segprune.budget.fraction import FractionBudget
-from segprune.budget.simulate import CostSimulator
+from segprune.budget.simulate import CostSimulator, Unit
 from segprune.errors import BudgetError, ConfigError
 from segprune.graph.cut import cut
 from segprune.graph.trace import trace
 from segprune.measure.cost import cost
 from segprune.model.contract import SegmentationNet
-from tests.toys import TOYS, Plain, toy
+from tests.toys import TOYS, Plain, Residual, toy
 
 
 def budget(**changes: object) -> FractionBudget:
@@ -72,23 +74,57 @@ def test_a_cut_further_away_than_the_tolerance_is_refused() -> None:
     groups = trace(net)
     scores = {group.name: torch.rand(group.size) for group in groups}
     simulator = CostSimulator(net, groups, (32, 32))
-    # kept widths may only be 4 or whole, so the reachable fractions are coarse
-    with pytest.raises(BudgetError, match=r"ratio=0\.1 of channels.*budget\.round_to=4"):
-        budget(tolerance=0.001, round_to=4)(
-            groups, scores, ratio=0.1, paper_scope="local", simulator=simulator
-        )
+    # 0.1 of 15 channels is half a one too many or too few: 1 or 2 go, 0.0667 or 0.1333
+    told = r"ratio=0\.1 of channels: .* removes 0\.0667, .*=0\.001\. Give budget\.tolerance=0\.0334\."
+    with pytest.raises(BudgetError, match=told):
+        budget(tolerance=0.001)(groups, scores, ratio=0.1, paper_scope="local", simulator=simulator)
+    with pytest.raises(BudgetError, match=told):  # whatever the scores, so before anything is trained
+        budget(tolerance=0.001, scope="global").refuse_unreachable(groups, 0.1, simulator)
+    budget(tolerance=0.0334).refuse_unreachable(groups, 0.1, simulator)
+    budget(tolerance=0.0334)(groups, scores, ratio=0.1, paper_scope="local", simulator=simulator)
+
+
+@pytest.mark.parametrize("of", ["macs", "params"])
+@pytest.mark.parametrize("round_to", [1, 8])
+def test_the_remedy_of_a_refused_cut_works(of: Unit, round_to: int) -> None:
+    net = toy(Residual)
+    groups, simulator = trace(net), CostSimulator(net, trace(net), (32, 32))
+    scores = {group.name: torch.rand(group.size) for group in groups}
+    ask = partial(FractionBudget.__call__, groups=groups, scores=scores, ratio=0.31, simulator=simulator)
+    with pytest.raises(BudgetError, match="Give") as told:
+        ask(budget(of=of, round_to=round_to, tolerance=0.0), paper_scope="local")
+    tolerance = float(str(told.value).split("budget.tolerance=")[-1].removesuffix("."))
+    ask(budget(of=of, round_to=round_to, tolerance=tolerance), paper_scope="local")
+
+
+def test_widths_that_are_no_multiples_are_named() -> None:
+    net = toy(Plain)  # widths 6, 5 and 4
+    groups = trace(net)
+    scores = {group.name: torch.arange(float(group.size)) for group in groups}
+    simulator = CostSimulator(net, groups, (32, 32))
+    reached = budget(round_to=4)(groups, scores, ratio=0.2, paper_scope="local", simulator=simulator)
+    kept = {group.name: group.size - len(reached.plan.get(group.name, ())) for group in groups}
+    assert (reached.round_to, kept) == (4, {"first.0": 4, "second.0": 4, "bare": 4})
+    assert reached.unaligned == {}
+    finer = budget(
+        round_to=4, tolerance=0.01
+    )  # 13 of 15 must stay: 6, 5 and 2, or one channel less of two groups
+    reached = finer(groups, scores, ratio=2 / 15, paper_scope="local", simulator=simulator)
+    kept = {group.name: group.size - len(reached.plan.get(group.name, ())) for group in groups}
+    assert reached.unaligned == {name: width for name, width in kept.items() if width % 4}
+    assert sum(kept.values()) == 13
 
 
 def test_an_impossible_budget_says_how_far_one_can_go() -> None:
     net = toy(Plain)
     groups = trace(net)  # widths 6, 5 and 4: with a floor of one half, 3, 3 and 2 stay, so 7 of 15 can go
     simulator = CostSimulator(net, groups, (32, 32))
-    message = r"ratio=0\.9 of channels cannot be removed: with budget\.floor=0\.5 .* at most 0\.4667 can go"
+    message = r"ratio=0\.9 of channels cannot be removed: with budget\.floor=0\.5 at most 0\.4667 can go"
     with pytest.raises(BudgetError, match=message):
         budget(floor=0.5).refuse_unreachable(groups, 0.9, simulator)
     budget(floor=0.5).refuse_unreachable(groups, 0.46, simulator)
-    with pytest.raises(BudgetError, match=r"round_to=8 nothing can go \(channels of the widest layer: 6\)"):
-        budget(round_to=8).refuse_unreachable(groups, 0.1, simulator)
+    with pytest.raises(BudgetError, match=r"floor=0\.9 nothing can go \(channels of the widest layer: 6\)"):
+        budget(floor=0.9, round_to=8).refuse_unreachable(groups, 0.2, simulator)
 
 
 def test_a_budget_needs_a_ratio() -> None:

@@ -19,6 +19,9 @@ def test_fractions_of_every_unit_by_hand() -> None:
     reached = reached_by(plan, simulator, of="macs", scope="local", asked=0.25)
     assert (reached.channels, reached.asked, reached.scope) == (pytest.approx(2 / 15), 0.25, "local")
     assert reached.macs == reached.removed == pytest.approx(144 / 468)
+    assert (reached.round_to, reached.unaligned) == (1, {})
+    reached = reached_by(plan, simulator, of="macs", scope="local", asked=0.25, round_to=4)
+    assert (reached.round_to, reached.unaligned) == (4, {"second.0": 5})  # 4, 5 and 4 stay
 
 
 def test_a_network_without_a_channel_to_spare_is_refused() -> None:

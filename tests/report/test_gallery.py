@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -32,6 +33,23 @@ def test_every_figure_has_its_data_and_says_what_it_shows(tmp_path: Path) -> Non
     assert "the 40 small objects" in pictures["details-1-channels"].caption
     assert "global ranking" in pictures["scores-0-taylor"].caption
     assert "job 0: taylor, 0.3 of channels, seed 0" in pictures["layers-0-taylor"].caption
+
+
+def test_widths_that_are_no_multiples_are_named_under_the_layers(tmp_path: Path) -> None:
+    names = store(tmp_path, "ab12", [1])
+    plan = tmp_path / "prune" / "ab12" / "plan.json"
+    cut = json.loads(plan.read_text())
+
+    def caption(**more: object) -> str:
+        plan.write_text(json.dumps({**cut, **more}))
+        shown = gallery(sweep([cell(0, "taylor", 40.0, root=tmp_path, names=names)]))
+        return next(picture.caption for picture in shown if picture.name == "layers-0-taylor")
+
+    assert caption(round_to=8, unaligned={"a": 12, "b": 2}).endswith(
+        " No multiple of 8 is the width of a 12, b 2."
+    )
+    assert "multiple" not in caption(round_to=8, unaligned={})
+    assert "multiple" not in caption()  # a cut of an earlier version
 
 
 def test_only_what_there_is_data_for_is_drawn() -> None:

@@ -85,6 +85,19 @@ def test_the_plan_file_says_what_was_asked_and_reached(tmp_path: Path) -> None:
         {"layer": "inner.0", "channels": 4, "kept": 2},
     ]
     assert plan["mask_error"] < 1e-13
+    assert (plan["round_to"], plan["unaligned"]) == (1, {})
+
+
+def test_widths_that_are_no_multiples_are_logged_and_in_the_plan_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        stage(budget=replace(BUDGET, round_to=4))(tiny_context(tmp_path), dense())
+    (path,) = (tmp_path / "store" / "prune").glob("*/plan.json")
+    # 5 of the 6 and 4 channels stay: 4 of the wide group, and 2 of the other, which has no multiple of 4 below
+    plan = json.loads(path.read_text())
+    assert (plan["round_to"], plan["unaligned"]) == (4, {"inner.0": 2})
+    assert "no multiple of budget.round_to=4 is the width of inner.0 2" in caplog.messages
 
 
 def test_a_training_between_rounds_that_diverges_names_its_own_keys(tmp_path: Path) -> None:
@@ -245,7 +258,7 @@ def test_learnt_widths_meet_the_budget(tmp_path: Path) -> None:
 
 
 def test_a_tolerance_that_no_ranking_within_layers_meets_is_refused_before_training() -> None:
-    # the groups of Plain have 6, 5 and 4 channels; in widths of 4, one of the 15 goes or two: 0.0667 or 0.1333
+    # one of the 15 channels of Plain goes or two: 0.0667 or 0.1333
     budget = FractionBudget(of="channels", scope="local", floor=0.1, round_to=4, tolerance=0.01)
     with pytest.raises(BudgetError, match=r"ratio=0\.1 .* removes 0\.0667, further away"):
         stage(budget=budget, ratio=0.1).refuse_unreachable(Plain(), (16, 16))

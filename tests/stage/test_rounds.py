@@ -93,12 +93,22 @@ def test_rounds_change_which_channels_go_not_how_many(of: str) -> None:
 
 
 def test_only_the_last_round_has_to_meet_the_ratio() -> None:
-    budget = FractionBudget(of="channels", scope="paper", floor=0.0, round_to=2, tolerance=0.001)
-    net = toy(Residual)  # groups of 6 and 4 channels: 0.2 and 0.4 can go, 0.1 and 0.3 cannot
-    once, four = (replace(rounds(count, scope="global"), budget=budget, ratio=0.4) for count in (1, 4))
-    assert once(net, (32, 32)).reached.channels == four(net, (32, 32)).reached.channels == pytest.approx(0.4)
-    with pytest.raises(BudgetError, match=r"ratio=0\.3 of channels: the closest allowed cut removes"):
-        replace(once, ratio=0.3)(net, (32, 32))
+    budget = FractionBudget(of="channels", scope="paper", floor=0.0, round_to=1, tolerance=0.001)
+    net = toy(Residual)  # groups of 6 and 4 channels: 0.1 and 0.4 can go, 0.15 and 0.35 cannot
+    once, many = (replace(rounds(count, scope="global"), budget=budget, ratio=0.4) for count in (1, 8))
+    assert once(net, (32, 32)).reached.channels == many(net, (32, 32)).reached.channels == pytest.approx(0.4)
+    with pytest.raises(
+        BudgetError, match=r"ratio=0\.35 of channels: the closest cut of whole channels removes"
+    ):
+        replace(once, ratio=0.35)(net, (32, 32))
+
+
+@pytest.mark.parametrize("of", ["channels", "macs"])
+def test_rounds_in_coarse_steps_end_where_one_does(of: str) -> None:
+    net, budget = toy(Residual), FractionBudget(of=of, scope="paper", floor=0.1, round_to=8, tolerance=0.1)
+    once, many = (replace(rounds(count), budget=budget, ratio=0.5)(net, (32, 32)) for count in (1, 5))
+    assert getattr(many.reached, of) == pytest.approx(getattr(once.reached, of), abs=0.2)
+    assert all(sizes % 2 == 0 for sizes in (g.size for g in trace(many.net)))
 
 
 CRITERIA = [

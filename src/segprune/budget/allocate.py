@@ -11,6 +11,13 @@ from segprune.graph.group import ChannelGroup, PrunePlan, Scores
 Counts = Mapping[str, int]
 
 
+def multiples(round_to: int) -> tuple[int, ...]:
+    """``round_to``, its half, the half of that, and so on; 1 is the last one: 8, 4, 2, 1."""
+    if round_to == 1:
+        return (1,)
+    return (round_to, *multiples(1 if round_to % 2 else round_to // 2))
+
+
 class Allocation:
     """The cuts that a budget may choose from: per group an order of removal and the allowed numbers.
 
@@ -21,7 +28,8 @@ class Allocation:
         groups: Channel groups.
         scores: Group name -> (C,), higher = keep.
         floor: Fraction of each group's channels that always stays; at least one channel does.
-        round_to: Kept widths are multiples of this, except those of groups left whole or narrower than it.
+        round_to: Kept widths are multiples of this, except those of groups left as they are. A group that no such
+            width is narrow enough for takes the next of ``multiples``.
         gone: Channels that an earlier round removed; they must have the lowest scores of their groups.
     """
 
@@ -38,9 +46,8 @@ class Allocation:
         self._scores = {name: scores[name].double().cpu().numpy() for name in self.sizes}
         self._order = {name: np.argsort(value, kind="stable") for name, value in self._scores.items()}
         self.allowed = {
-            name: allowed[allowed >= len((gone or {}).get(name, ()))]
+            name: _allowed(size, floor, round_to, gone=len((gone or {}).get(name, ())))
             for name, size in self.sizes.items()
-            for allowed in [_allowed(size, floor, round_to)]
         }
 
     @property
@@ -77,6 +84,11 @@ class Allocation:
         allowed = self.allowed[name]
         return int(allowed[np.argmin(np.abs(allowed - wanted))])
 
+    def most(self, name: str, wanted: int) -> int:
+        """The largest allowed number that is not above the wanted one; at least what is gone."""
+        allowed = self.allowed[name]
+        return int(max(allowed[allowed <= wanted], default=allowed[0]))
+
     @property
     def _ranking(self) -> NDArray[np.int64]:
         """(total,) group number of each channel, lowest score first."""
@@ -90,65 +102,107 @@ class Allocation:
 
 
 def reach(
-    allocation: Allocation, *, is_local: bool, target: float, cost: Callable[[PrunePlan], int]
+    steps: Sequence[Allocation],
+    *,
+    is_local: bool,
+    target: float,
+    within: float,
+    cost: Callable[[PrunePlan], int],
+    is_last: bool = True,
 ) -> PrunePlan:
-    """The cut that comes closest to a cost: first along ever deeper cuts, then channel by channel.
+    """The cut that comes closest to a cost: first along ever deeper cuts, then group by group.
+
+    Finer steps are taken only where coarser ones do not do: for all groups where even the deepest cut costs too
+    much, and else for as few groups as bring the cost close enough.
 
     Args:
-        allocation: The cuts to choose from.
+        steps: The cuts to choose from, in ever finer steps; each allows all that the one before it does.
         is_local: Whether every group loses the same fraction, or the lowest-scored channels of all groups go.
         target: Cost to reach, in the unit of ``cost``.
+        within: How far from it is close enough.
         cost: Plan -> what remains; must not grow with a deeper cut.
+        is_last: Whether no deeper cut follows. Before one that does, no finer steps are taken and nothing goes
+            that it might have to keep.
 
     Returns:
         The deepest allowed cut when even that costs more than the target.
     """
 
+    def left(counts: Counts) -> int:
+        return cost(steps[0].plan(counts))
+
+    def error(counts: Counts) -> float:
+        more = left(counts) - target
+        return abs(more) if is_last or more >= 0 else math.inf
+
+    able = [step for step in steps if left(step.deepest) <= target + within] or steps[-1:]
+    first, *finer = able if is_last else able[:1]
+    start = min(_around(first, lambda counts: left(counts) > target, is_local=is_local), key=error)
+    counts = coarse = _finish(first, start, first, 0, error)
+    for step in finer:
+        if error(counts) > within:
+            counts = _finish(step, coarse, first, within, error)
+    return steps[0].plan(counts)
+
+
+def _around(
+    allocation: Allocation, costs_more: Callable[[Counts], bool], *, is_local: bool
+) -> tuple[Counts, Counts]:
+    """Of ever deeper cuts the last one that costs more than the target, and the next one."""
+
     def counts_at(depth: int) -> Counts:
         return allocation.local(depth / steps) if is_local else allocation.lowest(depth)
 
     steps = 4 * allocation.total if is_local else allocation.total
-    low, high = 0, steps  # cost(low) >= target; counts_at(steps) is the deepest cut
+    low, high = 0, steps  # counts_at(steps) is the deepest cut
     while high - low > 1:
         middle = (low + high) // 2
-        if cost(allocation.plan(counts_at(middle))) > target:
+        if costs_more(counts_at(middle)):
             low = middle
         else:
             high = middle
-    ends = [dict(counts_at(low)), dict(counts_at(high))]
-    counts = min(ends, key=lambda c: abs(cost(allocation.plan(c)) - target))
-    return allocation.plan(_finish(allocation, counts, target, cost))
+    return counts_at(low), counts_at(high)
 
 
 def _finish(
-    allocation: Allocation, counts: dict[str, int], target: float, cost: Callable[[PrunePlan], int]
-) -> dict[str, int]:
+    allocation: Allocation,
+    start: Counts,
+    aligned: Allocation,
+    enough: float,
+    error: Callable[[Counts], float],
+) -> Counts:
     """Move one group by one allowed step at a time while that brings the cost closer to the target.
 
-    Of steps that come equally close, the one that leaves its group nearest to its first fraction is taken, so that
-    the last channels do not all come from one group.
+    Of steps that come equally close, one that takes no further group off the ``aligned`` cuts is preferred, then
+    the one that leaves its group nearest to its first fraction, so that the last channels come from several.
     """
-    start, error = dict(counts), abs(cost(allocation.plan(counts)) - target)
-    while error:
-        best: tuple[float, float, str, int] | None = None
-        for name, allowed in allocation.allowed.items():
-            at = int(np.searchsorted(allowed, counts[name]))
-            for step in (at - 1, at + 1):
-                if 0 <= step < len(allowed):
-                    count = int(allowed[step])
-                    tried = abs(cost(allocation.plan({**counts, name: count})) - target)
-                    moved = abs(count - start[name]) / allocation.sizes[name]
-                    if best is None or (tried, moved) < best[:2]:
-                        best = (tried, moved, name, count)
-        if best is None or best[0] >= error:
+    counts = dict(start)
+    while (now := error(counts)) > enough:
+        tried = [
+            (error({**counts, name: count}), is_off and not was_off, moved, name, count)
+            for name, allowed in allocation.allowed.items()
+            for was_off in [counts[name] not in aligned.allowed[name]]
+            for count in _beside(allowed, counts[name])
+            for is_off in [count not in aligned.allowed[name]]
+            for moved in [abs(count - start[name]) / allocation.sizes[name]]
+        ]
+        best = min(tried, key=lambda step: step[:3], default=None)
+        if best is None or best[0] >= now:
             break
-        error = best[0]
-        counts[best[2]] = best[3]
+        counts[best[3]] = best[4]
     return counts
 
 
-def _allowed(size: int, floor: float, round_to: int) -> NDArray[np.int64]:
-    """Sorted numbers of channels that may be removed from a group of this size; 0 is always one."""
+def _beside(allowed: NDArray[np.int64], count: int) -> list[int]:
+    """The allowed numbers right below and above."""
+    at = int(np.searchsorted(allowed, count))
+    return [int(allowed[place]) for place in (at - 1, at + 1) if 0 <= place < len(allowed)]
+
+
+def _allowed(size: int, floor: float, round_to: int, *, gone: int) -> NDArray[np.int64]:
+    """Sorted numbers of channels that may be removed from a group of this size; those gone are always one."""
     least = max(1, math.ceil(floor * size - 1e-9))
-    kept = [width for width in range(least, size) if width % round_to == 0]
-    return np.array(sorted({0, *(size - width for width in kept)}), dtype=np.int64)
+    most = size - gone - 1  # the widest that is still a cut
+    wide = max((step for step in multiples(round_to) if most // step * step >= least), default=1)
+    kept = [width for width in range(least, most + 1) if width % wide == 0]
+    return np.array(sorted({gone, *(size - width for width in kept)}), dtype=np.int64)

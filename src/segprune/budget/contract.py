@@ -1,7 +1,7 @@
 """What a budget is: how much of a network is removed, in which unit."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from segprune.budget.simulate import CostSimulator
@@ -21,6 +21,8 @@ class Reached:
         channels: Fraction of prunable channels removed.
         macs: Fraction of MACs removed.
         params: Fraction of parameters removed.
+        round_to: What widths should be multiples of.
+        unaligned: Group name -> channels that stay, of the groups where this is no multiple.
     """
 
     plan: PrunePlan
@@ -30,6 +32,8 @@ class Reached:
     channels: float
     macs: float
     params: float
+    round_to: int = 1
+    unaligned: Mapping[str, int] = field(default_factory=dict)
 
 
 @runtime_checkable

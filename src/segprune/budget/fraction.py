@@ -1,5 +1,6 @@
 """A fraction of channels, MACs or parameters, and the plan that removes it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -8,7 +9,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
-from segprune.budget.allocate import Allocation, reach
+from segprune.budget.allocate import Allocation, multiples, reach
 from segprune.budget.contract import Reached
 from segprune.budget.reached import reached_by, removed_by
 from segprune.budget.simulate import CostSimulator, Unit
@@ -26,7 +27,7 @@ class FractionBudget:
         scope: ``local``: every group loses the same fraction; ``global``: the lowest scores of all groups go;
             ``paper``: as the criterion's paper does.
         floor: Fraction of each group's channels that always stays.
-        round_to: Kept widths are multiples of this.
+        round_to: Kept widths are multiples of this, but for groups without which the ratio could not be met.
         tolerance: Largest allowed distance between the asked and the reached fraction.
     """
 
@@ -57,23 +58,29 @@ class FractionBudget:
     ) -> None:
         """Check that the deepest allowed cut removes at least the ratio; scores do not matter for that.
 
+        Nor do they for the number of whole channels that is closest to a ratio of channels.
+
         Raises:
-            BudgetError: It removes less; says how much.
+            BudgetError: It removes less, or whole channels do not come close enough; says how much.
         """
         ratio = self.checked(ratio)
+        self._refuse_deeper(groups, ratio, simulator)
+        if self.of == "channels":
+            self._refuse_far(ratio, 1 - _target(self.of, simulator, ratio) / simulator.cost({}, self.of))
+
+    def _refuse_deeper(self, groups: Sequence[ChannelGroup], ratio: float, simulator: CostSimulator) -> None:
         any_scores = {group.name: torch.zeros(group.size) for group in groups}
-        allocation = Allocation(groups, any_scores, floor=self.floor, round_to=self.round_to)
+        allocation = Allocation(groups, any_scores, floor=self.floor, round_to=1)
         most = removed_by(allocation.plan(allocation.deepest), simulator, self.of)
         if most < ratio - self.tolerance:
-            what = f"ratio={ratio} of {self.of} cannot be removed: with budget.floor={self.floor} and "
-            what += f"budget.round_to={self.round_to} "
+            what = f"ratio={ratio} of {self.of} cannot be removed: with budget.floor={self.floor} "
             if most == 0:
                 widest = max((group.size for group in groups), default=1)
                 raise BudgetError(
-                    f"{what}nothing can go (channels of the widest layer: {widest}). Lower one of the two, or "
-                    "take a wider network."
+                    f"{what}nothing can go (channels of the widest layer: {widest}). Lower budget.floor, or take a "
+                    "wider network."
                 )
-            raise BudgetError(f"{what}at most {most:.4f} can go. Ask for less, or lower one of the two.")
+            raise BudgetError(f"{what}at most {most:.4f} can go. Ask for less, or lower budget.floor.")
 
     def target(self, ratio: float | None, simulator: CostSimulator) -> Target:
         """The fraction that should remain, and what is expected to."""
@@ -103,22 +110,31 @@ class FractionBudget:
         scope = self.ranking(paper_scope)
         plan: PrunePlan = {}
         if ratio > 0:
-            self.refuse_unreachable(groups, ratio, simulator)
-            allocation = Allocation(groups, scores, floor=self.floor, round_to=self.round_to, gone=gone)
+            self._refuse_deeper(groups, ratio, simulator)
             plan = reach(
-                allocation,
+                [
+                    Allocation(groups, scores, floor=self.floor, round_to=step, gone=gone)
+                    for step in multiples(self.round_to)
+                ],
                 is_local=scope == "local",
                 target=_target(self.of, simulator, ratio),
+                within=self.tolerance * simulator.cost({}, self.of),
                 cost=lambda candidate: simulator.cost(candidate, self.of),
+                is_last=is_last,
             )
-        reached = reached_by(plan, simulator, of=self.of, scope=scope, asked=ratio)
-        if is_last and abs(reached.removed - ratio) > self.tolerance:
-            raise BudgetError(
-                f"ratio={ratio} of {self.of}: the closest allowed cut removes {reached.removed:.4f}, further "
-                f"away than budget.tolerance={self.tolerance}. Lower budget.round_to={self.round_to} or raise "
-                "budget.tolerance."
-            )
+        reached = reached_by(plan, simulator, of=self.of, scope=scope, asked=ratio, round_to=self.round_to)
+        if is_last:
+            self._refuse_far(ratio, reached.removed)
         return reached
+
+    def _refuse_far(self, ratio: float, removed: float) -> None:
+        miss = abs(removed - ratio)
+        if miss > self.tolerance:
+            enough = math.ceil(1e4 * miss) / 1e4
+            raise BudgetError(
+                f"ratio={ratio} of {self.of}: the closest cut of whole channels removes {removed:.4f}, further "
+                f"away than budget.tolerance={self.tolerance}. Give budget.tolerance={enough:g}."
+            )
 
 
 def _target(unit: Unit, simulator: CostSimulator, ratio: float) -> float:

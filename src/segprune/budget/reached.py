@@ -8,7 +8,13 @@ from segprune.pruner.contract import Scope
 
 
 def reached_by(
-    plan: PrunePlan, simulator: CostSimulator, *, of: Unit, scope: Scope, asked: float | None
+    plan: PrunePlan,
+    simulator: CostSimulator,
+    *,
+    of: Unit,
+    scope: Scope,
+    asked: float | None,
+    round_to: int = 1,
 ) -> Reached:
     """The plan of a budget of one of the simulator's units, with what it removes."""
     return Reached(
@@ -19,6 +25,8 @@ def reached_by(
         channels=removed_by(plan, simulator, "channels"),
         macs=removed_by(plan, simulator, "macs"),
         params=removed_by(plan, simulator, "params"),
+        round_to=round_to,
+        unaligned={name: width for name, width in simulator.widths(plan).items() if width % round_to},
     )
 
 

@@ -47,9 +47,11 @@ class CostSimulator:
 
     def cost(self, plan: Mapping[str, Sequence[int]], unit: Unit) -> int:
         """Channels, MACs or params that remain after the plan."""
-        if unit == "channels":
-            return sum(group.size - len(plan.get(name, ())) for name, group in self._groups.items())
-        return self._sums[unit].after(plan)
+        return sum(self.widths(plan).values()) if unit == "channels" else self._sums[unit].after(plan)
+
+    def widths(self, plan: Mapping[str, Sequence[int]]) -> dict[str, int]:
+        """Group name -> channels that remain after the plan."""
+        return {name: group.size - len(plan.get(name, ())) for name, group in self._groups.items()}
 
     def expected(self, keep: Mapping[str, torch.Tensor], unit: Unit) -> torch.Tensor:
         """Expected cost when channels stay with given probabilities; differentiable.

@@ -26,7 +26,7 @@ class ThresholdBudget:
     Attributes:
         threshold: Channels with a lower score go.
         floor: Fraction of each group's channels that always stays; the best ones do.
-        round_to: Kept widths are multiples of this, the closest ones.
+        round_to: Kept widths are multiples of this, as in ``Allocation``; nothing above the threshold goes for it.
     """
 
     of: ClassVar[Unit] = "channels"
@@ -79,5 +79,6 @@ class ThresholdBudget:
         self.checked(ratio)
         allocation = Allocation(groups, scores, floor=self.floor, round_to=self.round_to, gone=gone)
         below = {name: int((score < self.threshold).sum()) for name, score in scores.items()}
-        plan = allocation.plan({name: allocation.nearest(name, count) for name, count in below.items()})
-        return reached_by(plan, simulator, of=self.of, scope=self.ranking(paper_scope), asked=None)
+        plan = allocation.plan({name: allocation.most(name, count) for name, count in below.items()})
+        scope = self.ranking(paper_scope)
+        return reached_by(plan, simulator, of=self.of, scope=scope, asked=None, round_to=self.round_to)

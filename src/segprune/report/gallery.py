@@ -147,7 +147,7 @@ def _of_job(cell: CellData) -> Iterator[Picture]:
         yield Picture(
             name=f"layers-{name}",
             kind="job",
-            caption=f"Channels kept and removed by layer, {what}.",
+            caption=f"Channels kept and removed by layer, {what}.{_unaligned(cell)}",
             table=table,
             png=_drawn(layer_figure(table)),
         )
@@ -160,6 +160,13 @@ def _of_job(cell: CellData) -> Iterator[Picture]:
             table=points,
             png=_drawn(score_figure(points, scope)),
         )
+
+
+def _unaligned(cell: CellData) -> str:
+    """The groups of a job's cut whose widths are no multiples of what the budget rounds to."""
+    plan = cell.entries.plan() or {}
+    widths = [f"{name} {width}" for name, width in (plan.get("unaligned") or {}).items()]
+    return f" No multiple of {plan['round_to']} is the width of {', '.join(widths)}." if widths else ""
 
 
 def _drawn(figure: Figure) -> bytes:

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from segprune.budget.contract import Budget
+from segprune.budget.contract import Budget, Reached
 from segprune.budget.simulate import CostSimulator
 from segprune.errors import ConfigError
 from segprune.graph.group import ChannelGroup
@@ -47,6 +47,8 @@ from segprune.transform.contract import Transform
 
 log = logging.getLogger(__name__)
 RAW = "raw_buffers.safetensors"
+_NAMED = 5
+"""Layers that a line of the log names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,6 +246,8 @@ class Prune(Stage):
         )
         result = rounds(before.module, ctx.data.size_hw)
         log.info("%s", _line(self.pruner.name, self.budget.of, result))
+        if result.reached.unaligned:
+            log.info("%s", _unaligned(result.reached))
         transforms = (*before.transforms, *result.cuts)
         small = result.net if self.init == "inherited" else _initial(ctx, transforms)
         save_file(dict(buffers_of(small)), folder / RAW)
@@ -323,3 +327,10 @@ def _line(pruner: str, unit: str, result: Outcome) -> str:
         removed = {unit: reached.removed, **removed}
     shares = ", ".join(f"{share:.1%} of {name}" for name, share in removed.items())
     return f"{pruner}: {goal}removed {shares} ({reached.scope} ranking); cut proven, error {result.error:.0e}"
+
+
+def _unaligned(reached: Reached) -> str:
+    """The groups whose widths are no multiples, so that a slow network has a reason."""
+    widths = [f"{name} {width}" for name, width in reached.unaligned.items()]
+    more = f" and {len(widths) - _NAMED} more" if len(widths) > _NAMED else ""
+    return f"no multiple of budget.round_to={reached.round_to} is the width of {', '.join(widths[:_NAMED])}{more}"

@@ -23,8 +23,8 @@ class Rounds:
     """How a network is cut down.
 
     Every round asks for its share of the ratio of the network that the first one started from, so that rounds
-    change which channels go, never how many. Where whole channels do not allow a share of it, a round takes the
-    closest.
+    change which channels go, never how many. Where the allowed widths do not make a share of it, a round before
+    the last takes less.
 
     Attributes:
         score: Network, its groups, number of the round from 1 -> scores.

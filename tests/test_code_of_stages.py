@@ -110,7 +110,8 @@ TABLE = {
 KINDS = ("train", "prepare", "score", "prune", "rounds", "quality", "oracle", "eval", "eval+")
 CHOSEN = """
 budget/threshold.py dataset/camvid.py dataset/cityscapes.py dataset/decode.py dataset/facts.py
-dataset/file_source.py dataset/folder.py dataset/frames.py dataset/pairing.py dataset/pairs.py
+dataset/file_source.py dataset/folder.py dataset/frames.py dataset/mask_code.py dataset/mask_options.py
+dataset/pair_set.py dataset/pairing.py dataset/pairs.py
 model/backbone_weights.py model/lite0_fpn.py model/resnet_seg.py model/simple_segnet.py
 model/torchvision_seg.py pruner/apoz.py pruner/cap.py pruner/clique.py pruner/dmcp.py pruner/fgp.py
 pruner/fisher.py pruner/fpgm.py pruner/group_l2.py pruner/l2.py pruner/lamp.py pruner/maps.py
@@ -123,6 +124,7 @@ checkpoint/checkpoint.py checkpoint/contract.py cli.py config/__init__.py config
 config/explain.py config/protocol.py config/refusal.py config/renamed.py console.py durable.py errors.py
 predictor.py
 deploy/__init__.py deploy/onnx_file.py deploy/parity.py deploy/runtime.py deploy/time_limit.py
+dataset/summary.py
 report/__init__.py report/__main__.py report/cell_figures.py report/class_figure.py report/collect.py
 report/command.py report/contest.py report/entries.py report/figures.py report/frames.py report/gallery.py
 report/html.py report/metric_table.py report/note.py report/paired.py report/references.py

@@ -16,7 +16,7 @@ from segprune.result.row import to_record
 from segprune.result.table import chain_table
 from segprune.run.assemble import checked, hardware_of
 from segprune.run.chain import run_chain
-from segprune.run.describe import describe, describe_result, run_start
+from segprune.run.describe import describe, describe_data, describe_result, run_start
 from segprune.run.start import context_of, refuse, start_of_trail
 from segprune.store.store import Store, say_what_is_not_used
 from segprune.tracking.contract import Status
@@ -56,6 +56,7 @@ def run_job(
         on_open(tracker.run_id)
         stop.if_asked()
         describe(tracker, run, data)
+        describe_data(tracker, data)
         keep_origin(tracker, run, data, hardware)
         ctx = context_of(run, data, hardware, store, tracker)
         start = start_of_trail(run.settings, ctx)

@@ -78,7 +78,7 @@ FAULTS: dict[str, tuple[Spoil, str]] = {
     ),
     "16 bits of label": (
         lambda d: save(d / LABEL, np.full((12, 16), 300, np.uint16)),
-        "train/masks/1.png has label values 300..300; labels must fit 0..255",
+        "train/masks/1.png has label values [300]; allowed are 0..2 and 255 (ignored)",
     ),
     "16 bits of image": (
         lambda d: save(d / IMAGE, np.full((12, 16), 300, np.uint16)),

@@ -1,8 +1,10 @@
+from functools import partial
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
-from segprune.dataset.decode import read_image, read_label
+from segprune.dataset.decode import read_image, read_mask
 from segprune.errors import DataError
 from tests.dataset.faults import shades
 from tests.dataset.trees import labels, picture, save
@@ -10,19 +12,14 @@ from tests.dataset.trees import labels, picture, save
 
 def test_rgb_png_is_read_as_stored(tmp_path):
     pixels = picture(0)
-    assert np.array_equal(read_image(save(tmp_path / "größe 1 图.png", pixels)), pixels)
+    assert np.array_equal(read_image(save(tmp_path / "größe 1 图.png", pixels), upright=True), pixels)
 
 
 def test_grayscale_image_becomes_three_equal_planes(tmp_path):
     gray = picture(0)[..., 0]
-    assert np.array_equal(read_image(save(tmp_path / "x.png", gray)), gray[..., None].repeat(3, -1))
-
-
-def test_photo_is_turned_upright(tmp_path):
-    exif = Image.Exif()
-    exif[274] = 6  # orientation: turn by 90 degrees clockwise to view
-    Image.fromarray(picture(0)).save(tmp_path / "x.png", exif=exif)
-    assert np.array_equal(read_image(tmp_path / "x.png"), np.rot90(picture(0), -1))
+    assert np.array_equal(
+        read_image(save(tmp_path / "x.png", gray), upright=True), gray[..., None].repeat(3, -1)
+    )
 
 
 def test_palette_label_gives_indices_not_colours(tmp_path):
@@ -32,40 +29,88 @@ def test_palette_label_gives_indices_not_colours(tmp_path):
     stored.save(tmp_path / "x.png")
     with Image.open(tmp_path / "x.png") as reopened:
         assert reopened.mode == "P"
-    assert np.array_equal(read_label(tmp_path / "x.png"), values)
+    assert np.array_equal(read_mask(tmp_path / "x.png", "numbers", upright=True), values)
 
 
+@pytest.mark.parametrize("name", ["x.png", "x.npy"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.bool_])
-def test_label_depth_does_not_matter_when_values_fit(tmp_path, dtype):
-    values = labels(0, 2)
-    path = save(tmp_path / "x.png", values.astype(dtype))
-    assert read_label(path).dtype == np.uint8
-    assert np.array_equal(read_label(path), values)
+def test_depth_of_a_mask_does_not_matter(tmp_path, dtype, name):
+    values = labels(0, 2).astype(dtype)
+    path = save(tmp_path / "x.png", values) if name == "x.png" else tmp_path / name
+    np.save(tmp_path / "x.npy", values)
+    assert np.array_equal(read_mask(path, "numbers", upright=True), values)
 
 
-def test_label_value_above_a_byte_is_refused(tmp_path):
+def test_numbers_above_a_byte_are_read_as_stored(tmp_path):
     path = save(tmp_path / "x.png", np.array([[0, 4660]], np.uint16))
-    with pytest.raises(DataError, match=r"x.png has label values 0..4660; labels must fit 0..255"):
-        read_label(path)
+    assert read_mask(path, "numbers", upright=True).tolist() == [[0, 4660]]
 
 
-def test_colour_label_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r"x.png is a RGB colour image.*convert its colours to class ids"):
-        read_label(save(tmp_path / "x.png", picture(0)))
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
+def test_colour_mask_that_is_gray_is_read_as_gray(tmp_path, mode):
+    Image.fromarray(labels(0, 5)).convert(mode).save(tmp_path / "x.png")
+    assert np.array_equal(read_mask(tmp_path / "x.png", "numbers", upright=True), labels(0, 5))
+
+
+def test_colour_mask_is_refused_where_numbers_are_read(tmp_path):
+    with pytest.raises(DataError, match=r"x.png is a RGB colour image.*give them as 'dataset.colours="):
+        read_mask(save(tmp_path / "x.png", picture(0)), "numbers", upright=True)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
+def test_colours_are_read_from_colour_and_palette_masks(tmp_path, mode):
+    bands = np.array([[[1, 2, 3], [255, 0, 16]]], np.uint8)
+    made = Image.fromarray(bands)
+    (made.quantize(2) if mode == "P" else made.convert(mode)).save(tmp_path / "x.png")
+    assert read_mask(tmp_path / "x.png", "colours", upright=True).tolist() == [[0x010203, 0xFF0010]]
+
+
+def test_mask_of_too_many_colours_is_refused(tmp_path):
+    path = save(tmp_path / "x.png", picture(0, (40, 40)))
+    with pytest.raises(DataError, match=r"x.png has 1600 colours, so it was compressed or smoothed"):
+        read_mask(path, "colours", upright=True)
+
+
+@pytest.mark.parametrize("array", [np.zeros((2, 3)), np.zeros((2, 3, 1), np.uint8)])
+def test_array_that_is_no_mask_is_refused(tmp_path, array):
+    np.save(tmp_path / "x.npy", array)
+    with pytest.raises(DataError, match=r"x.npy holds .* has whole numbers of shape \(H, W\)"):
+        read_mask(tmp_path / "x.npy", "numbers", upright=True)
+
+
+def test_pickled_array_is_refused(tmp_path):
+    np.save(tmp_path / "x.npy", np.array([[{}]], object), allow_pickle=True)
+    with pytest.raises(DataError, match=r"x.npy cannot be read as an array"):
+        read_mask(tmp_path / "x.npy", "numbers", upright=True)
+
+
+@pytest.mark.parametrize("number", range(1, 9))
+def test_files_are_turned_as_viewers_turn_them(tmp_path, number):
+    exif = Image.Exif()
+    exif[274] = number
+    stored = Image.fromarray(picture(0)[..., 0])
+    stored.save(tmp_path / "x.png", exif=exif)
+    with Image.open(tmp_path / "x.png") as opened:
+        shown = np.array(ImageOps.exif_transpose(opened))
+    assert np.array_equal(read_mask(tmp_path / "x.png", "numbers", upright=True), shown)
+    assert np.array_equal(read_image(tmp_path / "x.png", upright=True)[..., 0], shown)
+    assert np.array_equal(read_mask(tmp_path / "x.png", "numbers", upright=False), picture(0)[..., 0])
 
 
 def test_jpeg_label_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"x.jpg is a JPEG label.*store labels as PNG"):
-        read_label(save(tmp_path / "x.jpg", labels(0, 5)))
+        read_mask(save(tmp_path / "x.jpg", labels(0, 5)), "numbers", upright=True)
 
 
 def test_deep_image_is_refused(tmp_path):
     path = save(tmp_path / "x.png", picture(0)[..., 0].astype(np.uint16))
     with pytest.raises(DataError, match=r"x.png is a I;16 image.*convert it to 8-bit RGB"):
-        read_image(path)
+        read_image(path, upright=True)
 
 
-@pytest.mark.parametrize("read", [read_image, read_label])
+@pytest.mark.parametrize(
+    "read", [partial(read_image, upright=True), partial(read_mask, kind="numbers", upright=True)]
+)
 @pytest.mark.parametrize("keep", [0, 20, 300])
 def test_cut_off_file_is_refused(tmp_path, read, keep):
     path = save(tmp_path / "x.png", picture(0)[..., 0])
@@ -77,7 +122,7 @@ def test_cut_off_file_is_refused(tmp_path, read, keep):
 def test_file_that_is_no_image_is_refused(tmp_path):
     (tmp_path / "x.png").write_text("version https://git-lfs.github.com/spec/v1")
     with pytest.raises(DataError, match=r"x.png cannot be decoded.*no image"):
-        read_image(tmp_path / "x.png")
+        read_image(tmp_path / "x.png", upright=True)
 
 
 @pytest.mark.parametrize("bits", [2, 4])
@@ -86,5 +131,5 @@ def test_numbers_that_may_be_shades_are_refused(tmp_path, bits):
     with pytest.raises(
         DataError, match=rf"x.png is a gray PNG of {bits} bits.*store labels as PNG of 8 bits"
     ):
-        read_label(tmp_path / "x.png")
-    assert read_image(tmp_path / "x.png").shape == (12, 16, 3)
+        read_mask(tmp_path / "x.png", "numbers", upright=True)
+    assert read_image(tmp_path / "x.png", upright=True).shape == (12, 16, 3)

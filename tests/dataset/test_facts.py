@@ -14,19 +14,19 @@ from tests.dataset.trees import picture, save
 def examined(monkeypatch):
     """Names of the files that were really opened."""
     seen = []
-    for name in ("read_image", "read_label"):
+    for name in ("decode_image", "decode_mask"):
         read = getattr(facts, name)
 
-        def counted(path, read=read):
+        def counted(path, *kind, read=read):
             seen.append(path.name)
-            return read(path)
+            return read(path, *kind)
 
         monkeypatch.setattr(facts, name, counted)
     return seen
 
 
 def keys(root):
-    return [FileKey("image", root / "a.png"), FileKey("label", root / "b.png")]
+    return [FileKey("image", root / "a.png"), FileKey("numbers", root / "b.png")]
 
 
 @pytest.fixture
@@ -38,8 +38,14 @@ def files(tmp_path):
 
 def test_facts_are_size_content_and_label_values(files):
     image, label = gather(keys(files), files / "cache" / "index.json").values()
-    assert image == ((6, 8), hashlib.sha256((files / "a.png").read_bytes()).hexdigest(), ())
-    assert label == ((2, 3), hashlib.sha256((files / "b.png").read_bytes()).hexdigest(), (0, 3, 7))
+    assert image == ((6, 8), hashlib.sha256((files / "a.png").read_bytes()).hexdigest(), "RGB", 1, ())
+    assert label == (
+        (2, 3),
+        hashlib.sha256((files / "b.png").read_bytes()).hexdigest(),
+        "L",
+        1,
+        ((0, 2), (3, 1), (7, 3)),
+    )
 
 
 def test_known_files_are_not_opened_again(files, examined):

@@ -6,11 +6,13 @@ import pytest
 
 from segprune.dataset import file_source
 from segprune.dataset.file_source import FileSource, decoded_bytes
+from segprune.dataset.mask_code import MaskCode
 from segprune.dataset.pairing import Pair
 from segprune.errors import DataError
 from tests.dataset.trees import labels, picture, save
 
 SIZES = [(6, 8), (12, 16), (5, 3)]
+SHIFTED = MaskCode("numbers", {value: value + 1 for value in range(5)})
 
 
 @pytest.fixture
@@ -27,9 +29,9 @@ def pairs(tmp_path):
 def decodes(monkeypatch):
     seen = []
 
-    def counted(path):
+    def counted(path, *, upright):
         seen.append(path.name)
-        return read(path)
+        return read(path, upright=upright)
 
     read = file_source.read_image
     monkeypatch.setattr(file_source, "read_image", counted)
@@ -38,7 +40,7 @@ def decodes(monkeypatch):
 
 @pytest.mark.parametrize("is_kept", [True, False])
 def test_pairs_are_what_the_files_hold_at_every_look(pairs, is_kept):
-    source = FileSource(pairs, SIZES, None, is_kept=is_kept)
+    source = FileSource(pairs, SIZES, MaskCode(), upright=True, is_kept=is_kept)
     for _ in range(2):
         for k, size in enumerate(SIZES):
             image, label = source[k]
@@ -48,7 +50,9 @@ def test_pairs_are_what_the_files_hold_at_every_look(pairs, is_kept):
 
 
 def test_kept_pair_is_decoded_once_others_at_every_look(pairs, decodes):
-    kept, looked_up = (FileSource(pairs, SIZES, None, is_kept=is_kept) for is_kept in (True, False))
+    kept, looked_up = (
+        FileSource(pairs, SIZES, MaskCode(), upright=True, is_kept=is_kept) for is_kept in (True, False)
+    )
     for _ in range(3):
         kept[1]
     assert decodes == ["1.png"]
@@ -58,7 +62,7 @@ def test_kept_pair_is_decoded_once_others_at_every_look(pairs, decodes):
 
 
 def test_what_a_forked_worker_decoded_is_there_for_its_parent(pairs, decodes):
-    source = FileSource(pairs, SIZES, None, is_kept=True)
+    source = FileSource(pairs, SIZES, MaskCode(), upright=True, is_kept=True)
     worker = multiprocessing.get_context("fork").Process(target=source.__getitem__, args=(1,))
     worker.start()
     worker.join()
@@ -68,16 +72,16 @@ def test_what_a_forked_worker_decoded_is_there_for_its_parent(pairs, decodes):
 
 
 @pytest.mark.parametrize("is_kept", [True, False])
-@pytest.mark.parametrize("lookup", [None, [*range(1, 256), 0]])
-def test_label_alone_is_that_of_the_pair_and_decodes_no_image(pairs, decodes, is_kept, lookup):
-    source = FileSource(pairs, SIZES, lookup, is_kept=is_kept)
+@pytest.mark.parametrize("code", [MaskCode(), SHIFTED])
+def test_label_alone_is_that_of_the_pair_and_decodes_no_image(pairs, decodes, is_kept, code):
+    source = FileSource(pairs, SIZES, code, upright=True, is_kept=is_kept)
     alone = [source.label(k) for k in range(3)]
     assert decodes == []
     assert all(np.array_equal(alone[k], source[k][1]) for k in range(3))
 
 
 def test_label_of_a_kept_pair_comes_from_memory(pairs):
-    source = FileSource(pairs, SIZES, None, is_kept=True)
+    source = FileSource(pairs, SIZES, MaskCode(), upright=True, is_kept=True)
     source[1]
     pairs[1].label.unlink()
     assert np.array_equal(source.label(1), labels(1, 5, SIZES[1]))
@@ -86,16 +90,16 @@ def test_label_of_a_kept_pair_comes_from_memory(pairs):
 def test_label_that_changed_after_the_check_is_refused(pairs):
     save(pairs[0].label, labels(0, 5, (7, 7)))
     with pytest.raises(DataError, match=r"0_l.png was 8x6 when it was checked and has changed since"):
-        FileSource(pairs, SIZES, None, is_kept=True).label(0)
+        FileSource(pairs, SIZES, MaskCode(), upright=True, is_kept=True).label(0)
 
 
-def test_lookup_translates_labels(pairs):
-    source = FileSource(pairs, SIZES, [*range(1, 256), 0], is_kept=True)
+def test_code_translates_labels(pairs):
+    source = FileSource(pairs, SIZES, SHIFTED, upright=True, is_kept=True)
     assert np.array_equal(source[0][1], labels(0, 5, SIZES[0]) + 1)
 
 
 def test_pickled_copy_reads_the_same(pairs):
-    source = FileSource(pairs, SIZES, None, is_kept=True)
+    source = FileSource(pairs, SIZES, MaskCode(), upright=True, is_kept=True)
     copy = pickle.loads(pickle.dumps(source))  # noqa: S301 - what spawned loader workers do
     assert np.array_equal(copy[1][0], source[1][0])
 
@@ -105,11 +109,11 @@ def test_file_that_changed_after_the_check_is_refused(pairs):
     with pytest.raises(
         DataError, match=r"0_l.png was 8x6 when it was checked and has changed since; start again"
     ):
-        FileSource(pairs, SIZES, None, is_kept=True)[0]
+        FileSource(pairs, SIZES, MaskCode(), upright=True, is_kept=True)[0]
 
 
 def test_no_pairs_is_an_empty_source():
-    assert len(FileSource([], [], None, is_kept=True)) == 0
+    assert len(FileSource([], [], MaskCode(), upright=True, is_kept=True)) == 0
 
 
 def test_four_bytes_per_pixel():

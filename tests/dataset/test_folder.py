@@ -1,5 +1,9 @@
+from functools import partial
+
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from segprune.dataset.folder import folder
 from segprune.errors import ConfigError, DataError
@@ -21,15 +25,16 @@ def make(tmp_path):
 
     def build(**changes):
         arguments = {
-            "root": root, "fit": {"images": "a/img", "masks": "a/msk"},
+            "fit": {"images": "a/img", "masks": "a/msk"},
             "select": {"images": "b/img", "masks": "b/msk"},
             "report": {"images": "c/img", "masks": "c/msk"}, "image_suffix": ".png", "mask_suffix": "_m.png",
-            "classes": ("x", "y", "z"), "palette": None, "ignore_index": 255, "size_hw": (6, 8), "limit": None,
+            "classes": ("x", "y", "z"), "palette": None, "ignore_index": 255,
+            "values": None, "colours": None, "exif": None, "allow_absent": (), "size_hw": (6, 8), "limit": None,
             "augment": OFF, "seed": 0, "cache_dir": tmp_path / "cache", "cache_mb": 10,
         }  # fmt: skip
         return folder(**(arguments | changes))
 
-    return build
+    return partial(build, root=root)
 
 
 def test_roles_come_from_their_folders_with_labels_at_their_own_size(make):
@@ -58,6 +63,9 @@ OTHER = {"images": "other/img", "masks": "other/msk"}
         ({"augment": {**OFF, "flip": 0.1}}, {"fit"}),
         ({"seed": 1}, {"fit"}),
         ({"cache_mb": 0}, set()),
+        ({"values": {2: 1, 1: 2}}, ALL),
+        ({"allow_absent": ("x",)}, set()),
+        ({"exif": "apply"}, set()),
     ],
 )
 def test_each_option_touches_the_identity_of_its_roles_only(make, changes, roles):
@@ -86,9 +94,98 @@ def test_images_that_are_their_own_masks_are_refused(make):
         make(fit={"images": "a/img", "masks": "a/img"}, mask_suffix=".png")
 
 
-def test_ignore_index_that_is_a_class_is_refused(make):
-    with pytest.raises(ConfigError, match=r"dataset.ignore_index is 2, which is class 'z'"):
-        make(ignore_index=2)
+def test_ignore_index_that_is_a_class_is_refused_with_remedies_that_work(make):
+    with pytest.raises(
+        ConfigError,
+        match=r"is 0, which is class 'x'.*give 'dataset.values=\{0: ignore, 1: 0, 2: 1, 3: 2\}' .*"
+        r"give 'dataset.classes=\[y,z\]' 'dataset.values=\{0: ignore, 1: 0, 2: 1\}' dataset.ignore_index=255",
+    ):
+        make(ignore_index=0)
+    data = make(classes=("y", "z"), values={0: "ignore", 1: 0, 2: 1}, ignore_index=255)
+    stored = labels(0, 3, SIZES[0])
+    assert data.report[0].label.numpy().tolist() == np.where(stored == 0, 255, stored - 1).tolist()
+
+
+WHITE = [(2 * labels(k, 2, size)).clip(0, 1) * 255 for k, size in enumerate(SIZES)]
+
+
+@pytest.fixture
+def black_and_white(make):
+    root = make.keywords["root"]
+    for role in ("a", "b", "c"):
+        for k, mask in enumerate(WHITE):
+            save(root / role / "msk" / f"{k}_m.png", mask)
+
+
+def test_black_and_white_masks_are_refused_with_a_remedy_that_works(make, black_and_white):
+    with pytest.raises(
+        DataError,
+        match=r"no training mask holds the class crack; the masks hold 0, 255. 255 is dataset.ignore_index, .*"
+        r"give 'dataset.values=\{255: 1\}'; if not, 'dataset.allow_absent=\[crack\]'",
+    ):
+        make(classes=("ground", "crack"))
+    data = make(classes=("ground", "crack"), values={255: 1})
+    assert np.array_equal(data.report[1].label.numpy(), WHITE[1] // 255)
+    assert data.summary["fit"].pixels[1] == sum(int((mask > 0).sum()) for mask in WHITE)
+    assert make(classes=("ground", "crack"), allow_absent=("crack",)).summary["fit"].absent(("g", "c")) == [
+        "c"
+    ]
+
+
+def test_a_class_that_no_training_mask_holds_is_refused_with_a_remedy_that_works(make, caplog):
+    four = ("x", "y", "z", "w")
+    with pytest.raises(
+        DataError, match=r"holds the class w; the masks hold 0, 1, 2. .*'dataset.allow_absent=\[w\]'"
+    ):
+        make(classes=four)
+    assert make(classes=four, allow_absent=("w",)).summary["fit"].pixels[3] == 0
+    assert "no training mask holds the class w, so no network can learn it" in caplog.text
+    with pytest.raises(
+        ConfigError, match=r"dataset.allow_absent names 'v', which is no class; allowed are x, y, z, w"
+    ):
+        make(classes=four, allow_absent=("v",))
+
+
+def test_colour_masks_are_the_same_data_as_their_numbers(make):
+    colours, root = {"x": (0, 0, 0), "y": [(9, 8, 7), (9, 8, 6)], "z": (255, 0, 0)}, make.keywords["root"]
+    numbers = make()
+    before = [item.label for item in numbers.report]
+    paint = np.array([(0, 0, 0), (9, 8, 7), (255, 0, 0)], np.uint8)
+    for role in ("a", "b", "c"):
+        for k, size in enumerate(SIZES):
+            save(root / role / "msk" / f"{k}_m.png", paint[labels(k, 3, size)])
+    painted = make(colours=colours)
+    assert all(map(torch.equal, before, (item.label for item in painted.report)))
+    assert painted.summary["fit"].pixels == numbers.summary["fit"].pixels
+    with pytest.raises(
+        DataError, match=r"0_m.png has colours that dataset.colours does not name: \[255, 0, 0\] \(\d+ px\)"
+    ):
+        make(colours={**colours, "z": (254, 0, 0)})
+
+
+def test_files_with_an_exif_tag_need_a_word_on_how_they_lie(make):
+    tag, root = Image.Exif(), make.keywords["root"]
+    tag[274] = 6
+    Image.fromarray(picture(0, SIZES[0])).save(root / "c/img/0.png", exif=tag)
+    with pytest.raises(
+        DataError, match=r"c/img/0.png has the EXIF orientation 6, .*dataset.exif=apply; .*=ignore"
+    ):
+        make()
+    with pytest.raises(
+        DataError, match=r"0.png is 12x16 but its label .* is 16x12; .*try dataset.exif=ignore"
+    ):
+        make(exif="apply")
+    as_stored = make(exif="ignore")
+    save(root / "c/msk/0_m.png", np.rot90(labels(0, 3, SIZES[0]), -1).copy())
+    turned = make(exif="apply")
+    assert np.array_equal(turned.report[0].label.numpy(), np.rot90(labels(0, 3, SIZES[0]), -1))
+    assert touched(as_stored.identity, turned.identity) == {"report"}
+
+
+def test_alpha_is_said(make, caplog):
+    Image.fromarray(picture(0, SIZES[0])).convert("RGBA").save(make.keywords["root"] / "c/img/0.png")
+    assert make().summary["report"].modes == {"RGB": 2, "RGBA": 1}
+    assert "1 images have an alpha band, which is not used; the first one is" in caplog.text
 
 
 def test_mask_value_beyond_the_classes_is_refused(make):

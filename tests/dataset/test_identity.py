@@ -14,7 +14,7 @@ SPACE = LabelSpace(classes=("x", "y"), palette=((0, 0, 1), (0, 0, 2)), ignore_in
 
 def told(contents=CONTENTS, **changes):
     arguments = {
-        "space": SPACE, "lookup": None, "augmentation": resized_crop(OFF, (6, 8)), "size_hw": (6, 8), "seed": 0,
+        "space": SPACE, "code": None, "augmentation": resized_crop(OFF, (6, 8)), "size_hw": (6, 8), "seed": 0,
     }  # fmt: skip
     return identify(contents, **(arguments | changes))
 
@@ -27,7 +27,7 @@ def told(contents=CONTENTS, **changes):
         ({"augmentation": resized_crop({**OFF, "flip": 0.5}, (6, 8))}, {"fit"}),
         ({"augmentation": resized_crop(OFF, (8, 8))}, {"fit"}),
         ({"size_hw": (12, 16)}, ALL - {"fit"}),
-        ({"lookup": tuple(range(256))}, ALL),
+        ({"code": tuple(range(256))}, ALL),
         ({"space": dataclasses.replace(SPACE, ignore_index=254)}, ALL),
         ({"space": dataclasses.replace(SPACE, classes=("y", "x"))}, ALL),
         ({"space": dataclasses.replace(SPACE, palette=((9, 9, 9), (8, 8, 8)))}, set()),

@@ -36,6 +36,13 @@ def test_a_row_of_an_earlier_version_says_nothing() -> None:
     assert cautions([changed(DENSE, report_images=None)]) == []
 
 
+def test_absent_classes_are_named_once_per_split() -> None:
+    own = changed(DENSE, report_images=60, report_frames=0)
+    lacking = replace(own, absent="car, sky")
+    expected = "No label of streets val holds car, sky: mIoU is the mean over the other classes."
+    assert cautions([own, lacking, lacking]) == [expected]
+
+
 def test_accepted_results_are_told_with_their_stages() -> None:
     own = changed(DENSE, report_images=60, report_frames=0)
     taken = [replace(own, accepted="train"), replace(own, accepted="score,train")]

@@ -5,8 +5,9 @@ import torch
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
+from segprune.dataset.contract import Batch
 from segprune.result.difference import COLOURS
-from segprune.result.overlay import overlay
+from segprune.result.overlay import blended, overlay
 
 PALETTE = ((10, 20, 30), (200, 100, 0), (0, 255, 0))
 CLASSES = ("road", "sky", "pole")
@@ -70,3 +71,11 @@ def test_the_legend_names_every_class_and_void_in_its_colour() -> None:
 def test_the_figure_can_be_saved_without_a_display(tmp_path: Path) -> None:
     figure_of_two().savefig(tmp_path / "overlay.png", dpi=40)
     assert (tmp_path / "overlay.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_masks_lie_over_their_images_four_in_a_line() -> None:
+    item = Batch(torch.full((3, 1, 2), 0.5), torch.tensor([[1, 255]]))  # 0.5 is drawn as 128
+    figure = blended([item] * 5, palette=PALETTE, ignore_index=255, classes=CLASSES)
+    assert len(figure.axes) == 8
+    shown = [axes.images[0].get_array().tolist() for axes in figure.axes if axes.images]
+    assert shown == [[[[164, 114, 64], [64, 64, 64]]]] * 5  # halves of both

@@ -119,7 +119,9 @@ def test_rows_of_before_there_were_transforms_are_read() -> None:
     assert from_record(record).transforms is None
 
 
-@pytest.mark.parametrize("name", [name for name in IDENTITY if name not in ("accepted", "transforms")])
+@pytest.mark.parametrize(
+    "name", [name for name in IDENTITY if name not in ("accepted", "absent", "transforms")]
+)
 def test_a_record_that_does_not_say_what_was_evaluated_is_refused(name: str) -> None:
     record = to_record(DENSE)
     del record[name]

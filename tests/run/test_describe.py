@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
+from segprune.dataset.contract import RoleSummary
 from segprune.run.assemble import checked
-from segprune.run.describe import describe, describe_result, run_start
+from segprune.run.describe import describe, describe_data, describe_result, run_start
 from segprune.stage.contract import NetState
 from segprune.store.fingerprint import fingerprint
 from segprune.store.store import Store
@@ -24,6 +25,7 @@ class Recorder:
         self.logged: dict[str, Any] = {}
         self.texts: dict[str, str] = {}
         self.splits: list[str] = []
+        self.figures: list[str] = []
         self.given: dict[str, str] = {}
 
     def params(self, values: Mapping[str, Any], /) -> None:
@@ -34,6 +36,9 @@ class Recorder:
 
     def text(self, content: str, /, name: str) -> None:
         self.texts[name] = content
+
+    def figure(self, figure: object, /, name: str) -> None:
+        self.figures.append(name)
 
     def dataset(self, *, split: str, **_: object) -> None:
         self.splits.append(split)
@@ -88,3 +93,19 @@ def test_what_was_taken_of_other_code_is_a_tag(tmp_path: Path) -> None:
     store.get("train", own, lambda folder: pytest.fail("it was made again"))
     describe_result(ctx, trail, with_weights=False)
     assert tracker.given["accepted"] == "train"
+
+
+def test_what_files_hold_is_said_and_shown(caplog: pytest.LogCaptureFixture) -> None:
+    tracker, data = Recorder(), tiny_data()
+    describe_data(tracker, data)
+    assert (tracker.texts, tracker.figures) == ({}, [])  # nothing was read from files
+    share = len(data.classes)
+    held = RoleSummary(
+        images=7, sizes={"8x6": 7}, modes={"RGB": 7}, stored={"0": 9}, pixels=(9,) * share, ignored=9 * share
+    )
+    caplog.set_level("INFO")
+    describe_data(tracker, replace(data, summary={"fit": held, "report": held}))
+    assert [line.split(":")[0] for line in caplog.messages[-1].splitlines()] == ["fit", "report"]
+    assert "50.0 % of the pixels ignored" in caplog.messages[-1]
+    assert tracker.texts["data/summary.txt"].splitlines()[-1].split()[-1] == f"{100 / share:.2f}"
+    assert tracker.figures == ["data/masks.png"]

@@ -14,7 +14,7 @@ from segprune.stage.contract import NetState, RowFacts, Trail
 from segprune.stage.rows import channels_kept, rows_of
 from segprune.stage.side_by_side import Footprint
 from segprune.transform.cut import Cut
-from tests.tiny import tiny_context, tiny_net
+from tests.tiny import tiny_context, tiny_data, tiny_net
 
 FACTS = RowFacts(run="l1-r0.5-s0", model="toy", pruner="l1", budget="channels", scope="local", ratio=0.5)
 # groups of the tiny network: stem.0 with 6 channels and inner.0 with 4
@@ -28,6 +28,7 @@ def state(name: str, *plans: PrunePlan) -> NetState:
 
 # two images, two classes: pixels 5 and 5 right of 10 and 10; or 8 of 10 and 10 of 10
 WORSE = torch.tensor([[[5, 0], [0, 0]], [[0, 5], [5, 5]]], dtype=torch.int32)
+TWO_CLASSES = tiny_data(classes=("sky", "road"), palette=((0, 0, 0), (1, 1, 1)))
 BETTER = torch.tensor([[[5, 0], [0, 10]], [[3, 2], [0, 0]]], dtype=torch.int32)
 
 
@@ -50,7 +51,7 @@ def footprint(macs: int, times_ms: tuple[float, ...]) -> Footprint:
 def rows(tmp_path: Path, trail: Trail, facts: RowFacts = FACTS, **changes: list[int]) -> Mapping[str, Row]:
     dense, small = footprint(1000, (8.0, 8.0, 8.0)), footprint(400, (4.0, 4.0, 8.0))
     made = rows_of(
-        tiny_context(tmp_path),
+        tiny_context(tmp_path, data=TWO_CLASSES),
         trail,
         facts,
         trace(trail[0].net),
@@ -77,6 +78,7 @@ def test_quality_worked_by_hand(tmp_path: Path) -> None:
     assert (dense["logit_mse"], dense["argmax_agreement_percent"]) == (None, None)
     nothing_small = rows(tmp_path, (state("dense"), state("pruned", FIRST)), small_objects=[0, 0])
     assert nothing_small["pruned"]["small_object_recall_percent"] is None
+    assert dense.absent is None
 
 
 def test_a_baseline_without_a_right_pixel_leaves_no_retention(tmp_path: Path) -> None:
@@ -84,7 +86,7 @@ def test_a_baseline_without_a_right_pixel_leaves_no_retention(tmp_path: Path) ->
     trail = (state("dense"), state("finetuned"))
     whole = footprint(1000, (8.0,))
     made = rows_of(
-        tiny_context(tmp_path),
+        tiny_context(tmp_path, data=TWO_CLASSES),
         trail,
         FACTS,
         trace(trail[0].net),
@@ -92,6 +94,7 @@ def test_a_baseline_without_a_right_pixel_leaves_no_retention(tmp_path: Path) ->
         {one.name: whole for one in trail},
     )
     assert (made[1]["miou_retention"], made[1]["pixel_accuracy_retention"]) == (None, None)
+    assert made[1].absent == "road"  # its row of the counts is empty
 
 
 def test_speed_worked_by_hand(tmp_path: Path) -> None:

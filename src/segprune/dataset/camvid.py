@@ -8,8 +8,10 @@ from pydantic import NonNegativeInt, PositiveInt
 from segprune.dataset.augment import CropOptions, resized_crop
 from segprune.dataset.contract import SegData
 from segprune.dataset.labels import CAMVID
+from segprune.dataset.mask_code import MaskCode
+from segprune.dataset.pair_set import PairSet
 from segprune.dataset.pairing import Pair, list_pairs, require_root
-from segprune.dataset.pairs import PairSet, Reading, pair_data
+from segprune.dataset.pairs import Reading, pair_data
 from segprune.errors import ConfigError
 
 _LAYOUT = (
@@ -68,7 +70,7 @@ def camvid(  # noqa: PLR0913 - one argument per key of the YAML
         name="camvid",
         root=root,
         space=CAMVID,
-        lookup=None,
+        code=MaskCode(),
         fit=split("train"),
         select=split(select) if select else None,
         report=split(report_split),

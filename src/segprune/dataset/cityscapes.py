@@ -10,8 +10,10 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from segprune.dataset.augment import ScaleOptions, scaled_crop
 from segprune.dataset.contract import SegData
 from segprune.dataset.labels import CITYSCAPES
+from segprune.dataset.mask_code import MaskCode
+from segprune.dataset.pair_set import PairSet
 from segprune.dataset.pairing import Pair, list_pairs, require_root
-from segprune.dataset.pairs import PairSet, Reading, pair_data
+from segprune.dataset.pairs import Reading, pair_data
 from segprune.errors import ConfigError
 from segprune.seed import derive
 
@@ -35,7 +37,7 @@ def _train_id(label_id: int) -> int:
     return CITYSCAPES.ignore_index if is_known else 254
 
 
-_TRAIN_ID_OF = tuple(_train_id(label_id) for label_id in range(256))
+_TRAIN_IDS_OF_IDS = MaskCode("numbers", {label_id: _train_id(label_id) for label_id in range(256)})
 
 
 def cityscapes(  # noqa: PLR0913 - one argument per key of the YAML
@@ -89,7 +91,7 @@ def cityscapes(  # noqa: PLR0913 - one argument per key of the YAML
         name="cityscapes",
         root=root,
         space=CITYSCAPES,
-        lookup=None if label_suffix == _TRAIN_IDS else _TRAIN_ID_OF,
+        code=MaskCode() if label_suffix == _TRAIN_IDS else _TRAIN_IDS_OF_IDS,
         fit=fit,
         select=select,
         report=val,

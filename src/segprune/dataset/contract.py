@@ -1,7 +1,7 @@
 """What a dataset gives to the rest of the program."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
@@ -58,6 +58,31 @@ class Identity:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RoleSummary:
+    """The images and labels of one role.
+
+    Attributes:
+        images: How many.
+        sizes: ``<width>x<height>`` in px -> images.
+        modes: Kind of pixel, as Pillow names it -> images.
+        stored: Value or colour in the masks, as text -> pixels; what it stands for is said by ``dataset.values``.
+        pixels: Of each class, K of them.
+        ignored: Pixels that are never scored.
+    """
+
+    images: int
+    sizes: Mapping[str, int]
+    modes: Mapping[str, int]
+    stored: Mapping[str, int]
+    pixels: tuple[int, ...]
+    ignored: int
+
+    def absent(self, classes: Sequence[str]) -> list[str]:
+        """The classes that no label of this role holds."""
+        return [name for name, count in zip(classes, self.pixels, strict=True) if not count]
+
+
+@dataclass(frozen=True, kw_only=True)
 class SegData:
     """One segmentation dataset with its roles.
 
@@ -77,6 +102,7 @@ class SegData:
         identity: Digests of what the items of each role depend on.
         report_frames: How many report images follow another one like frames of a video, by their file names; see
             ``frames.in_a_row``.
+        summary: What each role holds, by its name.
     """
 
     name: str
@@ -91,6 +117,7 @@ class SegData:
     report_split: str
     identity: Identity
     report_frames: int = 0
+    summary: Mapping[str, RoleSummary] = field(default_factory=dict)
 
 
 def same_shape(items: Sequence[Batch]) -> bool:

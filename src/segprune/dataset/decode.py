@@ -1,61 +1,148 @@
-"""Decoding of image and label files, with errors that name the file and the remedy."""
+"""Decoding of image and mask files, with errors that name the file and the remedy."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from numpy.typing import NDArray
+from PIL import Image
 
 from segprune.dataset.augment import Pixels
+from segprune.dataset.mask_code import Kind, Stored
 from segprune.errors import DataError
 
 _DEEP_GRAY = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 _PNG = b"\x89PNG\r\n\x1a\n"
+_ORIENTATION = 0x0112
+_MOST_COLOURS = 1024
+"""No label set has more; compressed or smoothed masks have."""
 
 
-def read_image(path: Path) -> Pixels:
-    """(H, W, 3) uint8 RGB, turned upright by its EXIF tag; grayscale and palette images become RGB.
+class Decoded(NamedTuple):
+    """What a file holds.
+
+    Attributes:
+        pixels: As stored, not turned.
+        mode: Pillow's name of the kind of pixel, e.g. ``RGBA``.
+        orientation: EXIF's number; 1: as stored.
+    """
+
+    pixels: NDArray[Any]
+    mode: str
+    orientation: int
+
+
+def read_image(path: Path, *, upright: bool) -> Pixels:
+    """(H, W, 3) uint8 RGB; grayscale and palette images become RGB, an alpha band is left out.
+
+    Args:
+        path: The file.
+        upright: Whether it is turned as its EXIF tag says.
 
     Raises:
         DataError: The file is missing, damaged, no image, or has more than 8 bits per gray value.
     """
+    return _turned(decode_image(path), upright=upright)
+
+
+def read_mask(path: Path, kind: Kind, *, upright: bool) -> Stored:
+    """(H, W) int32: what the mask stores for each pixel; of a palette image the index, unless colours are read.
+
+    Args:
+        path: The file, an image or a ``.npy`` of integers.
+        kind: What is read from it.
+        upright: Whether it is turned as its EXIF tag says.
+
+    Raises:
+        DataError: The file is missing, damaged or no image; was stored as JPEG or as gray PNG of 2 or 4 bits; holds
+            colours where numbers are read, or more colours than a mask has.
+    """
+    return _turned(decode_mask(path, kind), upright=upright)
+
+
+def decode_image(path: Path) -> Decoded:
+    """The image as it is stored; raises as ``read_image``."""
     with _opened(path) as picture:
         if picture.mode in (*_DEEP_GRAY, "F"):
             raise DataError(
                 f"{path} is a {picture.mode} image with more than 8 bits per pixel; convert it to 8-bit RGB"
             )
-        return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
+        return Decoded(np.array(picture.convert("RGB")), picture.mode, _orientation(picture))
 
 
-def read_label(path: Path) -> Pixels:
-    """(H, W) uint8: the stored number of each pixel; for a palette image the index, not its colour.
-
-    Raises:
-        DataError: The file is missing, damaged or no image; it holds colours instead of numbers, was stored
-            as JPEG or as gray PNG of 2 or 4 bits, or has values above 255.
-    """
+def decode_mask(path: Path, kind: Kind) -> Decoded:
+    """The mask as it is stored; raises as ``read_mask``."""
+    if path.suffix == ".npy":
+        return _decoded_array(path, kind)
     with _opened(path) as picture:
         if picture.format == "JPEG":
             raise DataError(
                 f"{path} is a JPEG label, whose compression changes class ids; store labels as PNG"
             )
-        if picture.mode not in ("1", "L", "P", *_DEEP_GRAY):
-            raise DataError(
-                f"{path} is a {picture.mode} colour image; a label has one class id per pixel (8-bit gray "
-                "or palette PNG): convert its colours to class ids"
-            )
-        values = np.array(picture)
+        read = _numbers if kind == "numbers" else _colours
+        decoded = Decoded(read(picture, path), picture.mode, _orientation(picture))
     _refuse_shades(path)
-    if values.dtype.itemsize == 1:
-        return values.astype(np.uint8, copy=False)
-    low, high = int(values.min()), int(values.max())
-    if low < 0 or high > 255:
-        raise DataError(
-            f"{path} has label values {low}..{high}; labels must fit 0..255 (class ids and "
-            "dataset.ignore_index): renumber them"
+    return decoded
+
+
+def _turned(decoded: Decoded, *, upright: bool) -> NDArray[Any]:
+    """The pixels, turned as the EXIF number says if that is wanted."""
+    pixels = decoded.pixels
+    if not upright or decoded.orientation == 1:
+        return pixels
+    turn = {2: "flip", 3: "180", 4: "flip 180", 5: "flip left", 6: "right", 7: "flip right", 8: "left"}
+    for step in turn[decoded.orientation].split():
+        pixels = (
+            pixels[:, ::-1] if step == "flip" else np.rot90(pixels, {"left": 1, "180": 2, "right": 3}[step])
         )
-    return values.astype(np.uint8)
+    return np.ascontiguousarray(pixels)
+
+
+def _orientation(picture: Image.Image) -> int:
+    number = picture.getexif().get(_ORIENTATION, 1)
+    return number if isinstance(number, int) and 1 <= number <= 8 else 1
+
+
+def _numbers(picture: Image.Image, path: Path) -> Stored:
+    if picture.mode in ("1", "L", "P", *_DEEP_GRAY):
+        return np.array(picture).astype(np.int32)
+    if picture.mode == "LA":
+        return np.array(picture.getchannel("L")).astype(np.int32)
+    bands = np.array(picture.convert("RGB"))
+    if picture.mode not in ("RGB", "RGBA") or (bands != bands[..., :1]).any():
+        raise DataError(
+            f"{path} is a {picture.mode} colour image; a label has one class id per pixel (8-bit gray or palette "
+            "PNG). If its colours are the classes, give them as "
+            "'dataset.colours={<class>: [<red>, <green>, <blue>], ...}' or as dataset.colours=<file.csv>"
+        )
+    return bands[..., 0].astype(np.int32)
+
+
+def _colours(picture: Image.Image, path: Path) -> Stored:
+    bands = np.array(picture.convert("RGB")).astype(np.int32)
+    stored: Stored = bands[..., 0] << 16 | bands[..., 1] << 8 | bands[..., 2]
+    count = len(np.unique(stored))
+    if count > _MOST_COLOURS:
+        raise DataError(
+            f"{path} has {count} colours, so it was compressed or smoothed, and its classes cannot be told; export "
+            "it again as PNG, without antialiasing"
+        )
+    return stored
+
+
+def _decoded_array(path: Path, kind: Kind) -> Decoded:
+    try:
+        values = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path} cannot be read as an array ({error}); restore or export it again") from error
+    if kind == "colours" or values.ndim != 2 or values.dtype.kind not in "biu":
+        raise DataError(
+            f"{path} holds {values.dtype} values of shape {values.shape}; a mask in .npy has whole numbers of "
+            "shape (H, W), the class id of each pixel, and no dataset.colours"
+        )
+    return Decoded(values.astype(np.int32), f"npy {values.dtype}", 1)
 
 
 def _refuse_shades(path: Path) -> None:

@@ -13,16 +13,17 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from segprune.dataset.cache import locked, write_atomic
-from segprune.dataset.decode import read_image, read_label
+from segprune.dataset.decode import decode_image, decode_mask
+from segprune.dataset.mask_code import Kind
 from segprune.errors import DataError
 
 log = logging.getLogger(__name__)
 
 
 class FileKey(NamedTuple):
-    """A file and the way it is read."""
+    """A file and what is read from it: an image, or the numbers or colours of a mask."""
 
-    kind: Literal["image", "label"]
+    kind: Literal["image"] | Kind
     path: Path
 
 
@@ -30,14 +31,23 @@ class Fact(NamedTuple):
     """What is known of a file that was examined.
 
     Attributes:
-        size_hw: (H, W) in px.
+        size_hw: (H, W) in px, as stored.
         sha256: Hex digest of the file's bytes.
-        values: The label values that occur, rising; empty for an image.
+        mode: Kind of pixel, e.g. ``RGBA``.
+        orientation: EXIF's number; 1: as stored.
+        counts: Of a mask, each stored value that occurs and its pixels, rising; empty for an image.
     """
 
     size_hw: tuple[int, int]
     sha256: str
-    values: tuple[int, ...]
+    mode: str
+    orientation: int
+    counts: tuple[tuple[int, int], ...]
+
+    def seen_hw(self, *, upright: bool) -> tuple[int, int]:
+        """(H, W) in px, as stored or turned as its EXIF number says."""
+        height, width = self.size_hw
+        return (width, height) if upright and self.orientation > 4 else (height, width)
 
 
 # name -> (bytes and modification time in ns when it was examined, facts)
@@ -94,14 +104,15 @@ def _examine_all(keys: Sequence[FileKey]) -> Mapping[FileKey, Fact | DataError]:
 
 def _examine(key: FileKey) -> Fact | DataError:
     try:
-        pixels = read_image(key.path) if key.kind == "image" else read_label(key.path)
+        found = decode_image(key.path) if key.kind == "image" else decode_mask(key.path, key.kind)
     except DataError as fault:
         return fault
-    values = np.unique(pixels).tolist() if key.kind == "label" else []
+    counts = () if key.kind == "image" else np.unique(found.pixels, return_counts=True)
     with key.path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    height, width = pixels.shape[:2]
-    return Fact((height, width), digest, tuple(values))
+    height, width = found.pixels.shape[:2]
+    values = zip(*(part.tolist() for part in counts), strict=True)
+    return Fact((height, width), digest, found.mode, found.orientation, tuple(values))
 
 
 def _read(index: Path) -> _Known:
@@ -109,13 +120,19 @@ def _read(index: Path) -> _Known:
         return {}
     try:
         rows = json.loads(index.read_bytes())
-        return {
-            name: ((length, mtime_ns), Fact((height, width), sha256, tuple(values)))
-            for name, ((length, mtime_ns), ((height, width), sha256, values)) in rows.items()
-        }
+        return {name: ((length, mtime_ns), _fact(*fact)) for name, ((length, mtime_ns), fact) in rows.items()}
     except (ValueError, TypeError, AttributeError) as error:
         log.warning("%s is damaged (%s): every file is checked again", index, error)
         return {}
+
+
+def _fact(
+    size_hw: Sequence[int], sha256: str, mode: str, orientation: int, counts: Sequence[Sequence[int]]
+) -> Fact:
+    height, width = size_hw
+    return Fact(
+        (height, width), sha256, mode, orientation, tuple((value, pixels) for value, pixels in counts)
+    )
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -3,11 +3,14 @@
 import mmap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segprune.dataset.augment import Pixels
-from segprune.dataset.decode import read_image, read_label
+from segprune.dataset.decode import read_image, read_mask
+from segprune.dataset.mask_code import MaskCode
 from segprune.dataset.pairing import Pair
 from segprune.errors import DataError
 
@@ -31,8 +34,9 @@ class FileSource:
         self,
         pairs: Sequence[Pair],
         sizes_hw: Sequence[tuple[int, int]],
-        lookup: Sequence[int] | None,
+        code: MaskCode,
         *,
+        upright: bool,
         is_kept: bool,
     ) -> None:
         """Remember what to decode; nothing is read yet.
@@ -40,12 +44,13 @@ class FileSource:
         Args:
             pairs: The N files.
             sizes_hw: Their N sizes in px, as checked.
-            lookup: Label value of each stored value 0..255; ``None``: the stored value itself.
+            code: What the stored values of masks stand for.
+            upright: Whether files are turned as their EXIF tags say.
             is_kept: Whether decoded pairs stay in memory.
         """
         self._pairs = tuple(pairs)
         self._sizes_hw = tuple(sizes_hw)
-        self._lookup = None if lookup is None else np.array(lookup, np.uint8)
+        self._code, self._upright = code, upright
         count = len(self._pairs)
         ends = np.cumsum([count, *(decoded_bytes([size]) for size in self._sizes_hw)])
         self._starts = tuple(int(end) for end in ends)
@@ -82,14 +87,14 @@ class FileSource:
 
     def _decode_image(self, index: int) -> Pixels:
         path = self._pairs[index].image
-        return self._of_checked_size(index, path, read_image(path))
+        return self._of_checked_size(index, path, read_image(path, upright=self._upright))
 
     def _decode_label(self, index: int) -> Pixels:
         path = self._pairs[index].label
-        label = self._of_checked_size(index, path, read_label(path))
-        return label if self._lookup is None else self._lookup[label]
+        stored = read_mask(path, self._code.kind, upright=self._upright)
+        return self._code(self._of_checked_size(index, path, stored))
 
-    def _of_checked_size(self, index: int, path: Path, pixels: Pixels) -> Pixels:
+    def _of_checked_size(self, index: int, path: Path, pixels: NDArray[Any]) -> NDArray[Any]:
         if pixels.shape[:2] != self._sizes_hw[index]:
             height, width = self._sizes_hw[index]
             raise DataError(

@@ -10,11 +10,11 @@ from typing_extensions import TypedDict
 from segprune.dataset.augment import CropOptions, resized_crop
 from segprune.dataset.contract import SegData
 from segprune.dataset.labels import LabelSpace, made_palette
+from segprune.dataset.mask_options import RGB, Byte, Colours, mask_code
+from segprune.dataset.pair_set import Exif, PairSet
 from segprune.dataset.pairing import Pair, list_pairs, require_root
-from segprune.dataset.pairs import PairSet, Reading, pair_data
+from segprune.dataset.pairs import Reading, pair_data
 from segprune.errors import ConfigError
-
-Byte = Annotated[int, Field(ge=0, le=255)]
 
 
 @with_config(ConfigDict(extra="forbid"))
@@ -39,8 +39,12 @@ def folder(  # noqa: PLR0913 - one argument per key of the YAML
     image_suffix: Annotated[str, Field(min_length=1)],
     mask_suffix: Annotated[str, Field(min_length=1)],
     classes: Annotated[tuple[str, ...], Field(min_length=2, max_length=255)],
-    palette: tuple[tuple[Byte, Byte, Byte], ...] | None,
+    palette: tuple[RGB, ...] | None,
     ignore_index: Byte,
+    values: dict[int | str, int | str] | None,
+    colours: Colours | Path | None,
+    exif: Exif | None,
+    allow_absent: tuple[str, ...],
     size_hw: tuple[PositiveInt, PositiveInt],
     limit: PositiveInt | None,
     augment: CropOptions,
@@ -60,6 +64,10 @@ def folder(  # noqa: PLR0913 - one argument per key of the YAML
         classes: K names; pixel value k of a mask is ``classes[k]``.
         palette: K RGB colours for figures; ``None``: generated.
         ignore_index: Pixel value that is never scored.
+        values: Stored pixel value -> class, its number, or ``ignore``; the others stand for themselves.
+        colours: Class -> its colour or colours, or a file of them, for masks that store colours.
+        exif: Whether files are turned as their EXIF tags say; ``None``: a file with such a tag is refused.
+        allow_absent: Classes that training masks need not hold.
         size_hw: (H, W) in px of training crops, calibration and evaluation images.
         limit: Only the first so many images of each role.
         augment: Training augmentation.
@@ -68,13 +76,15 @@ def folder(  # noqa: PLR0913 - one argument per key of the YAML
         cache_mb: Decoded images stay in memory if all take fewer MB than this.
 
     Raises:
-        ConfigError: Two roles share their images, images and masks cannot be told apart, or classes, palette
-            and ignore_index contradict each other.
+        ConfigError: Two roles share their images, images and masks cannot be told apart, or classes, palette,
+            ignore_index, values and colours contradict each other.
         DataError: A folder or file is missing, damaged or does not fit its partner.
     """
     space = LabelSpace(
         classes=classes, palette=palette or made_palette(len(classes)), ignore_index=ignore_index
     )
+    code = mask_code(space, values or {}, colours)
+    _refuse_unknown(allow_absent, space)
     roles = {"fit": fit, "report": report} | ({"select": select} if select else {})
     _refuse_overlap(root, roles, (image_suffix, mask_suffix))
     layout = "; ".join(
@@ -93,11 +103,13 @@ def folder(  # noqa: PLR0913 - one argument per key of the YAML
         name="folder",
         root=root,
         space=space,
-        lookup=None,
+        code=code,
         fit=files(fit),
         select=files(select) if select else None,
         report=files(report),
         report_split="report",
+        exif=exif,
+        may_lack=None if limit else allow_absent,  # a quick try sees few masks
     )
     reading = Reading(
         size_hw=size_hw,
@@ -107,6 +119,14 @@ def folder(  # noqa: PLR0913 - one argument per key of the YAML
         cache_mb=cache_mb,
     )
     return pair_data(pairs, reading)
+
+
+def _refuse_unknown(allow_absent: tuple[str, ...], space: LabelSpace) -> None:
+    unknown = [name for name in allow_absent if name not in space.classes]
+    if unknown:
+        raise ConfigError(
+            f"dataset.allow_absent names {unknown[0]!r}, which is no class; allowed are {', '.join(space.classes)}"
+        )
 
 
 def _refuse_overlap(root: Path, roles: dict[str, RoleFolders], suffixes: tuple[str, str]) -> None:

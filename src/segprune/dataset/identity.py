@@ -15,7 +15,7 @@ def identify(
     contents: Mapping[str, Sequence[object]],
     *,
     space: LabelSpace,
-    lookup: Sequence[int] | None,
+    code: Sequence[object] | None,
     augmentation: Augmentation,
     size_hw: tuple[int, int],
     seed: int,
@@ -26,12 +26,12 @@ def identify(
         contents: Roles ``fit``, ``select`` and ``report`` -> digests of their pairs, in the order of the items;
             an empty ``select``: there is none.
         space: What the labels mean. Its palette is for figures and does not count.
-        lookup: Label value of each stored value 0..255; ``None``: the stored value itself.
+        code: What the stored values of masks stand for, as plain values; ``None``: each is its own label.
         augmentation: Of the training items, at the size of the pipeline.
         size_hw: (H, W) in px of the other items.
         seed: The run's seed.
     """
-    meaning = {"classes": space.classes, "ignore_index": space.ignore_index, "lookup": lookup}
+    meaning = {"classes": space.classes, "ignore_index": space.ignore_index, "code": code}
 
     def evaluation(role: str) -> str:
         return digest(view="evaluation", contents=contents[role], size_hw=size_hw, **meaning)

@@ -36,12 +36,24 @@ class LabelSpace:
                 "per class, or dataset.palette=null for generated colours"
             )
         if 0 <= self.ignore_index < count:
-            raise ConfigError(
-                f"dataset.ignore_index is {self.ignore_index}, which is class "
-                f"{self.classes[self.ignore_index]!r}; "
-                f"use a value outside 0..{count - 1}, e.g. 255, and list only scored classes in "
-                "dataset.classes"
-            )
+            raise ConfigError(_ignored_class(self.classes, self.ignore_index))
+
+
+def _ignored_class(classes: tuple[str, ...], ignored: int) -> str:
+    rest = [name for name in classes if name != classes[ignored]]
+    return (
+        f"dataset.ignore_index is {ignored}, which is class {classes[ignored]!r}; use a value outside "
+        f"0..{len(classes) - 1}, e.g. 255. If masks store {ignored} for what is ignored beside all these classes, "
+        f"give {_shifted(ignored, len(classes))}; if {classes[ignored]!r} itself is what is ignored, give "
+        f"'dataset.classes=[{','.join(rest)}]' {_shifted(ignored, len(rest))}"
+    )
+
+
+def _shifted(ignored: int, count: int) -> str:
+    """The map of stored values for ``count`` classes whose numbers leave out the ignored one."""
+    stored = [value for value in range(count + 1) if value != ignored]
+    pairs = [f"{ignored}: ignore", *(f"{value}: {label}" for label, value in enumerate(stored))]
+    return f"'dataset.values={{{', '.join(pairs)}}}' dataset.ignore_index=255"
 
 
 def made_palette(count: int) -> tuple[Colour, ...]:

@@ -75,7 +75,7 @@ def streets(
         identity=identify(
             {"fit": _contents(fit), "select": _contents(select), "report": _contents(report)},
             space=CAMVID,
-            lookup=None,
+            code=None,
             augmentation=augmentation,
             size_hw=size_hw,
             seed=seed,

@@ -16,9 +16,17 @@ _FRAMES = (
 
 
 def cautions(rows: Iterable[Row]) -> list[str]:
-    """One sentence for each report split with few images or with frames of a video, and one on accepted results."""
+    """One sentence for each doubt about a report split, and one on accepted results."""
     rows = list(rows)
-    return [*_of_splits(rows), *_of_accepted(rows)]
+    return [*_of_splits(rows), *_of_absent(rows), *_of_accepted(rows)]
+
+
+def _of_absent(rows: Sequence[Row]) -> list[str]:
+    splits = dict.fromkeys((row.dataset, row.split, row.absent) for row in rows if row.absent)
+    return [
+        f"No label of {dataset} {split} holds {absent}: mIoU is the mean over the other classes."
+        for dataset, split, absent in splits
+    ]
 
 
 def _of_accepted(rows: Sequence[Row]) -> list[str]:

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from torch import Tensor
 
+from segprune.dataset.contract import Batch
 from segprune.result.difference import COLOURS, difference
 
 _VOID = (0, 0, 0)
@@ -58,6 +59,35 @@ def overlay(
             axes[line, column].imshow(picture, interpolation="nearest")
             axes[line, column].set_axis_off()
     _add_legend(figure, palette, classes, COLOURS if len(predictions) > 1 else {})
+    return figure
+
+
+def blended(
+    items: Sequence[Batch],
+    *,
+    palette: Sequence[tuple[int, int, int]],
+    ignore_index: int,
+    classes: Sequence[str],
+) -> Figure:
+    """Images with their labels laid over them, four in a line.
+
+    Args:
+        items: Image (3, H, W) float in [0, 1] and label (H, W) of each, all of one size.
+        palette: K colours, RGB 0..255.
+        ignore_index: Label of unscored pixels, which are drawn black.
+        classes: K names.
+    """
+    columns = min(4, len(items))
+    lines = -(-len(items) // columns)
+    aspect = items[0].image.shape[-2] / items[0].image.shape[-1]
+    size = (_PANEL_INCHES * columns, _PANEL_INCHES * aspect * lines + 1.0)
+    figure = Figure(figsize=size, layout="constrained")
+    for axes in figure.subplots(lines, columns, squeeze=False).flat:
+        axes.set_axis_off()
+    for axes, item in zip(figure.axes, items, strict=False):
+        both = 0.5 * _image(item.image) + 0.5 * _colours(item.label, palette, ignore_index)
+        axes.imshow(both.astype(np.uint8), interpolation="nearest")
+    _add_legend(figure, palette, classes, {})
     return figure
 
 

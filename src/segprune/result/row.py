@@ -45,6 +45,8 @@ class Row:
         fingerprint: Hash of everything that can change this row.
         accepted: The stages of which results by other code or library versions were taken on the way here
             (``store.accept``), with commas between them; ``None`` if there are none.
+        absent: The classes that no label of the split holds, with commas between them: they have no IoU, and mIoU
+            is the mean over the others; ``None`` if there are none, and in rows of earlier versions.
         metrics: Name -> value, of what was measured; see ``result.metrics``. Columns that this version does not
             know are here too, as they were read.
 
@@ -71,6 +73,7 @@ class Row:
     device: str
     fingerprint: str
     accepted: str | None = None
+    absent: str | None = None
     metrics: SkipValidation[Mapping[str, Value]]
 
     def __post_init__(self) -> None:

@@ -1,5 +1,6 @@
 """Description of a run for the tracker, besides its measurements."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,11 +9,17 @@ from omegaconf import OmegaConf
 from segprune.checkpoint.contract import DESCRIPTION, WEIGHTS
 from segprune.config.protocol import CHAIN
 from segprune.dataset.contract import SegData
+from segprune.dataset.summary import as_text
+from segprune.result.overlay import blended
 from segprune.run.assemble import Run
 from segprune.stage.contract import Context, Trail
 from segprune.tracking.color import color
 from segprune.tracking.contract import RunStart, Scalar, Tracker
 
+log = logging.getLogger(__name__)
+
+SHOWN = 8
+"""Training images in the picture of images and masks."""
 NAMED = ("dataset", "model", "train", "pruner", "budget", "finetune", "eval", "protocol")
 UNTRACKED = ("tracking", "paths", "store", "stage", "extensions", "threads", "workers", "log_checkpoint")
 """Where a run is kept and how fast it goes does not describe it."""
@@ -53,6 +60,20 @@ def describe(tracker: Tracker, run: Run, data: SegData) -> None:
     for split, items, digest in splits:
         profile: dict[str, Scalar] = {"items": len(items), "classes": len(data.classes), "size_hw": size}
         tracker.dataset(name=data.name, digest=digest, split=split, profile=profile)
+
+
+def describe_data(tracker: Tracker, data: SegData) -> None:
+    """Say what the files of the dataset hold, with a picture of images and masks: people check masks by looking."""
+    if not data.summary:  # nothing was read from files
+        return
+    text = as_text(data.summary, data.classes)
+    log.info("%s", "\n".join(text.splitlines()[: len(data.summary)]))
+    tracker.text(text, "data/summary.txt")
+    shown = min(SHOWN, len(data.calibration))
+    chosen = [index * len(data.calibration) // shown for index in range(shown)]
+    items = [data.calibration[index] for index in chosen]
+    figure = blended(items, palette=data.palette, ignore_index=data.ignore_index, classes=data.classes)
+    tracker.figure(figure, "data/masks.png")
 
 
 def unused_keys(run: Run) -> set[str]:

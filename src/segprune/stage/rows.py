@@ -48,6 +48,7 @@ def rows_of(
             {
                 "schema_version": SCHEMA_VERSION,
                 **_setting(ctx, state, facts, is_cut=bool(cuts(first, state))),
+                "absent": _absent(ctx, qualities[state.name]),
                 **_metrics(measured[state.name], measured[first.name]),
             }
         )
@@ -91,6 +92,13 @@ def _setting(ctx: Context, state: NetState, facts: RowFacts, *, is_cut: bool) ->
         "device": str(ctx.hardware.device),
         "fingerprint": str(state.fingerprint),
     }
+
+
+def _absent(ctx: Context, quality: Quality) -> str | None:
+    labelled = quality.counts.sum(1).tolist()
+    return (
+        ", ".join(name for name, pixels in zip(ctx.data.classes, labelled, strict=True) if not pixels) or None
+    )
 
 
 def _metrics(net: Measured, dense: Measured) -> dict[str, Value]:

@@ -1,0 +1,96 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from segprune.dataset.labels import CAMVID
+from segprune.dataset.mask_code import MaskCode
+from segprune.dataset.pair_set import PairSet, check_files, refuse_unlabelled, summarise
+from segprune.dataset.pairing import Pair
+from segprune.errors import DataError
+from tests.dataset.trees import labels, picture, save
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    root = tmp_path / "data"
+    made = [
+        Pair(str(k), save(root / f"i/{k}.png", picture(k)), save(root / f"l/{k}.png", labels(k, 12)))
+        for k in range(4)
+    ]
+    return PairSet(
+        name="tiny", root=root, space=CAMVID, code=MaskCode(),
+        fit=tuple(made[:2]), select=(made[2],), report=(made[3],), report_split="test",
+    )  # fmt: skip
+
+
+def changed(pairs, **changes):
+    return dataclasses.replace(pairs, **changes)
+
+
+@pytest.fixture
+def check(tmp_path):
+    """The checks of a dataset, in their order; gives what each role holds."""
+
+    def checked(pairs):
+        facts = check_files(pairs, tmp_path / "cache")
+        summary = {name: summarise(pairs, role, facts) for name, role in pairs.roles.items() if role}
+        refuse_unlabelled(pairs, summary)
+        return summary
+
+    return checked
+
+
+def test_a_role_is_summarised_by_its_own_files(pairs, check):
+    found = check(pairs)["fit"]
+    both = np.stack([labels(0, 12), labels(1, 12)])
+    assert (found.images, found.sizes, found.modes) == (2, {"16x12": 2}, {"RGB": 2})
+    assert list(found.pixels) == [int((both == k).sum()) for k in range(11)]
+    assert found.ignored == int((both == 11).sum())
+    assert found.stored == {str(k): int((both == k).sum()) for k in range(12)}
+
+
+def test_image_and_label_of_other_size_are_refused(pairs, check):
+    save(pairs.fit[1].label, labels(1, 12, (12, 15)))
+    with pytest.raises(
+        DataError, match=r"i/1.png is 16x12 but its label .*l/1.png is 15x12; regenerate the label"
+    ):
+        check(pairs)
+
+
+def test_label_value_that_is_no_class_is_refused_with_the_allowed_ones(pairs, check):
+    wrong = labels(3, 12)
+    wrong[0, :2] = (12, 200)
+    save(pairs.report[0].label, wrong)
+    with pytest.raises(
+        DataError, match=r"l/3.png has label values \[12, 200\]; allowed are 0..10 and 11 \(ignored\)"
+    ):
+        check(pairs)
+
+
+def test_lookup_decides_which_stored_values_are_allowed(pairs, check):
+    code = MaskCode("numbers", {v: 11 if v == 0 else 77 if v == 5 else 1 for v in range(256)})
+    with pytest.raises(DataError, match=r"has label values \[5\]; allowed are 0..10 and 11"):
+        check(changed(pairs, code=code))
+
+
+def test_cut_off_file_is_refused_at_once(pairs, check):
+    content = pairs.report[0].image.read_bytes()
+    pairs.report[0].image.write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError, match=r"i/3.png cannot be decoded.*restore it"):
+        check(pairs)
+
+
+@pytest.mark.parametrize("role", ["fit", "select", "report"])
+def test_a_role_whose_labels_are_all_ignored_is_refused(pairs, check, role):
+    for pair in getattr(pairs, role):
+        save(pair.label, np.full((12, 16), 11, np.uint8))
+    with pytest.raises(
+        DataError, match=rf"labels of the role {role} .* hold nothing but 11.*correct the labels"
+    ):
+        check(pairs)
+
+
+def test_one_label_of_many_may_be_all_ignored(pairs, check):
+    save(pairs.fit[0].label, np.full((12, 16), 11, np.uint8))
+    assert check(pairs)["fit"].images == 2

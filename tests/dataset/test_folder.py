@@ -207,3 +207,21 @@ def test_a_role_inside_of_another_is_refused(make, where):
         match=rf"dataset.report.images and dataset.fit.images lie in one another: {where} and a/img:",
     ):
         make(report={"images": where, "masks": "c/msk"})
+
+
+def test_roles_may_share_a_folder_when_lists_say_whose_an_image_is(make):
+    root = make.keywords["root"]
+    for name, names in (("train", "0"), ("test", "2\n1")):
+        (root / f"{name}.txt").write_text(names)
+    shared = {"images": "a/img", "masks": "a/msk"}
+    roles = {"fit": {**shared, "list": "train.txt"}, "report": {**shared, "list": "test.txt"}, "select": None}
+    data = make(**roles)
+    assert (len(data.fit), len(data.report)) == (1, 2)
+    assert np.array_equal(data.report[1].label.numpy(), labels(1, 3, SIZES[1]))
+    with pytest.raises(ConfigError, match=r"give dataset.report its own folder, or give both a list"):
+        make(**{**roles, "report": shared})
+    (root / "test.txt").write_text("2\n0")
+    with pytest.raises(
+        ConfigError, match=r"0.png is in dataset.fit and in dataset.report: .*out of test.txt"
+    ):
+        make(**roles)

@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from segprune.dataset.pairing import list_pairs, require_root
+from segprune.dataset.pairing import list_pairs, pairs_of_list, require_root
 from segprune.errors import DataError
 
 
@@ -15,6 +15,7 @@ def files(root, *names):
 
 
 def listed(root, images="i", labels="l", suffixes=(".jpg", "_mask.png"), limit=None):
+    suffixes = tuple((one,) if isinstance(one, str) else one for one in suffixes)
     return list_pairs(root / images, root / labels, suffixes=suffixes, layout="LAYOUT", limit=limit)
 
 
@@ -119,3 +120,61 @@ def test_a_name_that_is_no_text_is_refused(tmp_path):
     files(tmp_path, os.fsdecode(b"i/\xff.jpg"), os.fsdecode(b"l/\xff_mask.png"))
     with pytest.raises(DataError, match=r"\\udcff.jpg' has a name that is not valid UTF-8; rename it"):
         listed(tmp_path)
+
+
+def test_names_may_end_in_several_ways(tmp_path):
+    files(tmp_path, "i/a.jpg", "i/b.JPG", "i/c.png", "l/a_mask.png", "l/b_mask.png", "l/c_mask.tif")
+    pairs = listed(tmp_path, suffixes=((".jpg", ".JPG", ".png"), ("_mask.png", "_mask.tif")))
+    assert [(pair.image.name, pair.label.name) for pair in pairs] == [
+        ("a.jpg", "a_mask.png"), ("b.JPG", "b_mask.png"), ("c.png", "c_mask.tif"),
+    ]  # fmt: skip
+    files(tmp_path, "i/a.png")
+    with pytest.raises(DataError, match=r"i/a.(png|jpg) and .*i/a.(png|jpg) have one name; remove or rename"):
+        listed(tmp_path, suffixes=((".jpg", ".JPG", ".png"), ("_mask.png", "_mask.tif")))
+
+
+def test_a_partner_with_more_to_its_name_is_pointed_at(tmp_path):
+    files(tmp_path, "i/a.jpg", "l/a_mask.png")
+    with pytest.raises(
+        DataError, match=r"has no label .*If .*l/a_mask.png is it, set dataset.image_suffix and"
+    ):
+        listed(tmp_path, suffixes=(".jpg", ".png"))
+
+
+def of_list(root, text):
+    (root / "train.txt").write_text(text)
+    suffixes = ((".jpg",), ("_mask.png",))
+    return pairs_of_list(
+        root / "i", root / "l", root / "train.txt", suffixes=suffixes, layout="LAYOUT", limit=None
+    )
+
+
+def test_a_list_names_its_pairs_in_its_order_and_leaves_the_others_alone(tmp_path):
+    files(tmp_path, "i/a.jpg", "i/s/b.jpg", "i/c.jpg", "l/a_mask.png", "l/s/b_mask.png", "l/d_mask.png")
+    pairs = of_list(tmp_path, "s/b\n\n a.jpg \n")
+    assert [pair.name for pair in pairs] == ["s/b", "a"]
+    assert pairs[0].label == tmp_path / "l/s/b_mask.png"
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("", "train.txt names no image"),
+        ("a\nb\n", r"train.txt, line 2: there is no .*i/b.jpg"),
+        ("c\n", r"train.txt, line 1: there is no .*l/c_mask.png"),
+        ("a\na.jpg\n", r"train.txt, line 2: a.jpg is there twice"),
+    ],
+)
+def test_a_list_that_names_no_pair_is_refused(tmp_path, text, fault):
+    files(tmp_path, "i/a.jpg", "i/c.jpg", "l/a_mask.png")
+    with pytest.raises(DataError, match=fault):
+        of_list(tmp_path, text)
+
+
+def test_a_list_that_is_missing_is_named(tmp_path):
+    files(tmp_path, "i/a.jpg", "l/a_mask.png")
+    with pytest.raises(DataError, match=r"none.txt cannot be read .*a text of one image name a line"):
+        pairs_of_list(
+            tmp_path / "i", tmp_path / "l", tmp_path / "none.txt",
+            suffixes=((".jpg",), ("_mask.png",)), layout="LAYOUT", limit=None,
+        )  # fmt: skip

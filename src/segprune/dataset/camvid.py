@@ -63,7 +63,7 @@ def camvid(  # noqa: PLR0913 - one argument per key of the YAML
 
     def split(name: str) -> tuple[Pair, ...]:
         return list_pairs(
-            root / name, root / f"{name}annot", suffixes=(".png", ".png"), layout=_LAYOUT, limit=limit
+            root / name, root / f"{name}annot", suffixes=((".png",), (".png",)), layout=_LAYOUT, limit=limit
         )
 
     pairs = PairSet(

@@ -80,7 +80,7 @@ def cityscapes(  # noqa: PLR0913 - one argument per key of the YAML
         list_pairs(
             root / "leftImg8bit" / split,
             root / "gtFine" / split,
-            suffixes=(_IMAGE, label_suffix),
+            suffixes=((_IMAGE,), (label_suffix,)),
             layout=_LAYOUT,
             limit=limit,
         )

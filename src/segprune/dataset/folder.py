@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NotRequired
 
 from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt, with_config
 from typing_extensions import TypedDict
@@ -12,9 +12,12 @@ from segprune.dataset.contract import SegData
 from segprune.dataset.labels import LabelSpace, made_palette
 from segprune.dataset.mask_options import RGB, Byte, Colours, mask_code
 from segprune.dataset.pair_set import Exif, PairSet
-from segprune.dataset.pairing import Pair, list_pairs, require_root
+from segprune.dataset.pairing import Pair, Suffixes, list_pairs, pairs_of_list, require_root
 from segprune.dataset.pairs import Reading, pair_data
 from segprune.errors import ConfigError
+
+Ending = Annotated[str, Field(min_length=1)]
+Endings = Ending | Annotated[tuple[Ending, ...], Field(min_length=1)]
 
 
 @with_config(ConfigDict(extra="forbid"))
@@ -24,10 +27,12 @@ class RoleFolders(TypedDict):
     Attributes:
         images: Folder of images.
         masks: Folder of masks; may be the same one.
+        list: Text file of the names of the images that the role has, one a line; without it, it has all.
     """
 
     images: str
     masks: str
+    list: NotRequired[str]
 
 
 def folder(  # noqa: PLR0913 - one argument per key of the YAML
@@ -36,8 +41,8 @@ def folder(  # noqa: PLR0913 - one argument per key of the YAML
     fit: RoleFolders,
     select: RoleFolders | None,
     report: RoleFolders,
-    image_suffix: Annotated[str, Field(min_length=1)],
-    mask_suffix: Annotated[str, Field(min_length=1)],
+    image_suffix: Endings,
+    mask_suffix: Endings,
     classes: Annotated[tuple[str, ...], Field(min_length=2, max_length=255)],
     palette: tuple[RGB, ...] | None,
     ignore_index: Byte,
@@ -59,8 +64,8 @@ def folder(  # noqa: PLR0913 - one argument per key of the YAML
         fit: Where the training files are.
         select: Where the files that choose the best epoch are; ``None``: the last epoch counts.
         report: Where the files that are reported are.
-        image_suffix: How image names end, e.g. ``.jpg``.
-        mask_suffix: How mask names end, e.g. ``_mask.png``.
+        image_suffix: How image names end, e.g. ``.jpg``, or several such endings.
+        mask_suffix: How mask names end, e.g. ``_mask.png``, likewise.
         classes: K names; pixel value k of a mask is ``classes[k]``.
         palette: K RGB colours for figures; ``None``: generated.
         ignore_index: Pixel value that is never scored.
@@ -86,30 +91,31 @@ def folder(  # noqa: PLR0913 - one argument per key of the YAML
     code = mask_code(space, values or {}, colours)
     _refuse_unknown(allow_absent, space)
     roles = {"fit": fit, "report": report} | ({"select": select} if select else {})
-    _refuse_overlap(root, roles, (image_suffix, mask_suffix))
-    layout = "; ".join(
-        f"{role}: {where['images']}/*{image_suffix} with {where['masks']}/*{mask_suffix}"
-        for role, where in roles.items()
-    )
+    suffixes = (_several(image_suffix), _several(mask_suffix))
+    _refuse_overlap(root, roles, suffixes)
+    layout = "; ".join(_layout(role, where, suffixes) for role, where in roles.items())
     require_root(root, layout)
 
     def files(where: RoleFolders) -> tuple[Pair, ...]:
-        suffixes = (image_suffix, mask_suffix)
-        return list_pairs(
-            root / where["images"], root / where["masks"], suffixes=suffixes, layout=layout, limit=limit
-        )
+        images, masks = root / where["images"], root / where["masks"]
+        if "list" in where:
+            file = root / where["list"]
+            return pairs_of_list(images, masks, file, suffixes=suffixes, layout=layout, limit=limit)
+        return list_pairs(images, masks, suffixes=suffixes, layout=layout, limit=limit)
 
+    pairs_of = {role: files(where) for role, where in roles.items()}
+    _refuse_shared(pairs_of, roles)
     pairs = PairSet(
         name="folder",
         root=root,
         space=space,
         code=code,
-        fit=files(fit),
-        select=files(select) if select else None,
-        report=files(report),
+        fit=pairs_of["fit"],
+        select=pairs_of.get("select"),
+        report=pairs_of["report"],
         report_split="report",
         exif=exif,
-        may_lack=None if limit else allow_absent,  # a quick try sees few masks
+        may_lack=allow_absent,
     )
     reading = Reading(
         size_hw=size_hw,
@@ -129,21 +135,45 @@ def _refuse_unknown(allow_absent: tuple[str, ...], space: LabelSpace) -> None:
         )
 
 
-def _refuse_overlap(root: Path, roles: dict[str, RoleFolders], suffixes: tuple[str, str]) -> None:
+def _several(endings: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (endings,) if isinstance(endings, str) else endings
+
+
+def _layout(role: str, where: RoleFolders, suffixes: Suffixes) -> str:
+    ours, theirs = ("|".join(endings) for endings in suffixes)
+    names = f", the names in {where['list']}" if "list" in where else ""
+    return f"{role}: {where['images']}/*{ours} with {where['masks']}/*{theirs}{names}"
+
+
+def _refuse_shared(pairs_of: dict[str, tuple[Pair, ...]], roles: dict[str, RoleFolders]) -> None:
+    """Refuse an image that two lists name."""
+    found: dict[str, str] = {}
+    for role, pairs in pairs_of.items():
+        for pair in pairs:
+            other = found.setdefault(os.path.realpath(pair.image), role)
+            if other != role:
+                raise ConfigError(
+                    f"{pair.image} is in dataset.{other} and in dataset.{role}: one image must not serve two "
+                    f"roles; take it out of {roles[role].get('list', roles[role]['images'])}"
+                )
+
+
+def _refuse_overlap(root: Path, roles: dict[str, RoleFolders], suffixes: Suffixes) -> None:
     found: dict[str, Path] = {}
     for role, where in roles.items():
         images, masks = (Path(os.path.realpath(root / where[part])) for part in ("images", "masks"))
         for other, theirs in found.items():
-            if images.is_relative_to(theirs) or theirs.is_relative_to(images):
+            is_listed = "list" in where and "list" in roles[other]
+            if not is_listed and (images.is_relative_to(theirs) or theirs.is_relative_to(images)):
                 how = "are both" if images == theirs else "lie in one another:"
                 raise ConfigError(
                     f"dataset.{role}.images and dataset.{other}.images {how} {where['images']} and "
                     f"{roles[other]['images']}: one image must not serve two roles; give dataset.{role} its own "
-                    "folder"
+                    "folder, or give both a list of names"
                 )
         found[role] = images
-        if images == masks and suffixes[0] == suffixes[1]:
+        if images == masks and {*suffixes[0]} & {*suffixes[1]}:
             raise ConfigError(
-                f"dataset.{role}: images and masks are both {where['images']}/*{suffixes[0]}; set "
+                f"dataset.{role}: images and masks are both {where['images']}/*{suffixes[0][0]}; set "
                 "dataset.image_suffix and dataset.mask_suffix so that they can be told apart"
             )

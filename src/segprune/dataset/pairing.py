@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,47 +34,136 @@ def require_root(root: Path, layout: str) -> None:
         )
 
 
+Suffixes = tuple[tuple[str, ...], tuple[str, ...]]
+"""How names of images and of labels may end; the rest is the same for both files of a pair."""
+
+
 def list_pairs(
-    images: Path, labels: Path, *, suffixes: tuple[str, str], layout: str, limit: int | None
+    images: Path, labels: Path, *, suffixes: Suffixes, layout: str, limit: int | None
 ) -> tuple[Pair, ...]:
     """The pairs of two folders and their subfolders, in the order of their names.
 
     Args:
         images: Folder of images.
         labels: Folder of labels; may be that of the images.
-        suffixes: How names of images and of labels end; the rest is the same for both files of a pair.
+        suffixes: How names of images and of labels end.
         layout: What is expected, for the messages.
         limit: Only the first so many; ``None``: all.
 
     Raises:
-        DataError: A folder is missing, cannot be listed, holds no such file or leads into itself, or a file has no
-            partner.
+        DataError: A folder is missing, cannot be listed, holds no such file or leads into itself, a file has no
+            partner, or two files have one name.
     """
-    image_suffix, label_suffix = suffixes
-    is_shared = images == labels
-    image_files = _files(images, image_suffix, label_suffix if is_shared else None, layout)
-    label_files = _files(labels, label_suffix, image_suffix if is_shared else None, layout)
+    image_files, label_files = _both(images, labels, suffixes, layout)
     refuse(
         [
-            f"{image_files[name]} has no label {labels / (name + label_suffix)}; add the label or remove "
-            "the image"
+            f"{image_files[name]} has no label {_expected(labels, name, suffixes[1])}; add the label or remove "
+            "the image" + _near(name, label_files)
             for name in sorted(image_files.keys() - label_files.keys())
         ]
         + [
-            f"{label_files[name]} has no image {images / (name + image_suffix)}; add the image or remove "
-            "the label"
+            f"{label_files[name]} has no image {_expected(images, name, suffixes[0])}; add the image or remove "
+            "the label" + _near(name, image_files)
             for name in sorted(label_files.keys() - image_files.keys())
         ]
     )
     return tuple(Pair(name, image_files[name], label_files[name]) for name in sorted(image_files))[:limit]
 
 
-def _files(folder: Path, suffix: str, other_suffix: str | None, layout: str) -> dict[str, Path]:
-    """Name without suffix -> file; ``other_suffix`` is that of the partners, if they share the folder."""
+def pairs_of_list(
+    images: Path, labels: Path, file: Path, *, suffixes: Suffixes, layout: str, limit: int | None
+) -> tuple[Pair, ...]:
+    """The pairs that a text file names, one a line, in its order; further files of the folders are left alone.
+
+    Args:
+        images: Folder of images.
+        labels: Folder of labels.
+        file: Each line is the name of an image in ``images``, with or without its suffix.
+        suffixes: As of ``list_pairs``.
+        layout: Likewise.
+        limit: Likewise.
+
+    Raises:
+        DataError: The file cannot be read or is empty, or a line names no pair, or one that was named before.
+    """
+    try:
+        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{file} cannot be read ({error}); it must be a text of one image name a line"
+        ) from error
+    named = [(number, line) for number, line in enumerate(lines, 1) if line]
+    if not named:
+        raise DataError(f"{file} names no image; it must have one image name a line")
+    image_files, label_files = _both(images, labels, suffixes, layout)
+    found: dict[str, Pair] = {}
+    faults = []
+    for number, line in named:
+        name = next((line.removesuffix(end) for end in suffixes[0] if line.endswith(end)), line)
+        if name in found:
+            faults.append(f"{file}, line {number}: {line} is there twice; remove one")
+        elif name not in image_files:
+            faults.append(f"{file}, line {number}: there is no {_expected(images, name, suffixes[0])}")
+        elif name not in label_files:
+            faults.append(f"{file}, line {number}: there is no {_expected(labels, name, suffixes[1])}")
+        else:
+            found[name] = Pair(name, image_files[name], label_files[name])
+    refuse(faults)
+    return tuple(found.values())[:limit]
+
+
+def _both(
+    images: Path, labels: Path, suffixes: Suffixes, layout: str
+) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Name -> file, of the images and of the labels."""
+    ours, theirs = suffixes
+    is_shared = images == labels
+    return (
+        _files(images, ours, theirs if is_shared else (), layout),
+        _files(labels, theirs, ours if is_shared else (), layout),
+    )
+
+
+def _expected(folder: Path, name: str, suffixes: tuple[str, ...]) -> str:
+    return " or ".join(str(folder / (name + suffix)) for suffix in suffixes)
+
+
+def _near(name: str, others: dict[str, Path]) -> str:
+    """A hint at a partner that has the name with something before or behind."""
+    near = next((path for other, path in others.items() if name in other or other in name), None)
+    return f". If {near} is it, set dataset.image_suffix and dataset.mask_suffix" if near else ""
+
+
+def _files(
+    folder: Path, suffixes: tuple[str, ...], partners: tuple[str, ...], layout: str
+) -> dict[str, Path]:
+    """Name without suffix -> file; ``partners`` are the suffixes of the partners, if they share the folder."""
     if not os.path.isdir(folder):
         raise DataError(f"{folder} is missing. Expected: {layout}. Set dataset.root=/path/to/it")
-    excluded = other_suffix if other_suffix and other_suffix.endswith(suffix) else None
     found: dict[str, Path] = {}
+    for path in _walk(folder):
+        ends = [end for end in suffixes if path.name.endswith(end)]
+        longer = [
+            end for end in partners if path.name.endswith(end) and any(end.endswith(own) for own in ends)
+        ]
+        if ends and not path.name.startswith(".") and not longer:  # macOS leaves ._name.png next to name.png
+            if path.name.encode(errors="ignore").decode() != path.name:
+                raise DataError(
+                    f"{str(path)!r} has a name that is not valid UTF-8; rename it and its partner"
+                )
+            name = path.relative_to(folder).as_posix().removesuffix(max(ends, key=len))
+            if found.setdefault(name, path) != path:
+                raise DataError(f"{path} and {found[name]} have one name; remove or rename one of them")
+    if not found:
+        others = Counter(path.suffix for path in folder.rglob("*") if path.suffix)
+        held = "".join(f" It holds {count} *{ending}." for ending, count in others.most_common(3))
+        wanted = " or ".join(f"*{suffix}" for suffix in suffixes)
+        raise DataError(f"{folder} holds no {wanted}.{held} Expected: {layout}. Set dataset.root=/path/to/it")
+    return found
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """All files below the folder."""
     seen: dict[str, str] = {}  # real path of each listed folder -> the path that led to it
     for place, _, names in os.walk(folder, onerror=_refuse_unlisted, followlinks=True):
         first = seen.setdefault(os.path.realpath(place), place)
@@ -83,21 +173,7 @@ def _files(folder: Path, suffix: str, other_suffix: str | None, layout: str) -> 
                 "the link"
             )
         for name in names:
-            is_hidden = name.startswith(".")  # macOS leaves ._name.png next to name.png
-            if name.endswith(suffix) and not is_hidden and not (excluded and name.endswith(excluded)):
-                path = Path(place, name)
-                if name.encode(errors="ignore").decode() != name:
-                    raise DataError(
-                        f"{str(path)!r} has a name that is not valid UTF-8; rename it and its partner"
-                    )
-                found[path.relative_to(folder).as_posix().removesuffix(suffix)] = path
-    if not found:
-        others = Counter(path.suffix for path in folder.rglob("*") if path.suffix)
-        held = "".join(f" It holds {count} *{ending}." for ending, count in others.most_common(3))
-        raise DataError(
-            f"{folder} holds no *{suffix}.{held} Expected: {layout}. Set dataset.root=/path/to/it"
-        )
-    return found
+            yield Path(place, name)
 
 
 def _refuse_unlisted(error: OSError) -> None:

@@ -14,11 +14,15 @@ class Driver:
 
     Attributes:
         count: GPUs it counts.
+        name: Of every GPU.
+        capability: Of every GPU, major and minor.
         current: The GPU that is current.
         made_current: Every number it was told to make current.
     """
 
     count: int
+    name: str = "Stub A100"
+    capability: tuple[int, int] = (8, 0)
     current: int = 0
     made_current: list[int] = field(default_factory=list)
 
@@ -49,7 +53,8 @@ def with_gpus(monkeypatch: pytest.MonkeyPatch, count: int, *, is_too_old: bool =
             raise RuntimeError("The NVIDIA driver on your system is too old (found version 11040).")
 
     def properties(_: object) -> SimpleNamespace:
-        return SimpleNamespace(name="Stub A100")
+        major, minor = driver.capability
+        return SimpleNamespace(name=driver.name, major=major, minor=minor)
 
     monkeypatch.setattr(torch._C, "_cuda_setDevice", driver.set_device, raising=False)
     monkeypatch.setattr(torch._C, "_cuda_getDevice", lambda: driver.current, raising=False)

@@ -119,6 +119,7 @@ pruner/markov.py pruner/random.py pruner/sirfp.py pruner/slimming.py
 """
 """Files that only another option of a group uses."""
 SILENT = """
+gpu.py
 __init__.py __main__.py app.py bench.py checkpoint/__init__.py checkpoint/admission.py
 checkpoint/checkpoint.py checkpoint/contract.py cli.py config/__init__.py config/compose.py
 config/explain.py config/protocol.py config/refusal.py config/renamed.py console.py durable.py errors.py

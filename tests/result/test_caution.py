@@ -48,6 +48,18 @@ def test_accepted_results_are_told_with_their_stages() -> None:
     taken = [replace(own, accepted="train"), replace(own, accepted="score,train")]
     assert cautions([own]) == []
     assert cautions([own, *taken]) == [
-        "2 of 3 rows stand on results that other code or library versions made (store.accept): score, train. The "
-        "column accepted says which rows."
+        "2 of 3 rows stand on results that other code, library versions or another GPU made (store.accept): score, "
+        "train. The column accepted says which rows."
     ]
+
+
+def test_rows_of_several_kinds_of_device_are_not_mixed_silently() -> None:
+    own = changed(DENSE, report_images=60, report_frames=0)
+    here = changed(own, precision="float32")
+    gpus = [changed(own, device=f"cuda:{n}", gpu="A100", precision="tf32") for n in (0, 1)]
+    assert cautions([own, here]) == []
+    assert cautions(gpus) == []
+    (said,) = cautions([here, *gpus])
+    assert said.startswith("The rows were measured on devices of 2 kinds, A100 (tf32), cpu, which round")
+    assert len(cautions([gpus[0], changed(gpus[1], gpu="H100")])) == 1
+    assert len(cautions([gpus[0], changed(gpus[1], precision="float32")])) == 1

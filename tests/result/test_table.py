@@ -19,6 +19,11 @@ def test_chain_table_has_one_line_per_evaluation_with_the_numbers_in_their_units
     assert " ".join(cut) == "pruner taylor (global) | removed 0.300 of channels asked | reached 0.298"
 
 
+def test_a_gpu_is_named_with_how_it_multiplies() -> None:
+    row = changed(DENSE, device="cuda:0", gpu="A100", precision="tf32")
+    assert "| device cuda:0 A100 tf32" in chain_table([row])
+
+
 def test_a_chain_without_a_cut_has_no_line_on_it() -> None:
     assert len(chain_table([DENSE]).splitlines()) == 3
     assert "pruner" not in chain_table([DENSE])

@@ -189,6 +189,14 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
         hardware_of(settings("device=cuda:2"))
 
 
+def test_a_gpu_without_code_in_this_build_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_gpus(monkeypatch, 1).capability = (7, 0)
+    with pytest.raises(
+        ConfigError, match=r"^device is 'auto', but Stub A100 has .* 7\.0.* CUDA 12\.6.*device=cpu\.$"
+    ):
+        hardware_of(settings("device=auto"))
+
+
 def test_a_driver_that_is_too_old_leaves_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     with_gpus(monkeypatch, 1, is_too_old=True)
     assert hardware_of(settings("device=auto")).device == torch.device("cpu")

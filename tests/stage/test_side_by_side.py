@@ -14,7 +14,8 @@ from segprune.stage.contract import Context, NetState, Trail
 from segprune.stage.side_by_side import Timing, footprints, qualities, quality_keys
 from segprune.transform import registry
 from segprune.transform.cut import Cut
-from tests.tiny import tiny_context, tiny_data
+from tests.gpus import with_gpus
+from tests.tiny import CPU, tiny_context, tiny_data
 from tests.toys import Residual
 
 RULES = Rules(boundary_width=0.05, small_object_area=0.3)
@@ -57,14 +58,24 @@ def test_what_a_network_predicts_is_known_by_images_rules_and_the_two_networks(t
     ctx, data = tiny_context(tmp_path), tiny_data()
     elsewhere = replace(ctx, data=replace(data, identity=replace(data.identity, report="other")))
     keys = [
-        quality_keys(ctx, (dense, pruned), RULES),
-        quality_keys(elsewhere, (dense, pruned), RULES),
-        quality_keys(ctx, (dense, pruned), replace(RULES, boundary_width=0.1)),
-        quality_keys(ctx, (other, pruned), RULES),
+        quality_keys(ctx, (dense, pruned), RULES, 6),
+        quality_keys(elsewhere, (dense, pruned), RULES, 6),
+        quality_keys(ctx, (dense, pruned), replace(RULES, boundary_width=0.1), 6),
+        quality_keys(ctx, (other, pruned), RULES, 6),
     ]
     assert len({key["pruned"] for key in keys}) == len(keys)
-    assert quality_keys(ctx, (dense, state("pruned", 2)), RULES)["pruned"] != keys[0]["pruned"]
-    assert quality_keys(ctx, (dense, other, pruned), RULES)["pruned"] == keys[0]["pruned"]
+    assert quality_keys(ctx, (dense, state("pruned", 2)), RULES, 6)["pruned"] != keys[0]["pruned"]
+    assert quality_keys(ctx, (dense, other, pruned), RULES, 6)["pruned"] == keys[0]["pruned"]
+
+
+def test_the_number_of_images_at_a_time_counts_on_a_gpu_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trail, here = (state("dense", 0),), tiny_context(tmp_path)
+    with_gpus(monkeypatch, 1)
+    there = replace(here, hardware=replace(CPU, device=torch.device("cuda", 0)))
+    assert len({quality_keys(here, trail, RULES, size)["dense"] for size in (1, 6)}) == 1
+    assert len({quality_keys(there, trail, RULES, size)["dense"][:16] for size in (1, 6)}) == 2
 
 
 def test_a_network_is_measured_once_however_many_runs_share_it(tmp_path: Path) -> None:

@@ -56,6 +56,25 @@ def test_a_lack_of_memory_is_no_misfit(tmp_path: Path) -> None:
         refuse_misfit(tiny_context(tmp_path, build=Large))
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.AcceleratorError("CUDA error: no kernel image is available for execution on the device\nmore"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_NOT_SUPPORTED. This error may appear if ..."),
+    ],
+)
+def test_an_error_of_the_gpu_is_told_in_its_own_words(error: RuntimeError, tmp_path: Path) -> None:
+    class Failing(Residual):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            raise error
+
+    with pytest.raises(ConfigError, match=r"^the network cannot run on cpu: ") as said:
+        refuse_misfit(tiny_context(tmp_path, build=Failing))
+    assert str(error).partition("\n")[0] in str(said.value)
+    assert "larger" not in str(said.value)
+    assert "size_hw" not in str(said.value)
+
+
 def test_a_batch_that_can_never_be_filled_is_refused(tmp_path: Path) -> None:
     ctx = tiny_context(tmp_path, data=tiny_data(fit=Items(8, seed=0)))
     refuse_batch(ctx, "train.batch_size", 8)

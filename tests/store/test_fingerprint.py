@@ -28,9 +28,10 @@ def test_results_of_the_same_inputs_begin_alike_whoever_made_them_and_no_others_
         key(0),
         key(0, code={"training": "a"}),
         key(0, code={"training": "b"}, libraries={"torch": "2.9"}),
+        key(0, code={"training": "b"}, libraries={"torch": "2.9"}, gpu={"name": "A100"}),
     ]
     assert len({one[:TASK_DIGITS] for one in same}) == 1
-    assert len({one[TASK_DIGITS:] for one in same}) == 3
+    assert len({one[TASK_DIGITS:] for one in same}) == 4
     assert key(1)[:TASK_DIGITS] != key(0)[:TASK_DIGITS]
     assert key(1, code={"training": "a"})[TASK_DIGITS:] == same[1][TASK_DIGITS:]
 

@@ -55,3 +55,8 @@ def test_what_changed_is_said_in_words() -> None:
         "code of package usernet, seed.py, training/"
     )
     assert changed({}, {"code": {"training": "a"}}) == "code of training/"
+
+
+def test_another_gpu_is_named() -> None:
+    then, now = ({"gpu": {"name": name, "products": "float32"}} for name in ("A100", "H100"))
+    assert changed(then, now) == "the GPU's name (A100, now H100)"

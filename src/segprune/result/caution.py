@@ -16,9 +16,9 @@ _FRAMES = (
 
 
 def cautions(rows: Iterable[Row]) -> list[str]:
-    """One sentence for each doubt about a report split, and one on accepted results."""
+    """One sentence for each doubt about a report split, and one each on devices and on accepted results."""
     rows = list(rows)
-    return [*_of_splits(rows), *_of_absent(rows), *_of_accepted(rows)]
+    return [*_of_splits(rows), *_of_absent(rows), *_of_devices(rows), *_of_accepted(rows)]
 
 
 def _of_absent(rows: Sequence[Row]) -> list[str]:
@@ -29,15 +29,27 @@ def _of_absent(rows: Sequence[Row]) -> list[str]:
     ]
 
 
+def _of_devices(rows: Sequence[Row]) -> list[str]:
+    """Rows that were not measured on devices of one kind; rows of earlier versions do not name their GPU."""
+    kinds = sorted({f"{row.gpu} ({row.precision})" if row.gpu else row.device.split(":")[0] for row in rows})
+    if len(kinds) < 2:
+        return []
+    return [
+        f"The rows were measured on devices of {len(kinds)} kinds, {', '.join(kinds)}, which round and take time "
+        "differently, so differences between rows of two kinds are not those of the networks alone. The columns "
+        "device, gpu and precision say which."
+    ]
+
+
 def _of_accepted(rows: Sequence[Row]) -> list[str]:
-    """What was taken though other code or library versions made it; rows of other versions do not tell."""
+    """What was taken though others made it (``store.accept``); rows of earlier versions do not tell."""
     accepted = [row.accepted for row in rows if row.accepted]
     words = sorted({word for words in accepted for word in words.split(",")})
     if not words:
         return []
     return [
-        f"{len(accepted)} of {len(rows)} rows stand on results that other code or library versions made "
-        f"(store.accept): {', '.join(words)}. The column accepted says which rows."
+        f"{len(accepted)} of {len(rows)} rows stand on results that other code, library versions or another "
+        f"GPU made (store.accept): {', '.join(words)}. The column accepted says which rows."
     ]
 
 

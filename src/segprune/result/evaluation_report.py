@@ -23,6 +23,8 @@ _SETTING = (
         "classes_scored",
         "report_frames",
         "device",
+        "gpu",
+        "precision",
     ),
 )
 _CUT = (*CUT_FIELDS, "ratio_asked", "ratio_reached")

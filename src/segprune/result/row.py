@@ -42,9 +42,12 @@ class Row:
         size_h_px: Height of the image in evaluation; also that of MACs and latency.
         size_w_px: Width, likewise.
         device: Where it was measured.
+        gpu: Name of that GPU; ``None`` on a CPU.
+        precision: How its convolutions multiplied what it predicts from: ``float32`` or ``tf32``, which has 10 bits
+            of mantissa. This and the one before are ``None`` in rows of earlier versions.
         fingerprint: Hash of everything that can change this row.
-        accepted: The stages of which results by other code or library versions were taken on the way here
-            (``store.accept``), with commas between them; ``None`` if there are none.
+        accepted: The stages of which results by other code, library versions or another GPU were taken on the way
+            here (``store.accept``), with commas between them; ``None`` if there are none.
         absent: The classes that no label of the split holds, with commas between them: they have no IoU, and mIoU
             is the mean over the others; ``None`` if there are none, and in rows of earlier versions.
         metrics: Name -> value, of what was measured; see ``result.metrics``. Columns that this version does not
@@ -71,6 +74,8 @@ class Row:
     size_h_px: PositiveInt
     size_w_px: PositiveInt
     device: str
+    gpu: str | None = None
+    precision: Literal["float32", "tf32"] | None = None
     fingerprint: str
     accepted: str | None = None
     absent: str | None = None

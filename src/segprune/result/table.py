@@ -67,7 +67,7 @@ def header(rows: Sequence[Row]) -> list[str]:
         "classes": [number(row["classes_scored"], "{}") for row in rows],
         "model": [row.model for row in rows],
         "seed": [str(row.seed) for row in rows],
-        "device": [row.device for row in rows],
+        "device": [" ".join(filter(None, (row.device, row.gpu, row.gpu and row.precision))) for row in rows],
     }
     return [_listed(measured)] if rows else []
 

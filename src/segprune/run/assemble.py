@@ -22,6 +22,7 @@ from segprune.config.compose import (
 from segprune.config.protocol import FOR_SWEEPS
 from segprune.dataset.contract import SegData
 from segprune.errors import CheckpointError, ConfigError
+from segprune.gpu import lacks_code
 from segprune.model.contract import SegmentationNet
 from segprune.model.initial import initial
 from segprune.stage.contract import RowFacts, Stage
@@ -232,6 +233,8 @@ def hardware_of(settings: Settings) -> Hardware:
                 "cuda", torch.cuda.current_device() if device.index is None else device.index
             )
             torch.cuda.set_device(device)  # else what torch asks of the current GPU is asked of the first one
+            if missing := lacks_code(device):
+                raise ConfigError(f"device is {settings.device!r}, but {missing}")
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         is_known = wanted.partition(":")[0] in ("cpu", "cuda")  # else torch lists what it knows

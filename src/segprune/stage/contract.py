@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from segprune import gpu
 from segprune.checkpoint import checkpoint
 from segprune.dataset.contract import SegData
 from segprune.errors import ConfigError
@@ -33,7 +34,7 @@ class NetState:
         transforms: What made it of the dense network, in order.
         fingerprint: Hash of everything that made it.
         folder: Where its checkpoint is; None for a network without one of its own.
-        accepted: The stages of which results by other code or libraries were taken on the way to it.
+        accepted: The stages of which results by other code, libraries or another GPU were taken on the way to it.
         cost: What a runner costs, where its maker knows; that of a network is counted.
         file_size_bytes: Size of a runner's file, likewise.
     """
@@ -213,7 +214,7 @@ def _plain(value: object) -> object:
 def fingerprint_of(
     ctx: Context, word: str, inputs: Mapping[str, Any], *parts: object, without: Collection[str] = ()
 ) -> Fingerprint:
-    """The fingerprint of a result: of its inputs and of the code and libraries that compute it.
+    """The fingerprint of a result: of its inputs and of the code, the libraries and the GPU that compute it.
 
     The code is that of the network, of the dataset and of all parts, with all that it imports; of a package outside
     of segprune it is all. See ``code_of``.
@@ -226,7 +227,8 @@ def fingerprint_of(
         without: Rooms and modules of segprune that the parts import and that do not change this result.
     """
     modules = ctx.sources.union(*map(modules_of, parts))
-    return fingerprint(word, {**inputs, **code_of(modules, without=without)})
+    made_by = {**code_of(modules, without=without), **gpu.inputs_of(ctx.hardware.device)}
+    return fingerprint(word, {**inputs, **made_by})
 
 
 def write_state(

@@ -13,6 +13,7 @@ from pydantic import Field
 from safetensors.torch import save_file
 from torch import Tensor
 
+from segprune.gpu import name_of
 from segprune.measure.boundary import boundary_scores
 from segprune.measure.cost import MACS_RULE
 from segprune.measure.eval_mode import eval_mode
@@ -41,7 +42,7 @@ class EvalSettings:
     """What is measured, and how carefully.
 
     Attributes:
-        batch_size: Images per forward pass; does not change a result.
+        batch_size: Images per forward pass; on a GPU a result can depend on it.
         boundary_width: Width of the bands of boundary IoU, as a fraction of the image's diagonal.
         small_object_area: Objects with less than this fraction of the image's pixels are small.
         latency_batch_size: Images per timed forward pass.
@@ -104,9 +105,7 @@ class Eval(Stage):
             "data": ctx.data.identity.report,
             "frames": ctx.data.report_frames,
             "eval": measured,
-            "quality": [
-                ctx.store.choice(QUALITY, key) for key in quality_keys(ctx, trail, self._rules).values()
-            ],
+            "quality": [ctx.store.choice(QUALITY, key) for key in self._quality_keys(ctx, trail).values()],
             "machine": _machine(ctx.hardware.device),
             "trail": [(state.name, state.fingerprint) for state in trail],
         }
@@ -114,14 +113,17 @@ class Eval(Stage):
         if scored is None:
             return fingerprint_of(ctx, self.word, inputs, self, without=("stage.oracle",))
         changes = ctx.store.choice(ORACLE, key_of(oracle, ctx, scored))
-        inputs["oracle"] = {**oracle.inputs(), "changes": changes}
+        inputs["oracle"] = {**oracle.inputs(ctx.hardware.device), "changes": changes}
         return fingerprint_of(ctx, self.word, inputs, self)
 
     def _accepted(self, ctx: Context, trail: Trail) -> dict[str, frozenset[str]]:
         """Name of each network -> the stages of which results by other code were taken for its row."""
-        keys = quality_keys(ctx, trail, self._rules)
+        keys = self._quality_keys(ctx, trail)
         measured = {name: ctx.store.accepted_for(QUALITY, key) for name, key in keys.items()}
         return {state.name: state.accepted | measured[state.name] for state in trail}
+
+    def _quality_keys(self, ctx: Context, trail: Trail) -> dict[str, Fingerprint]:
+        return quality_keys(ctx, trail, self._rules, self.settings.batch_size)
 
     @property
     def _rules(self) -> Rules:
@@ -196,10 +198,9 @@ def _as_of_this_run(ctx: Context, entry: Entry, accepted: Mapping[str, frozenset
 
 def _machine(device: torch.device) -> dict[str, str]:
     """What a latency depends on besides the networks."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return {
         "device": str(device),
-        "name": name,
+        "name": name_of(device) or platform.machine(),
         "host": platform.node(),
         "threads": str(torch.get_num_threads()),
     }

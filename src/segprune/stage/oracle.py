@@ -50,7 +50,8 @@ class OracleSettings:
         samples: Channels probed, of all groups together; 0: no oracle.
         images: Training images, drawn independently of those that scored the channels; all when there are fewer.
         batch_size: Images per batch.
-        copies: Channels probed in one forward pass; changes speed and memory, not what is measured.
+        copies: Channels probed in one forward pass; changes speed and memory, and on a GPU the last bits of what is
+            measured.
     """
 
     samples: Annotated[int, Field(ge=0)]
@@ -58,9 +59,10 @@ class OracleSettings:
     batch_size: Annotated[int, Field(ge=1)]
     copies: Annotated[int, Field(ge=1)]
 
-    def inputs(self) -> dict[str, Any]:
-        """What can change a result, for fingerprints."""
-        return {name: value for name, value in identity(self).items() if name != "copies"}
+    def inputs(self, device: torch.device) -> dict[str, Any]:
+        """What can change a result on this device, for fingerprints."""
+        still = () if device.type == "cuda" else ("copies",)
+        return {name: value for name, value in identity(self).items() if name not in still}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +161,7 @@ def key_of(settings: OracleSettings, ctx: Context, scored: NetState) -> Fingerpr
         "seed": ctx.seed,
         "device": ctx.hardware.device.type,
         "net": scored.fingerprint,
-        "oracle": settings.inputs(),
+        "oracle": settings.inputs(ctx.hardware.device),
     }
     return fingerprint_of(ctx, WORD, inputs, settings, without=WITHOUT)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from segprune import gpu
 from segprune.graph.group import ChannelGroup
 from segprune.graph.trace import trace
 from segprune.measure.quality import Quality
@@ -90,6 +91,8 @@ def _setting(ctx: Context, state: NetState, facts: RowFacts, *, is_cut: bool) ->
         "size_h_px": ctx.data.size_hw[0],
         "size_w_px": ctx.data.size_hw[1],
         "device": str(ctx.hardware.device),
+        "gpu": gpu.name_of(ctx.hardware.device),
+        "precision": gpu.precision_of(ctx.hardware.device),
         "fingerprint": str(state.fingerprint),
     }
 

@@ -67,19 +67,24 @@ def qualities(ctx: Context, trail: Trail, rules: Rules, batch_size: int) -> dict
         )
 
     stored: dict[str, Quality] = {}
-    for position, (name, key) in enumerate(quality_keys(ctx, trail, rules).items()):
+    for position, (name, key) in enumerate(quality_keys(ctx, trail, rules, batch_size).items()):
         entry = ctx.store.get(WORD, key, partial(make, position=position))
         stored[name] = Quality(**load_file(entry.folder / QUALITY))
     return stored
 
 
-def quality_keys(ctx: Context, trail: Trail, rules: Rules) -> dict[str, Fingerprint]:
-    """Name -> fingerprint of what the network predicts."""
+def quality_keys(ctx: Context, trail: Trail, rules: Rules, batch_size: int) -> dict[str, Fingerprint]:
+    """Name -> fingerprint of what the network predicts.
+
+    The libraries of a GPU choose other algorithms, which round otherwise, for another number of images.
+    """
+    device = ctx.hardware.device
     inputs = {
         "data": ctx.data.identity.report,
         "rules": asdict(rules),
         "reference": trail[0].fingerprint,
-        "device": ctx.hardware.device.type,
+        "device": device.type,
+        **({"batch_size": batch_size} if device.type == "cuda" else {}),
     }
     return {
         state.name: fingerprint_of(ctx, WORD, {**inputs, "net": state.fingerprint}, __name__, without=WITHOUT)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from segprune.errors import ConfigError, DataError
+from segprune.gpu import is_of_gpu
 from segprune.model.backbone_weights import weights_to_come
 from segprune.model.contract import SegmentationNet
 from segprune.seed import seeded
@@ -81,6 +82,16 @@ def _try(ctx: Context, size_hw: Sequence[int], what: str, remedy: str, *, is_tra
     except (RuntimeError, ValueError) as error:
         if shortage(error, lambda _: None):
             raise
+        if is_of_gpu(error):
+            raise ConfigError(
+                f"the network cannot run on {ctx.hardware.device}: {_first_line(error)}. That is an error of the "
+                "GPU or its libraries, not of the images: mend what is installed (docs/gpu.md) or give device=cpu."
+            ) from error
         how = "be trained" if is_training else "run"
-        reason = str(error).partition("\n")[0]
-        raise ConfigError(f"{what}, on which the network cannot {how} ({reason}); {remedy}.") from error
+        raise ConfigError(
+            f"{what}, on which the network cannot {how} ({_first_line(error)}); {remedy}."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0].removesuffix(".")

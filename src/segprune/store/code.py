@@ -30,7 +30,7 @@ from typing import NamedTuple
 
 HOME = "segprune"
 KEEPERS = {
-    *("errors", "shortage", "stop", "durable", "status", "checkpoint", "store", "tracking"),
+    *("errors", "gpu", "shortage", "stop", "durable", "status", "checkpoint", "store", "tracking"),
     *("result.files", "stage.contract", "stage.trial"),
 }
 """Rooms and modules that refuse, keep or tell what others compute, and give back what they were given."""

@@ -10,15 +10,15 @@ SCHEMA = 3
 
 An edit of code that computes needs no raise: the code is among the inputs.
 """
-MADE_BY = ("code", "libraries")
-"""The inputs that tell who computes a result, see ``code_of``; the others tell what is computed."""
+MADE_BY = ("code", "libraries", "gpu")
+"""The inputs that tell who computes a result, see ``code_of`` and ``gpu``; the others tell what is computed."""
 TASK_DIGITS, DIGITS = 16, 24
 
 
 class Fingerprint(str):
     """24 hex digits, and what they are a hash of.
 
-    The first 16 tell what is computed, the last 8 by which code and libraries.
+    The first 16 tell what is computed, the last 8 by which code, libraries and GPU.
     """
 
     inputs: Mapping[str, Any] | None = None
@@ -26,7 +26,7 @@ class Fingerprint(str):
 
 def fingerprint(stage: str, inputs: Mapping[str, Any]) -> Fingerprint:
     """The hash of a stage's name, its inputs (plain JSON values) and the schema."""
-    made_by = {name: inputs.get(name) for name in MADE_BY}
+    made_by = {name: inputs[name] for name in MADE_BY if name in inputs}
     name = _sha256({"schema": SCHEMA, "stage": stage, **task_of(inputs)})[:TASK_DIGITS]
     key = Fingerprint(name + _sha256(made_by)[: DIGITS - TASK_DIGITS])
     key.inputs = inputs

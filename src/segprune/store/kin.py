@@ -1,4 +1,4 @@
-"""Results of the same inputs that other code or library versions made."""
+"""Results of the same inputs that other code, other library versions or another GPU made."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from segprune.store.fingerprint import DIGITS, TASK_DIGITS, Fingerprint, as_json
 
 
 class Kin(NamedTuple):
-    """A finished result of the same inputs by other code.
+    """A finished result of the same inputs by other code or another GPU.
 
     Attributes:
         fingerprint: Its name.
@@ -38,7 +38,7 @@ def kin(folder: Path, key: str) -> Sequence[Kin]:
 
 
 def changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Which code and libraries of two inputs differ, in words."""
+    """What differs of the code, the libraries and the GPU of two inputs, in words."""
     rooms = [
         room if room.endswith(".py") or " " in room else f"{room}/"
         for room, *_ in _unequal(then, now, "code")
@@ -47,7 +47,11 @@ def changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
         f"{name} ({old or 'not used'}, now {new or 'not used'})"
         for name, old, new in _unequal(then, now, "libraries")
     ]
-    return " and ".join([*([f"code of {', '.join(rooms)}"] if rooms else []), *libraries])
+    gpu = [
+        f"the GPU's {name} ({old or 'unknown'}, now {new or 'unknown'})"
+        for name, old, new in _unequal(then, now, "gpu")
+    ]
+    return " and ".join([*([f"code of {', '.join(rooms)}"] if rooms else []), *libraries, *gpu])
 
 
 def _unequal(

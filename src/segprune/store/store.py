@@ -35,7 +35,7 @@ class Entry:
     Attributes:
         folder: Where its files are.
         was_reused: Whether it existed before.
-        accepted: Its stage, if other code or libraries made it than those that run.
+        accepted: Its stage, if other code, other libraries or another GPU made it than those that run.
     """
 
     folder: Path
@@ -55,12 +55,12 @@ class Store:
     Attributes:
         root: Folder of the store.
         reuse: Whether existing results are used; if not, they are made again and replaced, once per store.
-        accept: Stages whose results are taken also if other code or library versions made them.
+        accept: Stages whose results are taken also if other code, library versions or another GPU made them.
         on_use: Called with ``<stage>/<fingerprint>`` when an entry is first asked for.
         used: Entries requested through this object, in order: ``<stage>/<fingerprint>``.
         computed: Those of them that were computed.
         chosen: What was asked for -> the fingerprint of the result that is given for it.
-        said: What was told about results of other code, so that it is told once.
+        said: What was told about such results, so that it is told once.
     """
 
     root: Path
@@ -111,12 +111,12 @@ class Store:
         return self.chosen[name]
 
     def accepted_for(self, stage: str, key: str) -> frozenset[str]:
-        """The stage, if a result by other code or library versions is given for this fingerprint; else nothing."""
+        """The stage, if a result by others (see ``accept``) is given for this fingerprint; else nothing."""
         return frozenset() if self.choice(stage, key) == key else frozenset({stage})
 
     @property
     def accepted(self) -> tuple[str, ...]:
-        """The stages of which results by other code or library versions were given."""
+        """The stages of which results by others (see ``accept``) were given."""
         names = {name.partition("/")[0] for name, key in self.chosen.items() if not name.endswith(key)}
         return tuple(sorted(names))
 

@@ -1,0 +1,88 @@
+"""The GPU that computes: what of it can change a result, whether torch has code for it, which errors are its own.
+
+Nothing is said of a CPU: its results are shared between machines.
+"""
+
+import re
+from collections.abc import Sequence
+
+import torch
+
+_ERRORS = r"(CUDA|HIP|cuDNN|NVRTC) error|(CUBLAS|CUDNN|CUSOLVER|CUFFT)_STATUS|[Uu]nable to find an engine"
+_LEGACY = "the one for CUDA 12.6 of torch 2.9 to 2.14, which has code from 5.0 on"
+
+
+def name_of(device: torch.device) -> str | None:
+    """Name of the GPU, ``None`` on a CPU."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else None
+
+
+def precision_of(device: torch.device) -> str:
+    """How convolutions of float32 multiply: ``float32``, or ``tf32`` with 10 bits of mantissa."""
+    return "tf32" if _has_tf32(device) and _convolutions() == "tf32" else "float32"
+
+
+def inputs_of(device: torch.device) -> dict[str, dict[str, str]]:
+    """Which GPU and how it multiplies, as an input of every fingerprint; nothing for a CPU."""
+    if device.type != "cuda":
+        return {}
+    products = torch.backends.cuda.matmul.fp32_precision
+    return {
+        "gpu": {
+            "name": torch.cuda.get_device_name(device),
+            "convolutions": precision_of(device),
+            "products": "tf32" if _has_tf32(device) and products == "tf32" else "float32",
+            "cudnn": str(torch.backends.cudnn.version()),  # type: ignore[no-untyped-call]
+        }
+    }
+
+
+def lacks_code(device: torch.device) -> str:
+    """What to install where this build of torch has no code for the GPU; empty if it has."""
+    built = [arch for arch in map(_parsed, torch.cuda.get_arch_list()) if arch]
+    if device.type != "cuda" or not built:  # builds for AMD name theirs in another way
+        return ""
+    major, minor = capability = torch.cuda.get_device_capability(device)
+    if _runs(built, capability):
+        return ""
+    has = sorted({(int(arch[2]), int(arch[3])) for arch in built})
+    remedy = _LEGACY if capability < has[0] else "a newer one, for a CUDA version that knows this GPU"
+    return (
+        f"{torch.cuda.get_device_name(device)} has the compute capability {major}.{minor}, and torch "
+        f"{torch.__version__} has code for {', '.join(f'{a}.{b}' for a, b in has)} alone. Install another build "
+        f'of torch ({remedy}; see docs/gpu.md, "Another CUDA version"), or give device=cpu.'
+    )
+
+
+def is_of_gpu(error: BaseException) -> bool:
+    """Whether an error is one of the GPU or of its libraries, and says nothing of the network."""
+    return isinstance(error, torch.AcceleratorError) or re.search(_ERRORS, str(error)) is not None
+
+
+def _convolutions() -> str:
+    setting: str = torch.backends.cudnn.conv.fp32_precision  # type: ignore[attr-defined]
+    return setting
+
+
+def _has_tf32(device: torch.device) -> bool:
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def _runs(built: Sequence[re.Match[str]], capability: tuple[int, int]) -> bool:
+    """Whether one of the architectures of a build runs on a GPU.
+
+    ``sm_86`` is machine code for 8.6 and later 8.x; with ``a`` behind it for that one alone, with ``f`` as without.
+    ``compute_90`` can be translated for 9.0 and all later ones.
+    """
+    for arch in built:
+        kind, have, variant = arch[1], (int(arch[2]), int(arch[3])), arch[4]
+        same_line = have[0] == capability[0] and have <= capability
+        if have == capability or (
+            variant != "a" and (same_line or (kind == "compute" and have <= capability))
+        ):
+            return True
+    return False
+
+
+def _parsed(arch: str) -> re.Match[str] | None:
+    return re.fullmatch(r"(sm|compute)_(\d+)(\d)([af]?)", arch)

@@ -3,27 +3,36 @@ import math
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from scipy import ndimage
+from torch import Tensor
 
+from segprune.measure import boundary
 from segprune.measure.boundary import border_band, boundary_counts, boundary_scores
+from segprune.measure.quality import pixel_counts
 
 VOID = 255
 
 
-def image(*rows: list[int]) -> NDArray[np.int16]:
-    return np.array(rows, np.int16)
+@pytest.fixture(params=["cpu", "gpu"], autouse=True)
+def _both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a GPU computes runs on a CPU too."""
+    if request.param == "gpu":
+        monkeypatch.setattr(boundary, "_around_on_cpu", boundary._around)
 
 
-def band(classes: NDArray[np.int16], width: float) -> list[list[int]]:
-    found: list[list[int]] = border_band(classes, classes != VOID, width=width).astype(int).tolist()
+def image(*rows: list[int]) -> Tensor:
+    return torch.tensor(rows)
+
+
+def band(classes: Tensor, width: float) -> list[list[int]]:
+    found: list[list[int]] = border_band(classes, classes != VOID, width=width).int().tolist()
     return found
 
 
-def counts(prediction: NDArray[np.int16], label: NDArray[np.int16], width: float) -> torch.Tensor:
+def counts(prediction: Tensor, label: Tensor, width: float) -> Tensor:
     scored = label != VOID
-    labelled = border_band(label, scored, width=width)
-    return boundary_counts(prediction, label, scored, labelled, num_classes=3, width=width)
+    bands = (border_band(classes, scored, width=width) for classes in (label, prediction))
+    return boundary_counts(pixel_counts(prediction, label, scored, *bands, classes=3))
 
 
 # The diagonal of 1 x 6 px is sqrt(37) = 6.08 px: 0.02 of it rounds to 0 and becomes 1 px; 0.33 is 2.007, 2 px.
@@ -60,7 +69,10 @@ def test_the_band_is_what_erosions_take_from_every_mask() -> None:
             mask = classes == value
             inner = ndimage.binary_erosion(mask, np.ones((3, 3)), iterations=reach, border_value=1)
             expected |= mask & ~inner
-        assert np.array_equal(border_band(classes, np.ones(classes.shape, bool), width=width), expected)
+        found = border_band(
+            torch.from_numpy(classes), torch.ones(classes.shape, dtype=torch.bool), width=width
+        )
+        assert np.array_equal(found.numpy(), expected)
 
 
 def test_counts_and_scores_of_a_border_that_is_off_by_one_pixel() -> None:

@@ -3,11 +3,12 @@ from itertools import product
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from segprune import stop
 from segprune.dataset.contract import Batch
-from segprune.measure.inference import View, infer
+from segprune.measure.inference import View, _largest, _resized, infer
 from segprune.model.contract import SegmentationNet
 from tests.measure.test_evaluate import Listed, Stripes
 
@@ -48,9 +49,28 @@ def test_every_network_sees_every_image_once_beside_the_reference() -> None:
         assert torch.equal(view.label, torch.full((6, 4), view.image % 3))
         assert view.logits.shape == view.reference.shape == (3, 6, 4)
         assert torch.equal(view.prediction, view.logits.argmax(0))
+        assert torch.equal(view.expected.long(), view.reference.argmax(0))
         # an upsampled constant is the constant
         difference = (view.logits - view.reference)[0]
         assert torch.allclose(difference, torch.full((6, 4), nets[view.net].bonus), atol=1e-5)
+
+
+def test_the_first_of_equal_logits_wins_and_what_is_no_number_wins_always() -> None:
+    logits = torch.randint(0, 3, (5, 20, 30), generator=torch.Generator().manual_seed(0)).float()
+    assert torch.equal(_largest(logits), logits.argmax(0))
+    logits[3, ::2] = torch.nan
+    assert torch.equal(_largest(logits), logits.argmax(0))
+    assert _largest(torch.tensor([[[1.0]], [[2.0]], [[2.0]]])).item() == 1
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_logits_of_the_labels_size_are_what_resizing_would_give(layout: torch.memory_format) -> None:
+    batch = torch.randn(2, 5, 7, 9, generator=torch.Generator().manual_seed(0)).to(memory_format=layout)
+    kept = _resized(batch[1], torch.zeros(7, 9))
+    resized = F.interpolate(batch[1][None], size=(7, 9), mode="bilinear", align_corners=False)[0]
+    assert torch.equal(kept, resized)
+    assert kept.stride() == resized.stride()  # and sums over it round alike
+    assert _resized(batch[1], torch.zeros(2, 14, 9)).shape == (5, 14, 9)
 
 
 def test_a_network_is_run_once_per_batch_and_so_is_the_reference_wherever_it_is() -> None:

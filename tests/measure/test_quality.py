@@ -1,11 +1,17 @@
 from collections.abc import Sequence
 
+import cv2
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor
 
 from segprune.dataset.contract import Batch
 from segprune.errors import DataError
+from segprune.measure import boundary
 from segprune.measure.quality import Quality, Rules, assess
 from segprune.model.contract import SegmentationNet
 from tests.measure.test_evaluate import Listed, Stripes, counts_of
@@ -83,3 +89,88 @@ def test_an_unknown_label_is_refused_there_too() -> None:
     rules = Rules(boundary_width=0.1, small_object_area=0.1)
     with pytest.raises(DataError, match="label 9 is neither a class"):
         assess([Stripes()], Stripes(), data, rules, batch_size=1, workers=0, device=CPU)
+
+
+WIDTH, AREA, CLASSES, VOID = 0.04, 0.02, 5, 255
+
+
+class Given(SegmentationNet):
+    """Its logits are large where the image says so: channel 0 of the image is the class by 10."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        return F.one_hot((image[:, 0] * 10).round().long(), CLASSES).permute(0, 3, 1, 2).float()
+
+
+def slowly(prediction: NDArray[np.int64], label: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
+    """Confusion, boundary and small-object counts of one image, each by its definition."""
+    scored = label != VOID
+    confusion = np.zeros((CLASSES, CLASSES), np.int64)
+    np.add.at(confusion, (label[scored], prediction[scored]), 1)
+    bands, reach = [], max(1, round(WIDTH * np.hypot(*label.shape)))
+    for classes in (label, prediction):
+        band = np.zeros(label.shape, bool)
+        for value in range(CLASSES):
+            mask = scored & (classes == value)
+            others = scored & (classes != value)
+            band |= mask & ndimage.maximum_filter(others, 2 * reach + 1, mode="constant", cval=0)
+        bands.append(band)
+    both = bands[0] & bands[1] & (prediction == label)
+    borders = [
+        [int((classes[band] == k).sum()) for k in range(CLASSES)]
+        for classes, band in ((label, both), (label, bands[0]), (prediction, bands[1]))
+    ]
+    objects = recalled = 0
+    for value in range(CLASSES):
+        parts, count = ndimage.label(scored & (label == value), np.ones((3, 3)))
+        for part in range(1, count + 1):
+            mask = parts == part
+            if mask.sum() < AREA * label.size:
+                objects += 1
+                recalled += 2 * (prediction == label)[mask].sum() >= mask.sum()
+    return torch.from_numpy(confusion), torch.tensor(borders), torch.tensor([objects, int(recalled)])
+
+
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+def test_every_count_is_that_of_its_definition_on_random_labels(
+    device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if device == "gpu":  # what a GPU computes runs on a CPU too
+        monkeypatch.setattr(boundary, "_around_on_cpu", boundary._around)
+    draw = np.random.default_rng(0)
+    items, expected = [], []
+    for block in (1, 3, 7):
+        size = (-(-40 // block), -(-56 // block))
+        label, prediction = (
+            np.kron(draw.integers(0, CLASSES, size), np.ones((block, block), np.int64))[:40, :56]
+            for _ in "ab"
+        )
+        prediction = np.where(draw.random(label.shape) < 0.6, label, prediction)
+        label = np.where(cv2.blur(draw.random(label.shape), (3, 3)) < 0.4, VOID, label)
+        items.append(
+            Batch(torch.from_numpy(prediction / 10).float().expand(3, -1, -1), torch.from_numpy(label))
+        )
+        expected.append(slowly(prediction, label))
+    data = tiny_data(report=Listed(items), classes=tuple("abcde"))
+    rules = Rules(boundary_width=WIDTH, small_object_area=AREA)
+    (found,) = assess([Given()], Given(), data, rules, batch_size=2, workers=0, device=CPU)
+    confusion, borders, objects = (torch.stack(one) for one in zip(*expected, strict=True))
+    assert torch.equal(found.image_counts.long(), confusion)
+    assert torch.equal(found.boundary, borders.sum(0))
+    assert torch.equal(found.small_objects, objects.sum(0))
+    assert objects.sum(0).min() > 5
+    assert borders.sum(0).min() > 5
+
+
+def test_a_prediction_that_is_no_class_is_refused() -> None:
+    rules = Rules(boundary_width=0.1, small_object_area=0.1)
+    item = Batch(torch.rand(3, 8, 8), torch.zeros(8, 8, dtype=torch.int64))
+    data = tiny_data(report=Listed([item]), classes=("a", "b"))
+    with pytest.raises(ValueError, match="is not a class"):
+        assess([Third()], Third(), data, rules, batch_size=1, workers=0, device=CPU)
+
+
+class Third(Stripes):
+    """Always predicts its third class."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        return super().forward(image) * 0 + torch.tensor([0.0, 0.0, 1.0])[:, None, None]

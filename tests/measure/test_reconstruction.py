@@ -11,7 +11,7 @@ SCORED = torch.tensor([[True, True, False]])
 
 
 def sums_of(logits: Tensor, reference: Tensor, scored: Tensor) -> Tensor:
-    return reconstruction_sums(logits, logits.argmax(0), reference, scored)
+    return reconstruction_sums(logits, reference, logits.argmax(0) == reference.argmax(0), scored)
 
 
 def test_sums_of_one_image_worked_by_hand() -> None:

@@ -6,11 +6,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
+import torch.nn.functional as F
 from torch import Tensor
 
-Classes = NDArray[np.int16]
-Mask = NDArray[np.bool_]
 _VOID_HIGH = 32767
 
 
@@ -28,7 +26,7 @@ class BoundaryScores:
     iou: tuple[float, ...]
 
 
-def border_band(classes: Classes, scored: Mask, *, width: float) -> Mask:
+def border_band(classes: Tensor, scored: Tensor, *, width: float) -> Tensor:
     """Scored pixels within d px of a scored pixel of another class.
 
     d is ``width`` of the image's diagonal, rounded, at least 1; a pixel is as far away as the larger of its row and
@@ -41,42 +39,54 @@ def border_band(classes: Classes, scored: Mask, *, width: float) -> Mask:
     the image as a border too.
 
     Args:
-        classes: (h, w), 0..K-1 where it is scored.
-        scored: (h, w).
+        classes: (h, w) integer, 0..K-1 where it is scored; K below 32767.
+        scored: (h, w) bool.
         width: Fraction of the diagonal.
+
+    Returns:
+        (h, w) bool, where the classes are.
     """
     reach = max(1, round(width * math.hypot(*classes.shape)))
+    around = _around_on_cpu if classes.device.type == "cpu" else _around
+    return scored & around(classes, scored, reach)
+
+
+def _around_on_cpu(classes: Tensor, scored: Tensor, reach: int) -> Tensor:
+    """As ``_around``; OpenCV takes the same time for any reach."""
+    own, known = classes.numpy().astype(np.int16), scored.numpy()
     square = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
-    # where no other class is near, the largest and the smallest class around a pixel are its own
-    largest = cv2.dilate(np.where(scored, classes, np.int16(-1)), square)
-    smallest = cv2.erode(np.where(scored, classes, np.int16(_VOID_HIGH)), square)
-    band: Mask = scored & ((largest != classes) | (smallest != classes))
-    return band
+    largest = cv2.dilate(np.where(known, own, np.int16(-1)), square)
+    smallest = cv2.erode(np.where(known, own, np.int16(_VOID_HIGH)), square)
+    return torch.from_numpy((largest != own) | (smallest != own))
 
 
-def boundary_counts(
-    prediction: Classes, label: Classes, scored: Mask, labelled: Mask, *, num_classes: int, width: float
-) -> Tensor:
+def _around(classes: Tensor, scored: Tensor, reach: int) -> Tensor:
+    """(h, w) bool: whether a scored pixel of another class is in the square of 2 reach + 1 px around a scored one.
+
+    If there is none, the largest and the smallest class in the square are its own. A maximum over a square is one
+    over columns of maxima over rows; float32 holds every class exactly.
+    """
+    own = classes.float()
+    planes = torch.stack([own, -own]).masked_fill(~scored, -torch.inf)[None]  # (1, 2, h, w)
+    side = 2 * reach + 1
+    rows = F.max_pool2d(planes, (1, side), stride=1, padding=(0, reach))
+    largest, smallest = F.max_pool2d(rows, (side, 1), stride=1, padding=(reach, 0))[0]
+    differs: Tensor = (largest != own) | (-smallest != own)
+    return differs
+
+
+def boundary_counts(pixels: Tensor) -> Tensor:
     """Pixels of each class in the border bands of one image; add them up over a split.
 
     Args:
-        prediction: (h, w), 0..K-1.
-        label: (h, w), 0..K-1 where it is scored.
-        scored: (h, w).
-        labelled: (h, w), the label's ``border_band``, which is the same for every network.
-        num_classes: K.
-        width: As in ``border_band``.
+        pixels: (K, K, 2, 2) int64: pixels by true class, predicted class, whether they are in the ``border_band``
+            of the label, and whether in that of the prediction.
 
     Returns:
         (3, K) int64: pixels in both bands, in the label's, in the prediction's.
     """
-    predicted = border_band(prediction, scored, width=width)
-    both = labelled & predicted & (prediction == label)
-    counts = [
-        np.bincount(classes[band], minlength=num_classes)
-        for classes, band in ((label, both), (label, labelled), (prediction, predicted))
-    ]
-    return torch.from_numpy(np.stack(counts))
+    both, labelled, predicted = pixels[:, :, 1, 1], pixels[:, :, 1], pixels[..., 1]
+    return torch.stack([both.diagonal(), labelled.sum((1, 2)), predicted.sum((0, 2))])
 
 
 def boundary_scores(counts: Tensor) -> BoundaryScores:

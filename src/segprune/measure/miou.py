@@ -23,7 +23,7 @@ class ConfusionMatrix:
     @property
     def counts(self) -> Tensor:
         """(K, K) int64 on CPU, a copy."""
-        return self._counts.clone()
+        return self._counts.cpu().clone()
 
     def update(self, prediction: Tensor, label: Tensor) -> None:
         """Count a batch of pixels, on the device where they are.
@@ -44,15 +44,13 @@ class ConfusionMatrix:
             )
         label = label.long()
         scored = label != self._ignore_index
-        self._refuse_unknown(label, scored)
         classes = self._num_classes
+        refuse_unknown(label, scored, classes, self._ignore_index)
+        refuse_no_class(prediction, scored, classes)
         # Unscored pixels go to one cell behind the matrix, which is cheaper than selecting the others.
         cell = torch.where(scored, label * classes + prediction, classes * classes)
-        outside = scored & ((prediction < 0) | (prediction >= classes))
-        if bool(outside.any()):
-            raise ValueError(f"prediction {int(prediction[outside][0])} is not a class 0..{classes - 1}")
         counted = torch.bincount(cell.flatten(), minlength=classes * classes + 1)[:-1]
-        self._counts += counted.view(classes, classes).cpu()
+        self._counts = self._counts.to(counted.device) + counted.view(classes, classes)
 
     def add(self, counts: Tensor) -> None:
         """Add the counts of another part of the split.
@@ -68,15 +66,32 @@ class ConfusionMatrix:
                 f"counts {tuple(counts.shape)} {counts.dtype} cannot be added to "
                 f"{tuple(self._counts.shape)} torch.int64"
             )
-        self._counts += counts.cpu()
+        self._counts = self._counts + counts.to(self._counts.device)
 
-    def _refuse_unknown(self, label: Tensor, scored: Tensor) -> None:
-        unknown = scored & ((label < 0) | (label >= self._num_classes))
-        if bool(unknown.any()):
-            raise DataError(
-                f"label {int(label[unknown][0])} is neither a class 0..{self._num_classes - 1} nor the "
-                f"ignore index {self._ignore_index}; correct the label files or the dataset's class mapping"
-            )
+
+def refuse_unknown(label: Tensor, scored: Tensor, classes: int, ignore_index: int) -> None:
+    """Check the labels of scored pixels.
+
+    Raises:
+        DataError: One is not in 0..classes-1.
+    """
+    unknown = scored & ((label < 0) | (label >= classes))
+    if bool(unknown.any()):
+        raise DataError(
+            f"label {int(label[unknown][0])} is neither a class 0..{classes - 1} nor the ignore index "
+            f"{ignore_index}; correct the label files or the dataset's class mapping"
+        )
+
+
+def refuse_no_class(prediction: Tensor, scored: Tensor, classes: int) -> None:
+    """Check the predictions at scored pixels.
+
+    Raises:
+        ValueError: One is not in 0..classes-1.
+    """
+    outside = scored & ((prediction < 0) | (prediction >= classes))
+    if bool(outside.any()):
+        raise ValueError(f"prediction {int(prediction[outside][0])} is not a class 0..{classes - 1}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from segprune.dataset.contract import SegData
+from segprune.dataset.contract import Batch, Items, SegData
 from segprune.measure.boundary import border_band, boundary_counts
 from segprune.measure.inference import View, infer
-from segprune.measure.miou import ConfusionMatrix
+from segprune.measure.miou import refuse_no_class, refuse_unknown
 from segprune.measure.reconstruction import reconstruction_sums
 from segprune.measure.small_objects import small_object_counts, small_objects
 from segprune.model.contract import Predicts
@@ -69,7 +68,7 @@ def assess(
         reference: On ``device``; runs once per image.
         data: The dataset.
         rules: What is measured.
-        batch_size: Most images in one forward pass; changes no count.
+        batch_size: Most images in one forward pass; changes no count on a CPU.
         workers: Loading processes; 0 loads in this process.
         device: Where the networks are.
 
@@ -81,68 +80,109 @@ def assess(
 
     def look(view: View) -> None:
         if view.net == 0:
-            truths[view.image] = _truth(view.label, data.ignore_index, rules)
+            truths[view.image] = _truth(view.label, data, rules)
         found[view.net].append(_of_image(view, truths[view.image], data, rules))
         if view.net == len(nets) - 1:
             del truths[view.image]
 
-    infer(nets, reference, data.report, look, batch_size=batch_size, workers=workers, device=device)
+    items = _WithObjects(data.report, data.ignore_index, rules.small_object_area)
+    infer(nets, reference, items, look, batch_size=batch_size, workers=workers, device=device)
     return tuple(_pooled(parts) for parts in found)
+
+
+class _WithObjects:
+    """Items whose label has a second plane, the numbers of its small objects: made where items are loaded."""
+
+    def __init__(self, items: Items, ignore_index: int, area: float) -> None:
+        self._items, self._ignore_index, self._area = items, ignore_index, area
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index: int, /) -> Batch:
+        """Image (3, H, W) and label (2, h, w) int32."""
+        image, label = self._items[index]
+        classes = label.numpy().astype(np.int16)
+        objects = small_objects(classes, classes != self._ignore_index, area=self._area)
+        return Batch(image, torch.stack([label.int(), torch.from_numpy(objects)]))
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Truth:
-    """What is known of one image from its label alone; arrays are (h, w).
+    """What is known of one image from its label alone, on the device; tensors are (h, w).
 
     Attributes:
-        label: int16, 0..K-1 where it is scored.
+        label: int64, 0..K-1 where it is scored.
         scored: Whether the pixel has a class.
         border: Its ``border_band``.
         objects: Its ``small_objects``.
+        sizes: (n,) their pixels.
     """
 
-    label: NDArray[np.int16]
-    scored: NDArray[np.bool_]
-    border: NDArray[np.bool_]
-    objects: NDArray[np.int32]
+    label: Tensor
+    scored: Tensor
+    border: Tensor
+    objects: Tensor
+    sizes: Tensor
 
 
-def _truth(label: Tensor, ignore_index: int, rules: Rules) -> _Truth:
-    values = label.cpu().numpy()
-    scored, classes = values != ignore_index, values.astype(np.int16)
+def _truth(planes: Tensor, data: SegData, rules: Rules) -> _Truth:
+    """Of the label (2, h, w) of ``_WithObjects``."""
+    label, objects = planes[0].long(), planes[1]
+    scored = label != data.ignore_index
+    refuse_unknown(label, scored, len(data.classes), data.ignore_index)
     return _Truth(
-        label=classes,
+        label=label,
         scored=scored,
-        border=border_band(classes, scored, width=rules.boundary_width),
-        objects=small_objects(classes, scored, area=rules.small_object_area),
+        border=border_band(label, scored, width=rules.boundary_width),
+        objects=objects,
+        sizes=torch.bincount(objects.flatten())[1:],
     )
 
 
 def _of_image(view: View, truth: _Truth, data: SegData, rules: Rules) -> Quality:
-    confusion = ConfusionMatrix(num_classes=len(data.classes), ignore_index=data.ignore_index)
-    confusion.update(view.prediction[None], view.label[None])
-    prediction = view.prediction.cpu().numpy().astype(np.int16)
+    """Counts of one image, where the logits are."""
+    if len(view.logits) > len(data.classes):
+        refuse_no_class(view.prediction, truth.scored, len(data.classes))
+    band = border_band(view.prediction, truth.scored, width=rules.boundary_width)
+    pixels = pixel_counts(view.prediction, truth.label, truth.scored, truth.border, band, len(data.classes))
     return Quality(
-        image_counts=confusion.counts.int()[None],  # (1, K, K)
-        boundary=boundary_counts(
-            prediction,
-            truth.label,
-            truth.scored,
-            truth.border,
-            num_classes=len(data.classes),
-            width=rules.boundary_width,
-        ),
-        small_objects=small_object_counts(prediction, truth.label, truth.objects),
+        image_counts=pixels.sum((2, 3)).int()[None],  # (1, K, K)
+        boundary=boundary_counts(pixels),
+        small_objects=small_object_counts(view.prediction == truth.label, truth.objects, truth.sizes),
         reconstruction=reconstruction_sums(
-            view.logits, view.prediction, view.reference, view.label != data.ignore_index
+            view.logits, view.reference, view.prediction == view.expected, truth.scored
         ),
     )
 
 
+def pixel_counts(
+    prediction: Tensor, label: Tensor, scored: Tensor, border: Tensor, band: Tensor, classes: int
+) -> Tensor:
+    """The scored pixels of one image by all that is counted, in one pass over them.
+
+    Args:
+        prediction: (h, w) int64, 0..K-1 where it is scored.
+        label: Likewise.
+        scored: (h, w) bool, as the next two.
+        border: Whether the pixel is in the border band of the label.
+        band: Whether it is in that of the prediction.
+        classes: K.
+
+    Returns:
+        (K, K, 2, 2) int64, by label, prediction, border and band.
+    """
+    cell = ((label * classes + prediction) * 2 + border) * 2 + band
+    behind = 4 * classes * classes  # where unscored pixels go, which is cheaper than selecting the others
+    counted = torch.bincount(torch.where(scored, cell, behind).flatten(), minlength=behind + 1)
+    return counted[:-1].view(classes, classes, 2, 2)
+
+
 def _pooled(images: Sequence[Quality]) -> Quality:
+    """The counts of all images, on the CPU."""
     return Quality(
-        image_counts=torch.cat([image.image_counts for image in images]),
-        boundary=torch.stack([image.boundary for image in images]).sum(dim=0),
-        small_objects=torch.stack([image.small_objects for image in images]).sum(dim=0),
-        reconstruction=torch.stack([image.reconstruction for image in images]).sum(dim=0),
+        image_counts=torch.cat([image.image_counts for image in images]).cpu(),
+        boundary=torch.stack([image.boundary for image in images]).cpu().sum(dim=0),
+        small_objects=torch.stack([image.small_objects for image in images]).cpu().sum(dim=0),
+        reconstruction=torch.stack([image.reconstruction for image in images]).cpu().sum(dim=0),
     )

@@ -19,24 +19,27 @@ class Reconstruction:
     argmax_agreement: float
 
 
-def reconstruction_sums(logits: Tensor, prediction: Tensor, reference: Tensor, scored: Tensor) -> Tensor:
+def reconstruction_sums(logits: Tensor, reference: Tensor, same: Tensor, scored: Tensor) -> Tensor:
     """What one image adds to the reconstruction; add the sums up over a split.
 
     Args:
         logits: (K, h, w) float.
-        prediction: (h, w), the class of the largest of them.
         reference: (K, h, w) float.
+        same: (h, w) bool, whether the largest of both is of the same class.
         scored: (h, w) bool; other pixels do not count.
 
     Returns:
-        (3,) float64 on CPU: squared differences, averaged over the classes; pixels of the same class; pixels.
-        Counts are exact up to 2^53.
+        (3,) float64 where the logits are: squared differences, averaged over the classes; pixels of the same class;
+        pixels. Counts are exact up to 2^53.
     """
     squared = (logits - reference).square().mean(dim=0)  # (h, w)
-    same = (prediction == reference.argmax(dim=0)) & scored
     return torch.stack(
-        [torch.where(scored, squared, 0.0).double().sum(), same.sum().double(), scored.sum().double()]
-    ).cpu()
+        [
+            torch.where(scored, squared, 0.0).double().sum(),
+            (same & scored).sum().double(),
+            scored.sum().double(),
+        ]
+    )
 
 
 def reconstruction(sums: Tensor) -> Reconstruction:

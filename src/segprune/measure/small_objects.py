@@ -36,19 +36,17 @@ def small_objects(label: NDArray[np.int16], scored: NDArray[np.bool_], *, area: 
     return objects
 
 
-def small_object_counts(
-    prediction: NDArray[np.int16], label: NDArray[np.int16], objects: NDArray[np.int32]
-) -> Tensor:
+def small_object_counts(correct: Tensor, objects: Tensor, sizes: Tensor) -> Tensor:
     """How many small objects there are and how many are recalled: at least half of their pixels are right.
 
     Args:
-        prediction: (h, w).
-        label: (h, w).
+        correct: (h, w) bool, whether the prediction is right.
         objects: (h, w), from ``small_objects``.
+        sizes: (n,) pixels of objects 1 to n.
 
     Returns:
         (2,) int64: objects, recalled ones; add them up over a split.
     """
-    sizes = np.bincount(objects.ravel())[1:]
-    right = np.bincount(objects[prediction == label], minlength=len(sizes) + 1)[1:]
-    return torch.tensor([len(sizes), int((2 * right >= sizes).sum())])
+    right = torch.bincount((objects * correct).flatten(), minlength=len(sizes) + 1)[1:]
+    recalled = (2 * right >= sizes).sum()
+    return torch.stack([torch.full_like(recalled, len(sizes)), recalled])

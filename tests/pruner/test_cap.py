@@ -11,6 +11,7 @@ from segprune.pruner.cap import Cap, ContextStep, ContextTraining, context
 from segprune.pruner.contract import Calibration, Target, TrainedPruner
 from segprune.pruner.gather import norms
 from segprune.training.step import Epoch, Training
+from tests.gpus import without_memory
 from tests.pruner.battery import PrunerBattery
 from tests.pruner.surgery import traced
 from tests.tiny import CPU, tiny_data, tiny_net, tiny_schedule
@@ -55,6 +56,18 @@ def test_context_by_hand() -> None:
     e = torch.e
     given = torch.tensor([e / (2 * e + 1) + 1 / (e + 2)] * 2 + [2 / (2 * e + 1)])
     torch.testing.assert_close(context(maps, 17), given / given.mean())
+
+
+def test_half_precision_of_the_training_does_not_reach_the_context() -> None:
+    maps = torch.randn(2, 5, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = context(maps.bfloat16(), 17)
+    assert torch.equal(found, context(maps.bfloat16().float(), 17))
+
+
+def test_no_value_is_read_while_the_network_runs() -> None:
+    with without_memory():  # has no values
+        assert context(torch.zeros(2, 5, 8, 8, device="cuda"), 4).shape == (5,)
 
 
 def test_context_is_of_the_activated_pooled_maps_and_has_mean_one() -> None:

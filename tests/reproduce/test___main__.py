@@ -71,6 +71,16 @@ def test_rows_that_differ_are_named(caplog: pytest.LogCaptureFixture) -> None:
     ]
 
 
+def test_on_a_gpu_the_tolerance_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    then, now = ({"stage": "dense", "miou_percent": value} for value in (50.0, 51.0))
+    assert compared([then], [now], is_on_gpu=True) == 0
+    assert compared([then], [now], is_on_gpu=False) == 1
+    assert caplog.messages[0] == (
+        "repeated: all 1 rows are equal within 2 points of per cent and 10 % of other numbers, times left out"
+    )
+
+
 def test_a_run_without_a_record_is_refused_in_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -104,15 +104,38 @@ def test_other_packages_and_another_machine_are_named(made: Mapping[str, Any], t
 def test_rows_differ_in_values_and_not_in_times() -> None:
     dense = {"stage": "dense", "miou_percent": 0.1 + 0.2, "speedup": 1.0, "run": "a"}
     small = {"stage": "pruned", "miou_percent": 5.0}
-    assert list(row_differences([dense, small], [{**dense, "speedup": 1.1, "run": "b"}, small])) == []
-    assert list(row_differences([dense], [{**dense, "miou_percent": 0.3}])) == [
+    assert (
+        list(row_differences([dense, small], [{**dense, "speedup": 1.1, "run": "b"}, small], is_on_gpu=False))
+        == []
+    )
+    assert list(row_differences([dense], [{**dense, "miou_percent": 0.3}], is_on_gpu=False)) == [
         "row dense: miou_percent was 0.30000000000000004, is 0.3"
     ]
-    assert list(row_differences([dense, small], [dense])) == [
+    assert list(row_differences([dense, small], [dense], is_on_gpu=False)) == [
         "row pruned: stage was pruned, is not there",
         "row pruned: miou_percent was 5.0, is not there",
     ]
-    assert list(row_differences([dense], [dense, small])) == [
+    assert list(row_differences([dense], [dense, small], is_on_gpu=False)) == [
         "row pruned: stage was not there, is pruned",
         "row pruned: miou_percent was not there, is 5.0",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "was", "close", "far"),
+    [("miou_percent", 50.0, 52.0, 52.1), ("macs", 1000, 1110, 1120), ("logit_mse", 0.5, 0.45, 0.44)],
+)
+def test_on_a_gpu_numbers_may_differ_a_little(name: str, was: float, close: float, far: float) -> None:
+    def found(value: float) -> list[str]:
+        then, now = ({"stage": "dense", "gpu": "A100", name: one} for one in (was, value))
+        return list(row_differences([then], [now], is_on_gpu=True))
+
+    assert found(close) == []
+    assert found(far) == [f"row dense: {name} was {was}, is {far}"]
+
+
+def test_on_a_gpu_what_a_row_is_about_and_what_is_missing_may_not_differ() -> None:
+    then = {"stage": "dense", "gpu": "A100", "seed": 10, "boundary_iou_percent": None}
+    now = {"stage": "dense", "gpu": "H100", "seed": 11, "boundary_iou_percent": 1.0}
+    assert len(list(row_differences([then], [now], is_on_gpu=True))) == 3
+    assert len(list(row_differences([then, then], [then], is_on_gpu=True))) == 4

@@ -1,7 +1,8 @@
 """``segprune reproduce <run>``: the command that repeats a run, and what has changed since.
 
 The run is named by its folder (``outputs/runs/<date>/<time>``, ``outputs/sweeps/<date>/<time>/<job>``) or by its id
-in MLflow. With ``--run`` the command is started, and its rows are compared with the recorded ones bit for bit.
+in MLflow. With ``--run`` the command is started, and its rows are compared with the recorded ones: bit for bit, or
+on a GPU, whose sums have no fixed order, within 2 points of per cent and 10 % of other numbers.
 """
 
 import argparse
@@ -21,7 +22,7 @@ import yaml  # type: ignore[import-untyped]
 from segprune import console
 from segprune.config.renamed import override_of_today
 from segprune.errors import ConfigError, SegpruneError
-from segprune.reproduce.differences import ANEW, differences, row_differences
+from segprune.reproduce.differences import ANEW, POINTS, SHARE, differences, row_differences
 from segprune.reproduce.recorded import from_folder, from_mlflow
 from segprune.tracking.store import sqlite_uri
 
@@ -48,7 +49,8 @@ def main(arguments: Sequence[str]) -> int:
     if not options.run:
         return 0
     code = subprocess.call([sys.executable, *command])
-    return code or compared(recorded.rows, from_folder(folder / "run").rows)
+    is_on_gpu = str(recorded.origin["device"]).startswith("cuda")
+    return code or compared(recorded.rows, from_folder(folder / "run").rows, is_on_gpu=is_on_gpu)
 
 
 def command_of(made: Mapping[str, Any], folder: Path) -> list[str]:
@@ -86,15 +88,20 @@ def composed(command: Sequence[str]) -> dict[str, Any]:
     return config
 
 
-def compared(then: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> int:
-    """Print which values of the rows differ; 1 if any does."""
-    wrong = list(row_differences(then, now))
+def compared(
+    then: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]], *, is_on_gpu: bool = False
+) -> int:
+    """Print which values of the rows differ, on a GPU by more than they may; 1 if any does."""
+    wrong = list(row_differences(then, now, is_on_gpu=is_on_gpu))
+    same = "equal bit for bit"
+    if is_on_gpu:
+        same = f"equal within {POINTS:g} points of per cent and {100 * SHARE:g} % of other numbers"
     for line in wrong:
         log.error("differs: %s", line)
     if not then:
         log.warning("the run has no rows, so there is nothing to compare with")
     elif not wrong:
-        log.info("repeated: all %d rows are equal bit for bit, times left out", len(then))
+        log.info("repeated: all %d rows are %s, times left out", len(then), same)
     return 1 if wrong else 0
 
 

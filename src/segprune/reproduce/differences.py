@@ -14,6 +14,9 @@ ANEW = ("hydra", "sweep", "paths", "store", "tracking", "log_checkpoint", "worke
 """Keys that do not change results; device and threads are taken from the record."""
 NAMED = ("run",)
 """Reused rows have the name of the run that computed them."""
+POINTS, SHARE = 2.0, 0.1
+"""How far numbers of a row may differ on a GPU, whose sums have no fixed order: points of per cent; of others, this
+share of the larger one."""
 
 
 def differences(made: Mapping[str, Any], config: Mapping[str, Any]) -> Iterator[str]:
@@ -39,15 +42,28 @@ def differences(made: Mapping[str, Any], config: Mapping[str, Any]) -> Iterator[
             yield f"data: other images, labels or augmentation in the role {role}"
 
 
-def row_differences(then: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Every value of both rows that has changed in any bit; times are left out."""
+def row_differences(
+    then: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]], *, is_on_gpu: bool
+) -> Iterator[str]:
+    """Every value of both rows that has changed in any bit, on a GPU by more than it may; times are left out."""
     timed = {metric.name for metric in declared().values() if metric.is_timed}
     nothing: Mapping[str, Any] = {}
     for was, is_ in zip_longest(then, now, fillvalue=nothing):
         one_lacks = set() if not was or not is_ else was.keys() ^ is_.keys()
         left_out = timed | one_lacks | set(NAMED)
+        if is_on_gpu:
+            left_out |= {key for key in was.keys() & is_.keys() if _is_close(key, was[key], is_[key])}
         old, new = ({key: row[key] for key in row if key not in left_out} for row in (was, is_))
         yield from _changed(f"row {(was or is_)['stage']}", old, new)
+
+
+def _is_close(name: str, was: object, is_: object) -> bool:
+    """Whether two values of a metric differ by no more than they may on a GPU."""
+    metric = declared().get(name)
+    if metric is None or not isinstance(was, int | float) or not isinstance(is_, int | float):
+        return False
+    most = POINTS if metric.unit == "%" else SHARE * max(abs(was), abs(is_))
+    return abs(was - is_) <= most
 
 
 def _decisive(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from segprune.deploy.onnx_file import Form, write_onnx
+from segprune.deploy.form import Form
+from segprune.deploy.onnx_file import write_onnx
 from segprune.deploy.parity import parity
 from segprune.deploy.runtime import open_runner
 from segprune.errors import ConfigError

@@ -1,9 +1,19 @@
+import onnx
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from segprune.model.simple_segnet import SimpleSegNet, simple_segnet, unpool
+from segprune.deploy.onnx_file import write_onnx
+from segprune.deploy.parity import parity
+from segprune.deploy.runtime import open_runner
+from segprune.model.simple_segnet import (
+    SimpleSegNet,
+    pool_by_comparison,
+    pool_by_index,
+    simple_segnet,
+    unpool,
+)
 from tests.model.battery import NUM_CLASSES, CutBattery, ModelBattery
 
 
@@ -34,6 +44,29 @@ def test_unpool_puts_the_maximum_back_and_zeros_elsewhere():
     pooled, indices = F.max_pool2d(features, 2, return_indices=True)  # the third column has no partner
     result = unpool(pooled, indices, size_hw=(2, 3))
     assert torch.equal(result[0, 0], torch.tensor([[0.0, 0.0, 0.0], [4.0, 0.0, 0.0]]))
+
+
+@pytest.mark.parametrize("size_hw", [(8, 8), (9, 12), (7, 11)])
+def test_pooling_by_comparison_is_that_by_index_to_the_last_bit(size_hw):
+    # rounded ReLU features: many windows hold their maximum more than once, and then the first one counts
+    features = (
+        torch.randn(2, 3, *size_hw, generator=torch.Generator().manual_seed(0)).relu().round(decimals=1)
+    )
+    values = torch.randn(2, 3, size_hw[0] // 2, size_hw[1] // 2)
+    (pooled, put_back), (expected, put_back_by_index) = pool_by_comparison(features), pool_by_index(features)
+    assert torch.equal(pooled, expected)
+    assert torch.equal(put_back(values), put_back_by_index(values))
+
+
+@pytest.mark.parametrize("size_hw", [(32, 48), (37, 41)])
+def test_its_onnx_file_has_no_scatter_and_no_indices(tmp_path, size_hw):
+    net = small().eval()
+    path = tmp_path / "net.onnx"
+    write_onnx(net, path, size_hw=size_hw, fast=True)
+    nodes = onnx.load(path).graph.node
+    assert not any("Scatter" in node.op_type for node in nodes)
+    assert {len(node.output) for node in nodes if node.op_type == "MaxPool"} == {1}
+    assert parity(net, open_runner(path), [torch.rand(2, 3, *size_hw)]).relative_error < 1e-5
 
 
 def test_gradient_of_unpool_reads_only_the_placed_positions():

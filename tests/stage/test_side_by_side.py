@@ -169,4 +169,6 @@ def test_a_runner_says_what_it_costs_or_nothing(tmp_path: Path) -> None:
     assert (empty.cost, empty.file_size_bytes, empty.peak_memory_mb) == (None, None, None)
     assert (full.cost, full.file_size_bytes, full.peak_memory_mb) == (Cost(params=7, macs=9), 11, None)
     assert empty.latency.rounds == 2
+    assert found["dense"].runtime == "eager"
+    assert full.runtime == empty.runtime != "eager"
     assert found["dense"].cost is not None

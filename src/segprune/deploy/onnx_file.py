@@ -1,35 +1,29 @@
 """A network as an ONNX file, with its normalisation inside."""
 
-import contextlib
-import copy
 import io
 import logging
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from segprune import durable
+from segprune.deploy.form import AXES, DEFAULT_FORM, Deployed, Form, Output, quiet
 from segprune.deploy.runtime import refuse_missing
 from segprune.deploy.time_limit import time_limit
 from segprune.errors import ConfigError
 from segprune.model.contract import SegmentationNet
 
-Output = Literal["logits", "argmax"]
-Axis = Literal["batch", "height", "width"]
-AXES: Mapping[Axis, int] = {"batch": 0, "height": 2, "width": 3}
-OPSET = 20
 TIME_LIMIT_S = 300.0
 MAX_BYTES = 2**31 - 1
 """What fits into one file, by the format's own limit."""
 IMAGE = "image"
 RESULTS: Mapping[Output, str] = {"logits": "logits", "argmax": "class_ids"}
 """What the inputs and outputs of a file are called."""
-Export = Callable[[nn.Module, "Form", Tensor], Any]
+Export = Callable[[nn.Module, Form, Tensor], Any]
 log = logging.getLogger(__name__)
 
 
@@ -48,28 +42,6 @@ class Written:
     opset: int
     nodes: int
     size_bytes: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Form:
-    """What a file takes and gives.
-
-    Attributes:
-        dynamic: Axes of the images whose size is free when the file is used; others are fixed, the batch to 1.
-        output: (N, K, H, W) float32 logits, or (N, H, W) class ids, uint8 where these suffice.
-        opset: Version of the operators.
-    """
-
-    dynamic: tuple[Axis, ...] = ("batch",)
-    output: Output = "logits"
-    opset: int = OPSET
-
-    def example(self, size_hw: tuple[int, int]) -> Tensor:
-        """Images to export with; two where a file shall take any number, since one alone may be taken for fixed."""
-        return torch.rand(2 if "batch" in self.dynamic else 1, 3, *size_hw)
-
-
-DEFAULT_FORM = Form()
 
 
 def write_onnx(
@@ -102,25 +74,9 @@ def write_onnx(
     """
     refuse_missing(["onnx", "onnxscript"])
     exporter, model = _exported(
-        _Deployed(net, form.output), form, form.example(size_hw), time_limit_s, fast=fast
+        Deployed(net, form.output), form, form.example(size_hw), time_limit_s, fast=fast
     )
     return _written(path, model, exporter, metadata or {})
-
-
-class _Deployed(nn.Module):
-    """A copy of a network on the CPU, in evaluation mode, without what only training uses."""
-
-    def __init__(self, net: SegmentationNet, output: Output) -> None:
-        super().__init__()
-        self.net, self.output = copy.deepcopy(net).cpu().float(), output
-        self.eval().requires_grad_(requires_grad=False)
-
-    def forward(self, image: Tensor) -> Tensor:
-        logits: Tensor = self.net(image)
-        if self.output == "logits":
-            return logits
-        ids = logits.argmax(1)
-        return ids.to(torch.uint8) if logits.shape[1] <= 256 else ids
 
 
 def _exported(
@@ -131,7 +87,7 @@ def _exported(
     reasons = []
     for name, export in ways.items():
         try:
-            with time_limit(time_limit_s), _quiet(), torch.no_grad():
+            with time_limit(time_limit_s), quiet(), torch.no_grad():
                 model = _checked(export(net, form, image))
         except Exception as error:  # noqa: BLE001 - exporters raise whatever they meet
             reasons.append(f"{name}: {_reason(error)}")
@@ -219,14 +175,6 @@ def _checked(model: Any) -> Any:
         part.ClearField("doc_string")
     onnx.checker.check_model(model, full_check=True)
     return model
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporters' progress and their remarks on themselves from the console."""
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def _reason(error: Exception) -> str:

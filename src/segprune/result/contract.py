@@ -29,12 +29,14 @@ class Footprint:
         latency: Times, paired by round with those of the trail's other networks.
         file_size_bytes: Its deployed weights as a file.
         peak_memory_mb: Of one forward pass of a timed batch.
+        runtime: What computes: ``eager``, PyTorch as it is, or the name of another one.
     """
 
     cost: "Cost | None"
     latency: "Latency"
     file_size_bytes: int | None
     peak_memory_mb: float | None
+    runtime: str = "eager"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,10 +90,12 @@ class Measured:
 
         return reconstruction(self.quality.reconstruction)
 
-    def speedup(self, dense: "Measured") -> float:
-        """The dense network's time by this one's."""
+    def speedup(self, dense: "Measured") -> float | None:
+        """The dense network's time by this one's; ``None`` in another runtime, since that would count as well."""
         from segprune.measure.latency import speedup
 
+        if dense.footprint.runtime != self.footprint.runtime:
+            return None
         return speedup(dense.footprint.latency, self.footprint.latency)
 
 

@@ -48,8 +48,8 @@ def _small_object_recall(net: Measured, _: Measured) -> float | None:
 
 
 def _realised(net: Measured, dense: Measured) -> float | None:
-    macs_kept = _by(net.macs, dense.macs)
-    return None if net.budget is None or macs_kept is None else net.speedup(dense) * macs_kept
+    macs_kept, speedup = _by(net.macs, dense.macs), net.speedup(dense)
+    return None if net.budget is None or macs_kept is None or speedup is None else speedup * macs_kept
 
 
 def _channels(net: Measured) -> int | None:
@@ -303,7 +303,8 @@ METRICS: tuple[Metric, ...] = (
         name="speedup",
         unit="factor",
         better="higher",
-        about="Dense time by this network's time, paired by round; also the gain in frames per second",
+        about="Dense time by this network's time, paired by round; also the gain in frames per second; null for an "
+        "exported file, which another runtime computes",
         get=lambda net, dense: net.speedup(dense),
         needs="latency_ms_median",
         is_relative=True,

@@ -124,7 +124,11 @@ def _footprint(ctx: Context, state: NetState, latency: Latency, timing: Timing) 
     net, size_hw = state.net, ctx.data.size_hw
     if not isinstance(net, SegmentationNet):
         return Footprint(
-            cost=state.cost, latency=latency, file_size_bytes=state.file_size_bytes, peak_memory_mb=None
+            cost=state.cost,
+            latency=latency,
+            file_size_bytes=state.file_size_bytes,
+            peak_memory_mb=None,
+            runtime=str(getattr(net, "runtime", type(net).__name__)),
         )
     memory = inference_peak_mb(net, size_hw=size_hw, batch_size=timing.batch_size, device=ctx.hardware.device)
     return Footprint(

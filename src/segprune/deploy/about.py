@@ -1,0 +1,67 @@
+"""What a deployed file says of itself, so that a mask can be made and read with nothing else at hand."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, PositiveInt, TypeAdapter, ValidationError
+
+from segprune.deploy.form import Axis, Output
+from segprune.errors import CheckpointError
+
+Byte = Annotated[int, Field(ge=0, le=255)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """Input and output of a file in words and numbers.
+
+    Attributes:
+        classes: K names; class id k means ``classes[k]``.
+        palette: K colours, RGB 0..255.
+        ignore_index: Label that was never trained nor scored.
+        size_hw: (H, W) in px at which the network was evaluated.
+        dynamic: Axes of the images whose size is free.
+        output: What the file gives.
+        image: What it takes.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="ignore", strict=False)
+
+    classes: tuple[str, ...]
+    palette: tuple[tuple[Byte, Byte, Byte], ...]
+    ignore_index: int
+    size_hw: tuple[PositiveInt, PositiveInt]
+    dynamic: tuple[Axis, ...]
+    output: Output
+    image: str = "float32 NCHW, RGB in [0, 1]; the normalisation is inside"
+
+    def metadata(self) -> dict[str, str]:
+        """As an ONNX file holds it: name -> JSON."""
+        return {name: json.dumps(value, ensure_ascii=False) for name, value in asdict(self).items()}
+
+
+def about(metadata: Mapping[str, str], path: Path) -> About:
+    """What a file says of itself.
+
+    Args:
+        metadata: Name -> JSON; a file may hold anything.
+        path: The file, for messages.
+
+    Raises:
+        CheckpointError: It does not say how to use it.
+    """
+    try:
+        values: dict[str, Any] = {name: json.loads(text) for name, text in _ours(metadata).items()}
+        return TypeAdapter(About).validate_python(values)
+    except (ValueError, ValidationError) as error:
+        raise CheckpointError(
+            f"{path} does not say which classes it knows and at which size it was evaluated; give a file that the "
+            "stage export has written."
+        ) from error
+
+
+def _ours(metadata: Mapping[str, str]) -> dict[str, str]:
+    return {name: metadata[name] for name in About.__dataclass_fields__ if name in metadata}

@@ -66,7 +66,7 @@ OPTIONS = [
     (["dataset.fit.images=."], "one image must not serve two roles; give dataset.report its own folder"),
     (
         ["dataset.cache_dir={}/train/images/0.png"],
-        "0.png/pairs cannot be written ([Errno 20] Not a directory",
+        "0.png/files cannot be written ([Errno 20] Not a directory",
     ),
     (["dataset.limit=0"], "dataset.limit is 0: input should be greater than 0"),
     (["dataset.size_hw=[0,16]"], "dataset.size_hw.0 is 0: input should be greater than 0"),
@@ -168,10 +168,12 @@ def test_odd_data_that_is_not_wrong_works(tmp_path: Path, outputs: Path) -> None
     # a class that no label has, one that only training has
     for path in (root / "test/masks").iterdir():
         save(path, np.minimum(labels(4, 3), 1).astype(np.uint8))
-    ended = run_here(outputs, *SMALL, f"dataset.root={root}", "dataset.classes=[a,b,c,d]", "model.depth=3")
+    classes = ("dataset.classes=[a,b,c,d]", "dataset.allow_absent=[d]")
+    ended = run_here(outputs, *SMALL, f"dataset.root={root}", *classes, "model.depth=3")
     assert ended.code == 0, ended.error
     (rows,) = outputs.glob("runs/*/*/rows.jsonl")
     (dense, *_) = [json.loads(line) for line in rows.read_text().splitlines()]
+    assert dense["absent"] == "c, d"
     assert dense["classes_scored"] == 2  # a and b: mIoU is the mean over the classes of the report labels
     assert tracked(outputs)[-1] == "FINISHED"
 

@@ -115,7 +115,7 @@ def _numbers(picture: Image.Image, path: Path) -> Stored:
         raise DataError(
             f"{path} is a {picture.mode} colour image; a label has one class id per pixel (8-bit gray or palette "
             "PNG). If its colours are the classes, give them as "
-            "'dataset.colours={<class>: [<red>, <green>, <blue>], ...}' or as dataset.colours=<file.csv>"
+            "'dataset.colours={road: [128, 64, 128], ...}' or as dataset.colours=/path/to/colours.csv"
         )
     return bands[..., 0].astype(np.int32)
 

@@ -144,9 +144,7 @@ def _how_to_lack(absent: Sequence[str]) -> str:
 def _foreground(pairs: PairSet, fit: RoleSummary, missing: Sequence[str]) -> str | None:
     """The remedy for black and white masks whose white is the ignored value."""
     ignore, classes = pairs.space.ignore_index, pairs.space.classes
-    if pairs.code.kind != "numbers" or len(missing) != 1 or str(ignore) not in fit.stored:
-        return None
-    if pairs.code.labels:
+    if pairs.code != MaskCode() or len(missing) != 1 or {*fit.stored} != {"0", str(ignore)}:
         return None
     return (
         f"{ignore} is dataset.ignore_index, so its pixels are not used, but it may well be {missing[0]}. If it "

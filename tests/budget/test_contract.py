@@ -81,8 +81,12 @@ def test_a_budget_of_another_unit_is_one_file_and_one_yaml(tmp_path: Path, own: 
     plan = json.loads(path.read_text())
     assert (pruned["budget"], pruned["scope"], pruned["ratio_asked"]) == ("file_size_bytes", "local", 0.3)
     assert pruned["ratio_reached"] == 1 - pruned["file_size_bytes"] / dense["file_size_bytes"]
-    assert (plan["budget"], plan["asked"], plan["removed"]) == ("file_size_bytes", 0.3, plan["params"])
-    assert plan["params"] == 1 - pruned["params_kept"] >= 0.3
+    assert (plan["budget"], plan["asked"], plan["removed"]) == (
+        "file_size_bytes",
+        0.3,
+        plan["params_removed"],
+    )
+    assert plan["params_removed"] == 1 - pruned["params_kept"] >= 0.3
 
 
 def test_a_budget_that_can_train_no_widths_says_so_before_anything_is_trained(

@@ -6,7 +6,7 @@ from hydra._internal.utils import run_and_report
 from hydra.errors import HydraException
 
 from segprune.config.refusal import refusal
-from segprune.measure.miou import scores
+from segprune.measure.miou import segmentation_metrics
 
 pytestmark = pytest.mark.usefixtures("composer")
 
@@ -63,6 +63,6 @@ def test_an_error_of_the_program_is_not_hydras_even_when_hydra_called_it(
 ) -> None:
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # hands errors on
     with pytest.raises(AttributeError, match="cpu") as caught:
-        run_and_report(lambda: scores(None))  # type: ignore[arg-type]
+        run_and_report(lambda: segmentation_metrics(None))  # type: ignore[arg-type]
     assert refusal(caught.value) is None
     assert refusal(ValueError("raised nowhere")) is None

@@ -7,7 +7,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from segprune.measure import boundary
-from segprune.measure.boundary import border_band, boundary_counts, boundary_scores
+from segprune.measure.boundary import border_band, boundary_counts, boundary_iou
 from segprune.measure.quality import pixel_counts
 
 VOID = 255
@@ -79,9 +79,9 @@ def test_counts_and_scores_of_a_border_that_is_off_by_one_pixel() -> None:
     label, prediction = image([0, 0, 0, 1, 1, 1]), image([0, 0, 1, 1, 1, 1])
     # 1 px: bands {2}{3} against {1}{2}: nothing in common
     assert counts(prediction, label, NARROW).tolist() == [[0, 0, 0], [1, 1, 0], [1, 1, 0]]
-    assert boundary_scores(counts(prediction, label, NARROW)).mean == 0
+    assert boundary_iou(counts(prediction, label, NARROW)).mean == 0
     # 2 px: class 0 {1, 2} against {0, 1}, class 1 {3, 4} against {2, 3}: 1 of 3 each
-    found = boundary_scores(counts(prediction, label, WIDE))
+    found = boundary_iou(counts(prediction, label, WIDE))
     assert found.iou[:2] == pytest.approx((1 / 3, 1 / 3), abs=1e-15)
     assert found.mean == pytest.approx(1 / 3, abs=1e-15)
     assert math.isnan(found.iou[2])
@@ -94,7 +94,7 @@ def test_what_is_predicted_on_void_makes_no_border_either() -> None:
 
 def test_a_class_that_is_only_predicted_is_not_in_the_mean_but_costs_the_others() -> None:
     # bands: label {2} {3}; prediction {1, 2} as 0 2, {3, 4} as 2 1. In common: none, and class 0 has 1 + 1 pixels.
-    found = boundary_scores(counts(image([0, 0, 2, 2, 1, 1]), image([0, 0, 0, 1, 1, 1]), NARROW))
+    found = boundary_iou(counts(image([0, 0, 2, 2, 1, 1]), image([0, 0, 0, 1, 1, 1]), NARROW))
     assert found.iou[:2] == (0, 0)
     assert math.isnan(found.iou[2])
     assert found.mean == 0
@@ -104,10 +104,10 @@ def test_the_split_is_pooled_before_the_division() -> None:
     right = counts(image([0, 0, 0, 1, 1, 1]), image([0, 0, 0, 1, 1, 1]), NARROW)
     wrong = counts(image([0, 0, 1, 1, 1, 1]), image([0, 0, 0, 1, 1, 1]), NARROW)
     # each class: in common 1 + 0; label 1 + 1, prediction 1 + 1: 1 / (4 - 1)
-    assert boundary_scores(right + wrong).mean == pytest.approx(1 / 3, abs=1e-15)
+    assert boundary_iou(right + wrong).mean == pytest.approx(1 / 3, abs=1e-15)
 
 
 def test_a_split_without_a_border_has_no_score() -> None:
-    found = boundary_scores(counts(image([0, 1], [1, 0]), image([2, 2], [2, 2]), NARROW))
+    found = boundary_iou(counts(image([0, 1], [1, 0]), image([2, 2], [2, 2]), NARROW))
     assert found.mean is None
     assert all(math.isnan(value) for value in found.iou)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from segprune.errors import DataError
-from segprune.measure.miou import ConfusionMatrix, scores
+from segprune.measure.miou import ConfusionMatrix, segmentation_metrics
 
 IGNORE = 255
 
@@ -24,7 +24,7 @@ def test_rows_are_the_truth_and_columns_the_prediction() -> None:
 def test_scores_of_a_matrix_worked_by_hand() -> None:
     # labelled t = 4, 5, 1; predicted p = 5, 5, 0; hits 3, 4, 0; n = 10
     # IoU = 3/(4+5-3), 4/(5+5-4), 0/(1+0-0) = 1/2, 2/3, 0;  accuracy per class 3/4, 4/5, 0
-    result = scores(torch.tensor([[3, 1, 0], [1, 4, 0], [1, 0, 0]]))
+    result = segmentation_metrics(torch.tensor([[3, 1, 0], [1, 4, 0], [1, 0, 0]]))
     assert result.iou == pytest.approx((1 / 2, 2 / 3, 0), abs=1e-15)
     assert result.miou == pytest.approx((1 / 2 + 2 / 3) / 3, abs=1e-15)
     assert result.pixel_accuracy == pytest.approx(0.7, abs=1e-15)
@@ -42,7 +42,7 @@ def test_the_split_is_pooled_and_not_averaged_over_images() -> None:
     confusion.update(torch.tensor([[[0]]]), torch.tensor([[[0]]]))
     confusion.update(torch.tensor([[[1, 0, 1, 0]]]), torch.tensor([[[0, 0, 1, 1]]]))
     assert confusion.counts.tolist() == [[2, 1], [1, 1]]
-    assert scores(confusion.counts).miou == pytest.approx(5 / 12, abs=1e-15)
+    assert segmentation_metrics(confusion.counts).miou == pytest.approx(5 / 12, abs=1e-15)
 
 
 def test_batches_in_any_cut_give_the_same_counts() -> None:
@@ -68,7 +68,7 @@ def test_void_pixels_are_never_scored_whatever_is_predicted_there(ignore: int) -
 
 def test_a_class_neither_labelled_nor_predicted_is_left_out() -> None:
     # truth 0 0 1 1, predicted 0 0 1 0: IoU 2/3 and 1/2
-    result = scores(counted([[0, 0, 1, 0]], [[0, 0, 1, 1]]))
+    result = segmentation_metrics(counted([[0, 0, 1, 0]], [[0, 0, 1, 1]]))
     assert math.isnan(result.iou[2])
     assert result.classes_scored == 2
     assert result.miou == pytest.approx((2 / 3 + 1 / 2) / 2, abs=1e-15)
@@ -76,7 +76,7 @@ def test_a_class_neither_labelled_nor_predicted_is_left_out() -> None:
 
 def test_a_class_that_is_only_predicted_costs_the_others_but_is_not_in_the_mean() -> None:
     # truth 0 0 1 1, predicted 0 0 1 2: IoU 1 and 1/2; class 2 has no labelled pixel
-    result = scores(counted([[0, 0, 1, 2]], [[0, 0, 1, 1]]))
+    result = segmentation_metrics(counted([[0, 0, 1, 2]], [[0, 0, 1, 1]]))
     assert math.isnan(result.iou[2])
     assert result.classes_scored == 2
     assert result.miou == pytest.approx(3 / 4, abs=1e-15)
@@ -89,7 +89,7 @@ def test_counts_beyond_float32_are_exact() -> None:
     confusion.update(torch.tensor([[[0]]]), torch.tensor([[[0]]]))
     assert confusion.counts.tolist() == [[2**24 + 1, 0], [0, 2**40]]
     # float32 would round the one missed pixel away and give a pixel accuracy of 1
-    missed = scores(torch.tensor([[2**30, 1], [0, 1]]))
+    missed = segmentation_metrics(torch.tensor([[2**30, 1], [0, 1]]))
     assert missed.pixel_accuracy == (2**30 + 1) / (2**30 + 2)
 
 
@@ -97,18 +97,18 @@ def test_reading_changes_nothing() -> None:
     confusion = ConfusionMatrix(num_classes=2, ignore_index=IGNORE)
     confusion.update(torch.tensor([[[0, 1]]]), torch.tensor([[[0, 0]]]))
     read = confusion.counts
-    before = scores(read)
+    before = segmentation_metrics(read)
     read += 7
     assert confusion.counts.tolist() == [[1, 1], [0, 0]]
     assert confusion.counts.dtype == torch.int64
-    assert scores(confusion.counts).miou == before.miou
+    assert segmentation_metrics(confusion.counts).miou == before.miou
 
 
 def test_perfect_predictions_score_one() -> None:
     label = torch.arange(12).view(1, 3, 4) % 3
     confusion = ConfusionMatrix(num_classes=3, ignore_index=IGNORE)
     confusion.update(label.to(torch.uint8), label.to(torch.uint8))
-    result = scores(confusion.counts)
+    result = segmentation_metrics(confusion.counts)
     assert (result.miou, result.pixel_accuracy, result.mean_accuracy, result.fw_iou) == (1, 1, 1, 1)
 
 
@@ -142,6 +142,6 @@ def test_only_counts_of_the_same_kind_are_added(counts: torch.Tensor) -> None:
         confusion.add(counts)
 
 
-def test_a_split_without_labelled_pixels_has_no_scores() -> None:
+def test_a_split_without_labelled_pixels_has_no_miou() -> None:
     with pytest.raises(DataError, match="no pixel of the split is labelled"):
-        scores(torch.zeros(3, 3, dtype=torch.int64))
+        segmentation_metrics(torch.zeros(3, 3, dtype=torch.int64))

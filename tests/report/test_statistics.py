@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy import stats
 
-from segprune.measure.miou import scores
+from segprune.measure.miou import segmentation_metrics
 from segprune.report.statistics import (
     expanded_percentiles,
     image_difference,
@@ -70,7 +70,7 @@ def test_an_interval_over_one_shared_seed_is_refused() -> None:
 def test_the_difference_is_that_of_the_pooled_mious() -> None:
     rng = np.random.default_rng(0)
     a, b = counts(rng.integers(0, 101, 9)), counts(rng.integers(0, 101, 9))
-    ours, theirs = (scores(torch.from_numpy(x.astype(np.int64)).sum(0)).miou for x in (a, b))
+    ours, theirs = (segmentation_metrics(torch.from_numpy(x.astype(np.int64)).sum(0)).miou for x in (a, b))
     assert image_difference([a], [b]).points == pytest.approx(100 * (ours - theirs), abs=1e-12)
 
 
@@ -220,7 +220,10 @@ def test_the_interval_is_that_of_another_library() -> None:
     a, b = counts(hits), counts(np.clip(hits - rng.integers(-8, 12, 40), 0, 100))
 
     def change(index: np.ndarray) -> float:
-        ours, theirs = (100 * scores(torch.from_numpy(x[index].astype(np.int64)).sum(0)).miou for x in (a, b))
+        ours, theirs = (
+            100 * segmentation_metrics(torch.from_numpy(x[index].astype(np.int64)).sum(0)).miou
+            for x in (a, b)
+        )
         return ours - theirs
 
     tail = stats.norm.cdf(-((40 / 39) ** 0.5) * stats.t.ppf(0.975, 39))

@@ -12,7 +12,7 @@ from segprune.budget.fraction import FractionBudget
 from segprune.errors import ConfigError
 from segprune.measure.cost import cost
 from segprune.measure.evaluate import evaluate
-from segprune.measure.miou import scores
+from segprune.measure.miou import segmentation_metrics
 from segprune.model.contract import SegmentationNet
 from segprune.result.headline import headline
 from segprune.result.row import Row
@@ -64,7 +64,7 @@ def test_rows_say_what_the_networks_are_worth_and_cost(tmp_path: Path) -> None:
             workers=0,
             device=torch.device("cpu"),
         )
-        row, expected = rows[state.name], scores(counts)
+        row, expected = rows[state.name], segmentation_metrics(counts)
         assert row["miou_percent"] == pytest.approx(100 * expected.miou)
         assert row["pixel_accuracy_percent"] == pytest.approx(100 * expected.pixel_accuracy)
         assert (row["params"], row["macs"]) == (
@@ -282,5 +282,5 @@ def test_the_plan_and_the_rows_say_the_same_of_macs_and_params(
     stage()(ctx, prune_stage(budget=budget)(ctx, (first,)))
     (path,) = (tmp_path / "store" / "prune").glob("*/plan.json")
     plan, row = json.loads(path.read_text()), ctx.rows[-1]
-    assert (plan["macs"], plan["params"]) == (1 - row["macs_kept"], 1 - row["params_kept"])
-    assert 0.3 < plan["macs"] == plan["removed"]
+    assert (plan["macs_removed"], plan["params_removed"]) == (1 - row["macs_kept"], 1 - row["params_kept"])
+    assert 0.3 < plan["macs_removed"] == plan["removed"]

@@ -13,7 +13,7 @@ _VOID_HIGH = 32767
 
 
 @dataclass(frozen=True, kw_only=True)
-class BoundaryScores:
+class BoundaryIou:
     """Boundary IoU of a split, as fractions in [0, 1].
 
     Attributes:
@@ -89,10 +89,10 @@ def boundary_counts(pixels: Tensor) -> Tensor:
     return torch.stack([both.diagonal(), labelled.sum((1, 2)), predicted.sum((0, 2))])
 
 
-def boundary_scores(counts: Tensor) -> BoundaryScores:
+def boundary_iou(counts: Tensor) -> BoundaryIou:
     """Boundary IoU of the summed counts (3, K) of a whole split."""
     both, labelled, predicted = counts.numpy().astype(np.float64)
     present = labelled > 0
     iou = np.full(len(labelled), np.nan)
     iou[present] = (both / np.where(present, labelled + predicted - both, 1.0))[present]
-    return BoundaryScores(mean=float(iou[present].mean()) if present.any() else None, iou=tuple(iou.tolist()))
+    return BoundaryIou(mean=float(iou[present].mean()) if present.any() else None, iou=tuple(iou.tolist()))

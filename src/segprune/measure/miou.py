@@ -10,7 +10,7 @@ from segprune.errors import DataError
 
 
 class ConfusionMatrix:
-    """Pixel counts: rows are true classes, columns predicted ones; unscored pixels are not counted.
+    """Pixel counts: rows are true classes, columns predicted ones; pixels with the ignore index are not counted.
 
     Counts are int64 from the first pixel to the last: float32 stops counting at 2^24.
     """
@@ -35,7 +35,7 @@ class ConfusionMatrix:
         Raises:
             DataError: The shapes differ or are not (N, H, W), or a label is neither a class nor the ignore
                 index.
-            ValueError: A prediction at a scored pixel is not a class.
+            ValueError: A prediction at a labelled pixel is not a class.
         """
         if label.ndim != 3 or prediction.shape != label.shape:
             raise DataError(
@@ -95,15 +95,15 @@ def refuse_no_class(prediction: Tensor, scored: Tensor, classes: int) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegScores:
-    """Scores of one confusion matrix, as fractions in [0, 1].
+class SegmentationMetrics:
+    """What one confusion matrix says, as fractions in [0, 1].
 
     Attributes:
         miou: Mean of ``iou`` over the classes that occur in the labels. A class that is only predicted is not in
             the mean; its pixels are false negatives of the others.
-        pixel_accuracy: Correct pixels by scored pixels.
+        pixel_accuracy: Correct pixels by labelled pixels.
         mean_accuracy: Mean over the labelled classes of correct pixels by pixels of the class.
-        fw_iou: ``iou`` weighted by the classes' share of the scored pixels.
+        fw_iou: ``iou`` weighted by the classes' share of the labelled pixels.
         iou: K values; nan where no pixel is labelled with the class.
         classes_scored: Number of classes that occur in the labels, over which ``miou`` is the mean.
     """
@@ -116,14 +116,14 @@ class SegScores:
     classes_scored: int
 
 
-def scores(counts: Tensor) -> SegScores:
-    """Scores of the counts of a whole split.
+def segmentation_metrics(counts: Tensor) -> SegmentationMetrics:
+    """The metrics of the counts of a whole split.
 
     Args:
         counts: (K, K) int64, rows true, columns predicted.
 
     Raises:
-        DataError: No pixel is scored.
+        DataError: No pixel is labelled.
     """
     pixels = counts.cpu().numpy().astype(np.float64)  # exact up to 2^53 pixels in a cell
     hits, labelled, predicted = np.diagonal(pixels), pixels.sum(axis=1), pixels.sum(axis=0)
@@ -134,7 +134,7 @@ def scores(counts: Tensor) -> SegScores:
     iou = np.full(len(pixels), np.nan)
     iou[present] = (hits / np.where(present, labelled + predicted - hits, 1.0))[present]
     accuracy = hits[present] / labelled[present]
-    return SegScores(
+    return SegmentationMetrics(
         miou=float(iou[present].mean()),
         pixel_accuracy=float(hits.sum() / total),
         mean_accuracy=float(accuracy.mean()),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from segprune.measure.cost import Cost
     from segprune.measure.latency import Latency
-    from segprune.measure.miou import SegScores
+    from segprune.measure.miou import SegmentationMetrics
     from segprune.measure.quality import Quality
     from segprune.measure.reconstruction import Reconstruction
 
@@ -70,18 +70,18 @@ class Measured:
         return None if self.footprint.cost is None else self.footprint.cost.macs
 
     @cached_property
-    def scores(self) -> "SegScores":
+    def segmentation(self) -> "SegmentationMetrics":
         """IoU and accuracy, of the pooled counts."""
-        from segprune.measure.miou import scores
+        from segprune.measure.miou import segmentation_metrics
 
-        return scores(self.quality.counts)
+        return segmentation_metrics(self.quality.counts)
 
     @property
     def boundary_iou(self) -> float | None:
         """Mean over the classes that have a labelled border, a fraction; ``None`` if there is none."""
-        from segprune.measure.boundary import boundary_scores
+        from segprune.measure.boundary import boundary_iou
 
-        return boundary_scores(self.quality.boundary).mean
+        return boundary_iou(self.quality.boundary).mean
 
     @property
     def reconstruction(self) -> "Reconstruction":

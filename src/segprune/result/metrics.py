@@ -131,7 +131,7 @@ METRICS: tuple[Metric, ...] = (
         unit="%",
         better="higher",
         about="Mean IoU over the classes that occur in the split's labels",
-        get=lambda net, _: 100 * net.scores.miou,
+        get=lambda net, _: 100 * net.segmentation.miou,
         most=_ALL,
         aliases=("miou",),
     ),
@@ -140,7 +140,7 @@ METRICS: tuple[Metric, ...] = (
         unit="%",
         better="higher",
         about="Correct pixels by scored pixels",
-        get=lambda net, _: 100 * net.scores.pixel_accuracy,
+        get=lambda net, _: 100 * net.segmentation.pixel_accuracy,
         most=_ALL,
     ),
     Metric(
@@ -148,7 +148,7 @@ METRICS: tuple[Metric, ...] = (
         unit="%",
         better="higher",
         about="Mean of the classes' accuracies",
-        get=lambda net, _: 100 * net.scores.mean_accuracy,
+        get=lambda net, _: 100 * net.segmentation.mean_accuracy,
         most=_ALL,
     ),
     Metric(
@@ -156,7 +156,7 @@ METRICS: tuple[Metric, ...] = (
         unit="%",
         better="higher",
         about="IoU weighted by the classes' share of the pixels",
-        get=lambda net, _: 100 * net.scores.fw_iou,
+        get=lambda net, _: 100 * net.segmentation.fw_iou,
         most=_ALL,
     ),
     Metric(
@@ -164,7 +164,7 @@ METRICS: tuple[Metric, ...] = (
         unit="count",
         better="neutral",
         about="Number of classes that occur in the split's labels",
-        get=lambda net, _: net.scores.classes_scored,
+        get=lambda net, _: net.segmentation.classes_scored,
         is_whole=True,
         least=1,
     ),
@@ -190,7 +190,7 @@ METRICS: tuple[Metric, ...] = (
         unit="fraction",
         better="higher",
         about="mIoU by the dense network's mIoU; null if that is 0",
-        get=lambda net, dense: _by(net.scores.miou, dense.scores.miou),
+        get=lambda net, dense: _by(net.segmentation.miou, dense.segmentation.miou),
         is_relative=True,
     ),
     Metric(
@@ -198,7 +198,7 @@ METRICS: tuple[Metric, ...] = (
         unit="fraction",
         better="higher",
         about="Pixel accuracy by the dense network's; null if that is 0",
-        get=lambda net, dense: _by(net.scores.pixel_accuracy, dense.scores.pixel_accuracy),
+        get=lambda net, dense: _by(net.segmentation.pixel_accuracy, dense.segmentation.pixel_accuracy),
         is_relative=True,
     ),
     Metric(

@@ -14,10 +14,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from segprune.gpu import name_of
-from segprune.measure.boundary import boundary_scores
+from segprune.measure.boundary import boundary_iou
 from segprune.measure.cost import MACS_RULE
 from segprune.measure.eval_mode import eval_mode
-from segprune.measure.miou import scores
+from segprune.measure.miou import segmentation_metrics
 from segprune.measure.quality import Rules
 from segprune.result.evaluation_report import evaluation_report
 from segprune.result.files import IMAGE_COUNTS, PER_CLASS, PREDICTIONS, REPORT, ROWS
@@ -140,13 +140,13 @@ class Eval(Stage):
         quality = qualities(ctx, trail, self._rules, self.settings.batch_size)
         groups = groups_of(trail[0])
         rows = rows_of(ctx, trail, ctx.facts, groups, quality, footprints(ctx, trail, timing))
-        iou = {name: scores(found.counts).iou for name, found in quality.items()}
+        iou = {name: segmentation_metrics(found.counts).iou for name, found in quality.items()}
         kept = channels_kept(trail[0], trail[-1], groups)
         report = evaluation_report(
             rows,
             classes=ctx.data.classes,
             iou=iou,
-            boundary_iou={name: boundary_scores(found.boundary).iou for name, found in quality.items()},
+            boundary_iou={name: boundary_iou(found.boundary).iou for name, found in quality.items()},
             layers={group.name: (group.size, kept[group.name]) for group in groups},
         )
         found = oracle_of_trail(self.settings.oracle, ctx, trail)

@@ -27,7 +27,7 @@ from segprune.measure.loss_change import (
     sample_units,
 )
 from segprune.pruner.contract import Scope
-from segprune.result.files import PLAN, SCORES
+from segprune.result.files import PLAN, SCORES, removed_of
 from segprune.seed import derive
 from segprune.stage.contract import Context, NetState, Trail, fingerprint_of, identity
 from segprune.store.fingerprint import Fingerprint
@@ -113,7 +113,9 @@ def oracle_of_trail(settings: OracleSettings, ctx: Context, trail: Trail) -> Ora
         )
         return None
     scores = load_file(folder / SCORES)
-    return oracle_report(settings, ctx, scored, scores, ratio=plan["channels"], scope=plan["scope"])
+    return oracle_report(
+        settings, ctx, scored, scores, ratio=removed_of(plan, "channels"), scope=plan["scope"]
+    )
 
 
 def scored_of(trail: Trail) -> NetState | None:

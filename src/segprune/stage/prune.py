@@ -21,7 +21,7 @@ from segprune.graph.proof import refuse_unproven
 from segprune.graph.trace import trace
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Calibration, Pruner, TrainedPruner
-from segprune.result.files import PLAN, SCORES
+from segprune.result.files import PLAN, SCORES, removed_of
 from segprune.schedule.schedule import Schedule
 from segprune.stage.calibration import CalibrationSet, buffers_of, reestimate_batchnorm
 from segprune.stage.contract import (
@@ -49,6 +49,7 @@ log = logging.getLogger(__name__)
 RAW = "raw_buffers.safetensors"
 _NAMED = 5
 """Layers that a line of the log names."""
+UNITS = ("channels", "macs", "params")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -296,7 +297,11 @@ def _report(pruner: str, unit: str, result: Outcome) -> dict[str, object]:
     return {
         "pruner": pruner,
         "budget": unit,
-        **{name: value for name, value in asdict(reached).items() if name != "plan"},
+        **{
+            f"{name}_removed" if name in UNITS else name: value
+            for name, value in asdict(reached).items()
+            if name != "plan"
+        },
         "layers": [
             {"layer": g.name, "channels": g.size, "kept": g.size - len(reached.plan.get(g.name, ()))}
             for g in result.groups
@@ -310,7 +315,7 @@ def _report(pruner: str, unit: str, result: Outcome) -> dict[str, object]:
 
 
 def _metrics(report: Mapping[str, Any]) -> dict[str, float]:
-    fractions = {unit: report[unit] for unit in ("channels", "macs", "params")}
+    fractions = {unit: removed_of(report, unit) for unit in UNITS}
     fractions[report["budget"]] = report["removed"]
     removed = {f"prune/{unit}_removed": round(100 * fraction, 2) for unit, fraction in fractions.items()}
     proof_and_price = {

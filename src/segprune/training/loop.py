@@ -16,7 +16,7 @@ from segprune import durable
 from segprune.dataset.contract import SegData
 from segprune.dataset.loading import FitLoader
 from segprune.measure.evaluate import evaluate
-from segprune.measure.miou import scores
+from segprune.measure.miou import segmentation_metrics
 from segprune.model.contract import SegmentationNet
 from segprune.seed import seeded
 from segprune.shortage import shortage
@@ -162,7 +162,7 @@ def _select_miou_percent(
         workers=hardware.workers,
         device=hardware.device,
     )
-    return 100 * scores(counts).miou
+    return 100 * segmentation_metrics(counts).miou
 
 
 def _line(done: Epoch, epochs: int) -> str:

@@ -55,6 +55,8 @@ def test_a_further_stage_brings_its_file_once() -> None:
         *("stages=[train,mine,eval]", "a=1"),
         "+stage@stage.mine=mine",
     ]
+    for key in ("+stages", "++stages"):
+        assert with_stages([f"{key}=[train,mine]"])[1:] == ["+stage@stage.mine=mine"]
     for given in (
         ["stages=[train,eval]"],
         ["stages=[train,mine]", "+stage@stage.mine=other"],

@@ -122,7 +122,9 @@ def parted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def with_stages(arguments: Sequence[str]) -> list[str]:
     """The overrides, and the file ``conf/stage/<word>.yaml`` of every further stage that ``stages=[...]`` names."""
-    lists = [argument.partition("=")[2] for argument in arguments if argument.startswith("stages=")]
+    lists = [
+        argument.partition("=")[2] for argument in arguments if argument.lstrip("+").startswith("stages=")
+    ]
     words = dict.fromkeys(re.findall(r"[\w-]+", " ".join(lists)))
     given = {argument.lstrip("+").partition("=")[0] for argument in arguments}
     further = [word for word in words if word not in CHAIN and f"stage@stage.{word}" not in given]

@@ -87,6 +87,20 @@ def test_a_network_that_cannot_run_on_the_images_is_refused(tmp_path: Path) -> N
         fits(tmp_path, "stages=[prune,eval]", "checkpoint=here", images=1, build=Pooling)
 
 
+def test_two_networks_of_one_name_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError,
+        match=r"stage\.prune and stage\.finetune both give a network named pruned, .*makes=<name>",
+    ):
+        fits(tmp_path, "stage.finetune.makes=pruned")
+    fits(tmp_path, "stage.finetune.makes=pruned", "finetune=none")
+    fits(tmp_path, "stage.finetune.makes=prepared")
+    with pytest.raises(
+        ConfigError, match=r"stage\.prune and stage\.finetune both give a network named prepared"
+    ):
+        fits(tmp_path, "stage.finetune.makes=prepared", "pruner=slimming")
+
+
 @register
 @dataclass(frozen=True)
 class Marked:

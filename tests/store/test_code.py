@@ -163,6 +163,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         code._is_in_place,
         code._is_installed,
         code._version,
+        code._is_of_python,
     )
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     for cache in caches:
@@ -207,6 +208,27 @@ def test_files_are_read_once_and_are_code(folder: Path) -> None:
     assert code_of(["usernet.net"]) == before
     files_of.cache_clear()
     assert code_of(["usernet.net"]) != before
+
+
+def test_of_two_files_with_one_name_in_a_package_of_two_folders_the_first_counts(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = tmp_path_factory.mktemp("second")
+    monkeypatch.setattr(sys, "path", [str(folder), str(second)])
+    put(folder / "spaced", {"part.py": "a = 1", "mine.py": ""})
+    put(second / "spaced", {"part.py": "a = 2", "other.py": ""})
+    found = files_of("spaced")
+    assert (found["part.py"], set(found)) == (b"a = 1", {"part.py", "mine.py", "other.py"})
+
+
+def test_a_package_of_somebody_may_have_the_name_of_one_that_comes_with_python(folder: Path) -> None:
+    assert "wave" in sys.stdlib_module_names - set(sys.modules)
+    put(folder / "usernet", {"net.py": "import wave, json"})
+    assert set(code_of(["usernet.net"])["code"]) == {"package usernet"}
+    code._is_of_python.cache_clear()
+    put(folder / "wave", {"__init__.py": "a = 1"})
+    assert set(code_of(["usernet.net"])["code"]) == {"package usernet", "package wave"}
+    assert set(code_of(["wave.form"])["code"]) == {"package wave"}
 
 
 def test_folders_behind_links_count_and_links_that_lead_back_end(folder: Path) -> None:

@@ -1,7 +1,9 @@
 import copy
 import json
 
-from segprune.store.fingerprint import TASK_DIGITS, fingerprint
+import pytest
+
+from segprune.store.fingerprint import SCHEMA, TASK_DIGITS, fingerprint
 
 
 def test_fingerprints_depend_on_every_input_and_on_nothing_else() -> None:
@@ -38,3 +40,9 @@ def test_results_of_the_same_inputs_begin_alike_whoever_made_them_and_no_others_
 
 def test_a_fingerprint_remembers_what_it_is_of() -> None:
     assert copy.deepcopy(fingerprint("train", {"seed": 3})).inputs == {"seed": 3}
+
+
+def test_a_raised_schema_gives_every_result_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = fingerprint("train", {"seed": 3})
+    monkeypatch.setattr("segprune.store.fingerprint.SCHEMA", SCHEMA + 1)
+    assert fingerprint("train", {"seed": 3})[:TASK_DIGITS] != before[:TASK_DIGITS]

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 from segprune.store import manifest
@@ -25,6 +26,7 @@ def test_kin_are_the_results_of_the_same_inputs_by_other_code_the_newest_first(t
     made(tmp_path, seed=2, code={"training": "a"})
     wanted = fingerprint("train", {"seed": 1, **NOW})
     (tmp_path / f"{old}.partial").mkdir()
+    shutil.copytree(tmp_path / old, tmp_path / f"{old}.damaged-0")
     assert [one.fingerprint for one in kin(tmp_path, wanted)] == [new, old]
     assert [one.fingerprint for one in kin(tmp_path, old)] == [new]
     assert kin(tmp_path, fingerprint("finetune", {"seed": 1, **NOW})) == []

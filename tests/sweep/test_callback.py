@@ -120,6 +120,15 @@ def test_a_sweep_without_a_job_leaves_no_run(tmp_path: Path) -> None:
     assert client.get_run(run_id).info.lifecycle_stage == "deleted"
 
 
+@pytest.mark.parametrize(("code", "outcome"), [(0, "done"), (1, "failed")])
+def test_a_sweep_without_a_job_failed_only_if_its_command_did(
+    tmp_path: Path, code: int, outcome: str
+) -> None:
+    started(tmp_path)
+    assert callback.finish(code) == 0
+    assert status(tmp_path)["status"] == outcome
+
+
 def test_a_sweep_in_the_folder_of_a_living_one_is_refused(tmp_path: Path) -> None:
     started(tmp_path)
     with pytest.raises(

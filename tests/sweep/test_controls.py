@@ -8,6 +8,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext
 from omegaconf import OmegaConf
 
+from segprune.errors import ConfigError
 from segprune.sweep.controls import ControlSweeper, jobs_of, with_controls
 from tests.test_conf import composed
 
@@ -30,6 +31,26 @@ def test_a_fair_sweep_has_chance_the_norm_the_dense_network_and_half_of_it() -> 
         "seed=1 finetune.epochs=2 protocol=dense",
         "seed=1 protocol=half",
     ]
+
+
+def test_jobs_are_the_combinations_of_all_values_and_a_later_override_counts() -> None:
+    loader = GlobalHydra.instance().config_loader()
+    config = composed()
+    OmegaConf.set_readonly(config.hydra, False)
+    typed = ["pruner=l1,l2", "~experiment", "seed=range(0,2)", "ratio=0.1", "pruner=fpgm,l1"]
+    config.hydra.overrides.task = typed
+    config.hydra.sweeper.params = {"ratio": "0.2,0.3", "budget": "macs"}
+    rest = ["budget=macs", "~experiment=null"]
+    assert [sorted(job) for job in jobs_of(config, loader)] == [
+        sorted([f"pruner={pruner}", f"seed={seed}", "ratio=0.1", *rest])
+        for pruner in ("fpgm", "l1")
+        for seed in (0, 1)
+    ]
+    config.hydra.overrides.task = ["ratio=interval(0.1,0.5)"]
+    with pytest.raises(
+        ConfigError, match=r"ratio=interval\(0\.1,0\.5\) names no single values to sweep over\. Give"
+    ):
+        jobs_of(config, loader)
 
 
 def test_a_full_sweep_also_trains_the_cut_networks_from_the_start() -> None:

@@ -3,7 +3,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from segprune.errors import ConfigError
-from segprune.sweep.grid import cells, is_known, labels
+from segprune.sweep.grid import checked_jobs, is_known, labels
 from tests.test_conf import composed
 
 pytestmark = pytest.mark.usefixtures("composer")
@@ -12,18 +12,18 @@ GRID = ["sweep=grid", "hydra.sweep.dir=somewhere", "tracking=silent", "hydra.swe
 
 def test_a_grid_is_every_combination_in_order() -> None:
     config = composed(*GRID, "hydra.sweeper.params.ratio='0.2,0.3'")
-    jobs = list(cells(config))
+    jobs = list(checked_jobs(config))
     assert [job.run.name for job in jobs] == ["l1-r0.2-s0", "l1-r0.3-s0", "fpgm-r0.2-s0", "fpgm-r0.3-s0"]
     assert labels([job.overrides for job in jobs])[0] == "pruner=l1 ratio=0.2"
     assert HydraConfig.get().runtime.choices.pruner == "taylor"  # that of the sweep, as before
 
 
-def test_one_wrong_cell_is_named_and_refuses_all() -> None:
+def test_one_wrong_job_is_named_and_refuses_all() -> None:
     config = composed(*GRID, "hydra.sweeper.params.ratio='0.2,1.5'")
     with pytest.raises(
         ConfigError, match=r"the job .*ratio=1\.5.* cannot run, so none was started\.\nratio is 1\.5"
     ):
-        list(cells(config))
+        list(checked_jobs(config))
 
 
 def test_other_sweepers_choose_their_jobs_while_they_run() -> None:

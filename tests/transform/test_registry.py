@@ -66,7 +66,7 @@ def test_a_kind_of_this_package_is_known() -> None:
 def test_a_kind_of_a_users_package_is_known_once_the_package_is_imported(package: str) -> None:
     record = {"kind": "halved", "package": "halving", "times": 3}
     with pytest.raises(
-        CheckpointError, match=r"some/net\.json .*'halved' of .*'halving'.*extensions=\[halving\]"
+        CheckpointError, match=r"some/net\.json .*'halved' of .*halving.*extensions=\[halving\]"
     ):
         from_record(record, source=HERE)
     assert package not in sys.modules
@@ -81,6 +81,13 @@ def test_damaged_values_are_refused_with_the_reason(package: str) -> None:
         from_record({"kind": "halved", "package": "halving"}, source=HERE)
     with pytest.raises(CheckpointError, match=r"kind 'cut': a: 0: -1; input should be greater"):
         from_record({"kind": "cut", "package": "segprune", "plan": {"a": [-1]}}, source=HERE)
+
+
+def test_what_cannot_name_a_package_is_not_put_into_a_command() -> None:
+    with pytest.raises(
+        CheckpointError, match=r"a transform of 'a\] b=\[', which cannot be the name of a package"
+    ):
+        from_record({"kind": "cut", "package": "a] b=["}, source=HERE)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +106,7 @@ def test_a_kind_of_a_later_version_is_refused_with_those_that_are_known() -> Non
 
 
 def test_a_word_of_this_package_is_not_another_packages(package: str) -> None:
-    with pytest.raises(CheckpointError, match=r"kind 'cut' of the package 'elsewhere', which is not known"):
+    with pytest.raises(CheckpointError, match=r"kind 'cut' of the package elsewhere, which is not known"):
         from_record({"kind": "cut", "package": "elsewhere", "plan": {}}, source=HERE)
 
 

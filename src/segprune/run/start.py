@@ -8,7 +8,7 @@ from typing import Any
 from segprune.checkpoint import checkpoint
 from segprune.config.compose import Settings
 from segprune.dataset.contract import SegData
-from segprune.errors import CheckpointError
+from segprune.errors import CheckpointError, ConfigError
 from segprune.run.assemble import Run
 from segprune.stage.contract import Context, NetState, Stage, Trail
 from segprune.stage.trial import refuse_misfit
@@ -82,9 +82,23 @@ def refuse(stages: Sequence[Stage], ctx: Context, start: Trail) -> None:
     Raises:
         SegpruneError: It does not, or a stage cannot; says which key to change.
     """
+    _refuse_same_names(stages, start)
     refuse_misfit(ctx)
     for stage in stages:
         stage.refuse(ctx, start)
+
+
+def _refuse_same_names(stages: Sequence[Stage], start: Trail) -> None:
+    """Rows are found by the names of networks; those that a stage does not tell are checked when it has run."""
+    makers = {state.name: "checkpoint" for state in start}
+    for stage in stages:
+        for name in stage.networks:
+            if name in makers:
+                raise ConfigError(
+                    f"{makers[name]} and stage.{stage.word} both give a network named {name}, so their rows could "
+                    f"not be told apart. Give one another name, as in stage.{stage.word}.makes=<name>."
+                )
+            makers[name] = f"stage.{stage.word}"
 
 
 def _digests(node: Mapping[str, Any]) -> dict[str, str]:

@@ -140,6 +140,11 @@ class Stage(ABC):
         return False
 
     @property
+    def networks(self) -> tuple[str, ...]:
+        """Names of the networks that it adds to the trail, as far as they are known before it runs."""
+        return ()
+
+    @property
     def keeps(self) -> tuple[str, ...]:
         """The words under which it keeps results: its own, and those of parts of its work that others can share."""
         return (self.word,)

@@ -50,6 +50,11 @@ class Fit(Stage):
     step: StepFactory | None = None
     starts: bool = False
 
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """The trained one; none where there is nothing to train."""
+        return (self.makes,) if self.starts or self.schedule.epochs > 0 else ()
+
     def refuse(self, ctx: Context, start: Trail) -> None:
         """Check that the batches can be filled and trained on, and that results of the step can be told apart.
 

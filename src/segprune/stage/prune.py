@@ -126,6 +126,12 @@ class Prune(Stage):
         return (*trail, raw_state, pruned)
 
     @property
+    def networks(self) -> tuple[str, ...]:
+        """The cut network before and after BN is re-estimated, behind the one that a criterion's phase trained."""
+        prepared = ("prepared",) if isinstance(self.pruner, TrainedPruner) else ()
+        return (*prepared, "pruned_raw", "pruned")
+
+    @property
     def keeps(self) -> tuple[str, ...]:
         """Its own, scores, and networks after the training phases of criteria."""
         return (self.word, SCORE, PREPARE)

@@ -23,6 +23,7 @@ import json
 import os
 import re
 import sys
+import sysconfig
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -89,7 +90,8 @@ def files_of(package: str) -> Files:
     if spec.submodule_search_locations is None:
         file = Path(spec.origin or "")
         return {file.name: file.read_bytes()} if file.is_file() else {}
-    roots = map(Path, spec.submodule_search_locations)
+    # a package may lie in several folders; of two files with one name Python takes that of the first
+    roots = [*map(Path, spec.submodule_search_locations)][::-1]
     return {path.relative_to(root).as_posix(): path.read_bytes() for root in roots for path in _below(root)}
 
 
@@ -121,14 +123,14 @@ class _Search:
         """Add a module that does the work, with all behind it."""
         if _top(name) == HOME:
             self._add_home(name)
-        elif _top(name) not in sys.stdlib_module_names:
+        elif not _is_of_python(_top(name)):
             self._add_package(_top(name))
 
     def _add_import(self, name: str) -> None:
         top = _top(name)
         if top == HOME:
             self._add_home(name)
-        elif top in sys.stdlib_module_names:
+        elif _is_of_python(top):
             return
         elif _libraries(top):
             self.libraries.add(top)
@@ -225,7 +227,6 @@ def _imports(running: Sequence[ast.AST], left_out: Collection[str]) -> Iterator[
             module = "." * node.level + (node.module or "")
             for one in node.names:
                 if (one.asname or one.name) not in left_out:
-                    yield module
                     yield f"{module}{'' if module.endswith('.') else '.'}{one.name}"
 
 
@@ -258,6 +259,22 @@ def _below(root: Path) -> Iterator[Path]:
         seen.add(place)
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__pycache__")
         yield from (Path(folder, name) for name in sorted(names) if name.endswith((".py", *COMPILED)))
+
+
+@functools.cache
+def _is_of_python(top: str) -> bool:
+    """Whether a module comes with Python; one of somebody may have the same name and be found before it."""
+    if top not in sys.stdlib_module_names:
+        return False
+    try:
+        spec = importlib.util.find_spec(top)
+    except ValueError:
+        return True
+    place = Path(spec.origin) if spec is not None and spec.has_location and spec.origin else None
+    if place is None:  # built in
+        return True
+    is_inside = any(place.is_relative_to(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib"))
+    return is_inside and "site-packages" not in place.parts
 
 
 def _libraries(package: str) -> Sequence[str]:

@@ -6,11 +6,12 @@ the rest: data, network, seed, schedules.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any, cast
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.plugins.sweeper import Sweeper
@@ -19,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from segprune.config.compose import typed
 from segprune.config.protocol import CHANCE_AND_NORM, FOR_SWEEPS
+from segprune.errors import ConfigError
 
 Job = list[str]
 """The overrides of one job, ``key=value`` each."""
@@ -66,7 +68,7 @@ def jobs_of(config: DictConfig, loader: Any) -> list[Job]:
     params = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
     parser = OverridesParser.create(config_loader=loader)
     overrides = parser.parse_overrides([*params, *typed(config.hydra.overrides.task)])
-    (jobs,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
+    jobs = _combinations(overrides)
 
     @cache
     def takes_ratio(*job: str) -> bool:
@@ -77,6 +79,29 @@ def jobs_of(config: DictConfig, loader: Any) -> list[Job]:
         str(config.hydra.runtime.choices.get("protocol")),
         takes_ratio=lambda job: takes_ratio(*_without(job, "pruner", "seed", "protocol")),
     )
+
+
+def _combinations(overrides: Sequence[Override]) -> list[Job]:
+    """One job for every combination of values, in the order of Hydra's own sweeper.
+
+    Where a key has several overrides, the last one counts.
+
+    Raises:
+        ConfigError: An override has no single values, such as ``ratio=interval(0.1,0.5)``.
+    """
+    values: dict[str, list[str]] = {}
+    for override in overrides:
+        key = override.get_key_element()
+        if not override.is_sweep_override():
+            texts = [override.get_value_element_as_str()]
+        elif override.is_discrete_sweep():
+            texts = list(override.sweep_string_iterator())
+        else:
+            raise ConfigError(
+                f"{override.input_line} names no single values to sweep over. Give them: {key}=<value>,<value>."
+            )
+        values[key] = [f"{key}={text}" for text in texts]
+    return [list(job) for job in product(*values.values())]
 
 
 def with_controls(jobs: Sequence[Job], protocol: str, *, takes_ratio: Callable[[Job], bool]) -> list[Job]:

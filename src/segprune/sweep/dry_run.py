@@ -24,7 +24,7 @@ from segprune.sweep.estimate import (
     seconds,
     stored_bytes,
 )
-from segprune.sweep.grid import GridCell, cells, is_known, labels
+from segprune.sweep.grid import GridJob, checked_jobs, is_known, labels
 from segprune.tracking.silent import SilentRun
 
 REUSED, FAILS = "all reused", "would fail: "
@@ -63,7 +63,7 @@ def plan(config: DictConfig) -> str:
             f"hydra.sweeper is {config.hydra.sweeper._target_}, which chooses its jobs while they run, so there is "
             "nothing to plan. Leave out hydra/launcher=plan, or take the sweeper basic."
         )
-    jobs = list(cells(config))
+    jobs = list(checked_jobs(config))
     states = list(_states(jobs))
     past = past_jobs(Path(str(config.paths.outputs)) / "sweeps")
     likes = [past.get(_kind(job), ()) for job in jobs]
@@ -100,7 +100,7 @@ class _Look(Store):
         return Entry(folder, was_reused=True)
 
 
-def _states(jobs: Iterable[GridCell]) -> Iterator[State]:
+def _states(jobs: Iterable[GridJob]) -> Iterator[State]:
     """What the store has of each job, found by running its stages up to the first that would make something."""
     data: dict[str, SegData] = {}
     makers: dict[str, int] = {}
@@ -126,7 +126,7 @@ def _states(jobs: Iterable[GridCell]) -> Iterator[State]:
             yield State(text=REUSED, gap=None)
 
 
-def _looked_at(job: GridCell, data: SegData, store: Store) -> Iterator[str]:
+def _looked_at(job: GridJob, data: SegData, store: Store) -> Iterator[str]:
     """The words of the stages that the store has, one after the other.
 
     Raises:
@@ -143,7 +143,7 @@ def _looked_at(job: GridCell, data: SegData, store: Store) -> Iterator[str]:
             yield stage.word
 
 
-def _kind(job: GridCell) -> Kind:
+def _kind(job: GridJob) -> Kind:
     return job.run.job.choices["dataset"], job.run.job.choices["model"]
 
 

@@ -1,11 +1,10 @@
-"""The cells of a sweep, composed and checked before the first one runs."""
+"""The jobs of a sweep, composed and checked before the first one runs."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -16,9 +15,12 @@ from segprune.sweep.controls import ControlSweeper, jobs_of
 if TYPE_CHECKING:
     from segprune.run.assemble import Run
 
+BASIC = "BasicSweeper"
+"""Hydra's own sweeper."""
+
 
 @dataclass(frozen=True, kw_only=True)
-class GridCell:
+class GridJob:
     """One job to be.
 
     Attributes:
@@ -32,10 +34,10 @@ class GridCell:
 
 def is_known(config: DictConfig) -> bool:
     """Whether the jobs are known beforehand: other sweepers than Hydra's own choose them while they run."""
-    return str(config.hydra.sweeper._target_).endswith((BasicSweeper.__name__, ControlSweeper.__name__))
+    return str(config.hydra.sweeper._target_).endswith((BASIC, ControlSweeper.__name__))
 
 
-def cells(config: DictConfig) -> Iterator[GridCell]:
+def checked_jobs(config: DictConfig) -> Iterator[GridJob]:
     """The jobs of a sweep whose jobs are known beforehand, in order.
 
     Args:
@@ -48,8 +50,8 @@ def cells(config: DictConfig) -> Iterator[GridCell]:
 
     loader = GlobalHydra.instance().config_loader()
     try:
-        for cell in jobs_of(config, loader):
-            job = loader.load_sweep_config(config, cell)
+        for overrides in jobs_of(config, loader):
+            job = loader.load_sweep_config(config, overrides)
             with open_dict(job.hydra.runtime):
                 job.hydra.runtime.output_dir = str(config.hydra.sweep.dir)
             HydraConfig.instance().set_config(job)
@@ -57,9 +59,9 @@ def cells(config: DictConfig) -> Iterator[GridCell]:
                 run = checked(OmegaConf.masked_copy(job, [str(key) for key in job if key != "hydra"]))
             except SegpruneError as error:
                 raise ConfigError(
-                    f"the job {' '.join(cell)} cannot run, so none was started.\n{error}"
+                    f"the job {' '.join(overrides)} cannot run, so none was started.\n{error}"
                 ) from error
-            yield GridCell(overrides=cell, run=run)
+            yield GridJob(overrides=overrides, run=run)
     finally:
         HydraConfig.instance().set_config(config)
 

@@ -63,6 +63,10 @@ def from_record(record: Mapping[str, Any], *, source: Path) -> Transform:
     word, package = record.get("kind"), record.get("package")
     if not isinstance(word, str) or not isinstance(package, str):
         raise CheckpointError(f"{source} holds a transform without kind and package; it is damaged")
+    if not package.isidentifier():
+        raise CheckpointError(
+            f"{source} holds a transform of {package!r:.80}, which cannot be the name of a package; it is damaged"
+        )
     kind = _kinds().get(word)
     if kind is None or _package(kind) != package:
         raise CheckpointError(_unknown(word, package, source))
@@ -80,8 +84,8 @@ def _unknown(word: str, package: str, source: Path) -> str:
         known = ", ".join(sorted(word for word, kind in _kinds().items() if _package(kind) == package))
         return f"{made_by}; this version knows {known}. Use the version that wrote it."
     return (
-        f"{made_by} of the package {package!r:.80}, which is not known here; give extensions=[{package:.80}], or "
-        f"import {package:.80} first, with an __init__ that imports the class."
+        f"{made_by} of the package {package:.80}, which is not known here. Give extensions=[{package:.80}], or "
+        "import that package first; its __init__ must import the class."
     )
 
 

@@ -66,7 +66,7 @@ def test_a_kind_of_this_package_is_known() -> None:
 def test_a_kind_of_a_users_package_is_known_once_the_package_is_imported(package: str) -> None:
     record = {"kind": "halved", "package": "halving", "times": 3}
     with pytest.raises(
-        CheckpointError, match=r"some/net\.json .*'halved' of .*halving.*extensions=\[halving\]"
+        CheckpointError, match=r"some/net\.json .*'halved' of .*'halving'.*extensions=\[halving\]"
     ):
         from_record(record, source=HERE)
     assert package not in sys.modules
@@ -106,7 +106,7 @@ def test_a_kind_of_a_later_version_is_refused_with_those_that_are_known() -> Non
 
 
 def test_a_word_of_this_package_is_not_another_packages(package: str) -> None:
-    with pytest.raises(CheckpointError, match=r"kind 'cut' of the package elsewhere, which is not known"):
+    with pytest.raises(CheckpointError, match=r"kind 'cut' of the package 'elsewhere', which is not known"):
         from_record({"kind": "cut", "package": "elsewhere", "plan": {}}, source=HERE)
 
 

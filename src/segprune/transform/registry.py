@@ -84,8 +84,8 @@ def _unknown(word: str, package: str, source: Path) -> str:
         known = ", ".join(sorted(word for word, kind in _kinds().items() if _package(kind) == package))
         return f"{made_by}; this version knows {known}. Use the version that wrote it."
     return (
-        f"{made_by} of the package {package:.80}, which is not known here. Give extensions=[{package:.80}], or "
-        "import that package first; its __init__ must import the class."
+        f"{made_by} of the package {package!r:.80}, which is not known here; give extensions=[{package:.80}], or "
+        "import that package first. Its __init__ must import the class."
     )
 
 

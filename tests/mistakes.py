@@ -30,8 +30,8 @@ ratio=${nowhere} | ratio: Interpolation key 'nowhere' not found
 ratio=0.2,0.3 | To sweep over them add -m: python run.py -m ratio=0.2,0.3
 paths=5 | paths.outputs is None; it must be a folder
 paths.outputs=null | paths.outputs is None; it must be a folder: give paths.outputs=/some/folder.
-paths.outputs=ROOT/run.py | cannot be made: Not a directory. Every run writes a folder of its own below
-hydra.run.dir=ROOT/run.py | run.py cannot be made: File exists.
+paths.outputs=ROOT/run.py | cannot be created: Not a directory. Every run writes a folder of its own below
+hydra.run.dir=ROOT/run.py | run.py cannot be created: File exists.
 """
 SWEEPS = r"""
 pruner=tayler,l1 | pruner is 'tayler'; it must be one of
@@ -90,8 +90,8 @@ store.root=null | store.root is null: input is not a valid path.
 stages=[] | stages is []: list should have at least 1 item
 stages=train | stages is 'train': input should be a valid list.
 stages=[train,distil] | stages names 'distil'; there are eval, finetune, prune, train.
-stages=[prune,train] | each stage may stand once, in the order train, prune, finetune, eval.
-stages=[train,train] | each stage may stand once
+stages=[prune,train] | each stage may occur once, in the order train, prune, finetune, eval.
+stages=[train,train] | each stage may occur once
 stages=[prune,eval] | without train, so there is no network to start from. Add train, or give checkpoint=
 checkpoint=here | Leave train out of stages, or checkpoint out of the command.
 device=cuda:99 | device is 'cuda:99', which cannot be used here

@@ -301,14 +301,14 @@ def test_a_training_by_other_code_is_made_again_and_why_is_said_or_taken_and_row
     assert (taken.store.computed, taken.store.accepted) == ([], ("train",))
     assert [row.accepted for row in taken.rows] == ["train"] * 3
     assert [replace(row, accepted=None) for row in taken.rows] == first.rows
-    assert "is taken, as store.accept says, although code of training/ changed" in caplog.text
+    assert "although code of training/ changed" in caplog.text
     caplog.clear()
     again = chain(tmp_path, edit=other)
     assert kinds(again.store.computed) == {"train", "score", "prune", "quality", "eval"}
     assert [row.accepted for row in again.rows] == [None] * 3
-    assert [record.message for record in caplog.records if "made again" in record.message] == [
-        "train: made again, because code of training/ changed (the result of before is kept: store.accept=[train] "
-        "takes it)"
+    assert [record.message for record in caplog.records if "computed again" in record.message] == [
+        "train: computed again, because code of training/ changed. The old result is kept; store.accept=[train] "
+        "takes it."
     ]
     assert {*chain(tmp_path, "train", edit=other).store.used} < {*again.store.used}
 

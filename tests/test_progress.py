@@ -1,4 +1,4 @@
-"""The file that a killed training goes on from: whatever is not what was written is not gone on from."""
+"""The file that a killed training continues from: whatever is damaged is not used."""
 
 import hashlib
 import logging
@@ -40,7 +40,7 @@ def test_truncated_or_flipped_anywhere_it_starts_again(
             path.write_bytes(raw)
             run(tmp_path, schedule=tiny_schedule(epochs=1, batch_size=8))
             assert ("continuing after epoch 1" in caplog.text) is (raw == progress)
-            said = "progress.pt is damaged (its checksum is wrong); this training starts again"
+            said = "progress.pt is damaged (its checksum is wrong); this training starts from its first epoch"
             assert (said in caplog.text) is (raw != progress)
 
 

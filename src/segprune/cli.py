@@ -77,12 +77,12 @@ def _guarded(main: Callable[..., None]) -> int:
         main()
         code = 0
     except KeyboardInterrupt:
-        code = _complain("interrupted; the same command goes on from here", 128 + signal.SIGINT)
+        code = _complain("interrupted; the same command continues from here", 128 + signal.SIGINT)
     except SystemExit as ended:
         code = _complain(ended.code, 1) if isinstance(ended.code, str) else ended.code or 0
         code = console.MISTAKE if code == console.UNKNOWN_FLAG else code
         if code == 128 + signal.SIGTERM:
-            _complain("terminated; the same command goes on from here", code)
+            _complain("terminated; the same command continues from here", code)
     except SegpruneError as error:
         code = _complain(str(error), 1)
     except Exception as error:

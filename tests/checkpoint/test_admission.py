@@ -43,7 +43,7 @@ def test_every_network_and_every_cut_of_it_is_admitted(kind: type) -> None:
         (
             "bare.weight",
             torch.zeros(5, 5, 1, 1),
-            r"'bare\.weight' of shape \(5, 5, 1, 1\) .* no part of .*\(4, 5, 1",
+            r"'bare\.weight' of shape \(5, 5, 1, 1\) .* no cut makes of .*\(4, 5, 1",
         ),
         ("bare.weight", torch.zeros(4, 6, 1, 1), r"shape \(4, 6, 1, 1\)"),
         ("bare.weight", torch.zeros(0, 5, 1, 1), r"shape \(0, 5, 1, 1\)"),
@@ -86,7 +86,7 @@ def test_plans_that_lead_to_the_weights_are_admitted(plans: list[dict[str, tuple
 @pytest.mark.parametrize(
     ("plans", "message"),
     [
-        ([{"../../a": (0, 1, 2)}], r"cuts '\.\./\.\./a', which is no layer"),
+        ([{"../../a": (0, 1, 2)}], r"names '\.\./\.\./a', which is no layer"),
         ([{"a": (-1, 0, 1)}], r"channels \[-1, 0, 1\] of 'a'; they must be ascending, from 0 to 6"),
         ([{"a": (0, 0, 1)}], r"channels \[0, 0, 1\]"),
         ([{"a": (1, 0, 2)}], r"channels \[1, 0, 2\]"),

@@ -220,8 +220,8 @@ def test_a_network_of_several_transforms_comes_back_bit_for_bit(tmp_path: Path, 
             r"kind 'split' that cannot be replayed .*AttributeError.*base",
         ),
         ((CHAIN[0], Split("bare", 1), CHAIN[2]), r"'bare\.0\.weight' of shape"),
-        ((Cut({"first.0": (6,)}), *CHAIN[1:]), r"cuts the channels \[6\] of 'first\.0'"),
-        ((Cut({"nowhere": (0,)}), *CHAIN[1:]), r"cuts 'nowhere', which is no layer"),
+        ((Cut({"first.0": (6,)}), *CHAIN[1:]), r"removes the channels \[6\] of 'first\.0'"),
+        ((Cut({"nowhere": (0,)}), *CHAIN[1:]), r"names 'nowhere', which is no layer"),
         (
             (Cut({"first.0": tuple(range(6))}), *CHAIN[1:]),
             r"kind 'cut' that cannot be replayed .*removes all 6",
@@ -280,13 +280,13 @@ def test_a_description_of_other_kinds_of_values_is_refused(
 @pytest.mark.parametrize(
     ("plans", "message"),
     [
-        ([{"../../first": [0]}], r"cuts '\.\./\.\./first', which is no layer"),
+        ([{"../../first": [0]}], r"names '\.\./\.\./first', which is no layer"),
         (
             [{"first.0": [0, 0]}],
-            r"cuts the channels \[0, 0\] of 'first\.0'; they must be ascending, from 0 to 5",
+            r"removes the channels \[0, 0\] of 'first\.0'; they must be ascending, from 0 to 5",
         ),
-        ([{"first.0": [6]}], r"cuts the channels \[6\] of 'first\.0'"),
-        ([{"first.0": [10**30]}], r"cuts the channels \[1000"),
+        ([{"first.0": [6]}], r"removes the channels \[6\] of 'first\.0'"),
+        ([{"first.0": [10**30]}], r"removes the channels \[1000"),
         ([], r"leave 6 channels of 'first\.0', the weights have 5"),
         ([{"first.0": []}], r"leave 6 channels of 'first\.0', the weights have 5"),
         ([{"first.0": [0, 1]}], r"leave 4 channels of 'first\.0', the weights have 5"),

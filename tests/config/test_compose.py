@@ -84,9 +84,9 @@ def test_noise_of_float_ranges_is_rounded_away() -> None:
         ),
         (
             {"stages": ["prune", "train"]},
-            r"each stage may stand once, in the order train, prune, finetune, eval",
+            r"each stage may occur once, in the order train, prune, finetune, eval",
         ),
-        ({"stages": ["train", "train"]}, r"each stage may stand once"),
+        ({"stages": ["train", "train"]}, r"each stage may occur once"),
         ({"raito": 0.2}, r"raito is not a key.*Did you mean ratio\?"),
         ({"store": {"root": "a", "reuse": "sometimes"}}, r"store\.reuse is 'sometimes'"),
         (

@@ -38,7 +38,7 @@ def test_a_method_is_compared_with_its_own_cut_network_trained_from_the_start() 
     )
     assert (reference.mean, reference.name) == (
         44.0,
-        "taylor, trained from the start for as many epochs as the dense network",
+        "taylor, trained from scratch for as many epochs as the dense network",
     )
     assert reference.ahead is None  # one seed without counts per image
     assert is_control(own)

@@ -10,7 +10,7 @@ from segprune.report.verdict import contests, final_rows
 from tests.report.sweeps import cell, counts, dense, store, sweep
 from tests.rows import changed
 
-NOT_SCRATCH = "taylor was not compared with its cut network trained from the start: protocol=full adds that"
+NOT_SCRATCH = "taylor was not compared with its cut network trained from scratch: protocol=full adds that"
 HITS = {"random": [50, 52, 49, 55] * 2, "l1": [60, 61, 59, 64] * 2, "taylor": [80, 82, 78, 85] * 2}
 MIOU = {"random": 30.0, "l1": 35.0, "taylor": 45.0}
 
@@ -129,7 +129,7 @@ def test_a_winner_that_its_widths_trained_from_the_start_come_close_to_is_said(t
     found = only([*jobs(tmp_path, HITS), *scratch])
     assert found.winner == "taylor"
     assert found.notes[1:] == (
-        "taylor is not clearly better than its cut network trained from the start for as many epochs as the dense "
+        "taylor is not clearly better than its cut network trained from scratch for as many epochs as the dense "
         "network",
     )
 

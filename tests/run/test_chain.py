@@ -46,5 +46,5 @@ def test_two_networks_of_one_name_or_none_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"after stage\.again two networks are named rounded"):
         run_chain([Again(word="again", trail=(state, state))], tiny_context(tmp_path), ())
     for nothing in ((), None):
-        with pytest.raises(ConfigError, match=r"stage\.again handed on no network"):
+        with pytest.raises(ConfigError, match=r"stage\.again gave no network"):
             run_chain([Again(word="again", trail=nothing)], tiny_context(tmp_path), ())

@@ -27,5 +27,5 @@ def test_an_identity_tells_all_that_an_object_holds_however_deep(
 
 def test_what_is_no_dataclass_object_has_no_identity() -> None:
     for part in (3, Holder):
-        with pytest.raises(ConfigError, match="must be a dataclass, so that its results are found"):
+        with pytest.raises(ConfigError, match="must be a dataclass: its fields tell its results apart"):
             identity(part)

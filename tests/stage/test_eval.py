@@ -252,7 +252,7 @@ def test_a_runner_is_refused_by_those_who_need_a_network(tmp_path: Path) -> None
     (state,) = dense()
     runner = (replace(state, name="deployed", net=Runner(state.module.forward)),)
     with pytest.raises(
-        ConfigError, match=r"deployed is no network but a runner \(Runner\).*nothing else\. Name"
+        ConfigError, match=r"deployed is a runner \(Runner\), which can only be evaluated\. In stages"
     ):
         prune_stage()(tiny_context(tmp_path), runner)
 

@@ -253,7 +253,7 @@ def test_a_step_of_ones_own_ends_in_the_same_bits_after_a_kill(
 
 def test_what_makes_a_step_must_be_a_dataclass_and_that_is_told_before_work(tmp_path: Path) -> None:
     made_by_function = replace(stage(), step=lambda ctx, trail: Step)
-    with pytest.raises(ConfigError, match=r"function must be a dataclass, so that its results are found"):
+    with pytest.raises(ConfigError, match=r"function must be a dataclass: its fields tell its results apart"):
         made_by_function.refuse(tiny_context(tmp_path), ())
 
 

@@ -41,7 +41,7 @@ def test_the_list_names_every_folder_with_its_state_and_size(
     assert lines == [
         f"prune {KEYS[1]} finished 0.00 MB 0.0 d",
         f"train {KEYS[0]} finished 2.50 MB 0.0 d",
-        f"train {KEYS[2]} being made 0.00 MB 0.0 d",
+        f"train {KEYS[2]} computing 0.00 MB 0.0 d",
         f"train {KEYS[3]} damaged 0.00 MB 0.0 d",
         f"train {KEYS[3]} left over 0.00 MB 0.0 d",
         "5 folders, 2.50 MB",
@@ -55,14 +55,14 @@ def test_verify_names_what_is_not_what_was_written(tmp_path: Path, caplog: pytes
     make(tmp_path, KEYS[0])
     (make(tmp_path, KEYS[1]) / "manifest.json").unlink()
     assert main(["--store", str(tmp_path), "verify"]) == 0
-    assert "1 entries are what was written, 0 are damaged" in caplog.messages
-    assert "1 are from before there were manifests and cannot be checked" in caplog.messages
+    assert "entries: 1 intact, 0 damaged" in caplog.messages
+    assert "not checked: 1, which an earlier version wrote without checksums" in caplog.messages
     (make(tmp_path, KEYS[2]) / "value").write_text("abd")
     assert main(["--store", str(tmp_path), "verify"]) == 1
     assert (
         f"train/{KEYS[2]} is damaged: value has another content than it was written with" in caplog.messages
     )
-    assert "1 entries are what was written, 1 are damaged" in caplog.messages
+    assert "entries: 1 intact, 1 damaged" in caplog.messages
 
 
 def test_pruning_says_what_it_would_do_and_does_it_when_told(
@@ -76,7 +76,7 @@ def test_pruning_says_what_it_would_do_and_does_it_when_told(
     assert names(tmp_path) == before
     assert caplog.text.count("would remove") == 4
     assert f"train/{KEYS[5]} (damaged: value is missing)" in caplog.text
-    assert caplog.messages[-1].endswith("in all; nothing was removed, give --yes to do it")
+    assert caplog.messages[-1].endswith("in all; nothing was removed yet: --yes removes it")
     assert main(["--store", str(tmp_path), "prune", "--yes"]) == 0
     assert names(tmp_path) == {KEYS[0], KEYS[4]}
     caplog.clear()
@@ -119,7 +119,7 @@ def test_a_disk_that_refuses_and_a_store_that_is_not_there_are_one_sentence(
     assert main(["--store", str(tmp_path / "missing"), "list"]) == 1
     assert f"segprune: {tmp_path}/missing is no folder" in caplog.text
     assert main(["--store", str(tmp_path), "prune", "--unreferenced"]) == 1
-    assert "names an entry, so all would be removed" in caplog.text
+    assert "names an entry, so every entry would be removed" in caplog.text
     filled(tmp_path)
 
     def refuses(old: Path, new: Path) -> None:

@@ -125,7 +125,7 @@ def test_what_a_run_used_is_wanted_however_it_ended(tmp_path: Path, end: str) ->
 def test_without_anything_named_nothing_is_called_unnamed(tmp_path: Path) -> None:
     record(tmp_path / "runs" / "a", status="killed")
     with pytest.raises(
-        StoreError, match=r"runs or .*sweeps names an entry.*give the folder .* with --outputs"
+        StoreError, match=r"runs or .*sweeps names an entry.*Give the folder .* with --outputs"
     ):
         references(tmp_path)
 
@@ -134,7 +134,7 @@ def test_without_anything_named_nothing_is_called_unnamed(tmp_path: Path) -> Non
 def test_a_run_that_goes_on_has_not_said_yet_what_it_needs(tmp_path: Path, word: str) -> None:
     record(tmp_path / "runs" / "a", status="done", entries=[f"train/{KEYS[0]}"])
     record(tmp_path / "runs" / "b", status=word, host="another machine")
-    with pytest.raises(StoreError, match=r"the run of .*b/status\.json goes on"):
+    with pytest.raises(StoreError, match=r"the run of .*b/status\.json is still going on"):
         references(tmp_path)
 
 
@@ -151,8 +151,8 @@ def test_a_record_that_cannot_be_understood_is_named(tmp_path: Path, values: Map
     folder = tmp_path / "runs" / "a"
     folder.mkdir(parents=True)
     (folder / "status.json").write_text(json.dumps(values))
-    with pytest.raises(StoreError, match=r"a/status\.json cannot be read .*mend or remove it"):
+    with pytest.raises(StoreError, match=r"a/status\.json cannot be read .*repair or remove it"):
         references(tmp_path)
     (folder / "status.json").write_text("{")
-    with pytest.raises(StoreError, match=r"a/status\.json cannot be read .*mend or remove it"):
+    with pytest.raises(StoreError, match=r"a/status\.json cannot be read .*repair or remove it"):
         references(tmp_path)

@@ -78,8 +78,8 @@ def test_what_is_made_again_because_of_other_code_is_said_once_and_the_other_is_
     new = shop.get("train", key_of("b"), writes("new"))
     assert not new.was_reused
     assert [record.message for record in caplog.records] == [
-        "train: made again, because code of training/ changed (the result of before is kept: store.accept=[train] "
-        "takes it)"
+        "train: computed again, because code of training/ changed. The old result is kept; store.accept=[train] "
+        "takes it."
     ]
     assert ((old.folder / "value").read_text(), (new.folder / "value").read_text()) == ("old", "new")
     caplog.clear()
@@ -97,10 +97,7 @@ def test_an_accepted_result_of_other_code_stands_for_the_missing_one(
     assert (entry.key, entry.was_reused, entry.accepted) == (key_of("a"), True, {"train"})
     assert (entry.folder / "value").read_text() == "old"
     assert (shop.used, shop.computed, shop.accepted) == ([f"train/{key_of('a')}"], [], ("train",))
-    assert (
-        f"train: the result {key_of('a')} is taken, as store.accept says, although code of training/"
-        in caplog.text
-    )
+    assert f"train: store.accept takes the result {key_of('a')}, although code of training/" in caplog.text
 
 
 def test_only_accepted_stages_are_taken_and_only_what_is_missing(tmp_path: Path) -> None:
@@ -140,7 +137,7 @@ def test_results_of_an_earlier_store_are_counted_once(
     for _ in range(2):
         say_what_is_not_used(tmp_path)
     (line,) = [record.message for record in caplog.records]
-    assert line.startswith("2 results of another version of the store are not used")
+    assert line.startswith("2 results were written by another version of the store and are not used")
     caplog.clear()
     store(tmp_path / "new").get("train", key_of("a"), writes("now"))
     say_what_is_not_used(tmp_path / "new")

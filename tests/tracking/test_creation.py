@@ -32,7 +32,7 @@ def test_a_creation_that_is_sent_twice_creates_once_and_others_find_the_run(make
 
 
 def test_without_its_creation_a_run_is_waited_for(store):
-    with pytest.raises(TrackingError, match=f"the run {KEY} is not in the store at this time"):
+    with pytest.raises(TrackingError, match=f"the run {KEY} is not in MLflow at this time"):
         begin(*store, KEY, Record(kind="tags", content={"a": "b"}), is_first_try=False)
 
 

@@ -215,4 +215,6 @@ def test_a_folder_that_cannot_be_made_keeps_all_in_memory_and_a_loss_is_told(
     journal.sync()
     assert journal.waiting == [PARAMS]
     journal.close()
-    assert f"Tracking records of {journal.path} are lost: neither disk nor store takes them." in caplog.text
+    assert (
+        f"Tracking records of {journal.path} are lost: neither the disk nor MLflow takes them." in caplog.text
+    )

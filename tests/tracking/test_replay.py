@@ -118,7 +118,10 @@ def test_a_store_that_was_moved_is_not_made_anew_and_is_sent_to_where_it_is_now(
     path.write_text(path.read_text().replace(sqlite_uri(root), gone))
     for other in (None, "http://127.0.0.1:9", f"sqlite:///{tmp_path}/no/such.db"):
         assert replay(tmp_path, other) == 1
-    assert f"{gone} is not there; say where it is now by MLFLOW_TRACKING_URI=sqlite:////..." in caplog.text
+    assert (
+        f"{gone} does not exist; if it was moved, give its place: MLFLOW_TRACKING_URI=sqlite:////..."
+        in caplog.text
+    )
     assert not (tmp_path / "old").exists()
     assert replay(tmp_path, sqlite_uri(root)) == 0
     assert client.get_run(run_id).info.status == "FAILED"

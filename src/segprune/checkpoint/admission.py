@@ -1,6 +1,6 @@
-"""What weights and transforms from a file must be before a network takes them.
+"""Checks of weights and transforms from a file, before a network takes them.
 
-A cut removes whole channels and changes nothing else, so most of what a damaged or forged file could hold shows.
+A cut removes whole channels and changes nothing else, so most damage and most forgeries are seen.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,9 +21,9 @@ from segprune.transform.cut import Cut
 
 
 def refuse_other_tensors(net: SegmentationNet, weights: Mapping[str, Tensor], *, source: Path) -> None:
-    """Compare weights with those of the network before its last cuts, which make the first two axes shorter.
+    """Compare weights with those of the network before its last cuts; a cut shortens the first two axes only.
 
-    Names that only one of them has are left to the strict load, which names them all.
+    A name that only one of them has is refused later, by the strict load, which lists all such names.
 
     Raises:
         CheckpointError: A tensor is larger, or has other axes or another number format.
@@ -36,7 +36,7 @@ def refuse_other_tensors(net: SegmentationNet, weights: Mapping[str, Tensor], *,
         is_alike = len(shape) == whole.dim() and shape[2:] == whole.shape[2:] and dtype == whole.dtype
         if not is_part or not is_alike:
             raise CheckpointError(
-                f"{source} holds {name!r} of shape {tuple(shape)} and {dtype}, which is no part of one of shape "
+                f"{source} holds {name!r} of shape {tuple(shape)} and {dtype}, which no cut makes of shape "
                 f"{tuple(whole.shape)} and {whole.dtype}; it belongs to another architecture. Choose the model "
                 "and dataset that the checkpoint was made with."
             )
@@ -76,7 +76,7 @@ def refuse_other_plans(
         source: Where they are from.
 
     Raises:
-        CheckpointError: They cut what is not there, or other widths are left.
+        CheckpointError: They cut channels that are not there, or leave other widths.
     """
     left = dict(dense)
     for plan in plans:
@@ -87,8 +87,8 @@ def refuse_other_plans(
     for name in sorted(cut or left):  # without a cut, every width is that of the dense network
         if left[name] != now[name]:
             raise CheckpointError(
-                f"{source}: the plans leave {left[name]} channels of {name!r}, the weights have {now[name]}; they "
-                "are not from one checkpoint"
+                f"{source}: the cuts leave {left[name]} channels of {name!r}, the weights have {now[name]}; "
+                "these files are not from one checkpoint"
             )
 
 
@@ -101,14 +101,14 @@ def refuse_absent(plan: PrunePlan, left: Mapping[str, int], *, source: Path) -> 
         source: Where it is from.
 
     Raises:
-        CheckpointError: It cuts others.
+        CheckpointError: It names a layer or a channel that is not there.
     """
     for name, channels in plan.items():
         if name not in left:
-            raise CheckpointError(f"{source}: a plan cuts {name!r}, which is no layer of the network")
+            raise CheckpointError(f"{source}: a cut names {name!r}, which is no layer of the network")
         if list(channels) != sorted({c for c in channels if 0 <= c < left[name]}):
             raise CheckpointError(
-                f"{source}: a plan cuts the channels {list(channels)[:8]} of {name!r}; they must be ascending, "
+                f"{source}: a cut removes the channels {list(channels)[:8]} of {name!r}; they must be ascending, "
                 f"from 0 to {left[name] - 1}"
             )
 
@@ -137,7 +137,7 @@ def refuse_misfit(net: SegmentationNet, classes: Sequence[str] | None, *, source
 
     Args:
         net: The network, with its weights.
-        classes: What the file says that its logits mean; None when it does not.
+        classes: The classes of its logits, as the file says; None when it says nothing.
         source: Where they are from.
 
     Raises:

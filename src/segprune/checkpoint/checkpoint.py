@@ -1,8 +1,8 @@
 """Checkpoints: weights in safetensors, everything else in JSON; nothing is ever unpickled.
 
 A folder holds ``weights.safetensors`` and ``net.json``. Reading builds the dense network from the
-configuration, replays the transforms that made another of it, and loads the weights strictly, so outputs are
-bit-equal. What ``write`` would not have written is refused.
+configuration, replays the recorded transforms, and loads the weights strictly, so outputs are bit-equal. A file
+that ``write`` cannot have written is refused.
 """
 
 import hashlib
@@ -44,7 +44,7 @@ Colour = Annotated[int, Field(ge=0, le=255)]
 
 @dataclass(frozen=True)
 class _Description:
-    """What the keys of a description that somebody reads must hold; others are for people."""
+    """The types of the keys that this program reads; the others are for people."""
 
     weights_sha256: str
     transforms: list[dict[str, Any]] = field(default_factory=list)
@@ -64,12 +64,12 @@ def write(
     Args:
         folder: Where the two files go.
         net: Network in its present shape.
-        transforms: What made it of the dense network, in order.
+        transforms: What turned the dense network into it, in order.
         about: What a reader should know: configuration, fingerprint, versions; plain JSON values.
 
     Raises:
         CheckpointError: A weight is not finite.
-        ConfigError: A transform is of a kind that could not be read again.
+        ConfigError: A transform is of a kind that no reader knows.
     """
     records = [to_record(made_by) for made_by in transforms]
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
@@ -88,10 +88,10 @@ def write(
 def read(
     folder: Path, build: Callable[[], SegmentationNet]
 ) -> tuple[SegmentationNet, tuple[Transform, ...], dict[str, Any]]:
-    """The network, what made it of the dense one, and its description.
+    """The network, the transforms that turned the dense one into it, and its description.
 
-    The cuts behind all other transforms change widths alone; these are read off the weights, which needs no trace
-    of the network. All that comes before is replayed.
+    Cuts change widths alone. So those behind the last other transform are not replayed: the widths are read off the
+    weights, which needs no trace of the network.
 
     Args:
         folder: Folder that ``write`` filled.
@@ -135,7 +135,7 @@ def load_strictly(net: SegmentationNet, weights: Mapping[str, Tensor], *, source
 
 
 def describe(folder: Path) -> dict[str, Any]:
-    """What a checkpoint says of itself, without its weights.
+    """The content of net.json, without the weights.
 
     Raises:
         CheckpointError: The description is missing, damaged, of a later format, or names an unknown transform.
@@ -178,7 +178,7 @@ def _transforms(description: Mapping[str, Any], source: Path) -> tuple[Transform
 
 
 def _last_cuts(transforms: Sequence[Transform]) -> list[Cut]:
-    """Those behind which there is no other transform, in order."""
+    """The cuts that no other transform follows, in order."""
     cuts: list[Cut] = []
     for made_by in reversed(transforms):
         if not isinstance(made_by, Cut):
@@ -191,12 +191,12 @@ def _bytes(path: Path, largest: int) -> bytes:
     """The content of a file, or of one a link leads to.
 
     Raises:
-        CheckpointError: It is a pipe, a device or larger than anything ``write`` makes.
+        CheckpointError: It is a pipe or a device, or larger than a file of this network can be.
     """
     size = path.stat().st_size
     if not path.is_file() or size > largest:
         raise CheckpointError(
-            f"{path} is no plain file of at most {largest} bytes (it has {size}), as one of this network would be"
+            f"{path} is no plain file of at most {largest} bytes, as one of this network would be; it has {size}"
         )
     return path.read_bytes()
 
@@ -210,7 +210,7 @@ def _read_weights(path: Path, net: nn.Module, sha256: str) -> dict[str, Tensor]:
         if hashlib.sha256(raw).hexdigest() != sha256:
             raise CheckpointError(
                 f"{path} does not have the checksum that {DESCRIPTION} records; the file is damaged "
-                "or from another checkpoint. Delete the folder to have it made again."
+                "or from another checkpoint. Delete the folder, and it is computed again."
             )
         weights: dict[str, Tensor] = load(raw)
     except OSError as error:

@@ -33,7 +33,7 @@ _REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 
 
 def _rounded(value: object) -> object:
-    """Without the noise of ``range(0.2,0.6,0.1)``, whose third value is 0.30000000000000004."""
+    """The value without rounding errors: the second one of ``range(0.2,0.6,0.1)`` is 0.30000000000000004."""
     return round(value, 6) if isinstance(value, float) else value
 
 
@@ -48,7 +48,7 @@ class StoreSettings(BaseModel):
 
 
 class Settings(BaseModel):
-    """The root of the configuration: what is not an argument of a group's callable."""
+    """The root of the configuration."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -151,7 +151,7 @@ def settings_of(cfg: DictConfig) -> tuple[Settings, Node]:
 def origins(cfg: DictConfig) -> dict[str, str]:
     """Argument of a stage, as ``stage.train.schedule`` -> the key that gives its whole value, as ``train``.
 
-    That key is what a person types, and so what messages about the value name.
+    A person types that key, so messages about the value name it.
     """
     plain = OmegaConf.to_container(cfg, resolve=False)
     stages: Mapping[str, Node] = plain.get("stage", {}) if isinstance(plain, dict) else {}
@@ -177,8 +177,8 @@ def component(
         node: The group's keys and values.
         key: Where it stands in the configuration, for messages.
         extensions: Packages besides segprune whose callables may be named.
-        runtime: Arguments that are given when it is called, not in YAML.
-        keys: Place of an argument -> the key that it is typed with, where that is another one.
+        runtime: Arguments that the caller gives later, not YAML.
+        keys: Place of an argument -> the key that people type for it, where the two differ.
 
     Raises:
         ConfigError: The target is foreign or missing, or an argument is unknown, missing or out of range.
@@ -234,7 +234,7 @@ def _schema(function: Callable[..., Any], made: str, runtime: tuple[str, ...]) -
 
 
 def _built(value: object, key: str, extensions: Sequence[str]) -> object:
-    """A value that names a callable of its own becomes what that one makes."""
+    """A value with a ``_target_`` of its own becomes the object that this callable gives."""
     if isinstance(value, dict) and "_target_" in value:
         return component(value, key, extensions=extensions)()
     return value
@@ -287,7 +287,7 @@ def _refuse_switches(given: Node, taken: Node, prefix: str) -> None:
 
 
 def import_extensions(names: Sequence[str]) -> None:
-    """Import the packages of one's own, so that what they register is known.
+    """Import the user's packages, so that what they register is known.
 
     Raises:
         ConfigError: One cannot be imported.
@@ -305,8 +305,8 @@ def _refuse_missing_packages(extensions: Sequence[str]) -> None:
     for name in extensions:
         if importlib.machinery.PathFinder.find_spec(name) is None:
             raise ConfigError(
-                f"extensions is {list(extensions)}, but Python finds no package {name!r}. Install it, or start "
-                "where it lies with PYTHONPATH=."
+                f"extensions is {list(extensions)}, but Python finds no package {name!r}. Install it, or "
+                "start with PYTHONPATH=<the folder that it is in>."
             )
 
 
@@ -324,6 +324,6 @@ def _refuse_impossible_chain(settings: Settings) -> None:
             )
     if len(set(words)) < len(words) or known != sorted(known, key=CHAIN.index):
         raise ConfigError(
-            f"stages is {words}; each stage may stand once, in the order {', '.join(CHAIN)}. Leave out what you do "
-            "not need; stages of your own may stand anywhere."
+            f"stages is {words}; each stage may occur once, in the order {', '.join(CHAIN)}. Leave out what you do "
+            "not need; stages of your own may be anywhere in the list."
         )

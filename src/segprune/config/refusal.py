@@ -57,7 +57,7 @@ def _surprise(error: BaseException) -> str:
     """Of errors that Hydra did not foresee; most are about the folder that it makes for a run."""
     if isinstance(error, OSError):
         return (
-            f"{error.filename} cannot be made: {error.strerror}. Every run writes a folder of its own below "
+            f"{error.filename} cannot be created: {error.strerror}. Every run writes a folder of its own below "
             "paths.outputs; give one that can be written: paths.outputs=/some/folder."
         )
     return f"the command {' '.join(sys.argv[1:])!r} cannot be read: {error}. {ALL_KEYS}"

@@ -57,7 +57,7 @@ def cityscapes(  # noqa: PLR0913 - one argument per key of the YAML
 
     Args:
         root: Folder that holds leftImg8bit and gtFine.
-        size_hw: (H, W) in px of calibration and evaluation images; labels are scored at their own 1024x2048.
+        size_hw: (H, W) in px of calibration and evaluation images; labels are evaluated at their own 1024x2048.
         crop_hw: (H, W) in px of training crops.
         select_fraction: Fraction of train that leaves training to choose the best epoch; 0: the last epoch
             counts.

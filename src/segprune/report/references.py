@@ -12,8 +12,8 @@ from segprune.report.statistics import Difference
 NAMES = {
     "dense": "dense network, finetuned by the same schedule",
     "half": "half the channels in every layer, trained like the dense network",
-    "scratch_e": "trained from the start for as many epochs as the dense network",
-    "scratch_b": "trained from the start for as much compute as the dense network",
+    "scratch_e": "trained from scratch for as many epochs as the dense network",
+    "scratch_b": "trained from scratch for as much compute as the dense network",
 }
 
 

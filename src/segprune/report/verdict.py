@@ -181,15 +181,13 @@ def _notes(standings: Sequence[Standing], cells: Sequence[CellData]) -> list[str
 
 
 def _against_scratch(standings: Sequence[Standing], controls: Sequence[Reference]) -> list[str]:
-    """Whether the best method is clearly better than its widths trained from the start."""
+    """Whether the best method is clearly better than its widths trained from scratch."""
     best = standings[0].method if standings else None
     scratch = [
         control for control in controls if control.protocol.startswith("scratch") and control.method == best
     ]
     if best is not None and not scratch:
-        return [
-            f"{best} was not compared with its cut network trained from the start: protocol=full adds that"
-        ]
+        return [f"{best} was not compared with its cut network trained from scratch: protocol=full adds that"]
     return [
         f"{best} is not clearly better than its cut network {control.name.partition(', ')[2]}"
         for control in scratch

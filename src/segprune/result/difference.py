@@ -15,7 +15,7 @@ VOID = (0, 0, 0)
 
 
 def difference(label: Tensor, before: Tensor, after: Tensor, ignore_index: int) -> npt.NDArray[np.uint8]:
-    """(h, w) label, (h', w') predictions of two networks -> (h, w, 3) colours, unscored pixels black."""
+    """(h, w) label, (h', w') predictions of two networks -> (h, w, 3) colours, unlabelled pixels black."""
     truth = label.cpu().numpy()
     first, last = (_resized(prediction, truth.shape) for prediction in (before, after))
     became = np.full(truth.shape, 3)

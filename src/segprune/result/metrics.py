@@ -139,7 +139,7 @@ METRICS: tuple[Metric, ...] = (
         name="pixel_accuracy_percent",
         unit="%",
         better="higher",
-        about="Correct pixels by scored pixels",
+        about="Correct pixels by labelled pixels",
         get=lambda net, _: 100 * net.segmentation.pixel_accuracy,
         most=_ALL,
     ),

@@ -33,7 +33,7 @@ def overlay(
         labels: n x (h, w) integer, 0..K-1 or the ignore index, which is drawn black.
         predictions: Title -> (n, h', w') integer, 0..K-1.
         palette: K colours, RGB 0..255.
-        ignore_index: Label of unscored pixels.
+        ignore_index: Label of unlabelled pixels.
         classes: K names.
     """
     columns: dict[str, list[npt.NDArray[np.uint8]]] = {

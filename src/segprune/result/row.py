@@ -29,15 +29,15 @@ class Row:
         stage: What was evaluated: the ``dense`` network (``start``: a checkpoint that is cut already, which then
             stands for the dense one in all comparisons below), the one that the criterion's own training phase
             ``prepared`` for the cut, the cut one with the BN statistics from before the cut (``pruned_raw``) or
-            with statistics estimated anew (``pruned``), the ``finetuned`` one, or what another stage made.
+            with re-estimated statistics (``pruned``), the ``finetuned`` one, or a network of another stage.
         dataset: Name of the dataset.
-        split: Name of the split that was scored.
+        split: Name of the evaluated split.
         model: Name of the architecture.
         pruner: The criterion; this and the next three are ``None`` for a network that the run did not cut.
         budget: What the ratio is a ratio of.
         scope: ``local`` or ``global`` ranking.
         ratio_asked: Fraction to remove, of the budget's unit; ``None`` also where a threshold decided.
-        transforms: What made the network of the dense one, in order; ``None`` for the dense one itself.
+        transforms: What turned the dense network into this one, in order; ``None`` for the dense one itself.
         seed: Seed of the run.
         size_h_px: Height of the image in evaluation; also that of MACs and latency.
         size_w_px: Width, likewise.
@@ -46,7 +46,7 @@ class Row:
         precision: How its convolutions multiplied what it predicts from: ``float32`` or ``tf32``, which has 10 bits
             of mantissa. This and the one before are ``None`` in rows of earlier versions.
         fingerprint: Hash of everything that can change this row.
-        accepted: The stages of which results by other code, library versions or another GPU were taken on the way
+        accepted: The stages whose results, computed by other code, libraries or another GPU, were accepted on the way
             here (``store.accept``), with commas between them; ``None`` if there are none.
         absent: The classes that no label of the split holds, with commas between them: they have no IoU, and mIoU
             is the mean over the others; ``None`` if there are none, and in rows of earlier versions.

@@ -129,7 +129,7 @@ def stages_of(settings: Settings, keys: Mapping[str, str]) -> list[Stage]:
 
     Raises:
         ConfigError: An argument is wrong, a target is no stage, or the chain has nothing to start from, or
-            results are accepted that nothing keeps.
+            ``store.accept`` names results that no stage keeps.
     """
     made = {word: _stage(word, settings, keys) for word in settings.stage}
     stages = [made[word] for word in settings.stages]
@@ -165,8 +165,8 @@ def _refuse_start(settings: Settings, stages: Sequence[Stage]) -> None:
         )
     if starting and starting != words[:1]:
         raise ConfigError(
-            f"stages is {words}, but {starting[-1]} makes the network that the chain begins with. Put it first, "
-            "and no other one that does."
+            f"stages is {words}, but {starting[-1]} makes the network that the chain begins with. Put it "
+            "first, and name no second stage that makes one."
         )
 
 
@@ -174,7 +174,7 @@ def _refuse_accept(settings: Settings, words: Collection[str]) -> None:
     accept = settings.store.accept
     if unknown := sorted({*accept} - {*words}):
         raise ConfigError(
-            f"store.accept is {accept}, but nothing keeps results as {', '.join(unknown)}. Allowed are "
+            f"store.accept is {accept}, but no stage keeps results named {', '.join(unknown)}. Allowed are "
             f"{', '.join(sorted(words))}."
         )
     if accept and not settings.store.reuse:
@@ -248,7 +248,7 @@ def hardware_of(settings: Settings) -> Hardware:
 
 
 def _refuse_protocol_of_sweeps(job: Job) -> None:
-    """A job that still has the protocol which adds jobs was made by a command that could not add any.
+    """Refuse a job with a protocol that adds jobs to a sweep: its command could not add any.
 
     Raises:
         ConfigError: It has.
@@ -256,8 +256,8 @@ def _refuse_protocol_of_sweeps(job: Job) -> None:
     protocol = job.choices["protocol"]
     if protocol in FOR_SWEEPS:
         raise ConfigError(
-            f"protocol={protocol} adds control jobs to a whole sweep: use it with -m, Hydra's basic sweeper and no "
-            "other protocol beside it. One job has protocol=standard, dense, scratch_e, scratch_b or half."
+            f"protocol={protocol} adds control jobs to a whole sweep: use it with -m and Hydra's basic sweeper, "
+            "and give no second protocol. One job has protocol=standard, dense, scratch_e, scratch_b or half."
         )
 
 

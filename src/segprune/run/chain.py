@@ -1,4 +1,4 @@
-"""The chain: stages in the configured order, each given what the ones before it made."""
+"""The chain: stages in the configured order, each given the networks of those before it."""
 
 import logging
 import time
@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 def run_chain(stages: Sequence[Stage], ctx: Context, trail: Trail) -> tuple[Trail, tuple[Row, ...]]:
-    """Run the stages in order; gives the networks and the rows that they made.
+    """Run the stages in order; gives their networks and rows.
 
     Logs each stage's wall time as ``time/<stage>_s``.
     """
@@ -36,12 +36,12 @@ def _refuse_same_names(stage: Stage, trail: Trail) -> None:
     """
     if not trail:
         raise ConfigError(
-            f"stage.{stage.word} handed on no network; it must return the trail with its own behind."
+            f"stage.{stage.word} gave no network; it must return the trail, its own networks added at the end."
         )
     names = [state.name for state in trail]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigError(
             f"after stage.{stage.word} two networks are named {', '.join(twice)}, so their rows could not be told "
-            "apart. Give each its own name, as with an argument of the stage."
+            "apart. Give each its own name, for example by an argument of the stage."
         )

@@ -1,4 +1,4 @@
-"""Where a chain starts: what its stages are given, and the checkpoint it goes on from."""
+"""Where a chain starts: the context of its stages, and the checkpoint that it continues from."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -67,7 +67,7 @@ def start_of_trail(settings: Settings, ctx: Context) -> Trail:
 
 
 def _inputs(ctx: Context, weights_sha256: str, transforms: Sequence[Transform]) -> dict[str, Any]:
-    """What a network from a checkpoint is; transforms that are no cuts change it by their values and their code."""
+    """What identifies a network from a checkpoint; a transform that is no cut counts with its values and code."""
     inputs = {"weights": weights_sha256, "about": ctx.about}
     others = [made_by for made_by in transforms if not isinstance(made_by, Cut)]
     if not others:
@@ -80,7 +80,7 @@ def refuse(stages: Sequence[Stage], ctx: Context, start: Trail) -> None:
     """Check before anything is trained that the network runs on the images and that every stage can do its work.
 
     Raises:
-        SegpruneError: It does not, or a stage cannot; says which key to change.
+        SegpruneError: It cannot run, or a stage cannot work; says which key to change.
     """
     _refuse_same_names(stages, start)
     refuse_misfit(ctx)

@@ -29,13 +29,14 @@ class NetState:
     """A network at one point of the chain.
 
     Attributes:
-        name: ``dense``, ``pruned_raw``, ``pruned`` or ``finetuned``; ``start`` for a cut checkpoint.
+        name: As in its row: ``dense``, ``pruned``, ``finetuned`` ...; ``start`` for a cut checkpoint.
         net: The network, or a runner of a deployed file; nobody changes it in place.
-        transforms: What made it of the dense network, in order.
+        transforms: What turned the dense network into it, in order.
         fingerprint: Hash of everything that made it.
         folder: Where its checkpoint is; None for a network without one of its own.
-        accepted: The stages of which results by other code, libraries or another GPU were taken on the way to it.
-        cost: What a runner costs, where its maker knows; that of a network is counted.
+        accepted: The stages whose results, computed by other code, libraries or another GPU, were accepted on the way
+            to it.
+        cost: Of a runner, if the stage that made it knows; that of a network is counted.
         file_size_bytes: Size of a runner's file, likewise.
     """
 
@@ -58,13 +59,13 @@ class NetState:
         if isinstance(self.net, SegmentationNet):
             return self.net
         raise ConfigError(
-            f"{self.name} is no network but a runner ({type(self.net).__name__}), which can be evaluated and "
-            "nothing else. Name the stages that train or cut before the one that made it."
+            f"{self.name} is a runner ({type(self.net).__name__}), which can only be evaluated. In stages, put "
+            "those that train or cut before the one that makes it."
         )
 
 
 Trail = tuple[NetState, ...]
-"""Every network the chain has made so far, in order; the last one goes into the next stage."""
+"""Every network of the chain so far, in order; the next stage takes the last one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +78,7 @@ class RowFacts:
         pruner: Likewise.
         budget: What the ratio is a fraction of.
         scope: Where the scores were ranked.
-        ratio: Fraction asked to be removed; ``None`` where a threshold decides.
+        ratio: Fraction to remove; ``None`` where a threshold decides.
     """
 
     run: str
@@ -151,7 +152,7 @@ class Stage(ABC):
 
     @property
     def only_measures(self) -> bool:
-        """Whether it makes no network, and what it gives depends on the machine; a plan leaves it out."""
+        """Whether it makes no network and its results depend on the machine; ``segprune plan`` leaves it out."""
         return False
 
     def refuse(self, ctx: Context, start: Trail) -> None:  # noqa: B027 - most stages need no check
@@ -162,27 +163,27 @@ class Stage(ABC):
             start: The network of the checkpoint that the chain starts from; empty without one.
 
         Raises:
-            SegpruneError: It could not do its work; says which key to change.
+            SegpruneError: It cannot do its work; says which key to change.
         """
 
     @abstractmethod
     def __call__(self, ctx: Context, trail: Trail) -> Trail:
         """The trail, longer by the networks this stage made; what it measured goes to ``ctx.rows``.
 
-        Work that takes time belongs into the ``make`` of ``ctx.store.get``: then it is done once, survives a kill
-        and is shown by ``hydra/launcher=plan`` without being done.
+        Slow work belongs in the ``make`` of ``ctx.store.get``: it is then done once, survives a kill, and
+        ``segprune plan`` shows it without doing it.
         """
 
 
 @runtime_checkable
 class StepFactory(Protocol):
-    """Makes the step that a stage trains by: a dataclass whose fields tell all that it does.
+    """Makes the step that a stage trains by: a dataclass whose fields say all that it does.
 
-    One that reads a file has the file's digest as a field, since fields are what tells its results apart.
+    Results are told apart by these fields, so one that reads a file has the file's digest as a field.
     """
 
     def __call__(self, ctx: Context, trail: Trail) -> MakeStep:
-        """What ``fit`` makes its step with.
+        """The callable that ``fit`` makes its step with.
 
         Args:
             ctx: The run.
@@ -197,12 +198,12 @@ def identity(part: object) -> dict[str, Any]:
     """A configured object as plain values: its class and its fields, and so of the objects that it holds.
 
     Raises:
-        ConfigError: It is not a dataclass object, so what it is cannot be told.
+        ConfigError: It is no dataclass object, so its fields are not known.
     """
     kind = type(part)
     if not is_dataclass(part) or isinstance(part, type):
         raise ConfigError(
-            f"{kind.__module__}.{kind.__qualname__} must be a dataclass, so that its results are found"
+            f"{kind.__module__}.{kind.__qualname__} must be a dataclass: its fields tell its results apart"
         )
     held = {field.name: _plain(getattr(part, field.name)) for field in fields(part)}
     return {"class": f"{kind.__module__}.{kind.__qualname__}", **held}
@@ -226,7 +227,7 @@ def fingerprint_of(
 
     Args:
         ctx: The run.
-        word: Under which the result is kept.
+        word: The kind of result, by which the store keeps it.
         inputs: What else can change it, as plain JSON values; of a network its fingerprint.
         parts: What computes it: the stage itself, and any other objects or names of modules.
         without: Rooms and modules of segprune that the parts import and that do not change this result.
@@ -260,8 +261,7 @@ def read_state(entry: Entry, ctx: Context, name: str, *, accepted: Collection[st
         entry: The entry.
         ctx: The run.
         name: Of the network.
-        accepted: The stages of which results by other code were taken for what it is made of: those of the network
-            before it.
+        accepted: The accepted stages of the network before it.
     """
     net, transforms, _ = checkpoint.read(entry.folder, ctx.build)
     net = net.to(ctx.hardware.device).eval()
@@ -276,7 +276,7 @@ def read_state(entry: Entry, ctx: Context, name: str, *, accepted: Collection[st
 
 
 def origin_of(entry: Entry) -> str:
-    """Whether an entry was computed, reused or, made by other code, accepted."""
+    """``computed``, ``reused``, or ``accepted`` for a result of other code."""
     return "accepted" if entry.accepted else "reused" if entry.was_reused else "computed"
 
 

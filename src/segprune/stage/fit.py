@@ -27,7 +27,7 @@ from segprune.training.loop import fit
 from segprune.training.step import Epoch, Step, Training
 
 WITHOUT = ("measure.cost",)
-"""Costs decide how many epochs a stretched training has, and these are among its inputs."""
+"""Costs decide only how many epochs a stretched training has, and the epochs are among its inputs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +38,8 @@ class Fit(Stage):
         word: Prefix of its metrics.
         makes: Name of the network it makes, e.g. ``dense``.
         schedule: Epochs, optimiser and learning rate; with 0 epochs the stage does nothing.
-        is_stretched: Whether a cut network is trained for more epochs, by the factor of the MACs it was spared: for
-            as much compute as the schedule gives the dense one (Scratch-B, arXiv:1810.05270).
+        is_stretched: Whether a cut network is trained for more epochs, times dense MACs by its own: for as much
+            compute as the schedule gives the dense one (Scratch-B, arXiv:1810.05270).
         step: Makes the step that it trains by; None: the plain one.
         starts: Whether it trains the configuration's own network, with which the chain begins.
     """
@@ -60,7 +60,7 @@ class Fit(Stage):
 
         Raises:
             DataError: There are fewer training images than a batch has.
-            ConfigError: The network cannot be trained on one image at a time, or the step's maker is no dataclass.
+            ConfigError: The network cannot be trained on one image at a time, or the step factory is no dataclass.
         """
         del start
         if self.step is not None:
@@ -69,7 +69,7 @@ class Fit(Stage):
             refuse_batch(ctx, f"{ctx.key_of(self, 'schedule')}.batch_size", self.schedule.batch_size)
 
     def __call__(self, ctx: Context, trail: Trail) -> Trail:
-        """The trail and the trained network; reused when the same training was done before."""
+        """The trail and the trained network; the same training is done once."""
         if trail and self.schedule.epochs == 0:
             return trail
         before = trail[-1] if trail else None

@@ -37,7 +37,7 @@ WORD = "prepare"
 
 @dataclass(frozen=True, kw_only=True)
 class Preparation:
-    """A phase and what it may look at.
+    """A criterion's training phase and its inputs.
 
     Attributes:
         phase: The criterion's training phase.
@@ -70,7 +70,7 @@ class Preparation:
         return fingerprint_of(ctx, WORD, inputs, __name__, self.phase, without=("budget", "measure.cost"))
 
     def _inputs(self, ctx: Context, before: NetState) -> dict[str, object]:
-        """A phase that needs no budget is shared by all of them."""
+        """A phase that needs no budget is shared by all budgets."""
         inputs = {
             **inputs_of(ctx, self.phase.schedule),
             "phase": identity(self.phase),
@@ -116,7 +116,7 @@ class Preparation:
     def _target(
         self, net: SegmentationNet, groups: Sequence[ChannelGroup], size_hw: tuple[int, int]
     ) -> Target:
-        """What the budget asks for; a phase that needs no budget is told that all remains."""
+        """The share that the budget leaves; all of it for a phase that needs no budget."""
         if not self.phase.needs_budget:
             return Target(share=1.0, remaining=lambda _: torch.ones(()))
         return self.budget.target(self.ratio, CostSimulator(net, groups, size_hw))

@@ -60,7 +60,7 @@ class Prune(Stage):
         pruner: Which channels matter.
         budget: What the ratio is a fraction of, and its guards.
         ratio: Fraction to remove, in [0, 1); None for a budget that takes none.
-        rounds: In how many rounds; between two of them the network is trained and scored anew.
+        rounds: In how many rounds; between two of them the network is trained and scored again.
         between: Schedule of that training; a criterion with a phase of its own repeats its phase instead.
         init: Weights after the cut: ``inherited`` from the network before it, or ``scratch``: the initial ones of
             the dense network, at the places that are left.
@@ -68,7 +68,7 @@ class Prune(Stage):
         aux_weight: Weight of auxiliary heads in the loss that gradients come from, as in training.
 
     Raises:
-        ConfigError: The ratio or the rounds do not go with the budget or the criterion.
+        ConfigError: The budget or the criterion does not allow this ratio or several rounds.
     """
 
     pruner: Pruner
@@ -100,10 +100,10 @@ class Prune(Stage):
                 )
 
     def __call__(self, ctx: Context, trail: Trail) -> Trail:
-        """The trail and the networks made here.
+        """The trail and up to three networks more.
 
         They are the one after the criterion's training phase, if it has one (``prepared``), the one right after
-        the cut (``pruned_raw``), and that with re-estimated BN statistics (``pruned``).
+        the cut (``pruned_raw``), and the same with re-estimated BN statistics (``pruned``).
         """
         learned = None
         if isinstance(self.pruner, TrainedPruner):
@@ -185,7 +185,7 @@ class Prune(Stage):
 
     @property
     def _without(self) -> tuple[str, ...]:
-        """Between rounds a network is trained here; before the first one, that is a result of its own."""
+        """What the cut does not depend on: a training before the first round is a result of its own."""
         return () if self.rounds > 1 else ("stage.fit", "stage.prepare")
 
     @property
@@ -291,7 +291,7 @@ class Prune(Stage):
 
 
 def _initial(ctx: Context, transforms: Sequence[Transform]) -> SegmentationNet:
-    """The cut network with the weights that the dense one began its training with."""
+    """The cut network with the dense network's initial weights."""
     net = ctx.build().to(ctx.hardware.device).eval()
     for made_by in transforms:
         net = made_by.replay(net)

@@ -22,9 +22,9 @@ from segprune.transform.cut import Cut
 class Rounds:
     """How a network is cut down.
 
-    Every round asks for its share of the ratio of the network that the first one started from, so that rounds
-    change which channels go, never how many. Where the allowed widths do not make a share of it, a round before
-    the last takes less.
+    Round ``n`` of ``count`` cuts to ``n / count`` of the ratio, always measured on the network before the first
+    round: more rounds change which channels go, never how many. A round before the last one takes less where
+    the allowed widths do not meet its share.
 
     Attributes:
         score: Network, its groups, number of the round from 1 -> scores.
@@ -52,8 +52,8 @@ class Rounds:
 
         Raises:
             BudgetError: The budget is out of reach.
-            CutError: A cut is not the network with the same channels set to zero, or costs something else than the
-                budget was told.
+            CutError: A cut network differs from the one with the same channels set to zero, or costs something else
+                than the budget expected.
         """
         groups = trace(source)
         simulator = CostSimulator(source, groups, size_hw)
@@ -94,7 +94,7 @@ class Rounds:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """A network that was cut down.
+    """A cut network and what is known of its cut.
 
     Attributes:
         groups: Of the network before.
@@ -118,9 +118,9 @@ class Outcome:
 
 
 def spread(scores: Scores, groups: Sequence[ChannelGroup], gone: PrunePlan) -> Scores:
-    """Scores of the channels that are left -> scores of all channels; those gone get less than any other.
+    """Scores of the channels that are left -> scores of all channels; removed ones score below all others.
 
-    A group of which one channel is left is no group any more and has no score; its channel is among the best.
+    A group with one channel left is not traced any more and has no score; its channel gets the highest score.
     """
     if not gone:
         return scores
@@ -136,7 +136,7 @@ def spread(scores: Scores, groups: Sequence[ChannelGroup], gone: PrunePlan) -> S
 
 
 def renumbered(plan: PrunePlan, groups: Sequence[ChannelGroup], gone: PrunePlan) -> PrunePlan:
-    """What a plan removes beyond what is gone, in the numbers of the channels that are left."""
+    """The channels that a plan removes and that are still there, by their numbers among those that are left."""
     cuts = {}
     for group in groups:
         removed = set(plan.get(group.name, ())) - set(gone.get(group.name, ()))
@@ -149,17 +149,18 @@ def renumbered(plan: PrunePlan, groups: Sequence[ChannelGroup], gone: PrunePlan)
 def proven(
     net: SegmentationNet, small: SegmentationNet, groups: Sequence[ChannelGroup], plan: PrunePlan
 ) -> float:
-    """The error of a cut that has been proven right.
+    """The error of a cut, which must be small.
 
     Raises:
-        CutError: It is not.
+        CutError: It is too large.
     """
     error = mask_error(net, small, groups, plan)
     if not error <= LARGEST_MASK_ERROR:
         raise CutError(
             f"the cut {type(net).__name__} differs from the network with the same channels set to zero by "
             f"{error:.1e} (float64, relative; at most {LARGEST_MASK_ERROR:.0e}): its channel groups are "
-            "wrong, so no result of this cut can be trusted. Give traced_logits every coupling of channels."
+            "wrong, so no result of this cut can be trusted. Let the model's traced_logits "
+            "combine the layers as forward does."
         )
     return error
 
@@ -167,7 +168,7 @@ def proven(
 def refuse_other_cost(
     small: SegmentationNet, size_hw: tuple[int, int], simulator: CostSimulator, plan: PrunePlan
 ) -> None:
-    """Count what a cut network costs, since the plan was made for what it should cost.
+    """Count what a cut network costs, and compare it with what the budget expected.
 
     Raises:
         CutError: It costs something else.
@@ -177,9 +178,9 @@ def refuse_other_cost(
     if found != expected:
         raise CutError(
             f"the cut {type(small).__name__} has {found.macs} MACs and {found.params} params, but the budget was "
-            f"met for {expected.macs} and {expected.params}, so no result of this cut can be trusted. What forward "
-            "runs changes with the widths in a way that the trial cut did not show; let it run the same operations "
-            "for every width."
+            f"met for {expected.macs} and {expected.params}, so no result of this cut can be trusted. Its "
+            "forward runs other operations at these widths, which the trial cut did not show. Let it run the same "
+            "operations at every width."
         )
 
 

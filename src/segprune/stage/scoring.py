@@ -1,4 +1,4 @@
-"""Scores of a criterion, and what they cost; those of one network are made once for all budgets."""
+"""Scores of a criterion, and what they cost; one network is scored once for all budgets."""
 
 import json
 import time
@@ -24,7 +24,7 @@ WORD, PRICE = "score", "price.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """Scores and what they cost when they were made.
+    """Scores, and the time and memory that scoring took.
 
     Attributes:
         scores: For every group of the network.
@@ -65,7 +65,7 @@ def score(
 
 
 def score_once(ctx: Context, key: Fingerprint, score_now: Callable[[], Scored]) -> Scored:
-    """What is in the store below the key; made by ``score_now`` if it is not there."""
+    """The scores that the store has under the key; ``score_now`` computes them if it has none."""
 
     def make(folder: Path) -> None:
         made = score_now()

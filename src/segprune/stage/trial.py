@@ -1,4 +1,4 @@
-"""Short runs of the dense network before anything is trained, so that what cannot work is refused at once."""
+"""Short runs of the dense network before anything is trained, so that a misfit is refused at once."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ from segprune.stage.contract import Context
 
 
 def shell(ctx: Context) -> SegmentationNet:
-    """The dense network as to its shapes; its weights do not matter."""
+    """The dense network with its shapes; its weights do not matter."""
     with weights_to_come():
         return ctx.build().to(ctx.hardware.device)
 
@@ -59,7 +59,7 @@ def refuse_single(ctx: Context, what: str) -> None:
 
     Args:
         ctx: The run.
-        what: Why it would be, for the message.
+        what: Why it would be trained so, for the message.
 
     Raises:
         ConfigError: It cannot.

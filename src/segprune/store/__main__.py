@@ -40,22 +40,25 @@ def main(arguments: Sequence[str]) -> int:
 def show(found: Sequence[Found]) -> None:
     """One line per folder, and the sum."""
     for one in found:
-        state = "being made" if one.state == "unfinished" and is_locked(one.folder) else one.state
+        state = "computing" if one.state == "unfinished" and is_locked(one.folder) else one.state
         stage, fingerprint = one.folder.parent.name, one.folder.stem
         log.info("%-10s %-24s %-10s %s %6.1f d", stage, fingerprint, state, _size(one.size), one.age_days)
     log.info("%d folders, %s", len(found), _size(sum(one.size for one in found)).strip())
 
 
 def verify(found: Sequence[Found]) -> int:
-    """Compare every finished entry with its manifest; 1 when one is not what was written."""
+    """Compare every finished entry with its manifest; 1 when one is damaged."""
     finished = [one for one in found if one.state == "finished"]
     sealed = [one for one in finished if manifest.is_sealed(one.folder)]
     wrong = {one.name: reason for one in sealed if (reason := damage_of(one))}
     for name, reason in wrong.items():
         log.info("%s is damaged: %s", name, reason)
-    log.info("%d entries are what was written, %d are damaged", len(sealed) - len(wrong), len(wrong))
+    log.info("entries: %d intact, %d damaged", len(sealed) - len(wrong), len(wrong))
     if len(sealed) < len(finished):
-        log.info("%d are from before there were manifests and cannot be checked", len(finished) - len(sealed))
+        log.info(
+            "not checked: %d, which an earlier version wrote without checksums",
+            len(finished) - len(sealed),
+        )
     return 1 if wrong else 0
 
 
@@ -76,7 +79,7 @@ def prune(found: Sequence[Found], *, older_than: float | None, keep: set[str] | 
             word = "removed" if is_real else "would remove"
             log.info("%s %s %s (%s)", word, _size(one.size), one.name, chosen[one.name])
     log.info(
-        "%s%s", _size(size).strip(), "" if is_real else " in all; nothing was removed, give --yes to do it"
+        "%s%s", _size(size).strip(), "" if is_real else " in all; nothing was removed yet: --yes removes it"
     )
 
 
@@ -90,7 +93,7 @@ def _reason(one: Found, older_than: float | None, keep: set[str] | None) -> str:
     is_unnamed = keep is None or one.folder.name not in keep
     if (older_than is None and keep is None) or not is_old or not is_unnamed:
         return ""
-    return f"finished {one.age_days:.1f} days ago" + ("" if keep is None else ", named by no run")
+    return f"finished {one.age_days:.1f} days ago" + ("" if keep is None else ", used by no run")
 
 
 def _size(size: int) -> str:
@@ -104,21 +107,21 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         "--store", type=Path, default=outputs / "store", help="folder of the store (%(default)s)"
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("list", help="what there is")
-    commands.add_parser("verify", help="whether every entry is what was written; exit code 1 if one is not")
-    tidy = commands.add_parser(
-        "prune", help="remove what is unfinished or damaged; says only what it would do"
+    commands.add_parser("list", help="every entry")
+    commands.add_parser(
+        "verify", help="compare every entry with its checksums; exit code 1 if one is damaged"
     )
+    tidy = commands.add_parser("prune", help="list what is unfinished or damaged; with --yes, remove it")
     tidy.add_argument(
         "--older-than", type=float, metavar="DAYS", help="and finished entries of at least this age"
     )
     tidy.add_argument(
         "--unreferenced",
         action="store_true",
-        help="and finished entries that no run names; with both, both hold",
+        help="and finished entries that no run uses; with --older-than, both must hold",
     )
     tidy.add_argument("--outputs", type=Path, help="folder of runs/ and sweeps/ (the store's parent)")
-    tidy.add_argument("--yes", action="store_true", help="do it")
+    tidy.add_argument("--yes", action="store_true", help="remove it")
     return parser.parse_args(arguments)
 
 

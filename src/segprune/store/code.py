@@ -34,9 +34,9 @@ KEEPERS = {
     *("errors", "gpu", "shortage", "stop", "durable", "status", "checkpoint", "store", "tracking"),
     *("result.files", "stage.contract", "stage.trial"),
 }
-"""Rooms and modules that refuse, keep or tell what others compute, and give back what they were given."""
+"""Rooms and modules that check, store or report what others compute, and change none of it."""
 QUIET = {"filelock", "matplotlib", "pandas", "psutil", "pydantic", "safetensors", "tqdm", "typing_extensions"}
-"""Libraries that segprune uses to check, keep, draw or tell, not to compute."""
+"""Libraries that segprune uses to check, store, draw or report, not to compute."""
 GROUND = {"torch", "numpy"}
 COMPILED = (*importlib.machinery.EXTENSION_SUFFIXES, ".c", ".cc", ".cpp", ".cu", ".cuh", ".h", ".hpp", ".pyx")
 
@@ -80,7 +80,7 @@ def _modules(part: object) -> Iterator[str]:
 
 @functools.cache
 def files_of(package: str) -> Files:
-    """The files of code of a package or of a module outside of any, as they were when this process first asked."""
+    """The source files of a package, or of a module that is in no package, as this process first read them."""
     try:
         spec = importlib.util.find_spec(package)
     except ValueError:  # the script that was started, ``__main__``

@@ -11,7 +11,7 @@ SCHEMA = 3
 An edit of code that computes needs no raise: the code is among the inputs.
 """
 MADE_BY = ("code", "libraries", "gpu")
-"""The inputs that tell who computes a result, see ``code_of`` and ``gpu``; the others tell what is computed."""
+"""The inputs that say what computes a result, see ``code_of`` and ``gpu``; the others say what is computed."""
 TASK_DIGITS, DIGITS = 16, 24
 
 
@@ -34,7 +34,7 @@ def fingerprint(stage: str, inputs: Mapping[str, Any]) -> Fingerprint:
 
 
 def task_of(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """The inputs that tell what is computed, whoever does it."""
+    """The inputs that say what is computed, by whatever code."""
     return {name: value for name, value in inputs.items() if name not in MADE_BY}
 
 

@@ -85,7 +85,7 @@ def remove(folder: Path) -> bool:
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether some process makes the entry at this moment."""
+    """Whether a process is computing the entry now."""
     if not folder.with_suffix(".lock").exists():
         return False
     try:
@@ -110,17 +110,17 @@ def references(outputs: Path) -> set[str]:
             named |= {name.split("/")[1] for name in values.get("entries", ())}
             named |= {row["fingerprint"].removesuffix("-raw") for row in values.get("rows", ())}
         except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise StoreError(f"{path} cannot be read ({error}); mend or remove it") from error
+            raise StoreError(f"{path} cannot be read ({error}); repair or remove it") from error
         with status.dead(path.parent) as is_dead:
             goes_on = values.get("status") in GOING_ON and not is_dead
         if goes_on:
             raise StoreError(
-                f"the run of {path} goes on and has not said yet what it uses; wait for its end, or remove the "
-                "file when there is no such run any more."
+                f"the run of {path} is still going on, and which results it uses is not known yet. Wait for its "
+                "end, or remove the file if that run no longer exists."
             )
     if not named:
         raise StoreError(
-            f"no {status.STATUS} below {outputs}/runs or {outputs}/sweeps names an entry, so all would be removed; "
-            "give the folder of the runs with --outputs."
+            f"no {status.STATUS} below {outputs}/runs or {outputs}/sweeps names an entry, so every entry would be "
+            "removed. Give the folder of the runs with --outputs."
         )
     return named

@@ -1,4 +1,4 @@
-"""Results of the same inputs that other code, other library versions or another GPU made."""
+"""Results of the same inputs that other code, other library versions or another GPU computed."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,8 +12,8 @@ class Kin(NamedTuple):
     """A finished result of the same inputs by other code or another GPU.
 
     Attributes:
-        fingerprint: Its name.
-        changed: What is different now, such as ``code of training/ and torch (2.9.0, now 2.9.1)``.
+        fingerprint: Of the result.
+        changed: Code and libraries that differ now, such as ``code of training/ and torch (2.9.0, now 2.9.1)``.
     """
 
     fingerprint: str
@@ -25,7 +25,7 @@ def kin(folder: Path, key: str) -> Sequence[Kin]:
 
     Args:
         folder: Of all results of the stage.
-        key: Fingerprint of the result; one that does not tell its inputs has no kin.
+        key: Fingerprint of the result; without known inputs it has no kin.
     """
     mine = key.inputs if isinstance(key, Fingerprint) else None
     if mine is None:

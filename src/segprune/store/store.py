@@ -1,7 +1,7 @@
 """The content-addressed store: a result is found by a hash of everything that can change it.
 
-A result is a folder ``<stage>/<fingerprint>``. Beside it may be ``.lock``, held while it is made; ``.partial``, not
-finished yet; ``.damaged-<n>``, moved aside because it is damaged; ``.removed-<n>``, about to be deleted.
+A result is a folder ``<stage>/<fingerprint>``. Beside it may be ``.lock``, held while it is computed; ``.partial``,
+not finished yet; ``.damaged-<n>``, moved aside because it is damaged; ``.removed-<n>``, about to be deleted.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ class Entry:
     Attributes:
         folder: Where its files are.
         was_reused: Whether it existed before.
-        accepted: Its stage, if other code, other libraries or another GPU made it than those that run.
+        accepted: Its stage, if its code, libraries or GPU are not those that run now.
     """
 
     folder: Path
@@ -44,7 +44,7 @@ class Entry:
 
     @property
     def key(self) -> str:
-        """Its own fingerprint, from which follow those of all that is made of it."""
+        """Its own fingerprint, which enters the fingerprints of all results that depend on it."""
         return self.folder.name
 
 
@@ -54,13 +54,13 @@ class Store:
 
     Attributes:
         root: Folder of the store.
-        reuse: Whether existing results are used; if not, they are made again and replaced, once per store.
-        accept: Stages whose results are taken also if other code, library versions or another GPU made them.
+        reuse: Whether existing results are used; if not, they are computed again and replaced, once per run.
+        accept: Stages whose results are accepted even if other code, library versions or another GPU computed them.
         on_use: Called with ``<stage>/<fingerprint>`` when an entry is first asked for.
         used: Entries requested through this object, in order: ``<stage>/<fingerprint>``.
         computed: Those of them that were computed.
-        chosen: What was asked for -> the fingerprint of the result that is given for it.
-        said: What was told about such results, so that it is told once.
+        chosen: Requested entry -> the fingerprint of the entry that is given for it.
+        said: Messages about such results, so that each is logged once.
     """
 
     root: Path
@@ -76,8 +76,8 @@ class Store:
         """The entry of this stage and fingerprint; computed once, by the first process that requests it.
 
         ``make`` fills a folder that becomes the entry in one rename. If it is interrupted, the folder stays as it
-        is, and the next call of ``make`` gets it back, to go on from what it holds. A damaged entry is moved aside,
-        reported and computed again. A store that cannot be written can be read.
+        is, and the next call of ``make`` gets it back, to continue from what it holds. A damaged entry is moved
+        aside, reported and computed again. A store that cannot be written can be read.
 
         Raises:
             StoreError: The disk of the store fails; finished entries stay as they are.
@@ -103,7 +103,7 @@ class Store:
     def choice(self, stage: str, key: str) -> str:
         """The fingerprint of the result that ``get`` gives: that of an accepted one, or the one that is asked for.
 
-        It is an input of all that is made of the result. Once chosen, it stays.
+        It is an input of every result that depends on this one. Once chosen, it stays.
         """
         name = f"{stage}/{key}"
         if name not in self.chosen:
@@ -127,8 +127,7 @@ class Store:
         for other in kin(folder, key):
             if not damage(folder / other.fingerprint):
                 self._say(
-                    f"{stage}: the result {other.fingerprint} is taken, as store.accept says, although "
-                    f"{other.changed} changed"
+                    f"{stage}: store.accept takes the result {other.fingerprint}, although {other.changed} changed"
                 )
                 return other.fingerprint
         return None
@@ -137,8 +136,8 @@ class Store:
         """Say what changed since a result of the same inputs was made."""
         for other in kin(self.root / stage, key)[:1]:
             self._say(
-                f"{stage}: made again, because {other.changed} changed (the result of before is kept: "
-                f"store.accept=[{stage}] takes it)"
+                f"{stage}: computed again, because {other.changed} changed. The old result is kept; "
+                f"store.accept=[{stage}] takes it."
             )
 
     def _say(self, text: str) -> None:
@@ -182,11 +181,11 @@ class Store:
         return StoreError(
             f"the result {name} of the store {self.root} cannot be read or written: {error.strerror or error} "
             f"({error.filename or self.root / name}). {remedy}, or choose another place with "
-            "store.root=...; what was finished before is as it was, and the same command goes on from there."
+            "store.root=.... Finished results stay as they are; the same command continues from there."
         )
 
     def _is_mine(self, error: OSError) -> bool:
-        """Whether an error is about the store and not about something else that ``make`` reads or writes."""
+        """Whether an error is about the store, not about something else that ``make`` reads or writes."""
         if error.filename is None:
             return error.errno in durable.REMEDIES
         path = Path(os.fsdecode(error.filename))
@@ -194,7 +193,7 @@ class Store:
 
 
 def say_what_is_not_used(root: Path) -> None:
-    """Say, once per store, how many of its results are of another version of the store, so that none is found."""
+    """Say, once per store, how many of its results another version of the store wrote; they are not used."""
     note, now = root / NOTE, str(SCHEMA)
     if not root.is_dir() or (note.exists() and note.read_text(encoding="utf-8") == now):
         return
@@ -202,8 +201,8 @@ def say_what_is_not_used(root: Path) -> None:
     count = sum((one := manifest.read(path)) is None or one.schema != SCHEMA for path in names)
     if count:
         log.warning(
-            "%d results of another version of the store are not used; what is needed of them is made again. "
-            "`segprune store --store %s list` shows them",
+            "%d results were written by another version of the store and are not used; those needed are computed "
+            "again. `segprune store --store %s list` shows them",
             count,
             root,
         )

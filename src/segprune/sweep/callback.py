@@ -35,10 +35,10 @@ _opened: list["_Sweep"] = []
 
 
 class SweepCallback(Callback):
-    """Ends the records of killed runs, checks the jobs and opens their tracked parent; or shows the plan."""
+    """Marks killed runs as killed, checks all jobs and opens the sweep's tracked run; or shows the plan."""
 
     def on_run_start(self, config: DictConfig, **_: object) -> None:
-        """Refuse to run what was meant to be planned; a job of a sweep is given the time of its sweep instead."""
+        """Refuse ``hydra/launcher=plan`` for a single run; give a job of a sweep the time of its sweep."""
         if handover.is_job():
             handover.keep_time(config)
             return
@@ -49,7 +49,7 @@ class SweepCallback(Callback):
             _close_the_dead(config)
 
     def on_multirun_start(self, config: DictConfig, **_: object) -> None:
-        """Open the parent and name it to the jobs, wherever they run, through the environment."""
+        """Open the sweep's tracked run and pass its id to the jobs in the environment."""
         HydraConfig.instance().set_config(config)
         with _refusing():
             self._start(config)
@@ -216,7 +216,7 @@ def _asked(config: DictConfig, overrides: Sequence[str]) -> dict[str, str]:
 
 
 def _close_the_dead(config: DictConfig) -> None:
-    """Send what earlier runs could not, and end what they left as running when they were killed."""
+    """Send what earlier runs could not send, and mark those that were killed as killed."""
     from segprune.tracking.journal import journals
 
     outputs = OmegaConf.select(config, "paths.outputs")
@@ -233,7 +233,7 @@ def _close_the_dead(config: DictConfig) -> None:
         try:
             _close_if_dead(config, folder)
         except (OSError, ValueError) as error:  # not of this run, which can do without
-            log.warning("%s cannot be read or mended: %s", folder / status.STATUS, error)
+            log.warning("%s cannot be read or repaired: %s", folder / status.STATUS, error)
 
 
 def _close_if_dead(config: DictConfig, folder: Path) -> None:

@@ -111,7 +111,7 @@ def with_controls(jobs: Sequence[Job], protocol: str, *, takes_ratio: Callable[[
         jobs: The jobs of the command.
         protocol: ``fair`` adds, per budget, ``random`` and uniform ``l1``; per seed, the dense network finetuned
             and the network with half the channels. ``full`` also adds the cut network of every other method
-            trained from the start, for as many epochs and for as much compute as the dense one.
+            trained from scratch, for as many epochs and for as much compute as the dense one.
         takes_ratio: Whether the budget of a job takes a ratio. Where none is asked for, the scores decide how much
             goes, and ``random`` and ``l1`` have none that mean the same.
     """

@@ -29,10 +29,10 @@ from segprune.tracking.silent import SilentRun
 
 REUSED, FAILS = "all reused", "would fail: "
 LEGEND = (
-    "in the store: up to the first stage that has to be made; those after it were not looked for, nor was eval.\n"
+    "in the store: up to the first stage that must be computed; later stages and eval were not looked up.\n"
     "time: median of earlier jobs of the same dataset and model that began at the same stage, whatever their "
-    "schedules; at most: of jobs that made more. In all, from the quickest to the slowest of each.\n"
-    "disk: what stays in the store, as the results of such jobs do. -: next to none, eval left out."
+    "schedules; at most: from jobs that computed more. In all: from the quickest to the slowest.\n"
+    "disk: what stays in the store, by the results of such jobs. -: next to none, without eval."
 )
 
 
@@ -42,7 +42,7 @@ class State:
 
     Attributes:
         text: In words.
-        gap: From where on it has to make results; None if it makes none.
+        gap: From which stage on it must compute results; None if it computes none.
     """
 
     text: str
@@ -61,7 +61,7 @@ def plan(config: DictConfig) -> str:
     if not is_known(config):
         raise ConfigError(
             f"hydra.sweeper is {config.hydra.sweeper._target_}, which chooses its jobs while they run, so there is "
-            "nothing to plan. Leave out hydra/launcher=plan, or take the sweeper basic."
+            "nothing to plan. Leave out hydra/launcher=plan, or take hydra/sweeper=basic."
         )
     jobs = list(checked_jobs(config))
     states = list(_states(jobs))
@@ -89,7 +89,7 @@ class _NotMadeError(Exception):
 
 
 class _Look(Store):
-    """A store that gives what it has and makes nothing."""
+    """A store that gives what it has and computes nothing."""
 
     def get(self, stage: str, key: str, make: Callable[[Path], None]) -> Entry:
         """An existing entry; a missing one ends the look."""

@@ -1,6 +1,6 @@
 """``hydra/launcher=processes``: every job of a sweep is an operating system process of its own.
 
-A job answers with its status file. When it died before it could, the launcher writes there how.
+A job reports by its status file. If it died before it could, the launcher writes into the file how it died.
 """
 
 import logging

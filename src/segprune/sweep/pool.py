@@ -1,4 +1,4 @@
-"""Commands as operating system processes, a few at a time, so that one of them cannot harm the others."""
+"""Commands as operating system processes, a few at a time, so that a crash of one does not harm the others."""
 
 import logging
 import os

@@ -19,7 +19,7 @@ class RunStart:
     Attributes:
         name: Shown in the runs table, e.g. ``sirfp-r0.3``.
         kind: ``job``, one chain; ``sweep``, the parent of the jobs of one multirun.
-        folder: The run's own output folder; what is logged is kept below it until the store has it.
+        folder: The run's own output folder; what is logged is kept below it until MLflow has it.
         tags: Free tags, e.g. ``{"fingerprint": ...}``.
         note: Markdown, the run's description; the headline first, since the page hides the rest at first.
         color: ``#rrggbb`` of the run in tables and charts, see ``tracking.color``; ``None``: MLflow picks.
@@ -41,12 +41,12 @@ class Tracker(Protocol):
     """One open run.
 
     What is logged is on disk before a call returns, so neither an outage nor a kill loses it. An outage never stops
-    the caller. Only names that the store would refuse, and files that are not there, raise ``TrackingError``.
+    the caller. Only names that MLflow would refuse, and files that are not there, raise ``TrackingError``.
     """
 
     @property
     def run_id(self) -> str:
-        """The run's id; empty when nothing is tracked, or the store was out when the run began."""
+        """The run's id; empty when nothing is tracked, or MLflow was out when the run began."""
 
     @property
     def url_hint(self) -> str:
@@ -93,37 +93,37 @@ class Tracking(Protocol):
     def open(self, start: RunStart, /) -> Tracker:
         """Open a run.
 
-        A job of a sweep, whose parent was opened in this store, begins also while the store is out.
+        A job of a sweep, whose parent was opened there, begins also while MLflow is out.
 
         Raises:
-            TrackingError: The store cannot be reached (only without ``parent_run_id``) or refuses the caller.
+            TrackingError: MLflow cannot be reached (only without ``parent_run_id``) or refuses the caller.
         """
 
     def close_children(self, parent_run_id: str, /) -> int:
         """End the sweep's children that still count as running as KILLED; call it when no job is alive.
 
-        A failure of the store is logged, never raised.
+        A failure of MLflow is logged, never raised.
 
         Returns:
-            How many there were; 0 if the store failed.
+            How many there were; 0 if MLflow failed.
         """
 
     def end(self, run_id: str, /) -> None:
         """End as KILLED a run that still counts as running since its process died.
 
-        A failure of the store is logged, never raised.
+        A failure of MLflow is logged, never raised.
         """
 
     def discard(self, run_id: str, /) -> None:
         """Delete a run without results, e.g. a sweep whose command was wrong; it can be restored.
 
-        A failure of the store is logged, never raised.
+        A failure of MLflow is logged, never raised.
         """
 
     def replay(self, folder: Path, /) -> int:
         """Send what earlier runs in or below this output folder could not, and end those whose process died.
 
-        A failure of the store is logged, never raised.
+        A failure of MLflow is logged, never raised.
 
         Returns:
             How many records still wait.

@@ -1,4 +1,4 @@
-"""Begins a run in the store, at once or when an outage is over, and once only."""
+"""Begins a run in MLflow, at once or when an outage is over, and once only."""
 
 import time
 import uuid
@@ -13,14 +13,14 @@ from segprune.tracking.search import runs_where
 from segprune.tracking.secrets import redacted
 from segprune.tracking.views import ensure_views
 
-# Drawn here and not by the store: it names a run that has no id yet, and finds it if the answer to its creation
+# Drawn here and not by MLflow: it names a run that has no id yet, and finds it if the answer to its creation
 # was lost.
 KEY_TAG = "segprune.key"
 _UNSENT = "unsent-"
 
 
 def new_key() -> str:
-    """The name of a run until the store has given it an id."""
+    """The name of a run until MLflow has given it an id."""
     return f"{_UNSENT}{uuid.uuid4().hex}"
 
 
@@ -28,7 +28,7 @@ def beginning(start: RunStart, key: str, experiment: str) -> Record:
     """The record that creates a run, or that sets an interrupted one running again.
 
     Raises:
-        TrackingError: The store would refuse the name of a tag.
+        TrackingError: MLflow would refuse the name of a tag.
     """
     return Record(
         kind="continue" if start.run_id else "create",
@@ -45,7 +45,7 @@ def start_tags(start: RunStart) -> dict[str, str]:
     """All tags a run starts with: where it comes from, what MLflow shows, what the caller gave.
 
     Raises:
-        TrackingError: The store would refuse the name of a tag.
+        TrackingError: MLflow would refuse the name of a tag.
     """
     optional = {
         "mlflow.parentRunId": start.parent_run_id,
@@ -58,11 +58,11 @@ def start_tags(start: RunStart) -> dict[str, str]:
 
 
 def begin(client: Any, uri: str, name: str, record: Record, *, is_first_try: bool) -> tuple[str, str]:
-    """Make sure that a run is in the store: find it, create it, or set it running again.
+    """Make sure that a run is in MLflow: find it, create it, or set it running again.
 
     Args:
         client: An ``MlflowClient``.
-        uri: Of the store.
+        uri: Of MLflow.
         name: The run's id, or its key.
         record: The first record that waits for it.
         is_first_try: Whether a run with a key cannot be there yet, so that it is not looked for.
@@ -72,7 +72,7 @@ def begin(client: Any, uri: str, name: str, record: Record, *, is_first_try: boo
 
     Raises:
         TrackingError: The experiment or the run is not there or not in a usable state.
-        MlflowException: The store fails.
+        MlflowException: MLflow fails.
     """
     content = record.content
     run = None if is_first_try else _find(client, name)
@@ -81,7 +81,7 @@ def begin(client: Any, uri: str, name: str, record: Record, *, is_first_try: boo
         ensure_views(client, experiment_id)
         run = client.create_run(experiment_id, content["time_ms"], content["tags"], content["name"])
     if run is None:
-        raise TrackingError(f"the run {name} is not in the store at this time")
+        raise TrackingError(f"the run {name} is not in MLflow at this time")
     if record.kind == "continue":
         ensure_experiment(client, uri, content["experiment"])
         require_active(run)

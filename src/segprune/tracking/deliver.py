@@ -27,7 +27,7 @@ def deliver(client: Any, run_id: str, records: Sequence[Record], folder: Path) -
         folder: Where the paths of artifacts begin.
 
     Raises:
-        MlflowException: The store cannot or will not take it.
+        MlflowException: MLflow cannot or will not take it.
         OSError: The network, or the disk of the artifacts.
     """
     from mlflow.entities import Metric, Param, RunTag

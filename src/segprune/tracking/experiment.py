@@ -15,7 +15,7 @@ def ensure_experiment(client: Any, uri: str, name: str) -> str:
 
     Raises:
         TrackingError: It was deleted, or its files are out of reach from here.
-        MlflowException: The store fails.
+        MlflowException: MLflow fails.
     """
     found = client.get_experiment_by_name(name)
     if found is None:

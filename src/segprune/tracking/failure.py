@@ -17,11 +17,11 @@ _OF_THE_DATABASE = ("read-only transaction", "permission denied for")
 
 
 class UnreachableError(TrackingError):
-    """The store does not answer now; it may do so later."""
+    """MLflow does not answer now; it may do so later."""
 
 
 def failures() -> tuple[type[Exception], ...]:
-    """What a call to the store may raise: its own errors, and those of sockets, disks and HTTP."""
+    """What a call to MLflow may raise: its own errors, and those of sockets, disks and HTTP."""
     from mlflow.exceptions import MlflowException
 
     return (MlflowException, OSError)
@@ -47,7 +47,7 @@ def is_refusal(error: Exception) -> bool:
 
 
 def http_status(error: Any) -> int | None:
-    """The HTTP status behind an error of the store, if it has one."""
+    """The HTTP status behind an error of MLflow, if it has one."""
     code = getattr(error, "get_http_status_code", None)
     return int(code()) if code else None
 

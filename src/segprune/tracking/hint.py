@@ -9,10 +9,10 @@ SITE = "http://127.0.0.1:5000"
 
 
 def url_hint(uri: str, page: str) -> str:
-    """One line: the page on the server, or the command that serves the local store and then the page.
+    """One line: the page on the server, or the command that serves the local MLflow store and then the page.
 
     Args:
-        uri: Of the store.
+        uri: Of MLflow.
         page: Path of the run's page, with the leading slash.
     """
     if is_http(uri):
@@ -21,7 +21,7 @@ def url_hint(uri: str, page: str) -> str:
 
 
 def _command(uri: str) -> str:
-    """The command that serves the store, to be typed in the current folder."""
+    """The command that serves MLflow, to be typed in the current folder."""
     database = sqlite_path(uri)
     if database is None or uri != sqlite_uri(database.parent):
         return shlex.join(["mlflow", "server", "--backend-store-uri", shown(uri)])

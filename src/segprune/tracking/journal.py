@@ -1,9 +1,9 @@
-"""Keeps on disk all that a run logs until the store has it, in ``<run folder>/tracking_journal``.
+"""Keeps on disk all that a run logs until MLflow has it, in ``<run folder>/tracking_journal``.
 
-``<name>.jsonl`` is a header, then one record a line in the order of logging, and after each answer of the store a
+``<name>.jsonl`` is a header, then one record a line in the order of logging, and after each answer of MLflow a
 line that says how many records more it has. ``<name>/`` holds copies of the artifacts that wait;
-``<name>.refused.jsonl`` holds records that the store refuses for good, for people to read. The name is the run's id
-in the store, or the key of its creation, see ``creation``.
+``<name>.refused.jsonl`` holds records that MLflow refuses for good, for people to read. The name is the run's id
+in MLflow, or the key of its creation, see ``creation``.
 """
 
 import json
@@ -36,9 +36,9 @@ class Journal:
 
     Attributes:
         path: The file.
-        uri: Of the store that has the run, or will have it, without credentials.
-        run_id: The run's id in the store; empty until it is known.
-        waiting: The records that the store does not have yet, in order.
+        uri: Of MLflow that has the run, or will have it, without credentials.
+        run_id: The run's id in MLflow; empty until it is known.
+        waiting: The records that MLflow does not have yet, in order.
         last_kind: Of record, that an earlier process left; empty in a new journal.
         last_ms: When that process wrote last, in ms since 1970.
     """
@@ -86,9 +86,9 @@ class Journal:
             durable.sync(self.path)
 
     def sent(self, count: int) -> None:
-        """Note that the store has so many records more.
+        """Note that MLflow has so many records more.
 
-        A process that dies before this is written has them sent again, which changes nothing in the store.
+        A process that dies before this is written has them sent again, which changes nothing in MLflow.
         """
         self.waiting = self.waiting[count:]
         self._write({"kind": "sent", "count": count, "run_id": self.run_id})
@@ -96,7 +96,7 @@ class Journal:
             shutil.rmtree(self._copies, ignore_errors=True)
 
     def refuse(self, records: Sequence[Record], reason: str) -> None:
-        """Put aside what the store will never take, with its reason."""
+        """Put aside what MLflow will never take, with its reason."""
         with self._telling(), self.path.with_suffix(".refused.jsonl").open("a", encoding="utf-8") as file:
             for record in records:
                 file.write(
@@ -104,14 +104,14 @@ class Journal:
                 )
 
     def close(self) -> None:
-        """Let go of it; when the store has all, nothing stays on disk but what it refused."""
+        """Let go of it; when MLflow has all, nothing stays on disk but what it refused."""
         if not self.waiting:
             with suppress(OSError):  # a disk may refuse even that, and another journal may be in the folder
                 self.path.unlink(missing_ok=True)
                 self.path.with_suffix(".lock").unlink(missing_ok=True)
                 self.path.parent.rmdir()
         elif self._unwritten:
-            LOG.error("Tracking records of %s are lost: neither disk nor store takes them.", self.path)
+            LOG.error("Tracking records of %s are lost: neither the disk nor MLflow takes them.", self.path)
         self._lock.release()
 
     def _load(self) -> None:

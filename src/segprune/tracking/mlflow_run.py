@@ -31,7 +31,7 @@ class MlflowRun:
     """An open run, see ``contract.Tracker``.
 
     Attributes:
-        run_id: The run's id in the store; empty if it began while the store was out.
+        run_id: The run's id in MLflow; empty if it began while MLflow was out.
         url_hint: One line that tells how to see this run.
         sender: Takes the records.
     """
@@ -42,7 +42,7 @@ class MlflowRun:
     _is_closed: bool = field(default=False, init=False)
 
     def params(self, values: Mapping[str, Scalar], /) -> None:
-        """Log what was configured; a value that differs from an earlier one is refused by the store."""
+        """Log what was configured; a value that differs from an earlier one is refused by MLflow."""
         self.sender.put(param_records(values))
 
     def metrics(self, values: Mapping[str, float], /, *, step: int | None = None) -> None:
@@ -91,7 +91,7 @@ class MlflowRun:
         self.sender.put([Record(kind="dataset", content=content)])
 
     def close(self, status: Status, /) -> None:
-        """Send what is still buffered, even if the store was out a moment ago, and end the run."""
+        """Send what is still buffered, even if MLflow was out a moment ago, and end the run."""
         if self._is_closed:
             return
         self._is_closed = True

@@ -50,7 +50,7 @@ class MlflowTracking:
 
         Raises:
             ConfigError: ``uri`` is nothing that MLflow can track into.
-            TrackingError: The store cannot be reached and the run belongs to no sweep; it refuses the caller;
+            TrackingError: MLflow cannot be reached and the run belongs to no sweep; it refuses the caller;
                 or it does not have the run or the experiment in a usable state.
         """
         uri, name = self._uri(), start.run_id or new_key()
@@ -100,7 +100,7 @@ class MlflowTracking:
         return self.uri.rstrip("/") if self.uri else sqlite_uri(self.root)
 
     def _try(self, else_told: str, call: Callable[[Any], int | None]) -> int:
-        """What a call to the store gives; 0 and a warning if it fails."""
+        """What a call to MLflow gives; 0 and a warning if it fails."""
         uri = self._uri()
         try:
             return call(open_client(uri)) or 0

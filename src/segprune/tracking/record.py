@@ -1,4 +1,4 @@
-"""What is sent to the store, as plain data: names checked, values spelled, without passwords, cut to limits."""
+"""What is sent to MLflow, as plain data: names checked, values spelled, without passwords, cut to limits."""
 
 import posixpath
 import re
@@ -32,7 +32,7 @@ _NAME = re.compile(r"[/\w.\- :]+")
 class Record:
     """One thing to send; ``content`` is JSON.
 
-    Sending a record twice leaves the store as sending it once does, so a record whose answer was lost can
+    Sending a record twice leaves MLflow as sending it once does, so a record whose answer was lost can
     simply be sent again.
     """
 
@@ -66,7 +66,7 @@ def checked_name(name: str) -> str:
     """The name itself.
 
     Raises:
-        TrackingError: The store would refuse it.
+        TrackingError: MLflow would refuse it.
     """
     is_path = posixpath.normpath(name) == name and not name.startswith(("..", "/")) and name != "."
     if not _NAME.fullmatch(name) or not is_path or len(name) > NAME_CHARACTERS:

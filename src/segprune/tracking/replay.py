@@ -1,4 +1,4 @@
-"""Sends what earlier runs could not, because the store was out or their process was killed.
+"""Sends what earlier runs could not, because MLflow was out or their process was killed.
 
 Run: ``segprune replay outputs``, with ``MLFLOW_TRACKING_USERNAME`` and the like as they
 were during the runs.
@@ -23,14 +23,14 @@ LOG = logging.getLogger(__name__)
 
 
 def replay(folder: Path, uri: str | None) -> int:
-    """Send all that waits in or below a folder to the stores it was meant for, and end the runs that died.
+    """Send all that waits in or below a folder to MLflows it was meant for, and end the runs that died.
 
     A store that fails is told and asked once; a journal that cannot be read is told. One that another process has
     open, or that is another user's, is left to them.
 
     Args:
         folder: A run's output folder, or any folder above it.
-        uri: The store's URI if it carries a user name and password, which are not kept on disk; or where the SQLite
+        uri: MLflow's URI if it carries a user name and password, which are not kept on disk; or where the SQLite
             store is now, if it was moved.
 
     Returns:
@@ -75,7 +75,7 @@ def _is_gone(uri: str) -> bool:
 def _open(uri: str) -> Any:
     if _is_gone(uri):  # and would be made anew, empty
         raise UnreachableError(
-            f"{uri} is not there; say where it is now by MLFLOW_TRACKING_URI=sqlite:////..."
+            f"{uri} does not exist; if it was moved, give its place: MLFLOW_TRACKING_URI=sqlite:////..."
         )
     return open_client(uri)
 

@@ -1,4 +1,4 @@
-"""Finds runs wherever they are in the store."""
+"""Finds runs wherever they are in MLflow."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ def runs_where(client: Any, query: str, *, is_deleted_too: bool) -> list[Any]:
     """The runs of all active experiments that a query of MLflow's own language describes.
 
     Raises:
-        MlflowException: The store fails.
+        MlflowException: MLflow fails.
     """
     from mlflow.entities import ViewType
 
@@ -30,7 +30,7 @@ def end_children(client: Any, parent_run_id: str) -> int:
     """End a sweep's children that still count as running as KILLED; returns how many there were.
 
     Raises:
-        MlflowException: The store fails.
+        MlflowException: MLflow fails.
     """
     running = f"tags.`mlflow.parentRunId` = '{parent_run_id}' and attributes.status = 'RUNNING'"
     runs = runs_where(client, running, is_deleted_too=False)
@@ -43,7 +43,7 @@ def end(client: Any, run_id: str) -> None:
     """End a run as KILLED if it still counts as running.
 
     Raises:
-        MlflowException: The store fails.
+        MlflowException: MLflow fails.
     """
     if client.get_run(run_id).info.status == "RUNNING":
         client.set_terminated(run_id, status="KILLED")

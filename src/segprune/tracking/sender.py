@@ -1,4 +1,4 @@
-"""Sends a run's journal to the store as far as it can; what an outage leaves waits there."""
+"""Sends a run's journal to MLflow as far as it can; what an outage leaves waits there."""
 
 import logging
 import time
@@ -25,12 +25,12 @@ REST_SECONDS = 30.0
 
 @dataclass(kw_only=True)
 class Sender:
-    """Takes the records of a run: they go into its journal first, and from there to the store.
+    """Takes the records of a run: they go into its journal first, and from there to MLflow.
 
     Attributes:
         journal: Of the run.
         connect: Gives an ``MlflowClient``, or raises.
-        uri: Of the store.
+        uri: Of MLflow.
         flush_seconds: Records that can wait are sent together, at most this long after they came, at the next call.
         clock: Monotonic time in s.
         experiment_id: Of the run; empty until it has begun.
@@ -54,7 +54,7 @@ class Sender:
         self._due = self._rested + self.flush_seconds
 
     def put(self, records: Sequence[Record], *, can_wait: bool = False) -> None:
-        """Take records and send them, unless the store rests or they can wait."""
+        """Take records and send them, unless MLflow rests or they can wait."""
         self.journal.add(records)
         if not can_wait or self.clock() >= self._due:
             self.flush()
@@ -65,7 +65,7 @@ class Sender:
         if self.flush(is_last=True):
             path = self.journal.path
             LOG.warning(
-                "%d tracking records wait in %s; when the store is back, the next run sends them, or: "
+                "%d tracking records wait in %s; when MLflow is back, the next run sends them, or: "
                 "segprune replay %s", len(self.journal.waiting), path, path.parent.parent,
             )  # fmt: skip
         self.journal.close()
@@ -90,7 +90,7 @@ class Sender:
         """Send all that waits.
 
         Raises:
-            TrackingError: The store cannot be reached or fails; the run or its experiment is not usable.
+            TrackingError: MLflow cannot be reached or fails; the run or its experiment is not usable.
         """
         while self.journal.waiting:
             records = batch(self.journal.waiting)
@@ -101,11 +101,11 @@ class Sender:
                 raise store_error(error, self.uri) from error
             self.journal.sent(len(records))
         if self._is_out:
-            LOG.info("The tracking store is back; what waited has been sent.")
+            LOG.info("MLflow is back; the waiting records have been sent.")
         self._is_out = False
 
     def rest(self, error: Exception, seconds: float) -> None:
-        """Leave the store alone for a while after an attempt that took so many seconds."""
+        """Leave MLflow alone for a while after an attempt that took so many seconds."""
         self._rested = self.clock() + max(REST_SECONDS, REST * seconds)
         if not self._is_out:
             LOG.warning("The run goes on, its tracking records wait in %s: %s", self.journal.path, error)
@@ -125,5 +125,5 @@ class Sender:
                 raise
             with suppress(*failures()):  # a run that is gone for good refuses too
                 require_active(client.get_run(journal.run_id))
-            LOG.warning("The tracking store refuses %s: %s", kind, first_line(error))
+            LOG.warning("MLflow refuses %s: %s", kind, first_line(error))
             journal.refuse(records, str(error))

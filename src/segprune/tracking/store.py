@@ -52,7 +52,7 @@ def artifact_root(database: Path) -> Path:
 
 
 def is_http(uri: str) -> bool:
-    """Whether the store is a server."""
+    """Whether MLflow is a server."""
     return uri.startswith(("http://", "https://"))
 
 
@@ -103,7 +103,7 @@ def open_client(uri: str) -> Any:
 
 
 def store_error(error: Exception, uri: str) -> TrackingError:
-    """What to tell when the store at ``uri`` answers with an error; ``UnreachableError`` if it may pass."""
+    """What to tell when MLflow at ``uri`` answers with an error; ``UnreachableError`` if it may pass."""
     status = http_status(error)
     if status in {401, 403} and is_http(uri):
         return TrackingError(
@@ -112,7 +112,7 @@ def store_error(error: Exception, uri: str) -> TrackingError:
             "who may write to this experiment, or run with tracking=silent"
         )
     kind = TrackingError if is_refusal(error) or status in {401, 403} else UnreachableError
-    return kind(f"the tracking store at {shown(uri)} fails: {first_line(error)}; {_way_on()}")
+    return kind(f"MLflow at {shown(uri)} fails: {first_line(error)}; {_way_on()}")
 
 
 def _client(uri: str) -> Any:
@@ -142,7 +142,7 @@ def _probe(uri: str) -> None:
 
 def _way_on() -> str:
     return (
-        "start it (`make ui` serves the local store), unset MLFLOW_TRACKING_URI and tracking.uri to use the "
+        "start it (`make ui` serves the local MLflow store), unset MLFLOW_TRACKING_URI and tracking.uri to use the "
         "local SQLite store, or run with tracking=silent"
     )
 
@@ -162,7 +162,7 @@ def _sqlite_client(uri: str, path: Path) -> Any:
         ) from error
     except opening_failures() as error:
         raise UnreachableError(
-            f"the tracking store {path} cannot be used: {first_line(error)}; {_mend(path, error)}"
+            f"MLflow {path} cannot be used: {first_line(error)}; {_mend(path, error)}"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Serves the MLflow UI on the local store of an output folder; behind ``segprune ui`` and ``make ui``."""
+"""Serves the MLflow UI on the local MLflow store of an output folder; behind ``segprune ui`` and ``make ui``."""
 
 import argparse
 import errno
@@ -22,7 +22,7 @@ SERVER_ENVIRONMENT = ENVIRONMENT | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false
 def main(arguments: Sequence[str]) -> int:
     """Become the server, or say why not; then the exit code is 1."""
     parser = argparse.ArgumentParser(
-        prog="segprune ui", description="Serve the MLflow UI on the local store of an output folder."
+        prog="segprune ui", description="Serve the MLflow UI on the local MLflow store of an output folder."
     )
     outputs = Path(os.environ.get("SEGPRUNE_OUTPUTS", "outputs"))
     parser.add_argument(

@@ -34,13 +34,13 @@ def fit(
     training: Training,
     make_step: Callable[[SegmentationNet, Training, int], StepT],
 ) -> tuple[SegmentationNet, tuple[Epoch, ...], StepT]:
-    """Train a copy of the network; returns the network that counts, the learning curve and the step after it.
+    """Train a copy of the network; returns the network of the kept epoch, the learning curve and the step.
 
-    With ``schedule.keep`` = ``best`` and a select split, the epoch with the highest select mIoU counts (the
+    With ``schedule.keep`` = ``best`` and a select split, the epoch with the highest select mIoU is kept (the
     first of equals), else the last. After every epoch the whole state goes to ``folder``; a call that finds it
-    there reports the epochs done and continues after them, to the same result, since every epoch's order,
-    augmentation and dropout depend on (seed, epoch) alone. The store removes ``PROGRESS`` from the folder once
-    the result is safe.
+    there reports those epochs and continues after them. The result is the same as without a break, since order,
+    augmentation and dropout of an epoch depend on (seed, epoch) alone. The store removes ``PROGRESS`` from
+    the folder once the result is safe.
 
     Args:
         net: The network; left as it was.
@@ -103,7 +103,7 @@ class _Progress:
             log.info("continuing after epoch %d", self.next_epoch)
 
     def _read(self) -> dict[str, Any] | None:
-        """What was saved; None when there is nothing, or nothing readable, so that training starts anew."""
+        """What was saved; None when there is nothing readable, so that training starts from its first epoch."""
         if not self.path.exists():
             return None
         try:
@@ -114,11 +114,15 @@ class _Progress:
             if shortage(error, lambda _: None):  # the memory is at fault, not the file
                 raise
             log.warning(
-                "%s is damaged (%s); this training starts again", self.path, str(error).split("\n")[0]
+                "%s is damaged (%s); this training starts from its first epoch",
+                self.path,
+                str(error).split("\n")[0],
             )
             return None
         if saved.get("format") != FORMAT:
-            log.warning("%s was written by another version; this training starts again", self.path)
+            log.warning(
+                "%s was written by another version; this training starts from its first epoch", self.path
+            )
             return None
         return saved
 

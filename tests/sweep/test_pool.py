@@ -114,7 +114,7 @@ def test_what_follows_the_end_of_a_schedulers_list_is_not_given(monkeypatch: pyt
         (2, 4, [0, 1], "2 of 4 GPUs stand idle, since 2 jobs run at a time"),
     ],
 )
-def test_where_no_gpus_are_named_all_are_dealt_out(  # noqa: PLR0913 - a table
+def test_where_no_gpus_are_named_all_are_dealt_out(
     jobs: int,
     count: int,
     dealt: list[int],

@@ -46,8 +46,8 @@ class Row:
         precision: How its convolutions multiplied what it predicts from: ``float32`` or ``tf32``, which has 10 bits
             of mantissa. This and the one before are ``None`` in rows of earlier versions.
         fingerprint: Hash of everything that can change this row.
-        accepted: The stages whose results, computed by other code, libraries or another GPU, were accepted on the way
-            here (``store.accept``), with commas between them; ``None`` if there are none.
+        accepted: The stages whose results, computed by other code, libraries or another GPU, were accepted on the
+            way here (``store.accept``), with commas between them; ``None`` if there are none.
         absent: The classes that no label of the split holds, with commas between them: they have no IoU, and mIoU
             is the mean over the others; ``None`` if there are none, and in rows of earlier versions.
         metrics: Name -> value, of what was measured; see ``result.metrics``. Columns that this version does not

@@ -34,8 +34,8 @@ class NetState:
         transforms: What turned the dense network into it, in order.
         fingerprint: Hash of everything that made it.
         folder: Where its checkpoint is; None for a network without one of its own.
-        accepted: The stages whose results, computed by other code, libraries or another GPU, were accepted on the way
-            to it.
+        accepted: The stages whose results, computed by other code, libraries or another GPU, were accepted on the
+            way to it.
         cost: Of a runner, if the stage that made it knows; that of a network is counted.
         file_size_bytes: Size of a runner's file, likewise.
     """

@@ -56,7 +56,7 @@ class ProcessLauncher(Launcher):
         HydraConfig.instance().set_config(self._config)
         self._left = len(tasks)
         if not self._pool.gpus and _leave_the_gpu_open(self._config, job_overrides):
-            self._pool = replace(self._pool, gpus=gpus_for(self._pool.jobs))
+            self._pool = replace(self._pool, gpus=list[int | str](gpus_for(self._pool.jobs)))
         log.info("%d jobs, %d at a time, below %s", len(tasks), self._pool.jobs, self._config.hydra.sweep.dir)
         self._pool.run(tasks, self._before, self._board.refresh, self._after)
         return [JobReturn(overrides=job, status=JobStatus.COMPLETED) for job in job_overrides]

@@ -246,8 +246,8 @@ def _visible(gpus: Sequence[int | str]) -> list[str]:
         if given is not None and isinstance(gpu, int) and not 0 <= gpu < len(given):
             which = f"which are counted from 0 to {len(given) - 1}" if given else "so no GPU at all"
             raise ConfigError(
-                f"gpus is {list(gpus)}, but this process was given CUDA_VISIBLE_DEVICES={','.join(given)}, {which}; "
-                f"{gpu} is none of them."
+                f"gpus is {list(gpus)}, but this process was given CUDA_VISIBLE_DEVICES={','.join(given)}, "
+                f"{which}; {gpu} is none of them."
             )
     return [given[gpu] if given is not None and isinstance(gpu, int) else str(gpu) for gpu in gpus]
 

@@ -131,15 +131,7 @@ def _entry(folder: Path, plan: Mapping[str, tuple[int, ...]] | None = None, offs
     model = OmegaConf.to_container(OmegaConf.load(CONF / "model" / "unet.yaml"))
     about = {"model": model, "classes": list(CAMVID.classes)}
     checkpoint.write(folder, net, transforms=(Cut(plan),) if plan else (), about=about)
-    numbers = (
-        "channels_removed",
-        "macs_removed",
-        "params_removed",
-        "removed",
-        "scoring_s",
-        "scoring_peak_mb",
-        "mask_error",
-    )
+    numbers = ("channels", "macs", "params", "removed", "scoring_s", "scoring_peak_mb", "mask_error")
     (folder / PLAN).write_text(json.dumps({**dict.fromkeys(numbers, 0.0), "budget": "channels"}))
     save_file(dict(buffers_of(net)), folder / RAW)
     save_file({}, folder / LEARNED)

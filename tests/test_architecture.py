@@ -15,7 +15,6 @@ ORDER = [
     "stage", "config", "predictor", "run", "reproduce", "report", "app", "sweep", "cli", "bench", "__main__",
 ]  # fmt: skip
 DOORS = {
-    "torch_pruning": {"graph"},
     "fvcore": {"measure"},
     "mlflow": {"tracking"},
     "albumentations": {"dataset"},

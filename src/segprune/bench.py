@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def cuts(dense: SegmentationNet, size_hw: tuple[int, int]) -> tuple[list[SegmentationNet], list[float]]:
     """The dense network and one cut per case, with the fraction of MACs each keeps."""
-    groups = trace(dense)
+    groups = trace(dense, size_hw)
     simulator = CostSimulator(dense, groups, size_hw)
     generator = torch.Generator().manual_seed(0)
     scores = {group.name: torch.rand(group.size, generator=generator) for group in groups}
@@ -70,7 +70,7 @@ def cuts(dense: SegmentationNet, size_hw: tuple[int, int]) -> tuple[list[Segment
     for ratio, round_to in CASES:
         budget = FractionBudget(of="macs", scope="local", floor=0.05, round_to=round_to, tolerance=0.1)
         reached = budget(groups, scores, ratio=ratio, paper_scope="local", simulator=simulator)
-        nets.append(cut(dense, reached.plan))
+        nets.append(cut(dense, reached.plan, size_hw))
         kept.append(1 - reached.macs)
     return nets, kept
 

@@ -50,7 +50,7 @@ def idle_parts(net: SegmentationNet, items: Items) -> tuple[str, ...]:
         net: A network.
         items: Of this network.
     """
-    idle = {name for name in items.idle if name.split(".")[0] not in net.training_only}
+    idle = {name for name in items.idle if not net.only_trains(name)}
     every = [name for name, _ in net.named_parameters()]
     return tuple(dict.fromkeys(_outermost(name, idle, every) for name in items.idle if name in idle))
 
@@ -59,11 +59,8 @@ def file_size_bytes(net: SegmentationNet) -> int:
     """Size of the deployed network's weights and buffers as a safetensors file."""
     from safetensors.torch import save
 
-    training_only = tuple(f"{name}." for name in net.training_only)
     deployed = {
-        name: tensor.contiguous()
-        for name, tensor in net.state_dict().items()
-        if not name.startswith(training_only)
+        name: tensor.contiguous() for name, tensor in net.state_dict().items() if not net.only_trains(name)
     }
     return len(save(deployed))
 

@@ -3,7 +3,6 @@
 The only importer of fvcore.
 """
 
-import copy
 import logging
 import math
 import warnings
@@ -17,6 +16,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from segprune.model.contract import SegmentationNet
+from segprune.model.copies import duplicate
 
 _NORM_AND_ACTIVATION = """
     batch_norm group_norm layer_norm instance_norm dropout feature_dropout alpha_dropout feature_alpha_dropout
@@ -30,7 +30,8 @@ _POOLING_AND_INTERPOLATION = """
 _ELEMENTWISE_AND_LAYOUT = """
     add sub rsub mul div pow sqrt rsqrt exp neg abs eq ne lt gt where cat stack pad constant_pad_nd
     reflection_pad2d roll flip repeat expand expand_as index index_select unflatten narrow copy zeros zeros_like
-    ones ones_like full arange fill masked_fill gather scatter type_as
+    ones ones_like full arange fill masked_fill gather scatter type_as view_as
+    numpy_T embedding
 """
 _FREE = [
     f"aten::{name}{ending}"
@@ -43,6 +44,8 @@ _Rule = Callable[[Sequence[Any], Sequence[Any]], Sequence[Sequence[int]]]
 """Inputs and outputs of an operation in the trace -> sizes; the operation costs the sum of their products."""
 
 _log = logging.getLogger(__name__)
+_TOLD: set[tuple[object, ...]] = set()
+"""Networks and operations that were named already: a run counts several times."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,14 +91,14 @@ def itemise(net: SegmentationNet, size_hw: tuple[int, int]) -> Items:
     """Trace ``net.forward`` on one image in evaluation; the network stays as it is.
 
     Operations whose results do not reach the logits are not in the trace. Those that are neither counted nor
-    known to be free are logged.
+    known to be free are logged once.
 
     Args:
         net: On any device; the forward pass runs there.
         size_hw: (H, W) of the image in px.
     """
     # A copy, because fvcore leaves its hooks behind when a forward pass fails.
-    traced = copy.deepcopy(net).eval()
+    traced = duplicate(net).eval()
     image = torch.zeros(1, 3, *size_hw, dtype=net.mean.dtype, device=net.mean.device)
     ledger = _Ledger()
     with warnings.catch_warnings(), torch.no_grad(), _SizesAreInts():
@@ -109,7 +112,8 @@ def itemise(net: SegmentationNet, size_hw: tuple[int, int]) -> Items:
         analysis.unsupported_ops_warnings(enabled=False).uncalled_modules_warnings(enabled=False)
         analysis.total()
         unknown = analysis.unsupported_ops()
-    if unknown:
+    if unknown and (line := (type(net), *sorted(unknown))) not in _TOLD:
+        _TOLD.add(line)
         _log.warning("%s: not in the MACs count: %s", type(net).__name__, ", ".join(sorted(unknown)))
     parameters, read = dict(traced.named_parameters()), ledger.read(traced)
     return Items(

@@ -1,6 +1,5 @@
 """Latency of networks, measured side by side."""
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from segprune.model.contract import Predicts
+from segprune.model.copies import duplicate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +114,7 @@ def speedup(dense: Latency, cut: Latency) -> float:
 def _ready(net: Predicts, device: torch.device) -> Predicts:
     if not isinstance(net, nn.Module):
         return net
-    return copy.deepcopy(net).to(device).to(memory_format=torch.channels_last).eval()
+    return duplicate(net).to(device).to(memory_format=torch.channels_last).eval()
 
 
 def _forward_ms(net: Predicts, image: Tensor, device: torch.device) -> float:

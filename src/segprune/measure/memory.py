@@ -1,6 +1,5 @@
 """Peak memory of a piece of work, and of a forward pass."""
 
-import copy
 import ctypes
 import gc
 import threading
@@ -15,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from segprune.model.copies import duplicate
 
 _MB = 1e6
 _INTERVAL_S = 0.001
@@ -54,7 +55,7 @@ def inference_peak_mb(
     float32, channels-last, as in the latency measurement.
     """
     image = torch.zeros(batch_size, 3, *size_hw, device=device).to(memory_format=torch.channels_last)
-    measured = copy.deepcopy(net).to(device).to(memory_format=torch.channels_last).eval()
+    measured = duplicate(net).to(device).to(memory_format=torch.channels_last).eval()
     with torch.inference_mode():
         if device.type == "cuda":
             measured(image)  # the first pass loads kernels, which stay in memory

@@ -21,7 +21,7 @@ class SegmentationNet(nn.Module):
     """A network from RGB images in [0, 1] to class logits; subclasses implement ``forward``.
 
     Attributes:
-        training_only: Names of direct submodules that only training uses (auxiliary heads). A cut shrinks their
+        training_only: Dotted names of submodules that only training uses (auxiliary heads). A cut shrinks their
             inputs but not their own width; they are not counted in params and MACs and do not run in ``forward``.
         mean: (1, 3, 1, 1) float, of the images the weights were made for.
         std: (1, 3, 1, 1) float, likewise.
@@ -35,6 +35,10 @@ class SegmentationNet(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    def only_trains(self, name: str) -> bool:
+        """Whether a module or parameter of this dotted name is in a part that only training uses."""
+        return f"{name}.".startswith(tuple(f"{part}." for part in self.training_only))
 
     def normalise(self, image: Tensor) -> Tensor:
         """(N, 3, H, W) in [0, 1] -> (N, 3, H, W) with the mean and std of the weights."""

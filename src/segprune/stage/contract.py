@@ -248,7 +248,7 @@ def write_state(
         "seed": ctx.seed,
         "fingerprint": key,
         "run_id": ctx.tracker.run_id,
-        "versions": {name: version(name) for name in ("torch", "torchvision", "torch-pruning", "segprune")},
+        "versions": {name: version(name) for name in ("torch", "torchvision", "segprune")},
         "python": platform.python_version(),
     }
     checkpoint.write(folder, net, transforms=transforms, about=about)

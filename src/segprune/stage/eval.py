@@ -138,7 +138,7 @@ class Eval(Stage):
             warmup=self.settings.latency_warmup,
         )
         quality = qualities(ctx, trail, self._rules, self.settings.batch_size)
-        groups = groups_of(trail[0])
+        groups = groups_of(trail[0], ctx.data.size_hw)
         rows = rows_of(ctx, trail, ctx.facts, groups, quality, footprints(ctx, trail, timing))
         iou = {name: segmentation_metrics(found.counts).iou for name, found in quality.items()}
         kept = channels_kept(trail[0], trail[-1], groups)

@@ -1,6 +1,5 @@
 """Prune: score, plan, cut, prove, re-estimate the BN statistics."""
 
-import copy
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -17,9 +16,9 @@ from segprune.budget.contract import Budget, Reached
 from segprune.budget.simulate import CostSimulator
 from segprune.errors import ConfigError
 from segprune.graph.group import ChannelGroup
-from segprune.graph.proof import refuse_unproven
-from segprune.graph.trace import trace
+from segprune.graph.trace import Survey, survey
 from segprune.model.contract import SegmentationNet
+from segprune.model.copies import duplicate
 from segprune.pruner.contract import Calibration, Pruner, TrainedPruner
 from segprune.result.files import PLAN, SCORES, removed_of
 from segprune.schedule.schedule import Schedule
@@ -117,7 +116,7 @@ class Prune(Stage):
         ctx.tracker.file(entry.folder / PLAN, "prune")
         ctx.tracker.metrics(_metrics(json.loads((entry.folder / PLAN).read_text())))
         pruned = read_state(entry, ctx, "pruned", accepted=accepted)
-        raw = copy.deepcopy(pruned.module)
+        raw = duplicate(pruned.module)
         buffers = load_file(entry.folder / RAW, device=str(ctx.hardware.device))
         raw.load_state_dict({**raw.state_dict(), **buffers})
         raw_state = replace(
@@ -166,8 +165,14 @@ class Prune(Stage):
             BudgetError: It cannot be cut that far, or not as closely as asked.
             ConfigError: Its channels cannot be followed, or the criterion's training phase cannot run on it.
         """
-        groups = trace(net)
-        refuse_unproven(net, groups)
+        found = survey(net, size_hw)
+        groups = found.groups
+        log.info("%s: %s", type(net).__name__, found)
+        if not groups:
+            raise ConfigError(
+                f"model: no channel of {type(net).__name__} can be cut: {found}. Leave prune out of stages, or "
+                "take another network."
+            )
         if isinstance(self.pruner, TrainedPruner):
             self.pruner.phase.refuse(net, groups)
         simulator = CostSimulator(net, groups, size_hw)
@@ -260,7 +265,7 @@ class Prune(Stage):
         save_file(dict(buffers_of(small)), folder / RAW)
         reestimate_batchnorm(small, calibration.batches)
         save_file({name: score.contiguous() for name, score in result.scores.items()}, folder / SCORES)
-        report = _report(self.pruner.name, self.budget.of, result)
+        report = _report(self.pruner.name, self.budget.of, result, survey(before.module, ctx.data.size_hw))
         (folder / PLAN).write_text(json.dumps(report, indent=1), encoding="utf-8")
         write_state(folder, ctx, small, transforms, key)
 
@@ -298,7 +303,7 @@ def _initial(ctx: Context, transforms: Sequence[Transform]) -> SegmentationNet:
     return net
 
 
-def _report(pruner: str, unit: str, result: Outcome) -> dict[str, object]:
+def _report(pruner: str, unit: str, result: Outcome, found: Survey) -> dict[str, object]:
     reached = result.reached
     return {
         "pruner": pruner,
@@ -312,6 +317,8 @@ def _report(pruner: str, unit: str, result: Outcome) -> dict[str, object]:
             {"layer": g.name, "channels": g.size, "kept": g.size - len(reached.plan.get(g.name, ()))}
             for g in result.groups
         ],
+        "whole": [asdict(one) for one in found.whole],
+        "cuttable_share": round(found.share, 4),
         "plan": {name: list(channels) for name, channels in reached.plan.items()},
         "rounds": len(result.cuts),
         "mask_error": result.error,

@@ -1,6 +1,5 @@
 """The one training loop: train and finetune are the same thing on different networks."""
 
-import copy
 import logging
 import pickle
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from segprune.dataset.loading import FitLoader
 from segprune.measure.evaluate import evaluate
 from segprune.measure.miou import segmentation_metrics
 from segprune.model.contract import SegmentationNet
+from segprune.model.copies import duplicate
 from segprune.seed import seeded
 from segprune.shortage import shortage
 from segprune.training.step import Epoch, Hardware, Step, Training
@@ -52,7 +52,7 @@ def fit(
         TrainingError: The loss is not finite; says at which epoch and step.
     """
     data, schedule, hardware = training.data, training.schedule, training.hardware
-    net = copy.deepcopy(net).to(hardware.device).to(memory_format=torch.channels_last)
+    net = duplicate(net).to(hardware.device).to(memory_format=torch.channels_last)
     loader = FitLoader(
         data.fit,
         batch_size=schedule.batch_size,

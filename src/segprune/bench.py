@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--rounds", type=int, default=30, help="timed passes of each network")
     options = parser.parse_args(arguments)
     size_hw = (options.size[0], options.size[1])
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         dense = unet(
             width=options.width,

@@ -158,6 +158,10 @@ CASES: Mapping[str, Touches] = {
         "dataset.classes": (["a", "c"], "train"),
         "dataset.palette": ([[1, 2, 3], [4, 5, 6]], NOTHING),  # of figures
         "dataset.ignore_index": (254, "train"),
+        "dataset.values": ({0: 1, 1: 0}, "train"),
+        "dataset.colours": ({"a": [0, 0, 0], "b": [1, 1, 1]}, "train"),
+        "dataset.exif": ("apply", NOTHING),  # the files have no such tag
+        "dataset.allow_absent": (["a"], NOTHING),
         "dataset.size_hw": ([32, 48], "train"),
     },
     "model=unet": {

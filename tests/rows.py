@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from segprune.measure.contract import OTHER_RUNTIMES
 from segprune.result.row import Row, from_record, to_record
 
 
@@ -72,13 +73,25 @@ CUT = changed(
     argmax_agreement_percent=87.5,
     latency_batch_size=1,
     latency_ms_median=12.5,
+    latency_rounds=60,
+    latency_ms_p90=12.9,
     latency_ms_p95=13.0,
+    latency_ms_p95_bound=13.2,
     latency_ms_iqr=0.5,
     frames_per_s=80.0,
     pixels_per_s=983_040.0,
     speedup=1.5,
     realisation_efficiency=0.9,
     peak_memory_mb=4.5,
+    **{
+        name: value
+        for runtime in OTHER_RUNTIMES
+        for name, value in (
+            (f"latency_{runtime}_ms", 2.5),
+            (f"speedup_{runtime}", 1.25),
+            (f"realisation_efficiency_{runtime}", 0.5),
+        )
+    },
     report_images=100,
     report_frames=0,
 )

@@ -71,9 +71,11 @@ TABLE = {
         measure/inference.py measure/miou.py
     """,
     "eval eval+": """
-        measure/latency.py result/caution.py result/contract.py result/difference.py result/evaluation_report.py
-        result/headline.py result/metrics.py result/overlay.py result/row.py result/table.py stage/eval.py
-        stage/rows.py
+        deploy/__init__.py deploy/form.py deploy/onnx_file.py deploy/ready.py deploy/runtime.py
+        deploy/time_limit.py
+        measure/contract.py measure/latency.py measure/runners.py result/caution.py result/contract.py
+        result/difference.py result/evaluation_report.py result/headline.py result/metrics.py result/overlay.py
+        result/row.py result/slower.py result/table.py stage/eval.py stage/rows.py stage/times.py
     """,
     "oracle eval+": """
         measure/loss_change.py stage/oracle.py
@@ -117,8 +119,7 @@ model/backbone_weights.py model/lite0_fpn.py model/resnet_seg.py model/simple_se
 model/torchvision_seg.py pruner/apoz.py pruner/cap.py pruner/clique.py pruner/dmcp.py pruner/fgp.py
 pruner/fisher.py pruner/fpgm.py pruner/group_l2.py pruner/l2.py pruner/lamp.py pruner/maps.py
 pruner/markov.py pruner/random.py pruner/sirfp.py pruner/slimming.py
-deploy/__init__.py deploy/about.py deploy/form.py deploy/onnx_file.py deploy/opened.py deploy/parity.py
-deploy/pt2_file.py deploy/runtime.py deploy/time_limit.py graph/pad.py stage/export.py
+deploy/about.py deploy/opened.py deploy/parity.py deploy/pt2_file.py graph/pad.py stage/export.py
 """
 """Files that only another option of a group uses."""
 STAGES = {"deploy", "graph"}

@@ -260,6 +260,8 @@ CASES: Mapping[str, Touches] = {
         "eval.latency_batch_size": (2, "eval"),
         "eval.latency_rounds": (3, "eval"),
         "eval.latency_warmup": (1, "eval"),
+        "eval.latency_clock": ("cpu", "eval"),
+        "eval.runtimes": (["eager"], "eval"),
         "eval.overlay_images": (0, "eval"),
         "eval.oracle.samples": (4, "eval"),
         # how an oracle that is not asked for would work

@@ -17,7 +17,8 @@ from segprune.budget.simulate import CostSimulator
 from segprune.console import command
 from segprune.graph.cut import cut
 from segprune.graph.trace import trace
-from segprune.measure.latency import Latency, interleaved
+from segprune.measure.latency import Latency, Timing, interleaved
+from segprune.measure.runners import eager
 from segprune.model.contract import SegmentationNet
 from segprune.model.unet import unet
 
@@ -46,13 +47,12 @@ def main(arguments: Sequence[str]) -> int:
             num_classes=19,
         )
     nets, kept = cuts(dense, size_hw)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     times = interleaved(
-        nets,
+        [eager(net, device) for net in nets],
+        Timing(batch_size=1, rounds=options.rounds, warmup=3),
         size_hw=size_hw,
-        batch_size=1,
-        rounds=options.rounds,
-        warmup=3,
-        device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
+        device=device,
         seed=0,
     )
     log.info("U-Net of width %d, %dx%d px, batch 1, %d rounds", options.width, *size_hw, options.rounds)

@@ -51,3 +51,13 @@ def test_a_control_that_was_not_cut_and_a_cut_start_have_their_tables() -> None:
     assert "pruner" not in chain_table([DENSE, control])
     start = replace(DENSE, stage="start")
     assert f"{start['miou_percent']:.2f}" in chain_table([start])
+
+
+def test_every_runtime_that_was_timed_has_its_columns() -> None:
+    fast = changed(DENSE, latency_onnxruntime_ms=8.04, speedup_onnxruntime=1.0, timing="wall time, batch 1")
+    title, dense, pruned = words(chain_table([fast, PRUNED]))[2:5]
+    assert title[-3:] == ["onnxruntime", "ms", "speed-up"]
+    assert dense[-2:] == ["8.0", "x1.00"]
+    assert pruned[-2:] == ["-", "-"]
+    assert "\ntimes: wall time, batch 1" in chain_table([fast, PRUNED])
+    assert "openvino" not in chain_table([fast, PRUNED])

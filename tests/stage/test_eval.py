@@ -36,6 +36,8 @@ def stage(**changes: object) -> Eval:
         "latency_batch_size": 1,
         "latency_rounds": 3,
         "latency_warmup": 0,
+        "latency_clock": "wall",
+        "runtimes": ("eager",),
         "overlay_images": 0,
         "oracle": OracleSettings(samples=0, images=4, batch_size=2, copies=1),
     }
@@ -284,3 +286,12 @@ def test_the_plan_and_the_rows_say_the_same_of_macs_and_params(
     plan, row = json.loads(path.read_text()), ctx.rows[-1]
     assert (plan["macs_removed"], plan["params_removed"]) == (1 - row["macs_kept"], 1 - row["params_kept"])
     assert 0.3 < plan["macs_removed"] == plan["removed"]
+
+
+def test_processor_time_is_refused_on_a_gpu_before_anything_is_trained(tmp_path: Path) -> None:
+    ctx = tiny_context(tmp_path)
+    there = replace(ctx, hardware=replace(ctx.hardware, device=torch.device("cuda", 0)))
+    stage(latency_clock="cpu").refuse(ctx, ())
+    stage().refuse(there, ())
+    with pytest.raises(ConfigError, match=r"settings\.latency_clock is cpu, but the device is cuda:0"):
+        stage(latency_clock="cpu").refuse(there, ())

@@ -108,11 +108,10 @@ def test_the_file_is_measured_as_the_network_that_it_was_made_of(tmp_path: Path)
     assert file["logit_mse"] == pytest.approx(net["logit_mse"], rel=1e-4)
     assert (file.transforms, file.pruner) == (net.transforms, net.pruner)
     assert file["file_size_bytes"] == (trail[2].folder / "model.onnx").stat().st_size
-    assert file["latency_ms_median"] > 0
-    assert (file["speedup"], file["realisation_efficiency"]) == (
-        None,
-        None,
-    )  # another runtime than the dense one's
+    # it is timed where it runs, and all others there too, beside PyTorch
+    assert (file["latency_ms_median"], file["speedup"], file["realisation_efficiency"]) == (None, None, None)
+    assert file["speedup_onnxruntime"] > 0
+    assert net["latency_onnxruntime_ms"] > 0
     assert net["speedup"] > 0
 
 

@@ -1,4 +1,5 @@
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from segprune.graph.trace import trace
 from segprune.measure.cost import Cost
 from segprune.measure.latency import Latency
 from segprune.measure.quality import Quality
-from segprune.result.row import Row
+from segprune.result.row import Row, columns
 from segprune.stage.contract import NetState, RowFacts, Trail
 from segprune.stage.rows import channels_kept, rows_of
 from segprune.stage.side_by_side import Footprint
@@ -101,13 +102,51 @@ def test_speed_worked_by_hand(tmp_path: Path) -> None:
     found = rows(tmp_path, (state("dense"), state("pruned", FIRST)))
     dense, pruned = found["dense"], found["pruned"]
     assert (pruned["latency_batch_size"], pruned["latency_ms_median"], pruned["speedup"]) == (2, 4, 2)
-    assert pruned["latency_ms_p95"] == pytest.approx(7.6)  # of 4, 4, 8: at position 1.9
+    assert (pruned["latency_rounds"], pruned["latency_ms_p90"], pruned["latency_ms_p95"]) == (3, None, None)
     # two images of 16 x 16 px in 4 ms
     assert (pruned["frames_per_s"], pruned["pixels_per_s"]) == (500, 500 * 256)
     # the MACs promise x2.5, of which x2 is there
     assert pruned["realisation_efficiency"] == pytest.approx(0.8)
     assert (dense["speedup"], dense["realisation_efficiency"]) == (1, None)
     assert (pruned["file_size_bytes"], pruned["peak_memory_mb"]) == (500, 1.5)
+
+
+def test_speed_in_another_runtime_is_told_beside_that_in_pytorch(tmp_path: Path) -> None:
+    def timed(macs: int, eager: Sequence[float], ort: Sequence[float]) -> Footprint:
+        others = {"onnxruntime": Latency(times_ms=tuple(ort), batch_size=1)}
+        return replace(footprint(macs, tuple(eager)), others=others, timing="wall time")
+
+    trail = (state("dense"), state("pruned", FIRST))
+    dense, pruned = rows_of(
+        tiny_context(tmp_path, data=TWO_CLASSES),
+        trail,
+        FACTS,
+        trace(trail[0].net),
+        {one.name: quality(BETTER) for one in trail},
+        {"dense": timed(1000, [8, 8], [3, 3]), "pruned": timed(400, [4, 4], [4, 4])},
+    )
+    assert (pruned["speedup"], pruned["realisation_efficiency"]) == (2, pytest.approx(0.8))
+    assert (dense["latency_onnxruntime_ms"], pruned["latency_onnxruntime_ms"]) == (3, 4)
+    assert pruned["speedup_onnxruntime"] == 0.75
+    assert pruned["realisation_efficiency_onnxruntime"] == pytest.approx(0.3)  # of x2.5
+    assert (pruned["latency_openvino_ms"], pruned["speedup_openvino"]) == (None, None)
+    assert pruned.timing == "wall time"
+
+
+def test_what_was_timed_elsewhere_alone_has_no_time_in_pytorch(tmp_path: Path) -> None:
+    trail = (state("dense"),)
+    (dense,) = rows_of(
+        tiny_context(tmp_path, data=TWO_CLASSES),
+        trail,
+        FACTS,
+        trace(trail[0].net),
+        {"dense": quality(BETTER)},
+        {"dense": replace(footprint(1000, (8.0,)), latency=None)},
+    )
+    timed = [
+        name for name in columns() if name.startswith(("latency", "speed", "realis", "frames", "pixels"))
+    ]
+    assert {dense[name] for name in timed} == {None}
 
 
 def test_a_network_that_was_only_trained_is_not_called_cut(tmp_path: Path) -> None:

@@ -1,20 +1,54 @@
-"""Latency of networks, measured side by side."""
+"""Latency of whatever predicts, measured side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from time import perf_counter
+from time import perf_counter, process_time
+from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from segprune.model.contract import Predicts
-from segprune.model.copies import duplicate
+
+Clock = Literal["wall", "cpu"]
+CLOCKS: Mapping[Clock, Callable[[], float]] = {"wall": perf_counter, "cpu": process_time}
+GPU_WARMUP_S = 1.0
+"""A GPU raises its clock within the first second of work."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """How carefully time is measured.
+
+    Attributes:
+        batch_size: Images in one forward pass.
+        rounds: Timed passes of each runner, in turns, at least 1.
+        warmup: Untimed ones before; on a GPU at least as many as take a second.
+        clock: ``wall``: time as it passes; ``cpu``: processor time of this process on one thread, which the work of
+            other programs disturbs far less; for CPUs.
+    """
+
+    batch_size: int
+    rounds: int
+    warmup: int
+    clock: Clock = "wall"
+
+    @property
+    def threads(self) -> int:
+        """CPU threads of a pass."""
+        return 1 if self.clock == "cpu" else torch.get_num_threads()
+
+    def describe(self) -> str:
+        """It in words, for rows."""
+        clock = "processor time" if self.clock == "cpu" else "wall time"
+        return f"{clock}, batch {self.batch_size}, {self.rounds} passes, CPU threads {self.threads}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
-    """Forward times of one network, one per round, in the order of the rounds.
+    """Forward times of one runner, one per round, in the order of the rounds.
 
     Attributes:
         times_ms: Time of one batch in ms.
@@ -41,57 +75,72 @@ class Latency:
         return float(high - low)
 
     @property
-    def p95_ms(self) -> float:
-        """95th percentile, linearly interpolated."""
-        return float(np.percentile(self.times_ms, 95))
+    def p90_ms(self) -> float | None:
+        """90th percentile, linearly interpolated; None below 10 passes, of which none need lie above it."""
+        return self._percentile(90)
+
+    @property
+    def p95_ms(self) -> float | None:
+        """95th percentile, likewise; None below 20 passes."""
+        return self._percentile(95)
+
+    @property
+    def p95_bound_ms(self) -> float | None:
+        """With 95 % confidence, 95 % of all passes take no longer; None below 59 passes.
+
+        The order statistic that the percentile exceeds in at most 5 % of samples: of 59 passes the longest.
+        """
+        from scipy.special import bdtr
+
+        at_most = bdtr(
+            np.arange(self.rounds), self.rounds, 0.95
+        )  # chance that at most so many passes lie below it
+        order = int(np.searchsorted(at_most, 0.95))
+        return sorted(self.times_ms)[order] if order < self.rounds else None
 
     @property
     def frames_per_s(self) -> float:
         """Images per second at the median time."""
         return 1000 * self.batch_size / self.median_ms
 
+    def _percentile(self, percent: int) -> float | None:
+        is_enough = self.rounds * (100 - percent) >= 100
+        return float(np.percentile(self.times_ms, percent)) if is_enough else None
+
 
 def interleaved(
-    nets: Sequence[Predicts],
-    *,
-    size_hw: tuple[int, int],
-    batch_size: int,
-    rounds: int,
-    warmup: int,
-    device: torch.device,
-    seed: int,
+    runners: Sequence[Predicts], timing: Timing, *, size_hw: tuple[int, int], device: torch.device, seed: int
 ) -> tuple[Latency, ...]:
-    """Time networks in turns, so that whatever slows the machine down slows all of them down.
+    """Time runners in turns, so that whatever slows the machine down slows all of them down.
 
-    Each round runs every network once, in a new order. Evaluation mode, inference mode, float32,
-    channels-last, the same random images for all. Copies are timed; the networks stay as they are.
-    A runner, which is no module, is timed itself.
+    Each round calls every runner once, in a new order. Inference mode, the same random float32 images for all,
+    channels-last. Nothing is copied or changed: see ``measure.runners`` for what makes a network ready.
 
     Args:
-        nets: Networks, e.g. dense and cut.
+        runners: Whatever predicts, e.g. the dense and the cut network.
+        timing: How carefully.
         size_hw: (H, W) of the images in px.
-        batch_size: Images in one forward pass.
-        rounds: Timed forward passes of each network, at least 1.
-        warmup: Forward passes of each network before the first timed one.
-        device: Where to measure.
+        device: Where the images are, and what has to be waited for.
         seed: Of the images and of the orders.
 
     Returns:
-        One latency per network, in the order of ``nets``; round r is the same moment in all of them.
+        One latency per runner, in the order of ``runners``; round r is the same moment in all of them.
+
+    Raises:
+        ValueError: Processor time was asked for on a GPU.
     """
+    if timing.clock == "cpu" and device.type != "cpu":
+        raise ValueError(f"the clock is cpu, but {device} computes")
     generator = torch.Generator().manual_seed(seed)
-    image = torch.rand(batch_size, 3, *size_hw, generator=generator)
+    image = torch.rand(timing.batch_size, 3, *size_hw, generator=generator)
     image = image.to(device, memory_format=torch.channels_last)
-    timed = [_ready(net, device) for net in nets]
-    times = np.zeros((len(timed), rounds))
-    with torch.inference_mode():
-        for net in timed:
-            for _ in range(warmup):
-                _forward_ms(net, image, device)
-        for turn in range(rounds):
-            for index in torch.randperm(len(timed), generator=generator).tolist():
-                times[index, turn] = _forward_ms(timed[index], image, device)
-    return tuple(Latency(times_ms=tuple(row), batch_size=batch_size) for row in times.tolist())
+    orders, times = np.random.default_rng(seed), np.zeros((len(runners), timing.rounds))
+    with torch.inference_mode(), _threads(timing.threads):
+        _warm_up(runners, image, timing.warmup, device)
+        for turn in range(timing.rounds):
+            for index in orders.permutation(len(runners)):
+                times[index, turn] = _forward_ms(runners[index], image, device, CLOCKS[timing.clock])
+    return tuple(Latency(times_ms=tuple(row), batch_size=timing.batch_size) for row in times.tolist())
 
 
 def speedup(dense: Latency, cut: Latency) -> float:
@@ -111,18 +160,33 @@ def speedup(dense: Latency, cut: Latency) -> float:
     return float(np.median(np.divide(dense.times_ms, cut.times_ms)))
 
 
-def _ready(net: Predicts, device: torch.device) -> Predicts:
-    if not isinstance(net, nn.Module):
-        return net
-    return duplicate(net).to(device).to(memory_format=torch.channels_last).eval()
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Within the block, torch computes on so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
-def _forward_ms(net: Predicts, image: Tensor, device: torch.device) -> float:
+def _warm_up(runners: Sequence[Predicts], image: Tensor, passes: int, device: torch.device) -> None:
+    seconds = GPU_WARMUP_S if device.type == "cuda" else 0.0
+    started, done = perf_counter(), 0
+    while done < passes or perf_counter() - started < seconds:
+        for run in runners:
+            run(image)
+        _finish(device)
+        done += 1
+
+
+def _forward_ms(run: Predicts, image: Tensor, device: torch.device, now: Callable[[], float]) -> float:
     _finish(device)
-    start = perf_counter()
-    net(image)
+    start = now()
+    run(image)
     _finish(device)
-    return 1000 * (perf_counter() - start)
+    return 1000 * (now() - start)
 
 
 def _finish(device: torch.device) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from segprune.result.row import Row
+from segprune.result.slower import of_slower
 
 FEW_IMAGES = 60
 """From this number on, intervals over images hold as often as they say."""
@@ -16,9 +17,15 @@ _FRAMES = (
 
 
 def cautions(rows: Iterable[Row]) -> list[str]:
-    """One sentence for each doubt about a report split, and one each on devices and on accepted results."""
+    """One sentence for each doubt about a report split, and one each on slow cuts, devices and accepted results."""
     rows = list(rows)
-    return [*_of_splits(rows), *_of_absent(rows), *_of_devices(rows), *_of_accepted(rows)]
+    return [
+        *of_slower(rows),
+        *_of_splits(rows),
+        *_of_absent(rows),
+        *_of_devices(rows),
+        *_of_accepted(rows),
+    ]
 
 
 def _of_absent(rows: Sequence[Row]) -> list[str]:

@@ -5,11 +5,12 @@ Who only reads metrics, as a report does, need not wait for torch: what computes
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from segprune.measure.contract import TimedIn
     from segprune.measure.cost import Cost
     from segprune.measure.latency import Latency
     from segprune.measure.miou import SegmentationMetrics
@@ -26,17 +27,20 @@ class Footprint:
 
     Attributes:
         cost: Parameters and multiply-adds; ``None`` where nobody knows them, as the last two.
-        latency: Times, paired by round with those of the trail's other networks.
+        latency: Times in PyTorch's eager mode, paired by round with those of the trail's other networks; ``None``
+            where it was not timed there.
         file_size_bytes: Its deployed weights as a file.
         peak_memory_mb: Of one forward pass of a timed batch.
-        runtime: What computes: ``eager``, PyTorch as it is, or the name of another one.
+        others: Other runtimes -> times in them, likewise.
+        timing: How the times were taken, in words.
     """
 
     cost: "Cost | None"
-    latency: "Latency"
+    latency: "Latency | None"
     file_size_bytes: int | None
     peak_memory_mb: float | None
-    runtime: str = "eager"
+    others: "Mapping[TimedIn, Latency]" = field(default_factory=dict)
+    timing: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,13 +94,16 @@ class Measured:
 
         return reconstruction(self.quality.reconstruction)
 
-    def speedup(self, dense: "Measured") -> float | None:
-        """The dense network's time by this one's; ``None`` in another runtime, since that would count as well."""
+    def latency(self, runtime: "TimedIn" = "eager") -> "Latency | None":
+        """Its times in a runtime."""
+        return self.footprint.latency if runtime == "eager" else self.footprint.others.get(runtime)
+
+    def speedup(self, dense: "Measured", runtime: "TimedIn" = "eager") -> float | None:
+        """The dense network's time by this one's, in one runtime."""
         from segprune.measure.latency import speedup
 
-        if dense.footprint.runtime != self.footprint.runtime:
-            return None
-        return speedup(dense.footprint.latency, self.footprint.latency)
+        whole, own = dense.latency(runtime), self.latency(runtime)
+        return None if whole is None or own is None else speedup(whole, own)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,7 @@ _SETTING = (
         "device",
         "gpu",
         "precision",
+        "timing",
     ),
 )
 _CUT = (*CUT_FIELDS, "ratio_asked", "ratio_reached")

@@ -1,8 +1,13 @@
 """Every metric, declared once: to add one, add its declaration here and the code that measures it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
+from segprune.measure.contract import OTHER_RUNTIMES, TimedIn
 from segprune.result.contract import Measured, Metric
+
+if TYPE_CHECKING:
+    from segprune.measure.latency import Latency
 
 _ALL = 100 + 1e-9
 """Per cent; a mean of rounded parts may exceed 100 in its last digit."""
@@ -47,9 +52,60 @@ def _small_object_recall(net: Measured, _: Measured) -> float | None:
     return 100 * recalled / small if small else None
 
 
-def _realised(net: Measured, dense: Measured) -> float | None:
-    macs_kept, speedup = _by(net.macs, dense.macs), net.speedup(dense)
+def _realised(net: Measured, dense: Measured, runtime: TimedIn = "eager") -> float | None:
+    macs_kept, speedup = _by(net.macs, dense.macs), net.speedup(dense, runtime)
     return None if net.budget is None or macs_kept is None or speedup is None else speedup * macs_kept
+
+
+def _time(
+    read: "Callable[[Latency], float | None]", runtime: TimedIn = "eager"
+) -> Callable[..., float | None]:
+    """What is read of a network's times; ``None`` where it was not timed."""
+
+    def get(net: Measured, _: Measured) -> float | None:
+        latency = net.latency(runtime)
+        return None if latency is None else read(latency)
+
+    return get
+
+
+def _pixels_per_s(net: Measured, _: Measured) -> float | None:
+    latency = net.latency()
+    return None if latency is None else latency.frames_per_s * net.size_hw[0] * net.size_hw[1]
+
+
+def _in_runtime(runtime: TimedIn, words: str) -> tuple[Metric, ...]:
+    """The metrics of time in a runtime other than PyTorch's eager mode."""
+    return (
+        Metric(
+            name=f"latency_{runtime}_ms",
+            unit="ms",
+            better="lower",
+            about=f"Median time of a batch in {words}",
+            get=_time(lambda latency: latency.median_ms, runtime),
+            is_timed=True,
+        ),
+        Metric(
+            name=f"speedup_{runtime}",
+            unit="factor",
+            better="higher",
+            about=f"As `speedup`, in {words}",
+            get=lambda net, dense: net.speedup(dense, runtime),
+            needs=f"latency_{runtime}_ms",
+            is_relative=True,
+            is_timed=True,
+        ),
+        Metric(
+            name=f"realisation_efficiency_{runtime}",
+            unit="factor",
+            better="higher",
+            about=f"As `realisation_efficiency`, in {words}",
+            get=lambda net, dense: _realised(net, dense, runtime),
+            needs=f"speedup_{runtime}",
+            is_relative=True,
+            is_timed=True,
+        ),
+    )
 
 
 def _channels(net: Measured) -> int | None:
@@ -249,7 +305,7 @@ METRICS: tuple[Metric, ...] = (
         unit="count",
         better="neutral",
         about="Images in a timed batch; null if nothing was timed, as all other times",
-        get=lambda net, _: net.footprint.latency.batch_size,
+        get=_time(lambda latency: latency.batch_size),
         is_whole=True,
         least=1,
     ),
@@ -258,16 +314,43 @@ METRICS: tuple[Metric, ...] = (
         unit="ms",
         better="lower",
         about="Median time of a batch",
-        get=lambda net, _: net.footprint.latency.median_ms,
+        get=_time(lambda latency: latency.median_ms),
         is_timed=True,
         aliases=("latency_ms",),
+    ),
+    Metric(
+        name="latency_rounds",
+        unit="count",
+        better="neutral",
+        about="Timed passes",
+        get=_time(lambda latency: latency.rounds),
+        is_whole=True,
+        least=1,
+    ),
+    Metric(
+        name="latency_ms_p90",
+        unit="ms",
+        better="lower",
+        about="90th percentile of the times; null below 10 passes",
+        get=_time(lambda latency: latency.p90_ms),
+        needs="latency_ms_median",
+        is_timed=True,
     ),
     Metric(
         name="latency_ms_p95",
         unit="ms",
         better="lower",
-        about="95th percentile of the times",
-        get=lambda net, _: net.footprint.latency.p95_ms,
+        about="95th percentile of the times; null below 20 passes",
+        get=_time(lambda latency: latency.p95_ms),
+        needs="latency_ms_median",
+        is_timed=True,
+    ),
+    Metric(
+        name="latency_ms_p95_bound",
+        unit="ms",
+        better="lower",
+        about="Bound that 95 % of all passes keep to, with 95 % confidence; null below 59 passes",
+        get=_time(lambda latency: latency.p95_bound_ms),
         needs="latency_ms_median",
         is_timed=True,
     ),
@@ -276,7 +359,7 @@ METRICS: tuple[Metric, ...] = (
         unit="ms",
         better="lower",
         about="Interquartile range of the times",
-        get=lambda net, _: net.footprint.latency.iqr_ms,
+        get=_time(lambda latency: latency.iqr_ms),
         needs="latency_ms_median",
         is_timed=True,
     ),
@@ -285,7 +368,7 @@ METRICS: tuple[Metric, ...] = (
         unit="1/s",
         better="higher",
         about="Images per second at the median time",
-        get=lambda net, _: net.footprint.latency.frames_per_s,
+        get=_time(lambda latency: latency.frames_per_s),
         needs="latency_ms_median",
         is_timed=True,
     ),
@@ -294,7 +377,7 @@ METRICS: tuple[Metric, ...] = (
         unit="1/s",
         better="higher",
         about="Pixels of these images per second",
-        get=lambda net, _: net.footprint.latency.frames_per_s * net.size_hw[0] * net.size_hw[1],
+        get=_pixels_per_s,
         needs="frames_per_s",
         is_timed=True,
         shown_as=("mpixels_per_s", 1e-6),
@@ -339,4 +422,5 @@ METRICS: tuple[Metric, ...] = (
         "images; null if it was not measured",
         get=lambda net, _: net.footprint.peak_memory_mb,
     ),
+    *(metric for runtime, words in OTHER_RUNTIMES.items() for metric in _in_runtime(runtime, words)),
 )

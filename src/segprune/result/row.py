@@ -45,6 +45,8 @@ class Row:
         gpu: Name of that GPU; ``None`` on a CPU.
         precision: How its convolutions multiplied what it predicts from: ``float32`` or ``tf32``, which has 10 bits
             of mantissa. This and the one before are ``None`` in rows of earlier versions.
+        timing: How times were taken: clock, batch, passes, threads, runtimes with their versions, and why one is
+            missing; ``None`` in rows of earlier versions.
         fingerprint: Hash of everything that can change this row.
         accepted: The stages whose results, computed by other code, libraries or another GPU, were accepted on the
             way here (``store.accept``), with commas between them; ``None`` if there are none.
@@ -76,6 +78,7 @@ class Row:
     device: str
     gpu: str | None = None
     precision: Literal["float32", "tf32"] | None = None
+    timing: str | None = None
     fingerprint: str
     accepted: str | None = None
     absent: str | None = None

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from segprune.measure.contract import OTHER_RUNTIMES
 from segprune.result.caution import cautions
 from segprune.result.row import Row
 
@@ -15,6 +16,7 @@ MISSING = "-"
 
 def chain_table(rows: Sequence[Row]) -> str:
     """The networks of one run, one line per evaluation, with a header on what was evaluated."""
+    runtimes = [name for name in OTHER_RUNTIMES if any(row[f"latency_{name}_ms"] is not None for row in rows)]
     body = [
         [
             row.stage,
@@ -24,12 +26,15 @@ def chain_table(rows: Sequence[Row]) -> str:
             number(row["params"], "{:.3f}", 1e-6),
             _latency(row),
             number(row["speedup"], "x{:.2f}"),
+            *(cell for runtime in runtimes for cell in _in_runtime(row, runtime)),
         ]
         for row in rows
     ]
     titles = ["stage", "mIoU %", "pixel acc %", "GMACs", "Mparams", "latency ms (IQR)", "speed-up"]
+    titles += [title for runtime in runtimes for title in (f"{runtime} ms", "speed-up")]
     table = aligned(titles, body, text_columns=1)
-    return "\n".join([*header(rows), *_cut_line(rows), table, *cautions(rows)])
+    times = dict.fromkeys(f"times: {row.timing}" for row in rows if row.timing)
+    return "\n".join([*header(rows), *_cut_line(rows), table, *times, *cautions(rows)])
 
 
 def per_class_table(classes: Sequence[str], ious: Mapping[str, Sequence[float]]) -> "pd.DataFrame":
@@ -107,3 +112,7 @@ def _listed(values: Mapping[str, Sequence[str]]) -> str:
 def _latency(row: Row) -> str:
     spread = number(row["latency_ms_iqr"], " ({:.1f})") if row["latency_ms_iqr"] is not None else ""
     return number(row["latency_ms_median"], "{:.1f}") + spread
+
+
+def _in_runtime(row: Row, runtime: str) -> tuple[str, str]:
+    return number(row[f"latency_{runtime}_ms"], "{:.1f}"), number(row[f"speedup_{runtime}"], "x{:.2f}")

@@ -13,10 +13,12 @@ from pydantic import Field
 from safetensors.torch import save_file
 from torch import Tensor
 
+from segprune.errors import ConfigError
 from segprune.gpu import name_of
 from segprune.measure.boundary import boundary_iou
 from segprune.measure.cost import MACS_RULE
 from segprune.measure.eval_mode import eval_mode
+from segprune.measure.latency import Clock, Timing
 from segprune.measure.miou import segmentation_metrics
 from segprune.measure.quality import Rules
 from segprune.result.evaluation_report import evaluation_report
@@ -24,13 +26,16 @@ from segprune.result.files import IMAGE_COUNTS, PER_CLASS, PREDICTIONS, REPORT, 
 from segprune.result.headline import headline
 from segprune.result.overlay import overlay
 from segprune.result.row import Row, from_record, to_record
+from segprune.result.slower import slower
 from segprune.result.table import per_class_table
 from segprune.stage.contract import Context, Stage, Trail, fingerprint_of, identity, origin_of
 from segprune.stage.oracle import WORD as ORACLE
 from segprune.stage.oracle import OracleSettings, key_of, oracle_of_trail, scored_of
 from segprune.stage.rows import channels_kept, groups_of, rows_of
 from segprune.stage.side_by_side import WORD as QUALITY
-from segprune.stage.side_by_side import Timing, footprints, qualities, quality_keys
+from segprune.stage.side_by_side import footprints, qualities, quality_keys
+from segprune.stage.times import Runtimes, refuse_runtimes, versions
+from segprune.stage.trial import shell
 from segprune.store.fingerprint import Fingerprint
 from segprune.store.store import Entry
 
@@ -47,7 +52,9 @@ class EvalSettings:
         small_object_area: Objects with less than this fraction of the image's pixels are small.
         latency_batch_size: Images per timed forward pass.
         latency_rounds: Timed forward passes of each network.
-        latency_warmup: Untimed ones before.
+        latency_warmup: Untimed ones before; on a GPU at least as many as take a second.
+        latency_clock: ``wall``, or ``cpu``: processor time on one thread.
+        runtimes: Where networks are timed; ``auto``: in PyTorch, and on a CPU in ONNX Runtime if it is installed.
         overlay_images: Report images in the prediction figure.
         oracle: Whether and how the criterion's scores are compared with the loss changes they stand for.
     """
@@ -58,6 +65,8 @@ class EvalSettings:
     latency_batch_size: Annotated[int, Field(ge=1)]
     latency_rounds: Annotated[int, Field(ge=1)]
     latency_warmup: Annotated[int, Field(ge=0)]
+    latency_clock: Clock
+    runtimes: Runtimes
     overlay_images: Annotated[int, Field(ge=0)]
     oracle: OracleSettings
 
@@ -82,6 +91,22 @@ class Eval(Stage):
         """Its own, what networks predict, and loss changes."""
         return (self.word, QUALITY, ORACLE)
 
+    def refuse(self, ctx: Context, start: Trail) -> None:
+        """Check that the clock goes with the device, and that networks run in the runtimes that are asked for.
+
+        Raises:
+            ConfigError: Processor time was asked for on a GPU, or a runtime is not installed or cannot run them.
+        """
+        key, device = ctx.key_of(self, "settings"), ctx.hardware.device
+        if self.settings.latency_clock == "cpu" and device.type != "cpu":
+            raise ConfigError(
+                f"{key}.latency_clock is cpu, but the device is {device}, whose work takes no processor time. Give "
+                f"{key}.latency_clock=wall."
+            )
+        if self.settings.runtimes != "auto":
+            net = start[-1].net if start else shell(ctx)
+            refuse_runtimes(ctx, net, self.settings.runtimes, f"{key}.runtimes")
+
     def __call__(self, ctx: Context, trail: Trail) -> Trail:
         """The trail unchanged; rows, report, tables and figures go to the store and the tracker."""
         entry = ctx.store.get(self.word, self.key(ctx, trail), lambda folder: self._make(folder, ctx, trail))
@@ -93,13 +118,19 @@ class Eval(Stage):
         rows = _as_of_this_run(ctx, entry, self._accepted(ctx, trail))
         ctx.rows.extend(rows)
         ctx.tracker.metrics(headline(rows))
+        if found := slower(rows[-1]):
+            ctx.tracker.tags(
+                {"slower_than_dense": ", ".join(f"{name} x{value:.2f}" for name, value in found.items())}
+            )
         report = json.loads((entry.folder / REPORT).read_text(encoding="utf-8"))
         ctx.tracker.metrics({f"oracle/{name}": value for name, value in report.get("oracle", {}).items()})
         return trail
 
     def key(self, ctx: Context, trail: Trail) -> Fingerprint:
         """Fingerprint of the evaluation of this trail."""
-        measured = {k: v for k, v in identity(self.settings).items() if k not in ("batch_size", "oracle")}
+        measured = {
+            k: v for k, v in identity(self.settings).items() if k not in ("batch_size", "oracle", "runtimes")
+        }
         oracle = self.settings.oracle
         inputs: dict[str, Any] = {
             "data": ctx.data.identity.report,
@@ -107,6 +138,7 @@ class Eval(Stage):
             "eval": measured,
             "quality": [ctx.store.choice(QUALITY, key) for key in self._quality_keys(ctx, trail).values()],
             "machine": _machine(ctx.hardware.device),
+            "runtimes": versions(self.settings.runtimes, ctx.hardware.device),
             "trail": [(state.name, state.fingerprint) for state in trail],
         }
         scored = scored_of(trail) if oracle.samples else None
@@ -136,10 +168,13 @@ class Eval(Stage):
             batch_size=self.settings.latency_batch_size,
             rounds=self.settings.latency_rounds,
             warmup=self.settings.latency_warmup,
+            clock=self.settings.latency_clock,
         )
         quality = qualities(ctx, trail, self._rules, self.settings.batch_size)
         groups = groups_of(trail[0], ctx.data.size_hw)
-        rows = rows_of(ctx, trail, ctx.facts, groups, quality, footprints(ctx, trail, timing))
+        rows = rows_of(
+            ctx, trail, ctx.facts, groups, quality, footprints(ctx, trail, timing, self.settings.runtimes)
+        )
         iou = {name: segmentation_metrics(found.counts).iou for name, found in quality.items()}
         kept = channels_kept(trail[0], trail[-1], groups)
         report = evaluation_report(

@@ -50,6 +50,7 @@ def rows_of(
                 "schema_version": SCHEMA_VERSION,
                 **_setting(ctx, state, facts, is_cut=bool(cuts(first, state))),
                 "absent": _absent(ctx, qualities[state.name]),
+                "timing": footprints[state.name].timing,
                 **_metrics(measured[state.name], measured[first.name]),
             }
         )

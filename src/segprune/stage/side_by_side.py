@@ -1,43 +1,32 @@
 """What the networks of one trail predict, cost and take, measured side by side."""
 
 import json
-from collections.abc import Hashable
-from dataclasses import asdict, dataclass
+from collections.abc import Hashable, Mapping
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
+from segprune.measure.contract import TimedIn
 from segprune.measure.cost import cost, file_size_bytes
-from segprune.measure.latency import Latency, interleaved
+from segprune.measure.latency import Latency, Timing
 from segprune.measure.memory import inference_peak_mb
 from segprune.measure.quality import Quality, Rules, assess
 from segprune.model.contract import SegmentationNet
 from segprune.result.contract import Footprint
-from segprune.seed import derive
 from segprune.stage.contract import Context, NetState, Trail, fingerprint_of
+from segprune.stage.times import Runtimes, times_of
 from segprune.store.fingerprint import Fingerprint
 from segprune.transform.cut import Cut
 from segprune.transform.registry import to_record
 
 WORD, QUALITY = "quality", "quality.safetensors"
-WITHOUT = ("measure.cost", "measure.latency", "measure.memory", "result.contract", "transform")
+WITHOUT = (
+    *("deploy", "measure.contract", "measure.cost", "measure.latency", "measure.memory", "measure.runners"),
+    *("result.contract", "stage.times", "transform"),
+)
 """What a network costs and what made it is no part of what it predicts."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Timing:
-    """How carefully time is measured.
-
-    Attributes:
-        batch_size: Images per forward pass.
-        rounds: Timed passes of each network, in turns.
-        warmup: Untimed ones before.
-    """
-
-    batch_size: int
-    rounds: int
-    warmup: int
 
 
 def qualities(ctx: Context, trail: Trail, rules: Rules, batch_size: int) -> dict[str, Quality]:
@@ -92,22 +81,16 @@ def quality_keys(ctx: Context, trail: Trail, rules: Rules, batch_size: int) -> d
     }
 
 
-def footprints(ctx: Context, trail: Trail, timing: Timing) -> dict[str, Footprint]:
+def footprints(ctx: Context, trail: Trail, timing: Timing, runtimes: Runtimes) -> dict[str, Footprint]:
     """Name -> what the network costs; networks of the same widths are measured once."""
     structures = {state.name: _structure(state) for state in trail}
     distinct = {structures[state.name]: state for state in trail}
-    times = interleaved(
-        [state.net for state in distinct.values()],
-        size_hw=ctx.data.size_hw,
-        batch_size=timing.batch_size,
-        rounds=timing.rounds,
-        warmup=timing.warmup,
-        device=ctx.hardware.device,
-        seed=derive(ctx.seed, "latency"),
-    )
+    nets = {structure: state.net for structure, state in distinct.items()}
+    times = times_of(ctx, nets, timing, runtimes)
+    said = f"{timing.describe()}; {times.describe()}"
     found = {
-        structure: _footprint(ctx, state, latency, timing)
-        for (structure, state), latency in zip(distinct.items(), times, strict=True)
+        structure: _footprint(ctx, state, times.of(structure), said, timing.batch_size)
+        for structure, state in distinct.items()
     }
     return {name: found[structure] for name, structure in structures.items()}
 
@@ -120,17 +103,27 @@ def _structure(state: NetState) -> Hashable:
     return tuple(p.shape for p in state.net.parameters()), json.dumps(others)
 
 
-def _footprint(ctx: Context, state: NetState, latency: Latency, timing: Timing) -> Footprint:
+def _footprint(
+    ctx: Context, state: NetState, times: Mapping[TimedIn, Latency], said: str, batch_size: int
+) -> Footprint:
     net, size_hw = state.net, ctx.data.size_hw
+    latency = times.get("eager")
+    others: dict[TimedIn, Latency] = {name: other for name, other in times.items() if name != "eager"}
     if not isinstance(net, SegmentationNet):
         return Footprint(
             cost=state.cost,
             latency=latency,
             file_size_bytes=state.file_size_bytes,
             peak_memory_mb=None,
-            runtime=str(getattr(net, "runtime", type(net).__name__)),
+            others=others,
+            timing=said,
         )
-    memory = inference_peak_mb(net, size_hw=size_hw, batch_size=timing.batch_size, device=ctx.hardware.device)
+    memory = inference_peak_mb(net, size_hw=size_hw, batch_size=batch_size, device=ctx.hardware.device)
     return Footprint(
-        cost=cost(net, size_hw), latency=latency, file_size_bytes=file_size_bytes(net), peak_memory_mb=memory
+        cost=cost(net, size_hw),
+        latency=latency,
+        file_size_bytes=file_size_bytes(net),
+        peak_memory_mb=memory,
+        others=others,
+        timing=said,
     )

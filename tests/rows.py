@@ -94,6 +94,8 @@ CUT = changed(
     },
     report_images=100,
     report_frames=0,
+    layers_aligned_4_percent=75.0,
+    layers_aligned_8_percent=50.0,
 )
 VERSION_1 = (
     *(

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from segprune.__main__ import CHECKOUT as ROOT
 from segprune.__main__ import COMMANDS
+from segprune.cli import with_stages
 from segprune.config.compose import settings_of
 from tests.test_conf import composed
 
@@ -22,6 +23,7 @@ RUN = re.compile(r"^(?:\w+=\S+ )*(?:python run\.py(?: -m)?|segprune (?:run|sweep
 FLAG = ("-", "install=")
 OF_ANOTHER_PACKAGE = "--config-dir"
 OPTIONS = ["pruner=slimming", "pruner=sirfp", "budget=threshold", "dataset=folder", "model=resnet50_seg"]
+OPTIONS += ["+stage@stage.quantise=quantise"]
 """Between them and the defaults they have every key that the pages name."""
 KEYS_OF_AN_EXAMPLE = {"stage.round.bits"}
 """Of a class that a page shows whole."""
@@ -63,7 +65,7 @@ def test_the_pages_have_commands() -> None:
 @pytest.mark.parametrize("line", LINES)
 @pytest.mark.usefixtures("composer")
 def test_every_run_that_a_page_shows_composes(line: str) -> None:
-    for overrides in choices(overrides_of(line)):
+    for overrides in choices(with_stages(overrides_of(line))):
         cfg = composed("paths.outputs=outputs", *overrides)
         settings_of(OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]))
 

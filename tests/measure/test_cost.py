@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from segprune.measure.cost import MACS_RULE, Cost, cost, file_size_bytes, idle_parts
+from segprune.measure.cost import MACS_RULE, Cost, conv_inputs, cost, file_size_bytes, idle_parts
 from segprune.measure.itemise import itemise
 from segprune.model.contract import SegmentationNet
 from tests.odd_nets import DeadStages
@@ -208,3 +208,12 @@ def test_a_network_without_its_idle_parts_costs_the_same() -> None:
     del net.encoder[2:]
     assert cost(net, (16, 16)) == whole
     assert whole.params == sum(parameter.numel() for parameter in net.parameters())
+
+
+def test_only_convolutions_that_the_logits_need_have_input_widths() -> None:
+    layers = nn.Sequential(
+        nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 1, groups=8), nn.Conv2d(8, 5, 1)
+    )
+    net = Holding(layers)
+    net.unused = nn.Conv2d(12, 4, 1)
+    assert conv_inputs(net, (8, 12)) == (3, 8, 8)

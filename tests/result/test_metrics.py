@@ -128,6 +128,7 @@ def test_a_change_is_told_of_percent_alone_and_of_nothing_that_compares_already(
     assert set(change) == {
         *("miou_points", "pixel_accuracy_points", "mean_accuracy_points", "fw_iou_points"),
         *("boundary_iou_points", "small_object_recall_points"),
+        *("layers_aligned_4_points", "layers_aligned_8_points"),
     }
 
 

@@ -45,7 +45,11 @@ def quality(image_counts: torch.Tensor, **changes: list[int] | list[float]) -> Q
 def footprint(macs: int, times_ms: tuple[float, ...]) -> Footprint:
     latency = Latency(times_ms=times_ms, batch_size=2)
     return Footprint(
-        cost=Cost(params=macs // 10, macs=macs), latency=latency, file_size_bytes=500, peak_memory_mb=1.5
+        cost=Cost(params=macs // 10, macs=macs),
+        latency=latency,
+        file_size_bytes=500,
+        peak_memory_mb=1.5,
+        conv_inputs=(3, 16, 8, 12, 5),
     )
 
 
@@ -109,6 +113,8 @@ def test_speed_worked_by_hand(tmp_path: Path) -> None:
     assert pruned["realisation_efficiency"] == pytest.approx(0.8)
     assert (dense["speedup"], dense["realisation_efficiency"]) == (1, None)
     assert (pruned["file_size_bytes"], pruned["peak_memory_mb"]) == (500, 1.5)
+    # of the widths 16, 8, 12 and 5, and without the image's 3
+    assert (pruned["layers_aligned_4_percent"], pruned["layers_aligned_8_percent"]) == (75, 50)
 
 
 def test_speed_in_another_runtime_is_told_beside_that_in_pytorch(tmp_path: Path) -> None:

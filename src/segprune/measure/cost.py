@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from segprune.graph.layers import Conv
 from segprune.measure.itemise import Items, itemise
 from segprune.model.contract import SegmentationNet
 
@@ -53,6 +54,16 @@ def idle_parts(net: SegmentationNet, items: Items) -> tuple[str, ...]:
     idle = {name for name in items.idle if not net.only_trains(name)}
     every = [name for name, _ in net.named_parameters()]
     return tuple(dict.fromkeys(_outermost(name, idle, every) for name in items.idle if name in idle))
+
+
+def conv_inputs(net: SegmentationNet, size_hw: tuple[int, int]) -> tuple[int, ...]:
+    """Input channels of every convolution that the logits are computed from."""
+    idle = set(itemise(net, size_hw).idle)
+    return tuple(
+        layer.in_channels
+        for name, layer in net.named_modules()
+        if isinstance(layer, Conv) and f"{name}.weight" not in idle
+    )
 
 
 def file_size_bytes(net: SegmentationNet) -> int:

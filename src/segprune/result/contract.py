@@ -33,6 +33,7 @@ class Footprint:
         peak_memory_mb: Of one forward pass of a timed batch.
         others: Other runtimes -> times in them, likewise.
         timing: How the times were taken, in words.
+        conv_inputs: Input channels of every convolution; none of a runner, whose inside nobody knows.
     """
 
     cost: "Cost | None"
@@ -41,6 +42,7 @@ class Footprint:
     peak_memory_mb: float | None
     others: "Mapping[TimedIn, Latency]" = field(default_factory=dict)
     timing: str | None = None
+    conv_inputs: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +95,14 @@ class Measured:
         from segprune.measure.reconstruction import reconstruction
 
         return reconstruction(self.quality.reconstruction)
+
+    def aligned(self, multiple: int) -> float | None:
+        """Share of the convolutions whose input width is a multiple, but for those that read an image's 3 channels.
+
+        ``None`` where there are no others.
+        """
+        inner = [width for width in self.footprint.conv_inputs if width > 3]
+        return sum(width % multiple == 0 for width in inner) / len(inner) if inner else None
 
     def latency(self, runtime: "TimedIn" = "eager") -> "Latency | None":
         """Its times in a runtime."""

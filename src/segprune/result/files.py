@@ -22,6 +22,7 @@ PREDICTIONS = "predictions.png"
 ONNX = "model.onnx"
 """Of an export, as all that follow."""
 PT2 = "model.pt2"
+INT8 = "model_int8.onnx"
 DEPLOYED = "deploy.json"
 """What the files are, take and give, and how nearly they predict what the network does."""
 

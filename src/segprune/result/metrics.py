@@ -405,6 +405,23 @@ METRICS: tuple[Metric, ...] = (
         is_timed=True,
     ),
     Metric(
+        name="layers_aligned_4_percent",
+        unit="%",
+        better="higher",
+        about="Convolutions whose input channels are a multiple of 4, of all but those that read an image: ONNX "
+        "Runtime computes others in a slower layout on a CPU; null for a file",
+        get=lambda net, _: _percent(net.aligned(4)),
+        most=_ALL,
+    ),
+    Metric(
+        name="layers_aligned_8_percent",
+        unit="%",
+        better="higher",
+        about="Likewise, a multiple of 8: no reordering between layers, and what tensor cores ask for in float16",
+        get=lambda net, _: _percent(net.aligned(8)),
+        most=_ALL,
+    ),
+    Metric(
         name="file_size_bytes",
         unit="bytes",
         better="lower",

@@ -9,7 +9,7 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 
 from segprune.measure.contract import TimedIn
-from segprune.measure.cost import cost, file_size_bytes
+from segprune.measure.cost import conv_inputs, cost, file_size_bytes
 from segprune.measure.latency import Latency, Timing
 from segprune.measure.memory import inference_peak_mb
 from segprune.measure.quality import Quality, Rules, assess
@@ -126,4 +126,5 @@ def _footprint(
         peak_memory_mb=memory,
         others=others,
         timing=said,
+        conv_inputs=conv_inputs(net, size_hw),
     )

@@ -32,6 +32,7 @@ TABLE = {
     "prune rounds": """
         budget/__init__.py budget/allocate.py budget/contract.py budget/dependence.py budget/fraction.py
         budget/reached.py budget/simulate.py stage/prune.py stage/rounds.py
+        budget/reached.py budget/simulate.py graph/proof.py stage/cut_record.py stage/prune.py stage/rounds.py
     """,
     "train prepare score prune rounds quality oracle eval eval+": """
         dataset/__init__.py dataset/augment.py dataset/cache.py dataset/contract.py dataset/identity.py
@@ -140,7 +141,8 @@ report/timing.py report/tracked.py report/verdict.py report/write.py reproduce/_
 reproduce/__main__.py reproduce/differences.py reproduce/origin.py reproduce/recorded.py result/__main__.py
 result/files.py run/__init__.py run/assemble.py run/chain.py run/describe.py run/start.py shortage.py
 stage/contract.py stage/trial.py status.py stop.py store/__init__.py store/__main__.py store/code.py
-store/fingerprint.py store/inventory.py store/kin.py store/manifest.py store/store.py sweep/__init__.py
+store/fingerprint.py store/inventory.py store/kin.py store/libraries.py store/manifest.py store/store.py
+sweep/__init__.py
 sweep/board.py sweep/callback.py sweep/controls.py sweep/dry_run.py sweep/estimate.py sweep/grid.py
 sweep/handover.py sweep/launcher.py sweep/plugin.py sweep/pool.py tracking/__init__.py tracking/color.py
 tracking/contract.py tracking/creation.py tracking/deliver.py tracking/experiment.py tracking/failure.py

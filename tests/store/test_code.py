@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from segprune.store import code
-from segprune.store.code import code_of, files_of, modules_of, versions_of
+from segprune.store import code, libraries
+from segprune.store.code import code_of, files_of, modules_of
 from tests.tiny import tiny_schedule
 
 HOME = {
@@ -48,6 +48,24 @@ def touched(*modules: str, home: Mapping[str, str] = HOME, without: tuple[str, .
         for path, text in home.items()
         if found(*modules, without=without, home={**home, path: f"{text}\nz = 1"}) != before
     }
+
+
+def test_imports_from_the_package_itself_are_followed_also_in_its_own_file() -> None:
+    home = {"blocks/__init__.py": "from .act import f", "blocks/act.py": "f = 1", "act.py": "f = 2"}
+    assert touched("segprune.blocks", home=home) == {"blocks/__init__.py", "blocks/act.py"}
+
+
+KEPT = "errors shortage stop durable status checkpoint store tracking result.files stage.contract stage.trial"
+
+
+@pytest.mark.parametrize("name", KEPT.split())
+def test_what_keeps_or_tells_what_others_compute_is_not_followed(name: str) -> None:
+    path = f"{name.replace('.', '/')}.py"
+    home = {
+        "work.py": f"from segprune import {name}" if "." not in name else f"import segprune.{name}",
+        path: "x = 1",
+    }
+    assert touched("segprune.work", home=home) == {"work.py"}
 
 
 def test_a_module_counts_with_all_that_it_imports_also_inside_functions_and_of_other_rooms() -> None:
@@ -158,12 +176,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The one folder that packages and libraries are imported from."""
     caches = (
         files_of,
-        code._distributions,
-        code._requirements,
-        code._is_in_place,
-        code._is_installed,
-        code._version,
-        code._is_of_python,
+        libraries._distributions,
+        libraries._requirements,
+        libraries._is_in_place,
+        libraries._is_installed,
+        libraries._version,
+        libraries.is_of_python,
     )
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     for cache in caches:
@@ -225,7 +243,7 @@ def test_a_package_of_somebody_may_have_the_name_of_one_that_comes_with_python(f
     assert "wave" in sys.stdlib_module_names - set(sys.modules)
     put(folder / "usernet", {"net.py": "import wave, json"})
     assert set(code_of(["usernet.net"])["code"]) == {"package usernet"}
-    code._is_of_python.cache_clear()
+    libraries.is_of_python.cache_clear()
     put(folder / "wave", {"__init__.py": "a = 1"})
     assert set(code_of(["usernet.net"])["code"]) == {"package usernet", "package wave"}
     assert set(code_of(["wave.form"])["code"]) == {"package wave"}
@@ -282,7 +300,7 @@ def test_a_version_of_a_library_makes_other_libraries(folder: Path) -> None:
     before = code_of(["usernet.net"])
     assert before["libraries"] == {"nets": "1.0"}
     (folder / "nets-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: nets\nVersion: 1.1")
-    code._version.cache_clear()
+    libraries._version.cache_clear()
     assert code_of(["usernet.net"]) == {**before, "libraries": {"nets": "1.1"}}
 
 
@@ -299,12 +317,6 @@ def test_a_package_installed_in_place_or_named_as_part_of_the_work_counts_by_its
 @pytest.mark.parametrize("name", ["os.path", "sys", "", ".net", "nowhere.net"])
 def test_what_comes_with_python_or_is_nowhere_has_no_code(name: str) -> None:
     assert code_of([name]) == {"code": {}, "libraries": {}}
-
-
-def test_torch_counts_with_its_build() -> None:
-    import torch
-
-    assert versions_of(["torch"])["torch"] == torch.__version__
 
 
 @dataclass(frozen=True)

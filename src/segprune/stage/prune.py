@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -12,15 +12,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from segprune.budget.contract import Budget, Reached
+from segprune.budget.contract import Budget
 from segprune.budget.simulate import CostSimulator
 from segprune.errors import ConfigError
 from segprune.graph.group import ChannelGroup
-from segprune.graph.trace import Survey, survey
+from segprune.graph.trace import survey
 from segprune.model.contract import SegmentationNet
 from segprune.model.copies import duplicate
 from segprune.pruner.contract import Calibration, Pruner, TrainedPruner
-from segprune.result.files import PLAN, SCORES, removed_of
+from segprune.result.files import PLAN, SCORES
 from segprune.schedule.schedule import Schedule
 from segprune.stage.calibration import CalibrationSet, buffers_of, reestimate_batchnorm
 from segprune.stage.contract import (
@@ -34,10 +34,11 @@ from segprune.stage.contract import (
     read_state,
     write_state,
 )
+from segprune.stage.cut_record import line, metrics, record, unaligned
 from segprune.stage.fit import Fit
 from segprune.stage.prepare import WORD as PREPARE
 from segprune.stage.prepare import Preparation
-from segprune.stage.rounds import Outcome, Rounds
+from segprune.stage.rounds import Rounds
 from segprune.stage.scoring import WORD as SCORE
 from segprune.stage.scoring import Scored, score, score_once
 from segprune.stage.trial import refuse_batch, refuse_single, shell
@@ -46,9 +47,6 @@ from segprune.transform.contract import Transform
 
 log = logging.getLogger(__name__)
 RAW = "raw_buffers.safetensors"
-_NAMED = 5
-"""Layers that a line of the log names."""
-UNITS = ("channels", "macs", "params")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +112,7 @@ class Prune(Stage):
         entry = ctx.store.get(self.word, key, lambda folder: self._make(folder, ctx, before, learned, key))
         note_source(entry, ctx, self.word)
         ctx.tracker.file(entry.folder / PLAN, "prune")
-        ctx.tracker.metrics(_metrics(json.loads((entry.folder / PLAN).read_text())))
+        ctx.tracker.metrics(metrics(json.loads((entry.folder / PLAN).read_text())))
         pruned = read_state(entry, ctx, "pruned", accepted=accepted)
         raw = duplicate(pruned.module)
         buffers = load_file(entry.folder / RAW, device=str(ctx.hardware.device))
@@ -257,16 +255,16 @@ class Prune(Stage):
             ),
         )
         result = rounds(before.module, ctx.data.size_hw)
-        log.info("%s", _line(self.pruner.name, self.budget.of, result))
+        log.info("%s", line(self.pruner.name, self.budget.of, result))
         if result.reached.unaligned:
-            log.info("%s", _unaligned(result.reached))
+            log.info("%s", unaligned(result.reached))
         transforms = (*before.transforms, *result.cuts)
         small = result.net if self.init == "inherited" else _initial(ctx, transforms)
         save_file(dict(buffers_of(small)), folder / RAW)
         reestimate_batchnorm(small, calibration.batches)
         save_file({name: score.contiguous() for name, score in result.scores.items()}, folder / SCORES)
-        report = _report(self.pruner.name, self.budget.of, result, survey(before.module, ctx.data.size_hw))
-        (folder / PLAN).write_text(json.dumps(report, indent=1), encoding="utf-8")
+        plan = record(self.pruner.name, self.budget.of, result, survey(before.module, ctx.data.size_hw))
+        (folder / PLAN).write_text(json.dumps(plan, indent=1), encoding="utf-8")
         write_state(folder, ctx, small, transforms, key)
 
     def _train_between(
@@ -301,54 +299,3 @@ def _initial(ctx: Context, transforms: Sequence[Transform]) -> SegmentationNet:
     for made_by in transforms:
         net = made_by.replay(net)
     return net
-
-
-def _report(pruner: str, unit: str, result: Outcome, found: Survey) -> dict[str, object]:
-    reached = result.reached
-    return {
-        "pruner": pruner,
-        "budget": unit,
-        **{
-            f"{name}_removed" if name in UNITS else name: value
-            for name, value in asdict(reached).items()
-            if name != "plan"
-        },
-        "layers": [
-            {"layer": g.name, "channels": g.size, "kept": g.size - len(reached.plan.get(g.name, ()))}
-            for g in result.groups
-        ],
-        "whole": [asdict(one) for one in found.whole],
-        "cuttable_share": round(found.share, 4),
-        "plan": {name: list(channels) for name, channels in reached.plan.items()},
-        "rounds": len(result.cuts),
-        "mask_error": result.error,
-        "scoring_s": round(result.scoring_s, 3),
-        "scoring_peak_mb": round(result.scoring_peak_mb, 1),
-    }
-
-
-def _metrics(report: Mapping[str, Any]) -> dict[str, float]:
-    fractions = {unit: removed_of(report, unit) for unit in UNITS}
-    fractions[report["budget"]] = report["removed"]
-    removed = {f"prune/{unit}_removed": round(100 * fraction, 2) for unit, fraction in fractions.items()}
-    proof_and_price = {
-        f"prune/{name}": report[name] for name in ("scoring_s", "scoring_peak_mb", "mask_error")
-    }
-    return removed | proof_and_price
-
-
-def _line(pruner: str, unit: str, result: Outcome) -> str:
-    reached = result.reached
-    goal = "" if reached.asked is None else f"asked to remove {reached.asked:.1%} of {unit}; "
-    removed = {"channels": reached.channels, "MACs": reached.macs, "params": reached.params}
-    if reached.removed is not None and unit.lower() not in map(str.lower, removed):
-        removed = {unit: reached.removed, **removed}
-    shares = ", ".join(f"{share:.1%} of {name}" for name, share in removed.items())
-    return f"{pruner}: {goal}removed {shares} ({reached.scope} ranking); cut proven, error {result.error:.0e}"
-
-
-def _unaligned(reached: Reached) -> str:
-    """The groups whose widths are no multiples, so that a slow network has a reason."""
-    widths = [f"{name} {width}" for name, width in reached.unaligned.items()]
-    more = f" and {len(widths) - _NAMED} more" if len(widths) > _NAMED else ""
-    return f"no multiple of budget.round_to={reached.round_to} is the width of {', '.join(widths[:_NAMED])}{more}"

@@ -17,17 +17,14 @@ import ast
 import functools
 import hashlib
 import importlib.machinery
-import importlib.metadata
 import importlib.util
-import json
 import os
-import re
-import sys
-import sysconfig
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import NamedTuple
+
+from segprune.store.libraries import is_of_python, libraries, versions_of
 
 HOME = "segprune"
 KEEPERS = {
@@ -37,7 +34,6 @@ KEEPERS = {
 """Rooms and modules that check, store or report what others compute, and change none of it."""
 QUIET = {"filelock", "matplotlib", "pandas", "psutil", "pydantic", "safetensors", "tqdm", "typing_extensions"}
 """Libraries that segprune uses to check, store, draw or report, not to compute."""
-GROUND = {"torch", "numpy"}
 COMPILED = (*importlib.machinery.EXTENSION_SUFFIXES, ".c", ".cc", ".cpp", ".cu", ".cuh", ".h", ".hpp", ".pyx")
 
 Files = Mapping[str, bytes]
@@ -95,20 +91,6 @@ def files_of(package: str) -> Files:
     return {path.relative_to(root).as_posix(): path.read_bytes() for root in roots for path in _below(root)}
 
 
-def versions_of(packages: Iterable[str]) -> dict[str, str]:
-    """Versions of the libraries with these packages, and of those built on torch or numpy that they require."""
-    waiting = [name for package in packages for name in _libraries(package)]
-    found: dict[str, str] = {}
-    while waiting:
-        name = waiting.pop()
-        if name not in found:
-            found[name] = _version(name)
-            waiting += [
-                other for other in _requirements(name) if other in GROUND or GROUND & {*_requirements(other)}
-            ]
-    return dict(sorted(found.items()))
-
-
 class _Search:
     """Collects what modules import."""
 
@@ -123,16 +105,16 @@ class _Search:
         """Add a module that does the work, with all behind it."""
         if _top(name) == HOME:
             self._add_home(name)
-        elif not _is_of_python(_top(name)):
+        elif not is_of_python(_top(name)):
             self._add_package(_top(name))
 
     def _add_import(self, name: str) -> None:
         top = _top(name)
         if top == HOME:
             self._add_home(name)
-        elif _is_of_python(top):
+        elif is_of_python(top):
             return
-        elif _libraries(top):
+        elif libraries(top):
             self.libraries.add(top)
         else:
             self._add_package(top)
@@ -259,68 +241,6 @@ def _below(root: Path) -> Iterator[Path]:
         seen.add(place)
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__pycache__")
         yield from (Path(folder, name) for name in sorted(names) if name.endswith((".py", *COMPILED)))
-
-
-@functools.cache
-def _is_of_python(top: str) -> bool:
-    """Whether a module comes with Python; one of somebody may have the same name and be found before it."""
-    if top not in sys.stdlib_module_names:
-        return False
-    try:
-        spec = importlib.util.find_spec(top)
-    except ValueError:
-        return True
-    place = Path(spec.origin) if spec is not None and spec.has_location and spec.origin else None
-    if place is None:  # built in
-        return True
-    is_inside = any(place.is_relative_to(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib"))
-    return is_inside and "site-packages" not in place.parts
-
-
-def _libraries(package: str) -> Sequence[str]:
-    """The installed distributions that a package to import belongs to; not those installed in place."""
-    return [name for name in _distributions().get(package, ()) if not _is_in_place(name)]
-
-
-@functools.cache
-def _distributions() -> Mapping[str, Sequence[str]]:
-    found = importlib.metadata.packages_distributions()
-    return {package: sorted({_normal(name) for name in names}) for package, names in found.items()}
-
-
-@functools.cache
-def _is_in_place(name: str) -> bool:
-    """Whether a distribution is a link to a folder that somebody may edit (``pip install -e``)."""
-    origin = json.loads(importlib.metadata.distribution(name).read_text("direct_url.json") or "{}")
-    return bool(origin.get("dir_info", {}).get("editable"))
-
-
-@functools.cache
-def _requirements(name: str) -> Sequence[str]:
-    """The installed distributions that one requires, without its extras."""
-    texts = (text for text in importlib.metadata.requires(name) or () if "extra ==" not in text)
-    names = (_normal(re.split(r"[^\w.-]", text)[0]) for text in texts)
-    return [other for other in names if _is_installed(other)]
-
-
-@functools.cache
-def _is_installed(name: str) -> bool:
-    return next(iter(importlib.metadata.distributions(name=name)), None) is not None
-
-
-def _normal(name: str) -> str:
-    """The one spelling of a distribution's name."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
-@functools.cache
-def _version(name: str) -> str:
-    """With the build that torch's own files tell and its metadata may not, as in ``2.9.0+cu130``."""
-    if name != "torch":
-        return importlib.metadata.version(name)
-    import torch
-
-    return str(torch.__version__)
 
 
 def _top(name: str) -> str:

@@ -1,0 +1,73 @@
+"""What is recorded of a cut: the content of ``plan.json``, metrics for the tracker, and lines for the log."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from segprune.budget.contract import Reached
+from segprune.graph.trace import Survey
+from segprune.result.files import removed_of
+from segprune.stage.rounds import Outcome
+
+UNITS = ("channels", "macs", "params")
+_NAMED = 5
+"""Layers that a line of the log names."""
+
+
+def record(pruner: str, unit: str, result: Outcome, found: Survey) -> dict[str, object]:
+    """The content of ``plan.json``.
+
+    Args:
+        pruner: Name of the criterion.
+        unit: Of the budget.
+        result: The cut.
+        found: Which channels of the network before can be cut.
+    """
+    reached = result.reached
+    return {
+        "pruner": pruner,
+        "budget": unit,
+        **{
+            f"{name}_removed" if name in UNITS else name: value
+            for name, value in asdict(reached).items()
+            if name != "plan"
+        },
+        "layers": [
+            {"layer": g.name, "channels": g.size, "kept": g.size - len(reached.plan.get(g.name, ()))}
+            for g in result.groups
+        ],
+        "whole": [asdict(one) for one in found.whole],
+        "cuttable_share": round(found.share, 4),
+        "plan": {name: list(channels) for name, channels in reached.plan.items()},
+        "rounds": len(result.cuts),
+        "mask_error": result.error,
+        "scoring_s": round(result.scoring_s, 3),
+        "scoring_peak_mb": round(result.scoring_peak_mb, 1),
+    }
+
+
+def metrics(plan: Mapping[str, Any]) -> dict[str, float]:
+    """What is removed, in percent, and what scoring and the proof of the cut measured; from ``plan.json``."""
+    fractions = {unit: removed_of(plan, unit) for unit in UNITS}
+    fractions[plan["budget"]] = plan["removed"]
+    removed = {f"prune/{unit}_removed": round(100 * fraction, 2) for unit, fraction in fractions.items()}
+    proof_and_price = {f"prune/{name}": plan[name] for name in ("scoring_s", "scoring_peak_mb", "mask_error")}
+    return removed | proof_and_price
+
+
+def line(pruner: str, unit: str, result: Outcome) -> str:
+    """What was asked for and what was removed, in one line."""
+    reached = result.reached
+    goal = "" if reached.asked is None else f"asked to remove {reached.asked:.1%} of {unit}; "
+    removed = {"channels": reached.channels, "MACs": reached.macs, "params": reached.params}
+    if reached.removed is not None and unit.lower() not in map(str.lower, removed):
+        removed = {unit: reached.removed, **removed}
+    shares = ", ".join(f"{share:.1%} of {name}" for name, share in removed.items())
+    return f"{pruner}: {goal}removed {shares} ({reached.scope} ranking); cut proven, error {result.error:.0e}"
+
+
+def unaligned(reached: Reached) -> str:
+    """The groups whose widths are no multiples, so that a slow network has a reason."""
+    widths = [f"{name} {width}" for name, width in reached.unaligned.items()]
+    more = f" and {len(widths) - _NAMED} more" if len(widths) > _NAMED else ""
+    return f"no multiple of budget.round_to={reached.round_to} is the width of {', '.join(widths[:_NAMED])}{more}"

@@ -1,0 +1,75 @@
+from segprune.budget.contract import Reached
+from segprune.graph.trace import Survey
+from segprune.stage.cut_record import line, metrics, record, unaligned
+from segprune.stage.rounds import Outcome
+from tests.pruner.surgery import traced
+from tests.toys import Plain
+
+SURVEY = Survey(groups=traced(Plain), whole=(), share=2 / 3)
+
+
+def outcome(**changes: object) -> Outcome:
+    """Two of the 6 channels of the first group are removed, of groups of 6, 5 and 4."""
+    values = {
+        "plan": {"first.0": (1, 4)},
+        "scope": "local",
+        "asked": 0.1,
+        "removed": 0.125,
+        "channels": 2 / 15,
+        "macs": 0.125,
+        "params": 0.5,
+        **changes,
+    }
+    return Outcome(
+        groups=traced(Plain),
+        net=Plain(),
+        cuts=(),
+        reached=Reached(**values),
+        scores={},
+        scoring_s=1.23456,
+        scoring_peak_mb=7.89,
+        error=2e-15,
+    )
+
+
+def test_the_plan_file_has_fractions_under_the_names_of_mlflow_and_counts_per_layer() -> None:
+    plan = record("l1", "macs", outcome(), SURVEY)
+    assert (plan["pruner"], plan["budget"], plan["asked"], plan["removed"]) == ("l1", "macs", 0.1, 0.125)
+    assert [plan[f"{unit}_removed"] for unit in ("channels", "macs", "params")] == [2 / 15, 0.125, 0.5]
+    assert plan["layers"][0] == {"layer": "first.0", "channels": 6, "kept": 4}
+    assert [layer["kept"] for layer in plan["layers"]] == [4, 5, 4]
+    assert (plan["whole"], plan["cuttable_share"]) == ([], 0.6667)
+    assert (plan["plan"], plan["rounds"], plan["scoring_s"]) == ({"first.0": [1, 4]}, 0, 1.235)
+
+
+def test_metrics_are_percents_also_of_a_plan_of_an_earlier_version_and_of_a_unit_of_its_own() -> None:
+    plan = record("l1", "macs", outcome(), SURVEY)
+    expected = {
+        "prune/channels_removed": 13.33,
+        "prune/macs_removed": 12.5,
+        "prune/params_removed": 50.0,
+        "prune/scoring_s": 1.235,
+        "prune/scoring_peak_mb": 7.9,
+        "prune/mask_error": 2e-15,
+    }
+    assert metrics(plan) == expected
+    assert metrics({name.removesuffix("_removed"): value for name, value in plan.items()}) == expected
+    own = metrics(record("l1", "latency_ms", outcome(removed=0.25), SURVEY))
+    assert own == {**expected, "prune/latency_ms_removed": 25.0}
+
+
+def test_the_line_says_what_was_asked_and_what_was_removed() -> None:
+    assert line("l1", "macs", outcome()) == (
+        "l1: asked to remove 10.0% of macs; removed 13.3% of channels, 12.5% of MACs, 50.0% of params (local "
+        "ranking); cut proven, error 2e-15"
+    )
+    own = line("l1", "latency_ms", outcome(asked=None, removed=0.25))
+    assert own.startswith("l1: removed 25.0% of latency_ms, 13.3% of channels, ")
+
+
+def test_five_widths_that_are_no_multiples_are_named() -> None:
+    widths = {f"layer{number}": number for number in range(1, 8)}
+    assert unaligned(outcome(round_to=8, unaligned=widths).reached) == (
+        "no multiple of budget.round_to=8 is the width of layer1 1, layer2 2, layer3 3, layer4 4, layer5 5 and 2 "
+        "more"
+    )

@@ -31,8 +31,7 @@ ORACLE = OracleSettings(samples=2, images=4, batch_size=2, copies=1)
 TABLE = {
     "prune rounds": """
         budget/__init__.py budget/allocate.py budget/contract.py budget/dependence.py budget/fraction.py
-        budget/reached.py budget/simulate.py stage/prune.py stage/rounds.py
-        budget/reached.py budget/simulate.py graph/proof.py stage/cut_record.py stage/prune.py stage/rounds.py
+        budget/reached.py budget/simulate.py stage/cut_record.py stage/prune.py stage/rounds.py
     """,
     "train prepare score prune rounds quality oracle eval eval+": """
         dataset/__init__.py dataset/augment.py dataset/cache.py dataset/contract.py dataset/identity.py

@@ -232,5 +232,5 @@ def test_what_cannot_be_exported_is_refused_before_training(
 def test_a_runner_is_no_network_to_export(tmp_path: Path) -> None:
     ctx = tiny_context(tmp_path)
     trail = stage()(ctx, dense())
-    with pytest.raises(ConfigError, match="dense_onnx is no network but a runner"):
+    with pytest.raises(ConfigError, match="dense_onnx is a runner"):
         stage()(ctx, trail)

@@ -119,8 +119,8 @@ model/backbone_weights.py model/lite0_fpn.py model/resnet_seg.py model/simple_se
 model/torchvision_seg.py pruner/apoz.py pruner/cap.py pruner/clique.py pruner/dmcp.py pruner/fgp.py
 pruner/fisher.py pruner/fpgm.py pruner/group_l2.py pruner/l2.py pruner/lamp.py pruner/maps.py
 pruner/markov.py pruner/random.py pruner/sirfp.py pruner/slimming.py
-deploy/about.py deploy/opened.py deploy/parity.py deploy/pt2_file.py deploy/quantised.py graph/pad.py stage/export.py
-stage/quantise.py
+deploy/about.py deploy/opened.py deploy/parity.py deploy/pt2_file.py deploy/quantised.py graph/pad.py
+stage/export.py stage/quantise.py
 """
 """Files that only another option of a group uses."""
 STAGES = {"deploy", "graph"}

@@ -292,6 +292,6 @@ def test_processor_time_is_refused_on_a_gpu_before_anything_is_trained(tmp_path:
     ctx = tiny_context(tmp_path)
     there = replace(ctx, hardware=replace(ctx.hardware, device=torch.device("cuda", 0)))
     stage(latency_clock="cpu").refuse(ctx, ())
-    stage().refuse(there, ())
+    stage(runtimes="auto").refuse(there, ())
     with pytest.raises(ConfigError, match=r"settings\.latency_clock is cpu, but the device is cuda:0"):
         stage(latency_clock="cpu").refuse(there, ())

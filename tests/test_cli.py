@@ -146,7 +146,7 @@ def test_a_run_ends_in_a_table_and_the_same_run_again_in_the_same_rows(tmp_path:
         "finetuned",
         "mIoU %",
         "segprune ui",
-        "no run of unet on streets has finished here yet to judge the time by",
+        "no run of unet on streets has finished here yet, so its time is not known",
         "/#/experiments/",
     )
     for word in shown:

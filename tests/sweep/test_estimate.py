@@ -100,7 +100,7 @@ def test_a_run_is_told_how_long_earlier_ones_took(tmp_path: Path) -> None:
         (tmp_path / "sweeps" / "x" / str(number)).mkdir(parents=True)
         finished(tmp_path / "sweeps" / "x" / str(number), 9999, **options)
     assert expectation(tmp_path, ("streets", "unet")) == (
-        "expect about 90 s, as 3 earlier of unet on streets took (60 s to 5 min); what the store has already is "
+        "expect about 90 s: earlier runs of unet on streets (3) took 60 s to 5 min; what the store has already is "
         "not computed again"
     )
 

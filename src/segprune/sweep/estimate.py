@@ -20,18 +20,18 @@ FIRST_RUN = "with the defaults it takes about 2 minutes on two CPU cores"
 
 @dataclass(frozen=True, kw_only=True)
 class Gap:
-    """From where on a job has to make results.
+    """What a job has to compute.
 
     Attributes:
         stage: The first stage whose result is not there.
-        is_shared: Whether another job makes that one before, so that only what follows it is to be made.
+        is_shared: Whether another job computes that result before, so that only those after it are to be computed.
     """
 
     stage: str
     is_shared: bool
 
     def position(self, stages: Sequence[str]) -> int | None:
-        """The index of the first result to be made among those of a job; None if it has no such stage."""
+        """The index of the first result to be computed among those of a job; None if it has no such stage."""
         if self.stage not in stages:
             return None
         return stages.index(self.stage) + stages.count(self.stage) * self.is_shared
@@ -43,9 +43,9 @@ class Past:
 
     Attributes:
         seconds: How long it took.
-        stages: Those of its results, in the order in which it asked for them.
+        stages: Of its results, in the order in which it used them.
         sizes: Bytes of these results in the store; None for one that is not there any more.
-        begin: Index of the first result that it made, not found; their number if it made none; None if not known.
+        begin: Index of the first result that it computed; their number if it computed none; None if not known.
     """
 
     seconds: float
@@ -62,7 +62,7 @@ class Estimate:
         low: The least of them.
         middle: Their median.
         high: The most of them.
-        is_bound: Whether all of them computed more than is needed now, so that it will be less.
+        is_bound: Whether all of them computed more than is needed now, so that the true value is smaller.
     """
 
     low: float
@@ -102,7 +102,7 @@ def past_jobs(sweeps: Path) -> Mapping[Kind, Sequence[Past]]:
 
 
 def expectation(outputs: Path, kind: Kind) -> str:
-    """How long a run of this dataset and model may take, by those that finished below an output folder."""
+    """How long a run of this dataset and model may take, from the runs that finished below an output folder."""
     dataset, model = kind
     jobs = [status.read(path.parent) for room in ROOMS for path in (outputs / room).rglob(status.STATUS)]
     took = [
@@ -113,11 +113,11 @@ def expectation(outputs: Path, kind: Kind) -> str:
         and (job["asked"].get("dataset"), job["asked"].get("model")) == kind
     ]
     if not took:
-        return f"no run of {model} on {dataset} has finished here yet to judge the time by; {FIRST_RUN}"
+        return f"no run of {model} on {dataset} has finished here yet, so its time is not known; {FIRST_RUN}"
     spread = f"{duration(min(took))} to {duration(max(took))}"
     return (
-        f"expect about {duration(statistics.median(took))}, as {len(took)} earlier of {model} on {dataset} took "
-        f"({spread}); what the store has already is not computed again"
+        f"expect about {duration(statistics.median(took))}: earlier runs of {model} on {dataset} "
+        f"({len(took)}) took {spread}; what the store has already is not computed again"
     )
 
 
@@ -127,7 +127,7 @@ def duration(seconds: float) -> str:
 
 
 def seconds(gap: Gap, past: Sequence[Past]) -> Estimate | None:
-    """By the jobs that began at the same point; where there are none, by those that made more; else None."""
+    """From the jobs that began at the same point; if there are none, from those that computed more; else None."""
     like, more = list[float](), list[float]()
     for job in past:
         position = gap.position(job.stages)
@@ -137,7 +137,7 @@ def seconds(gap: Gap, past: Sequence[Past]) -> Estimate | None:
 
 
 def stored_bytes(gap: Gap, past: Sequence[Past]) -> Estimate | None:
-    """By the results of all jobs that are in the store from that point on; None where there are none."""
+    """From the results that all jobs have in the store from that point on; None where there are none."""
     return _estimate(
         [
             float(sum(size for size in sizes if size is not None))
@@ -155,7 +155,7 @@ def _estimate(values: Sequence[float], *, is_bound: bool = False) -> Estimate | 
 
 
 def _begin(job: Mapping[str, Any], names: Sequence[str]) -> int | None:
-    """Index of the first result a job made; None for one of before that was recorded."""
+    """Index of the first result that a job computed; None if an earlier version recorded it, which did not say."""
     if job["was_reused"]:
         return len(names)
     made = [names.index(name) for name in job.get("computed", ()) if name in names]

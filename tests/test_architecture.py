@@ -9,10 +9,10 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "segprune"
 ORDER = [
-    "gpu",
-    "errors", "shortage", "stop", "console", "seed", "durable", "status", "dataset", "model", "schedule", "graph",
-    "measure", "deploy", "transform", "training", "pruner", "budget", "checkpoint", "store", "tracking", "result",
-    "stage", "config", "predictor", "run", "reproduce", "report", "app", "sweep", "cli", "bench", "__main__",
+    "gpu", "errors", "shortage", "stop", "console", "seed", "durable", "status", "dataset", "model", "schedule",
+    "graph", "measure", "deploy", "transform", "training", "pruner", "budget", "checkpoint", "store", "tracking",
+    "result", "stage", "config", "predictor", "tiling", "predict", "run", "reproduce", "report", "app", "sweep",
+    "cli", "bench", "__main__",
 ]  # fmt: skip
 DOORS = {
     "fvcore": {"measure"},

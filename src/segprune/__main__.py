@@ -120,6 +120,10 @@ COMMANDS = {
         does="list, verify or tidy the stored results: segprune store list",
         run=partial(_module, "segprune.store.__main__"),
     ),
+    "predict": Command(
+        does="masks of images: segprune predict outputs/runs/<date>/<time> images/ --out masks/",
+        run=partial(_module, "segprune.predict"),
+    ),
     "ui": Command(
         does="open the MLflow UI on what was logged, on this machine only",
         run=partial(_module, "segprune.tracking.ui"),

@@ -9,18 +9,21 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from segprune import status
 from segprune.checkpoint import checkpoint
 from segprune.checkpoint.contract import DESCRIPTION
 from segprune.config.compose import component, import_extensions, target
 from segprune.dataset.augment import resize_image
-from segprune.errors import CheckpointError, DataError
+from segprune.deploy.opened import open_file
+from segprune.errors import CheckpointError, ConfigError, DataError
 from segprune.measure.eval_mode import eval_mode
-from segprune.model.contract import SegmentationNet
+from segprune.model.contract import Predicts, SegmentationNet
+from segprune.result.files import ONNX
 
 OWN_MODELS = "segprune.model."
+EXPORTED = Path(ONNX).suffix
 LAYOUTS = "give uint8 images as (H, W, 3) or (N, H, W, 3), float ones in [0, 1] as (3, H, W) or (N, 3, H, W)"
 
 
@@ -32,13 +35,13 @@ class Predictor:
     size of the images. ``dataclasses.replace(net, size_hw=None)`` leaves images at their own size.
 
     Attributes:
-        net: The network, possibly cut, on its device.
+        net: The network, possibly cut, on its device; or a runner of an exported file, on the CPU.
         classes: K names; class id k means ``classes[k]``.
         palette: K colours, RGB 0..255; None in a checkpoint of a version that did not write them.
         size_hw: (H, W) in px at which the network was evaluated; None likewise.
     """
 
-    net: SegmentationNet
+    net: Predicts
     classes: tuple[str, ...]
     palette: tuple[tuple[int, int, int], ...] | None
     size_hw: tuple[int, int] | None
@@ -62,25 +65,37 @@ class Predictor:
             DataError: The images have another layout or range.
         """
         pixels = _pixels(images)
+        with eval_mode(self.net), torch.no_grad():
+            found = self.net(self._planes(pixels)).float()  # (N, K, H', W')
+        size_hw = (pixels.shape[-3], pixels.shape[-2])
+        whole = F.interpolate(found, size=size_hw, mode="bilinear", align_corners=False)
+        return whole if pixels.ndim == 4 else whole[0]
+
+    def preprocess(self, images: ArrayLike | Tensor) -> Tensor:
+        """What ``net`` is given: (N, 3, H', W') float32 in [0, 1] on its device, with N = 1 for a single image.
+
+        Raises:
+            DataError: The images have another layout or range.
+        """
+        return self._planes(_pixels(images))
+
+    def _planes(self, pixels: NDArray[Any]) -> Tensor:
         batch = pixels if pixels.ndim == 4 else pixels[None]  # (N, H, W, 3)
-        size_hw = (batch.shape[1], batch.shape[2])
-        resized = np.stack([resize_image(image, self.size_hw or size_hw) for image in batch])
+        size_hw = self.size_hw or (batch.shape[1], batch.shape[2])
+        resized = np.stack([resize_image(image, size_hw) for image in batch])
         planes = torch.from_numpy(
             resized.transpose(0, 3, 1, 2).astype(np.float32, order="C")
         )  # (N, 3, H', W')
         if resized.dtype == np.uint8:
             planes.div_(255)
-        with eval_mode(self.net), torch.no_grad():
-            found = self.net(planes.to(next(self.net.parameters()).device)).float()  # (N, K, H', W')
-        whole = F.interpolate(found, size=size_hw, mode="bilinear", align_corners=False)
-        return whole if pixels.ndim == 4 else whole[0]
+        return planes.to(next(self.net.parameters()).device if isinstance(self.net, nn.Module) else "cpu")
 
 
 def load(folder: str | Path, *, device: str = "cpu", extensions: Sequence[str] = ()) -> Predictor:
-    """A trained, possibly cut network that is ready to predict.
+    """A trained, possibly cut network that is ready to predict, or a file that the stage export wrote of one.
 
     Nothing in the folder is executed, and nothing is downloaded. The network is built by one of segprune's own
-    models, or by a package that you name.
+    models, or by a package that you name; a file is run by ONNX Runtime.
 
     >>> net = load(folder)
     >>> mask = net.predict(image)
@@ -92,16 +107,19 @@ def load(folder: str | Path, *, device: str = "cpu", extensions: Sequence[str] =
     Args:
         folder: Of a run or of one job of a sweep (its last network), of an entry of the store such as
             ``outputs/store/finetune/<fingerprint>``, or any other that holds ``net.json`` and
-            ``weights.safetensors``.
-        device: Where it runs: ``cpu``, ``cuda``, ``cuda:1`` ...
+            ``weights.safetensors``. Or an exported file, or the folder that holds it alone.
+        device: Where it runs: ``cpu``, ``cuda``, ``cuda:1`` ...; a file on ``cpu`` only.
         extensions: Packages of your own whose code may build and transform the network.
 
     Raises:
         CheckpointError: There is no network, it is damaged, or it is built by code that was not named.
-        ConfigError: The code that builds it cannot be imported or takes other arguments now.
+        ConfigError: The code that builds it cannot be imported or takes other arguments now; or a file is given
+            and ONNX Runtime is missing, or another device is asked for.
     """
     import_extensions(extensions)
     place = _network_folder(Path(folder))
+    if place.suffix == EXPORTED or (not (place / DESCRIPTION).exists() and (place / ONNX).exists()):
+        return _of_file(place if place.suffix == EXPORTED else place / ONNX, device)
     made = checkpoint.describe(place)
     net, _, _ = checkpoint.read(place, _builder(made, place, extensions))
     palette, size_hw = made.get("palette"), made.get("size_hw")
@@ -111,6 +129,14 @@ def load(folder: str | Path, *, device: str = "cpu", extensions: Sequence[str] =
         palette=tuple((r, g, b) for r, g, b in palette) if palette else None,
         size_hw=(size_hw[0], size_hw[1]) if size_hw else None,
     )
+
+
+def _of_file(path: Path, device: str) -> Predictor:
+    """An exported file that is ready to predict."""
+    if device != "cpu":
+        raise ConfigError(f"device is {device!r}, but {path} is run by the CPU; give device='cpu'.")
+    run, said = open_file(path, threads=torch.get_num_threads())
+    return Predictor(net=run, classes=said.classes, palette=said.palette, size_hw=said.size_hw)
 
 
 def _network_folder(folder: Path) -> Path:

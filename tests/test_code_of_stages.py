@@ -121,6 +121,9 @@ pruner/fisher.py pruner/fpgm.py pruner/group_l2.py pruner/l2.py pruner/lamp.py p
 pruner/markov.py pruner/random.py pruner/sirfp.py pruner/slimming.py
 deploy/about.py deploy/opened.py deploy/parity.py deploy/pt2_file.py deploy/quantised.py graph/pad.py
 stage/export.py stage/quantise.py
+deploy/about.py deploy/opened.py deploy/parity.py deploy/pt2_file.py deploy/quantised.py graph/pad.py stage/export.py
+stage/quantise.py
+stage/deploy_json.py
 """
 """Files that only another option of a group uses."""
 STAGES = {"deploy", "graph"}

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import logging
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,22 +23,20 @@ from segprune.deploy.opened import open_file
 from segprune.deploy.parity import Parity, parity
 from segprune.deploy.pt2_file import open_pt2, write_pt2
 from segprune.deploy.runtime import RUNTIMES, Runtime, available, open_runner, refuse_missing
-from segprune.durable import sha256
 from segprune.errors import ConfigError
 from segprune.graph.pad import padded
 from segprune.graph.trace import trace
 from segprune.measure.cost import Cost, cost
 from segprune.model.contract import Predicts, SegmentationNet
 from segprune.result.files import DEPLOYED, ONNX, PT2
+from segprune.stage import deploy_json
 from segprune.stage.contract import Context, NetState, Stage, Trail, fingerprint_of, identity, origin_of
 from segprune.stage.trial import shell
 from segprune.store.fingerprint import Fingerprint
 from segprune.store.store import Entry
 from segprune.transform.cut import Cut
-from segprune.transform.registry import to_record
 
-FORMAT = 1
-"""Of deploy.json; raised when a key changes its meaning or is removed."""
+log = logging.getLogger(__name__)
 LARGER_BY: Mapping[Axis, int] = {"height": 7, "width": 13}
 """Pixels added to an image, to try a file whose height or width is free at another size."""
 
@@ -111,7 +110,8 @@ class Export(Stage):
         )
         ctx.tracker.tags({f"stage.{self.word}": origin_of(entry)})
         facts = json.loads((entry.folder / DEPLOYED).read_text(encoding="utf-8"))
-        ctx.tracker.metrics(_shown(self.word, facts))
+        log.info("%s", deploy_json.line(facts))
+        ctx.tracker.metrics(deploy_json.metrics(self.word, facts))
         for name in (DEPLOYED, *facts["files"]):
             ctx.tracker.file(entry.folder / name, self.word)
         place = max(len(trail) - 1, 1)
@@ -150,13 +150,15 @@ class Export(Stage):
                 (folder / name).unlink(missing_ok=True)
             raise
         facts = {
-            **_of_files(folder),
+            **deploy_json.of_files(folder),
             **asdict(about),
-            "network": {**_of_network(source, ctx), "aligned_to": self.align, **asdict(cost(net, size_hw))},
-            "onnx": {"opset": written.opset, "exporter": written.exporter, "nodes": written.nodes},
-            "parity": {
-                name: {**asdict(one), "relative_error": one.relative_error} for name, one in found.items()
+            "network": {
+                **deploy_json.of_network(source, ctx),
+                "aligned_to": self.align,
+                **asdict(cost(net, size_hw)),
             },
+            "onnx": {"opset": written.opset, "exporter": written.exporter, "nodes": written.nodes},
+            "parity": deploy_json.of_parity(found),
             "tolerance": self.tolerance,
             "versions": {"torch": version("torch"), "segprune": version("segprune"), **_versions()},
         }
@@ -235,25 +237,6 @@ class Export(Stage):
         )
 
 
-def _of_files(folder: Path) -> dict[str, Any]:
-    """For deploy.json: its format, and the files that it is about."""
-    paths = [path for name in (ONNX, PT2) if (path := folder / name).exists()]
-    return {
-        "format": FORMAT,
-        "files": {path.name: {"sha256": sha256(path), "bytes": path.stat().st_size} for path in paths},
-    }
-
-
-def _of_network(source: NetState, ctx: Context) -> dict[str, Any]:
-    """Likewise: where the network comes from."""
-    return {
-        "name": source.name,
-        "fingerprint": source.fingerprint,
-        "model": ctx.about.get("model"),
-        "transforms": [to_record(one) for one in source.transforms],
-    }
-
-
 def _state(entry: Entry, source: NetState, facts: Mapping[str, Any]) -> NetState:
     """The file as what eval measures."""
     run, _ = open_file(entry.folder / ONNX, threads=torch.get_num_threads())
@@ -276,15 +259,3 @@ def _versions() -> dict[str, str]:
 
 def _runtimes() -> list[Runtime]:
     return [name for name in RUNTIMES if available(name)]
-
-
-def _shown(word: str, facts: Mapping[str, Any]) -> dict[str, float]:
-    """Metrics: of all runtimes the worst."""
-    parities = facts["parity"].values()
-    return {
-        f"{word}/parity_max_abs": max(one["max_abs_error"] for one in parities),
-        f"{word}/parity_relative": max(one["relative_error"] for one in parities),
-        f"{word}/argmax_agreement_percent": 100 * min(one["argmax_agreement"] for one in parities),
-        f"{word}/file_size_bytes": facts["files"][ONNX]["bytes"],
-        f"{word}/nodes": facts["onnx"]["nodes"],
-    }

@@ -1,0 +1,60 @@
+"""Every configured network, dense and cut, is in its file what it is in PyTorch."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from segprune.config.compose import component
+from segprune.deploy.onnx_file import write_onnx
+from segprune.deploy.parity import parity
+from segprune.deploy.runtime import RUNTIMES, open_runner
+from segprune.graph.cut import cut
+from segprune.graph.trace import trace
+from segprune.model.contract import SegmentationNet
+from tests.test_conf import CONF
+
+MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+BY_DYNAMO = ["unet", "simple_segnet", "lite0_fpn"]
+"""The exporter of the stage takes 4 to 14 s of a core for each; the quick one stands in for the others."""
+SIZE_HW = (64, 96)
+
+
+def network(name: str) -> SegmentationNet:
+    """Without pretrained weights: logits that differ from image to image are all that is needed."""
+    node = OmegaConf.to_container(OmegaConf.load(CONF / "model" / f"{name}.yaml"))
+    keys = {**node, **({"weights": "none"} if "weights" in node else {})}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = component(keys, "model", runtime=("num_classes",))(num_classes=11)
+        net.train()(torch.rand(2, 3, *SIZE_HW))  # norms have statistics of their own
+    return net.eval()
+
+
+def half(net: SegmentationNet) -> SegmentationNet:
+    return cut(net, {group.name: tuple(range(0, group.size // 2)) for group in trace(net)})
+
+
+def check(net: SegmentationNet, path: Path, *, fast: bool) -> None:
+    write_onnx(net, path, size_hw=SIZE_HW, fast=fast)
+    images = [torch.rand(2, 3, *SIZE_HW), torch.rand(1, 3, *SIZE_HW)]
+    for runtime in RUNTIMES:
+        found = parity(net, open_runner(path, runtime), images)
+        assert found.max_abs_logit > 0.01, runtime
+        assert found.relative_error < 2e-5, runtime
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_dense_and_cut_by_the_quick_exporter(tmp_path: Path, name: str) -> None:
+    net, path = network(name), tmp_path / "net.onnx"
+    check(half(net), path, fast=True)
+    if "101" not in name:  # 17 blocks more of what the network with 50 layers has
+        check(net, path, fast=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BY_DYNAMO)
+def test_cut_by_the_exporter_of_the_stage(tmp_path: Path, name: str) -> None:
+    check(half(network(name)), tmp_path / "cut.onnx", fast=False)

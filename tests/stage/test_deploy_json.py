@@ -1,0 +1,42 @@
+from pathlib import Path
+
+import pytest
+
+from segprune.deploy.parity import Parity
+from segprune.stage.deploy_json import line, metrics, of_files, of_parity
+
+FACTS = {
+    "network": {"name": "finetuned"},
+    "files": {"model.onnx": {"bytes": 1_234_567}},
+    "onnx": {"opset": 20, "exporter": "dynamo", "nodes": 32},
+    "parity": of_parity(
+        {
+            "onnxruntime": Parity(max_abs_error=0.5, max_abs_logit=100.0, argmax_agreement=1.0, images=9),
+            "openvino": Parity(max_abs_error=0.25, max_abs_logit=10.0, argmax_agreement=0.75, images=9),
+        }
+    ),
+}
+
+
+def test_metrics_are_those_of_the_worst_runtime() -> None:
+    assert metrics("export", FACTS) == {
+        "export/parity_max_abs": 0.5,
+        "export/parity_relative": pytest.approx(0.025),
+        "export/argmax_agreement_percent": 75,
+        "export/file_size_bytes": 1_234_567,
+        "export/nodes": 32,
+    }
+
+
+def test_the_console_says_what_was_written_and_how_exact_it_is() -> None:
+    assert line(FACTS) == (
+        "model.onnx: finetuned, 1.23 MB, opset 20, by dynamo; largest error by largest logit: "
+        "0.005 in onnxruntime, 0.03 in openvino"
+    )
+
+
+def test_files_are_known_by_their_checksums(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"abc")
+    (tmp_path / "other").write_bytes(b"")
+    digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, of "abc"
+    assert of_files(tmp_path) == {"format": 1, "files": {"model.onnx": {"sha256": digest, "bytes": 3}}}

@@ -11,8 +11,8 @@ SOURCE = ROOT / "src" / "segprune"
 ORDER = [
     "gpu", "errors", "shortage", "stop", "console", "seed", "durable", "status", "dataset", "model", "schedule",
     "graph", "measure", "deploy", "transform", "training", "pruner", "budget", "checkpoint", "store", "tracking",
-    "result", "stage", "config", "predictor", "tiling", "predict", "run", "reproduce", "report", "app", "sweep",
-    "cli", "bench", "__main__",
+    "result", "stage", "config", "predictor", "tiling", "predict", "served", "run", "reproduce", "report", "app",
+    "sweep", "cli", "bench", "__main__",
 ]  # fmt: skip
 DOORS = {
     "fvcore": {"measure"},

@@ -121,9 +121,7 @@ pruner/fisher.py pruner/fpgm.py pruner/group_l2.py pruner/l2.py pruner/lamp.py p
 pruner/markov.py pruner/random.py pruner/sirfp.py pruner/slimming.py
 deploy/about.py deploy/opened.py deploy/parity.py deploy/pt2_file.py deploy/quantised.py graph/pad.py
 stage/export.py stage/quantise.py
-deploy/about.py deploy/opened.py deploy/parity.py deploy/pt2_file.py deploy/quantised.py graph/pad.py stage/export.py
-stage/quantise.py
-stage/deploy_json.py
+stage/deploy_json.py deploy/mlmodel.py
 """
 """Files that only another option of a group uses."""
 STAGES = {"deploy", "graph"}
@@ -133,7 +131,7 @@ gpu.py
 __init__.py __main__.py app.py bench.py checkpoint/__init__.py checkpoint/admission.py
 checkpoint/checkpoint.py checkpoint/contract.py cli.py config/__init__.py config/compose.py
 config/explain.py config/protocol.py config/refusal.py config/renamed.py console.py durable.py errors.py
-predict.py predictor.py tiling.py
+predict.py predictor.py served.py tiling.py
 dataset/summary.py
 report/__init__.py report/__main__.py report/cell_figures.py report/class_figure.py report/collect.py
 report/command.py report/contest.py report/entries.py report/figures.py report/frames.py report/gallery.py

@@ -18,6 +18,7 @@ from torch import Tensor
 from segprune.dataset.loading import calibration_batches
 from segprune.deploy.about import About
 from segprune.deploy.form import Axis, Form, Output
+from segprune.deploy.mlmodel import MLMODEL, mlmodel
 from segprune.deploy.onnx_file import Written, write_onnx
 from segprune.deploy.opened import open_file
 from segprune.deploy.parity import Parity, parity
@@ -112,7 +113,7 @@ class Export(Stage):
         facts = json.loads((entry.folder / DEPLOYED).read_text(encoding="utf-8"))
         log.info("%s", deploy_json.line(facts))
         ctx.tracker.metrics(deploy_json.metrics(self.word, facts))
-        for name in (DEPLOYED, *facts["files"]):
+        for name in (DEPLOYED, MLMODEL, *facts["files"]):
             ctx.tracker.file(entry.folder / name, self.word)
         place = max(len(trail) - 1, 1)
         return (*trail[:place], _state(entry, source, facts), *trail[place:])
@@ -162,6 +163,7 @@ class Export(Stage):
             "tolerance": self.tolerance,
             "versions": {"torch": version("torch"), "segprune": version("segprune"), **_versions()},
         }
+        (folder / MLMODEL).write_text(mlmodel(ONNX), encoding="utf-8")
         (folder / DEPLOYED).write_text(json.dumps(facts, indent=1, ensure_ascii=False), encoding="utf-8")
 
     def _write(

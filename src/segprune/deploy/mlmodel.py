@@ -1,0 +1,36 @@
+"""The file that makes a folder with an exported file a model of MLflow."""
+
+import json
+from importlib.metadata import version
+
+MLMODEL = "MLmodel"
+LOADER = "segprune.served"
+"""The module that MLflow asks for what predicts; nothing is unpickled."""
+
+
+def mlmodel(file: str) -> str:
+    """Its text: YAML in MLflow's own format, of the flavour ``python_function``.
+
+    Images go in as uint8 (N, H, W, 3), RGB; class ids come out as (N, H, W).
+
+    Args:
+        file: Name of the exported file beside it.
+    """
+    inputs = [_tensor("uint8", [-1, -1, -1, 3])]
+    outputs = [_tensor("int64", [-1, -1, -1])]
+    flavour = {"loader_module": LOADER, "data": file, "python_version": "3.11"}
+    return "\n".join(
+        [
+            "flavors:",
+            f"  python_function: {json.dumps(flavour)}",
+            f"mlflow_version: {version('mlflow')}",
+            "signature:",
+            f"  inputs: {json.dumps(json.dumps(inputs))}",
+            f"  outputs: {json.dumps(json.dumps(outputs))}",
+            "",
+        ]
+    )
+
+
+def _tensor(dtype: str, shape: list[int]) -> dict[str, object]:
+    return {"type": "tensor", "tensor-spec": {"dtype": dtype, "shape": shape}}

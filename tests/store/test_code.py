@@ -314,7 +314,7 @@ def test_a_package_installed_in_place_or_named_as_part_of_the_work_counts_by_its
     assert set(code_of(["fixed"])["code"]) == {"package fixed"}
 
 
-@pytest.mark.parametrize("name", ["os.path", "sys", "", ".net", "nowhere.net"])
+@pytest.mark.parametrize("name", ["os.path", "json.decoder", "sys", "", ".net", "nowhere.net"])
 def test_what_comes_with_python_or_is_nowhere_has_no_code(name: str) -> None:
     assert code_of([name]) == {"code": {}, "libraries": {}}
 

@@ -44,7 +44,8 @@ TABLE = {
         model/copies.py
     """,
     "train prepare rounds": """
-        dataset/weights.py measure/evaluate.py stage/fit.py training/loop.py training/step.py
+        dataset/weights.py measure/evaluate.py stage/fit.py training/cudnn.py training/loop.py
+        training/recompute.py training/step.py
     """,
     "prepare score prune rounds oracle eval eval+": """
         graph/__init__.py graph/layers.py
@@ -129,7 +130,7 @@ STAGES = {"deploy", "graph"}
 SILENT = """
 gpu.py
 __init__.py __main__.py app.py bench.py checkpoint/__init__.py checkpoint/admission.py
-checkpoint/checkpoint.py checkpoint/contract.py cli.py config/__init__.py config/compose.py
+checkpoint/checkpoint.py checkpoint/contract.py cli.py dataset/workers.py config/__init__.py config/compose.py
 config/explain.py config/protocol.py config/refusal.py config/renamed.py console.py durable.py errors.py
 predict.py predictor.py served.py tiling.py
 dataset/summary.py

@@ -178,7 +178,7 @@ def test_a_package_that_is_named_may_build_it(tmp_path: Path) -> None:
     write_state(tmp_path, ctx, net, (), "key")
     with pytest.raises(CheckpointError, match=r"extensions=\['tests'\]"):
         segprune.load(tmp_path)
-    planes = torch.rand(3, 16, 16)
+    planes, net = torch.rand(3, 16, 16), net.to(memory_format=torch.channels_last)
     with torch.no_grad():
         assert torch.equal(segprune.load(tmp_path, extensions=["tests"]).logits(planes), net(planes[None])[0])
 

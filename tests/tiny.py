@@ -70,6 +70,8 @@ def tiny_schedule(**changes: object) -> Schedule:
         "class_weights": "sqrt",
         "aux_weight": 0.4,
         "amp": "auto",
+        "compile": False,
+        "checkpointing": False,
         "grad_clip": None,
         "keep": "last",
     }

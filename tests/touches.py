@@ -42,6 +42,8 @@ def schedule(at: str, stage: str, **others: object) -> Touches:
         "class_weights": "median",
         "aux_weight": 0.2,
         "amp": "none",
+        "compile": True,
+        "checkpointing": True,
         "grad_clip": 1.0,
         "keep": "last",
     }

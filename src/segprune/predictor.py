@@ -124,7 +124,7 @@ def load(folder: str | Path, *, device: str = "cpu", extensions: Sequence[str] =
     net, _, _ = checkpoint.read(place, _builder(made, place, extensions))
     palette, size_hw = made.get("palette"), made.get("size_hw")
     return Predictor(
-        net=net.to(device).eval(),
+        net=net.to(device).to(memory_format=torch.channels_last).eval(),  # as it was evaluated
         classes=tuple(made["classes"]),
         palette=tuple((r, g, b) for r, g, b in palette) if palette else None,
         size_hw=(size_hw[0], size_hw[1]) if size_hw else None,

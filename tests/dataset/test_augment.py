@@ -129,13 +129,15 @@ def test_same_size_is_passed_through():
     assert resize_label(label, (12, 16)) is label
 
 
-def test_batch_item_is_planes_in_0_to_1_and_int64():
+def test_batch_item_is_planes_in_0_to_1_and_a_copy_of_the_label():
     image = np.zeros((2, 3, 3), np.uint8)
     image[0, 2, 1] = 255
-    item = as_batch_item(image, np.full((2, 3), 255, np.uint8))
+    label = np.full((2, 3), 255, np.uint8)
+    item = as_batch_item(image, label)
+    label[:] = 0
     assert item.image.dtype == torch.float32
     assert item.image.is_contiguous()
     assert item.image.nonzero().tolist() == [[1, 0, 2]]
     assert item.image.max() == 1
-    assert item.label.dtype == torch.int64
+    assert item.label.dtype == torch.uint8
     assert item.label.unique().tolist() == [255]

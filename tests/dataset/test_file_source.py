@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from segprune.dataset import file_source
-from segprune.dataset.file_source import FileSource, decoded_bytes
+from segprune.dataset.file_source import FileSource, decoded_bytes, first_within
 from segprune.dataset.mask_code import MaskCode
 from segprune.dataset.pairing import Pair
 from segprune.errors import DataError
@@ -38,9 +38,9 @@ def decodes(monkeypatch):
     return seen
 
 
-@pytest.mark.parametrize("is_kept", [True, False])
-def test_pairs_are_what_the_files_hold_at_every_look(pairs, is_kept):
-    source = FileSource(pairs, SIZES, MaskCode(), upright=True, is_kept=is_kept)
+@pytest.mark.parametrize("kept", [0, 1, 3])
+def test_pairs_are_what_the_files_hold_at_every_look(pairs, kept):
+    source = FileSource(pairs, SIZES, MaskCode(), upright=True, kept=kept)
     for _ in range(2):
         for k, size in enumerate(SIZES):
             image, label = source[k]
@@ -50,9 +50,7 @@ def test_pairs_are_what_the_files_hold_at_every_look(pairs, is_kept):
 
 
 def test_kept_pair_is_decoded_once_others_at_every_look(pairs, decodes):
-    kept, looked_up = (
-        FileSource(pairs, SIZES, MaskCode(), upright=True, is_kept=is_kept) for is_kept in (True, False)
-    )
+    kept, looked_up = (FileSource(pairs, SIZES, MaskCode(), upright=True, kept=kept) for kept in (3, 0))
     for _ in range(3):
         kept[1]
     assert decodes == ["1.png"]
@@ -61,8 +59,24 @@ def test_kept_pair_is_decoded_once_others_at_every_look(pairs, decodes):
     assert decodes == ["1.png"] * 4
 
 
+def test_the_first_pairs_stay_and_the_others_are_decoded_at_every_look(pairs, decodes):
+    source = FileSource(pairs, SIZES, MaskCode(), upright=True, kept=2)
+    for _ in range(3):
+        for index in range(3):
+            source[index]
+    assert sorted(decodes) == ["0.png", "1.png", *["2.png"] * 3]
+
+
+# 6x8, 12x16 and 5x3 px take 192, 768 and 60 bytes
+@pytest.mark.parametrize(
+    ("most", "first"), [(-1, 0), (0, 0), (191, 0), (192, 1), (959, 1), (960, 2), (1020, 3), (10**9, 3)]
+)
+def test_as_many_pairs_as_fit_from_the_first_on(most, first):
+    assert first_within(SIZES, most) == first
+
+
 def test_what_a_forked_worker_decoded_is_there_for_its_parent(pairs, decodes):
-    source = FileSource(pairs, SIZES, MaskCode(), upright=True, is_kept=True)
+    source = FileSource(pairs, SIZES, MaskCode(), upright=True, kept=3)
     worker = multiprocessing.get_context("fork").Process(target=source.__getitem__, args=(1,))
     worker.start()
     worker.join()
@@ -71,17 +85,17 @@ def test_what_a_forked_worker_decoded_is_there_for_its_parent(pairs, decodes):
     assert decodes == []  # nothing was decoded in this process
 
 
-@pytest.mark.parametrize("is_kept", [True, False])
+@pytest.mark.parametrize("kept", [0, 1, 3])
 @pytest.mark.parametrize("code", [MaskCode(), SHIFTED])
-def test_label_alone_is_that_of_the_pair_and_decodes_no_image(pairs, decodes, is_kept, code):
-    source = FileSource(pairs, SIZES, code, upright=True, is_kept=is_kept)
+def test_label_alone_is_that_of_the_pair_and_decodes_no_image(pairs, decodes, kept, code):
+    source = FileSource(pairs, SIZES, code, upright=True, kept=kept)
     alone = [source.label(k) for k in range(3)]
     assert decodes == []
     assert all(np.array_equal(alone[k], source[k][1]) for k in range(3))
 
 
 def test_label_of_a_kept_pair_comes_from_memory(pairs):
-    source = FileSource(pairs, SIZES, MaskCode(), upright=True, is_kept=True)
+    source = FileSource(pairs, SIZES, MaskCode(), upright=True, kept=3)
     source[1]
     pairs[1].label.unlink()
     assert np.array_equal(source.label(1), labels(1, 5, SIZES[1]))
@@ -90,16 +104,16 @@ def test_label_of_a_kept_pair_comes_from_memory(pairs):
 def test_label_that_changed_after_the_check_is_refused(pairs):
     save(pairs[0].label, labels(0, 5, (7, 7)))
     with pytest.raises(DataError, match=r"0_l.png was 8x6 when it was checked and has changed since"):
-        FileSource(pairs, SIZES, MaskCode(), upright=True, is_kept=True).label(0)
+        FileSource(pairs, SIZES, MaskCode(), upright=True, kept=3).label(0)
 
 
 def test_code_translates_labels(pairs):
-    source = FileSource(pairs, SIZES, SHIFTED, upright=True, is_kept=True)
+    source = FileSource(pairs, SIZES, SHIFTED, upright=True, kept=3)
     assert np.array_equal(source[0][1], labels(0, 5, SIZES[0]) + 1)
 
 
 def test_pickled_copy_reads_the_same(pairs):
-    source = FileSource(pairs, SIZES, MaskCode(), upright=True, is_kept=True)
+    source = FileSource(pairs, SIZES, MaskCode(), upright=True, kept=3)
     copy = pickle.loads(pickle.dumps(source))  # noqa: S301 - what spawned loader workers do
     assert np.array_equal(copy[1][0], source[1][0])
 
@@ -109,11 +123,11 @@ def test_file_that_changed_after_the_check_is_refused(pairs):
     with pytest.raises(
         DataError, match=r"0_l.png was 8x6 when it was checked and has changed since; start again"
     ):
-        FileSource(pairs, SIZES, MaskCode(), upright=True, is_kept=True)[0]
+        FileSource(pairs, SIZES, MaskCode(), upright=True, kept=3)[0]
 
 
 def test_no_pairs_is_an_empty_source():
-    assert len(FileSource([], [], MaskCode(), upright=True, is_kept=True)) == 0
+    assert len(FileSource([], [], MaskCode(), upright=True, kept=0)) == 0
 
 
 def test_four_bytes_per_pixel():

@@ -67,7 +67,7 @@ def test_label_read_alone_is_the_items_label():
     items = CalibrationItems(source(), (7, 9))
     for index in range(5):
         alone = items.label(index)
-        assert alone.dtype == torch.int64
+        assert alone.dtype == torch.uint8
         assert torch.equal(alone, items[index].label)
 
 

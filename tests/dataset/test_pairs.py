@@ -2,6 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
 from segprune.dataset import file_source
 from segprune.dataset.augment import resized_crop
@@ -9,7 +10,8 @@ from segprune.dataset.labels import CAMVID
 from segprune.dataset.mask_code import MaskCode
 from segprune.dataset.pair_set import PairSet
 from segprune.dataset.pairing import Pair
-from segprune.dataset.pairs import Reading, pair_data
+from segprune.dataset.pairs import Reading, _kept, pair_data
+from segprune.dataset.weights import class_weights
 from tests.dataset.trees import ALL, OFF, labels, picture, save, touched
 
 
@@ -108,13 +110,44 @@ def test_identity_does_not_depend_on_the_cache(pairs, reading, tmp_path):
     assert pair_data(pairs, reading).identity == pair_data(pairs, other).identity
 
 
-# 16 px x 12 px x 4 bytes x pairs = 768 bytes each; 1 MB = 10^6 bytes, so 1303 pairs do not fit and 4 do
-@pytest.mark.parametrize(("cache_mb", "decodes"), [(1, 1), (0, 2)])
-def test_images_are_kept_in_memory_only_below_cache_mb(pairs, reading, monkeypatch, cache_mb, decodes):
+# 16 px x 12 px x 4 bytes x pairs = 768 bytes each; 1 MB = 10^6 bytes, so 4 pairs fit
+@pytest.mark.parametrize(("cache_mb", "decodes", "decoding"), [(1, 1, "once"), (0, 2, "often")])
+def test_images_are_kept_in_memory_only_below_cache_mb(
+    pairs, reading, monkeypatch, cache_mb, decodes, decoding
+):
     data = pair_data(pairs, changed(reading, cache_mb=cache_mb))
+    assert data.decoding == decoding
     seen = []
     read = file_source.read_image
     monkeypatch.setattr(file_source, "read_image", lambda path, **how: seen.append(path) or read(path, **how))
     for _ in range(2):
         data.report[0]
     assert len(seen) == decodes
+
+
+def test_training_images_are_kept_before_those_that_are_looked_at_less_often():
+    sizes = {"fit": [(10, 10)] * 3, "select": [(10, 10)] * 2, "report": [(1, 1)] * 5}
+    # 400 bytes each, then 4
+    assert _kept(sizes, 1000) == {"fit": 2, "select": 0, "report": 5}
+    assert _kept(sizes, 2000) == {"fit": 3, "select": 2, "report": 0}
+    assert _kept(sizes, 2008) == {"fit": 3, "select": 2, "report": 2}
+
+
+def test_training_labels_are_counted_once_however_many_trainings_there_are(pairs, reading, monkeypatch):
+    data = pair_data(pairs, reading)
+    seen = []
+    read = file_source.read_mask
+    monkeypatch.setattr(
+        file_source, "read_mask", lambda path, *how, **more: seen.append(path) or read(path, *how, **more)
+    )
+
+    def weights(data):
+        asked = {"num_classes": len(data.classes), "ignore_index": data.ignore_index, "mode": "sqrt"}
+        return class_weights(data.calibration, kept=data.label_counts, **asked)
+
+    first = weights(data)
+    assert len(seen) == len(data.fit)
+    assert torch.equal(weights(pair_data(pairs, reading)), first)
+    assert len(seen) == len(data.fit)
+    assert pair_data(pairs, changed(reading, size_hw=(12, 16))).label_counts != data.label_counts
+    assert pair_data(pairs, changed(reading, seed=1)).label_counts == data.label_counts

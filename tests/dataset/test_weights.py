@@ -1,8 +1,10 @@
+import json
+
 import pytest
 import torch
 
 from segprune.dataset.contract import Batch
-from segprune.dataset.weights import class_weights
+from segprune.dataset.weights import COUNTED_BY, class_weights
 from segprune.errors import DataError
 
 
@@ -14,8 +16,8 @@ def items(*labels):
 TWO = items([[0] * 6 + [1] * 2 + [9] * 2], [[0] * 8])
 
 
-def weights(mode, data=TWO, classes=3):
-    return class_weights(data, num_classes=classes, ignore_index=9, mode=mode)
+def weights(mode, data=TWO, classes=3, kept=None):
+    return class_weights(data, num_classes=classes, ignore_index=9, mode=mode, kept=kept)
 
 
 def test_none_is_all_ones_and_reads_nothing():
@@ -70,3 +72,42 @@ def test_class_without_pixels_weighs_as_much_as_the_rarest(mode):
 def test_labels_that_are_all_ignored_are_refused():
     with pytest.raises(DataError, match=r"all 2 training labels hold only ignore_index 9"):
         weights("sqrt", items([[9, 9]], [[9]]))
+
+
+class Unread:
+    """Two items that must not be looked at."""
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        raise AssertionError(f"item {index} was read")
+
+
+def test_counts_that_are_kept_give_the_same_bits_in_any_mode_and_read_nothing(tmp_path):
+    kept = tmp_path / "of" / "these.json"
+    for mode in ("sqrt", "median"):
+        assert torch.equal(weights(mode, kept=kept), weights(mode))
+        assert torch.equal(weights(mode, Unread(), kept=kept), weights(mode))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b'{"counts": [[1, 2, 3]]}', b'{"counts": [["a", 2, 3], [1, 2, 3]], "counted_by": ""}'],
+)
+def test_damaged_counts_are_counted_again(tmp_path, content, caplog):
+    kept = tmp_path / "these.json"
+    kept.write_bytes(content)
+    assert torch.equal(weights("sqrt", kept=kept), weights("sqrt"))
+    assert f"{kept} is damaged" in caplog.text
+    caplog.clear()
+    assert torch.equal(weights("sqrt", Unread(), kept=kept), weights("sqrt"))
+    assert caplog.text == ""
+
+
+def test_counts_by_another_opencv_are_counted_again(tmp_path):
+    kept = tmp_path / "these.json"
+    weights("sqrt", kept=kept)
+    kept.write_text(kept.read_text().replace(json.dumps(COUNTED_BY), '"1, OpenCV 3"'))
+    with pytest.raises(AssertionError, match="item 0 was read"):
+        weights("sqrt", Unread(), kept=kept)

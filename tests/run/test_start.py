@@ -11,6 +11,7 @@ from segprune.errors import CheckpointError, ConfigError, DataError
 from segprune.model.contract import SegmentationNet
 from segprune.run.assemble import stages_of
 from segprune.run.start import refuse, start_of_trail
+from segprune.stage.contract import ready
 from segprune.transform.registry import register
 from tests.run.test_assemble import settings
 from tests.stage.test_trial import Halving, Pooling
@@ -42,7 +43,7 @@ def test_a_chain_can_start_with_the_network_of_a_checkpoint(tmp_path: Path) -> N
     (state,) = starting(tmp_path)
     assert (state.name, state.transforms) == ("dense", ())
     image = torch.rand(1, 3, 16, 16)
-    assert torch.equal(state.net(image), tiny_net().eval()(image))
+    assert torch.equal(state.net(image), ready(tiny_net(), torch.device("cpu"))(image))
 
 
 def test_a_checkpoint_for_other_classes_is_refused(tmp_path: Path) -> None:

@@ -29,6 +29,8 @@ PLAIN = Schedule(
     class_weights="none",
     aux_weight=0.4,
     amp="auto",
+    compile=False,
+    checkpointing=False,
     grad_clip=None,
     keep="last",
 )
@@ -170,3 +172,8 @@ def test_every_schedule_on_disk_has_every_key_and_a_valid_value(path: Path) -> N
     schedule = TypeAdapter(Schedule).validate_python(config)
     assert (schedule.epochs == 0) == (path.stem == "none")
     assert path.read_text().startswith("# ")
+
+
+def test_a_compiled_network_is_not_computed_twice() -> None:
+    with pytest.raises(ConfigError, match=r"compile and checkpointing are both true"):
+        replace(PLAIN, compile=True, checkpointing=True)

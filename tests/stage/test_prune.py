@@ -20,7 +20,7 @@ from segprune.pruner.sparse import SparseTraining
 from segprune.pruner.taylor import Taylor
 from segprune.stage import rounds
 from segprune.stage.calibration import CalibrationSet
-from segprune.stage.contract import NetState, Trail
+from segprune.stage.contract import NetState, Trail, ready
 from segprune.stage.prune import Prune
 from tests.odd_nets import DeadStages, DroppedHead, FunctionalConvs, Multihead, NonLocal
 from tests.tiny import Items, tiny_context, tiny_data, tiny_net, tiny_schedule
@@ -44,7 +44,8 @@ def stage(**changes: object) -> Prune:
 
 
 def dense() -> Trail:
-    return (NetState(name="dense", net=tiny_net().eval(), transforms=(), fingerprint="dense"),)
+    net = ready(tiny_net(), torch.device("cpu"))
+    return (NetState(name="dense", net=net, transforms=(), fingerprint="dense"),)
 
 
 def test_the_trail_gets_the_raw_and_the_reestimated_network(tmp_path: Path) -> None:

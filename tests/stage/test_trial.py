@@ -4,9 +4,17 @@ import pytest
 import torch
 
 from segprune.errors import ConfigError, DataError
-from segprune.stage.trial import refuse_batch, refuse_misfit, refuse_single, shell
-from tests.tiny import Items, tiny_context, tiny_data
+from segprune.stage.trial import (
+    refuse_batch,
+    refuse_misfit,
+    refuse_schedule,
+    refuse_single,
+    refuse_uncompiled,
+    shell,
+)
+from tests.tiny import Items, tiny_context, tiny_data, tiny_schedule
 from tests.toys import Residual
+from tests.training.test_recompute import Deep, InPlace
 
 
 class Halving(Residual):
@@ -93,3 +101,33 @@ def test_one_image_at_a_time_is_refused_for_a_network_that_needs_two(tmp_path: P
     alone = tiny_context(tmp_path, build=Pooling, data=tiny_data(fit=Items(1, seed=0)))
     with pytest.raises(ConfigError, match=r"^only one, .*give the dataset more training images"):
         refuse_single(alone, "only one")
+
+
+@pytest.mark.slow
+def test_a_missing_compiler_is_told_before_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._inductor import config
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(config.cpp, "cxx", ("/nonexistent/g++",))
+    with pytest.raises(
+        ConfigError, match=r"^train\.compile is true, but torch cannot compile for cpu here \(.*"
+    ):
+        refuse_uncompiled(torch.device("cpu"), "train.compile")
+
+
+def test_activations_that_can_be_computed_twice_are_let_through(tmp_path: Path) -> None:
+    refuse_schedule(tiny_context(tmp_path, build=Deep), "train", tiny_schedule(checkpointing=True))
+
+
+def test_a_network_without_blocks_spares_nothing_and_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"^train\.checkpointing is true, but Residual has no submodule of several layers"
+    ):
+        refuse_schedule(tiny_context(tmp_path), "train", tiny_schedule(checkpointing=True))
+
+
+def test_a_network_that_cannot_be_computed_twice_is_refused_before_work(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"InPlace cannot be computed twice \(.*\)\. Give finetune\.checkpointing=false\."
+    ):
+        refuse_schedule(tiny_context(tmp_path, build=InPlace), "finetune", tiny_schedule(checkpointing=True))

@@ -71,11 +71,11 @@ def test_gpus_are_dealt_out_in_turns_and_cores_in_equal_parts(
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr("segprune.sweep.pool._cores", lambda: 7)
+    monkeypatch.setattr("segprune.sweep.pool.cores", lambda: 7)
     shares = [pool(3, [0, "GPU-8f3a"])._share(slot) for slot in range(3)]
     assert [share["CUDA_VISIBLE_DEVICES"] for share in shares] == ["0", "GPU-8f3a", "0"]
     assert {share["OMP_NUM_THREADS"] for share in shares} == {"2"}  # 7 cores by 3 jobs
-    assert pool(9)._share(0) == {"OMP_NUM_THREADS": "1"}
+    assert pool(9)._share(0) == {"OMP_NUM_THREADS": "1", "SEGPRUNE_JOBS": "9"}
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     assert pool(3)._share(0)["OMP_NUM_THREADS"] == "5"  # as its user wants it
 

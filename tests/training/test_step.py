@@ -173,3 +173,12 @@ def test_the_loss_of_an_epoch_is_the_mean_of_all_its_steps(tmp_path: Path) -> No
     step = Counts(tiny_net(), training(tmp_path), steps)
     step.numbers = iter(range(1, steps + 1))
     assert step.epoch(batches(steps), 0) == (steps + 1) / 2
+
+
+@pytest.mark.slow
+def test_a_compiled_network_trains_as_the_network_itself(tmp_path: Path) -> None:
+    plain, compiled = tiny_net(), tiny_net()
+    Step(plain, training(tmp_path, optimizer="sgd"), 2).epoch(batches(2), 0)
+    Step(compiled, training(tmp_path, optimizer="sgd", compile=True), 2).epoch(batches(2), 0)
+    for (name, a), b in zip(plain.state_dict().items(), compiled.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6, msg=name)

@@ -73,7 +73,7 @@ class Settings(BaseModel):
     checkpoint: Path | None
     device: str
     threads: Annotated[int, Field(ge=1, le=1024)] | None  # OpenMP ends the process if it cannot start them
-    workers: Annotated[int, Field(ge=0, le=256)]
+    workers: Annotated[int, Field(ge=0, le=256)] | Literal["auto"]
     store: StoreSettings
     paths: Node
     extensions: list[str]

@@ -154,14 +154,14 @@ def resize_label(label: Pixels, size_hw: tuple[int, int]) -> Pixels:
 
 
 def as_batch_item(image: Pixels, label: Pixels) -> Batch:
-    """(H, W, 3) and (H, W) uint8 -> image (3, H, W) float32 in [0, 1] and label (H, W) int64."""
+    """(H, W, 3) and (H, W) uint8 -> image (3, H, W) float32 in [0, 1] and label (H, W) uint8."""
     planes = image.transpose(2, 0, 1).astype(np.float32, order="C")
     return Batch(torch.from_numpy(planes).div_(255), as_label(label))
 
 
 def as_label(label: Pixels) -> Tensor:
-    """(H, W) uint8 -> (H, W) int64."""
-    return torch.from_numpy(label.astype(np.int64))
+    """(H, W) uint8 -> (H, W) uint8, a copy."""
+    return torch.tensor(label)
 
 
 def _flip_and_jitter(flip: float, jitter: float) -> list[Any]:

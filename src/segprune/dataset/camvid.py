@@ -46,7 +46,7 @@ def camvid(  # noqa: PLR0913 - one argument per key of the YAML
         augment: Training augmentation.
         seed: The run's seed.
         cache_dir: Where checked facts about the files are kept.
-        cache_mb: Decoded images stay in memory if all take fewer MB than this.
+        cache_mb: Decoded images stay in memory up to so many MB.
 
     Raises:
         ConfigError: ``select`` is the reported split.

@@ -66,7 +66,7 @@ def cityscapes(  # noqa: PLR0913 - one argument per key of the YAML
         augment: Training augmentation.
         seed: The run's seed.
         cache_dir: Where checked facts about the files are kept.
-        cache_mb: Decoded images stay in memory if all take fewer MB than this.
+        cache_mb: Decoded images stay in memory up to so many MB.
 
     Raises:
         ConfigError: ``select_fraction`` leaves no image to train on.

@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, runtime_checkable
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 
@@ -13,12 +15,20 @@ class Batch(NamedTuple):
     Attributes:
         image: (N, 3, H, W) float32, RGB in [0, 1]. Networks normalise by themselves, with the mean and std
             their weights were made for.
-        label: (N, H, W) int64, 0..K-1 or the dataset's ``ignore_index``. In the report and select roles its
-            H and W are the label's own, which may differ from the image's.
+        label: (N, H, W) of any integer type, 0..K-1 or the dataset's ``ignore_index``. In the report and select
+            roles its H and W are the label's own, which may differ from the image's.
     """
 
     image: Tensor
     label: Tensor
+
+    def on(self, device: torch.device) -> "Batch":
+        """A batch (with N axis) where a network is: the image channels last, the label int64.
+
+        The label becomes int64 there, so that of labels in uint8 one byte a pixel travels and not eight.
+        """
+        image = self.image.to(device, memory_format=torch.channels_last, non_blocking=True)
+        return Batch(image, self.label.to(device, non_blocking=True).long())
 
 
 class Items(Protocol):
@@ -34,7 +44,7 @@ class LabelReader(Protocol):
     """Items that can give a label without reading its image; ``isinstance`` tells which items can."""
 
     def label(self, index: int, /) -> Tensor:
-        """(H, W) int64, bit for bit the label of the item with this index."""
+        """(H, W), bit for bit the label of the item with this index."""
         ...
 
 
@@ -103,6 +113,9 @@ class SegData:
         report_frames: How many report images follow another one like frames of a video, by their file names; see
             ``frames.in_a_row``.
         summary: What each role holds, by its name.
+        decoding: How often an image is decoded from its file: ``none``: there are no files; ``once``: all stay in
+            memory; ``often``: some do not.
+        label_counts: File that keeps how often each class occurs in the training labels; ``None``: not kept.
     """
 
     name: str
@@ -118,6 +131,8 @@ class SegData:
     identity: Identity
     report_frames: int = 0
     summary: Mapping[str, RoleSummary] = field(default_factory=dict)
+    decoding: Literal["none", "once", "often"] = "none"
+    label_counts: Path | None = None
 
 
 def same_shape(items: Sequence[Batch]) -> bool:

@@ -22,10 +22,16 @@ def decoded_bytes(sizes_hw: Sequence[tuple[int, int]]) -> int:
     return sum(height * width * _BYTES_PER_PIXEL for height, width in sizes_hw)
 
 
+def first_within(sizes_hw: Sequence[tuple[int, int]], most_bytes: int) -> int:
+    """How many pairs, from the first on, take at most so much memory together."""
+    total = np.cumsum([decoded_bytes([size]) for size in sizes_hw])
+    return int(np.searchsorted(total, most_bytes, side="right"))
+
+
 class FileSource:
     """Image (H, W, 3) uint8 and label (H, W) uint8 of each pair.
 
-    With ``is_kept`` each pair is decoded once. The memory is shared with forked loader workers, so more
+    Each of the first ``kept`` pairs is decoded once. The memory is shared with forked loader workers, so more
     workers do not take more of it; it is given out page by page as pairs are decoded. A copy of the object
     that is sent to another process (spawned workers) decodes on every access.
     """
@@ -37,7 +43,7 @@ class FileSource:
         code: MaskCode,
         *,
         upright: bool,
-        is_kept: bool,
+        kept: int,
     ) -> None:
         """Remember what to decode; nothing is read yet.
 
@@ -46,22 +52,21 @@ class FileSource:
             sizes_hw: Their N sizes in px, as checked.
             code: What the stored values of masks stand for.
             upright: Whether files are turned as their EXIF tags say.
-            is_kept: Whether decoded pairs stay in memory.
+            kept: How many pairs, from the first on, stay in memory once they are decoded.
         """
         self._pairs = tuple(pairs)
         self._sizes_hw = tuple(sizes_hw)
         self._code, self._upright = code, upright
-        count = len(self._pairs)
-        ends = np.cumsum([count, *(decoded_bytes([size]) for size in self._sizes_hw)])
+        ends = np.cumsum([kept, *(decoded_bytes([size]) for size in self._sizes_hw[:kept])])
         self._starts = tuple(int(end) for end in ends)
-        # The first N bytes say which pairs are there. Two workers that decode one pair write the same.
-        self._memory = np.frombuffer(mmap.mmap(-1, self._starts[-1]), np.uint8) if is_kept and count else None
+        # The first bytes say which pairs are there. Two workers that decode one pair write the same.
+        self._memory = np.frombuffer(mmap.mmap(-1, self._starts[-1]), np.uint8) if kept else None
 
     def __len__(self) -> int:
         return len(self._pairs)
 
     def __getitem__(self, index: int) -> tuple[Pixels, Pixels]:
-        if self._memory is None:
+        if self._memory is None or index >= self._starts[0]:
             return self._decode_image(index), self._decode_label(index)
         image, label = self._kept(self._memory, index)
         if not self._memory[index]:
@@ -71,7 +76,7 @@ class FileSource:
 
     def label(self, index: int) -> Pixels:
         """(H, W) uint8; from memory if the pair is there, else from the label file alone, which is not kept."""
-        if self._memory is not None and self._memory[index]:
+        if self._memory is not None and index < self._starts[0] and self._memory[index]:
             return self._kept(self._memory, index)[1]
         return self._decode_label(index)
 

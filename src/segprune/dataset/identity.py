@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -44,6 +45,11 @@ def identify(
         select=evaluation("select") if contents["select"] else None,
         report=evaluation("report"),
     )
+
+
+def counts_file(cache_dir: Path, identity: Identity) -> Path:
+    """Where the counts of the classes in the training labels are kept: for each content and size a file."""
+    return cache_dir / "label_counts" / f"{identity.calibration[:24]}.json"
 
 
 def digest(**parts: object) -> str:

@@ -93,7 +93,7 @@ class CalibrationItems(Dataset[Batch]):
         return as_batch_item(resize_image(image, self.size_hw), resize_label(label, self.size_hw))
 
     def label(self, index: int) -> Tensor:
-        """(H, W) int64, the item's label."""
+        """(H, W) uint8, the item's label."""
         return as_label(resize_label(self.source.label(_within(index, len(self))), self.size_hw))
 
 

@@ -1,13 +1,14 @@
 """Datasets of image and label files: everything is checked before training, then decoded where needed."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from segprune.dataset.augment import Augmentation
 from segprune.dataset.contract import SegData
-from segprune.dataset.file_source import FileSource, decoded_bytes
+from segprune.dataset.file_source import FileSource, decoded_bytes, first_within
 from segprune.dataset.frames import in_a_row
-from segprune.dataset.identity import identify
+from segprune.dataset.identity import counts_file, identify
 from segprune.dataset.items import CalibrationItems, EvaluationItems, FitItems
 from segprune.dataset.pair_set import PairSet, check_files, refuse_unlabelled, summarise
 
@@ -21,7 +22,8 @@ class Reading:
         augmentation: Of the training items.
         seed: The run's seed.
         cache_dir: Where checked facts are kept.
-        cache_mb: Decoded pairs stay in memory if all together take fewer MB (10^6 bytes) than this.
+        cache_mb: Decoded pairs stay in memory up to so many MB (10^6 bytes): those of the training role first, then
+            those that choose the epoch, then the reported ones.
     """
 
     size_hw: tuple[int, int]
@@ -42,10 +44,21 @@ def pair_data(pairs: PairSet, reading: Reading) -> SegData:
     summary = {name: summarise(pairs, role, facts) for name, role in pairs.roles.items() if role}
     refuse_unlabelled(pairs, summary)
     sizes = {name: [pairs.size_of(facts[pair][0]) for pair in role] for name, role in pairs.roles.items()}
-    is_kept = sum(map(decoded_bytes, sizes.values())) < reading.cache_mb * 10**6
+    kept = _kept(sizes, reading.cache_mb * 10**6)
     fit, select, report = (
-        FileSource(role, sizes[name], pairs.code, upright=pairs.upright, is_kept=is_kept)
+        FileSource(role, sizes[name], pairs.code, upright=pairs.upright, kept=kept[name])
         for name, role in pairs.roles.items()
+    )
+    identity = identify(
+        {
+            name: [tuple(map(pairs.content_of, facts[pair])) for pair in role]
+            for name, role in pairs.roles.items()
+        },
+        space=pairs.space,
+        code=pairs.code.record,
+        augmentation=reading.augmentation,
+        size_hw=reading.size_hw,
+        seed=reading.seed,
     )
     return SegData(
         name=pairs.name,
@@ -58,17 +71,18 @@ def pair_data(pairs: PairSet, reading: Reading) -> SegData:
         select=EvaluationItems(select, reading.size_hw) if pairs.select else None,
         report=EvaluationItems(report, reading.size_hw),
         report_split=pairs.report_split,
-        identity=identify(
-            {
-                name: [tuple(map(pairs.content_of, facts[pair])) for pair in role]
-                for name, role in pairs.roles.items()
-            },
-            space=pairs.space,
-            code=pairs.code.record,
-            augmentation=reading.augmentation,
-            size_hw=reading.size_hw,
-            seed=reading.seed,
-        ),
+        identity=identity,
         report_frames=in_a_row([pair.name for pair in pairs.report]),
         summary=summary,
+        decoding="once" if kept == {name: len(role) for name, role in pairs.roles.items()} else "often",
+        label_counts=counts_file(reading.cache_dir, identity),
     )
+
+
+def _kept(sizes_hw: Mapping[str, Sequence[tuple[int, int]]], most_bytes: int) -> dict[str, int]:
+    """Role -> how many of its pairs, from the first on, stay in memory."""
+    kept = {}
+    for name, sizes in sizes_hw.items():
+        kept[name] = first_within(sizes, most_bytes)
+        most_bytes -= decoded_bytes(sizes[: kept[name]])
+    return kept

@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 from segprune.dataset.augment import CropOptions, resized_crop
 from segprune.dataset.cache import locked, write_atomic
 from segprune.dataset.contract import SegData
-from segprune.dataset.identity import identify, pixels_sha256
+from segprune.dataset.identity import counts_file, identify, pixels_sha256
 from segprune.dataset.items import ArraySource, CalibrationItems, EvaluationItems, FitItems
 from segprune.dataset.labels import CAMVID
 from segprune.dataset.streets_scene import Split, scene
@@ -61,6 +61,14 @@ def streets(
     select = _drawn("val", counts["select"], data_seed, size_hw, cache_dir) if counts["select"] else None
     report = _drawn("test", counts["report"], data_seed, size_hw, cache_dir)
     augmentation = resized_crop(augment, size_hw)
+    identity = identify(
+        {"fit": _contents(fit), "select": _contents(select), "report": _contents(report)},
+        space=CAMVID,
+        code=None,
+        augmentation=augmentation,
+        size_hw=size_hw,
+        seed=seed,
+    )
     return SegData(
         name="streets",
         classes=CAMVID.classes,
@@ -72,14 +80,8 @@ def streets(
         select=EvaluationItems(select, size_hw) if select else None,
         report=EvaluationItems(report, size_hw),
         report_split="test",
-        identity=identify(
-            {"fit": _contents(fit), "select": _contents(select), "report": _contents(report)},
-            space=CAMVID,
-            code=None,
-            augmentation=augmentation,
-            size_hw=size_hw,
-            seed=seed,
-        ),
+        identity=identity,
+        label_counts=counts_file(cache_dir, identity),
     )
 
 

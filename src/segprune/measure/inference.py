@@ -97,9 +97,8 @@ def infer(
 
 
 def _on_device(image: Tensor, device: torch.device) -> Tensor:
-    """The images where the networks are; channels last on a GPU, whose convolutions are faster that way."""
-    moved = image.to(device, non_blocking=True)
-    return moved.contiguous(memory_format=torch.channels_last) if device.type == "cuda" else moved
+    """The images where the networks are; channels last like the networks."""
+    return image.to(device, memory_format=torch.channels_last, non_blocking=True)
 
 
 def _largest(logits: Tensor) -> Tensor:

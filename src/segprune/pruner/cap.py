@@ -34,6 +34,7 @@ class ContextTraining(SparseTraining):
     """
 
     pruner: ClassVar[str] = "cap"
+    looks_inside: ClassVar[bool] = True
     memory: Annotated[float, Field(ge=0, lt=1)]
     softening: PositiveFloat
     pool: PositiveInt

@@ -72,7 +72,7 @@ class MarkovTraining:
     schedule: Schedule
 
     def __post_init__(self) -> None:
-        refuse_schedule(self.schedule, "give it at least 2")
+        refuse_schedule(self.schedule, "give it at least 2", looks_inside=True)
 
     def refuse(self, net: SegmentationNet, groups: Sequence[ChannelGroup]) -> None:
         """Every network can be gated."""

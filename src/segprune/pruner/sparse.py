@@ -45,11 +45,13 @@ class SparseTraining:
 
     needs_budget: ClassVar[bool] = False
     pruner: ClassVar[str] = "slimming"
+    looks_inside: ClassVar[bool] = False
     penalty: Annotated[float, Field(gt=0)]
     schedule: Schedule
 
     def __post_init__(self) -> None:
-        refuse_schedule(self.schedule, "pruner=bn_scale ranks the scales of a network without such a phase")
+        without = "pruner=bn_scale ranks the scales of a network without such a phase"
+        refuse_schedule(self.schedule, without, looks_inside=self.looks_inside)
 
     def refuse(self, net: SegmentationNet, groups: Sequence[ChannelGroup]) -> None:
         """Check that every channel has a scale.
@@ -170,16 +172,23 @@ def trained_scales(
     return scale_scores(net, groups, pruner)
 
 
-def refuse_schedule(schedule: Schedule, without: str) -> None:
+def refuse_schedule(schedule: Schedule, without: str, *, looks_inside: bool) -> None:
     """Check that a phase trains and keeps the weights of its last epoch.
 
     Args:
         schedule: Of the phase.
         without: Remedy for a phase without epochs.
+        looks_inside: Whether the phase reads or changes what layers compute while they run.
 
     Raises:
-        ConfigError: It has no epoch, or keeps other weights.
+        ConfigError: It has no epoch, keeps other weights, or runs layers in a way that the phase cannot look into.
     """
+    for name in ("compile", "checkpointing"):
+        if looks_inside and getattr(schedule, name):
+            raise ConfigError(
+                f"pruner.phase.schedule.{name} is true, but the phase looks into layers while they run, which that "
+                f"would disturb. Give pruner.phase.schedule.{name}=false."
+            )
     if schedule.epochs == 0:
         raise ConfigError(
             f"pruner.phase.schedule.epochs is 0, but the method is its training phase; {without}."

@@ -213,7 +213,7 @@ def network_builder(settings: Settings) -> Callable[[int], SegmentationNet]:
 
 
 def hardware_of(settings: Settings) -> Hardware:
-    """The device, with torch's threads set.
+    """The device, with torch's threads set; data is not read yet, so no processes load it.
 
     Raises:
         ConfigError: The device does not exist here.
@@ -243,8 +243,8 @@ def hardware_of(settings: Settings) -> Hardware:
             f"device is {settings.device!r}, which cannot be used here{reason}. Allowed are auto, cpu, and cuda "
             "or cuda:<n> on a machine with such a GPU and a CUDA build of torch."
         ) from error
-    # there is one CPU, whatever number it is given
-    return Hardware(device=torch.device("cpu") if device.type == "cpu" else device, workers=settings.workers)
+    # there is one CPU, whatever number it is given; the data decides on the processes, see ``context_of``
+    return Hardware(device=torch.device("cpu") if device.type == "cpu" else device, workers=0)
 
 
 def _refuse_protocol_of_sweeps(job: Job) -> None:

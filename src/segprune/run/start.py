@@ -2,15 +2,17 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from segprune.checkpoint import checkpoint
 from segprune.config.compose import Settings
 from segprune.dataset.contract import SegData
+from segprune.dataset.workers import workers_for
 from segprune.errors import CheckpointError, ConfigError
 from segprune.run.assemble import Run
-from segprune.stage.contract import Context, NetState, Stage, Trail
+from segprune.stage.contract import Context, NetState, Stage, Trail, ready
 from segprune.stage.trial import refuse_misfit
 from segprune.store.code import code_of
 from segprune.store.fingerprint import fingerprint
@@ -36,7 +38,7 @@ def context_of(run: Run, data: SegData, hardware: Hardware, store: Store, tracke
         about=about,
         sources=run.sources,
         seed=run.settings.seed,
-        hardware=hardware,
+        hardware=replace(hardware, workers=workers_for(run.settings.workers, data, hardware.device)),
         store=store,
         tracker=tracker,
         facts=run.facts,
@@ -62,7 +64,8 @@ def start_of_trail(settings: Settings, ctx: Context) -> Trail:
     net, transforms, about = checkpoint.read(folder, ctx.build)
     key = fingerprint("checkpoint", _inputs(ctx, about["weights_sha256"], transforms))
     ctx.tracker.tags({"checkpoint": str(folder)})
-    name, net = "start" if transforms else "dense", net.to(ctx.hardware.device).eval()
+    name = "start" if transforms else "dense"
+    net = ready(net, ctx.hardware.device)
     return (NetState(name=name, net=net, transforms=transforms, fingerprint=key, folder=folder),)
 
 

@@ -32,11 +32,15 @@ class Schedule:
         aux_weight: Weight of an auxiliary head's loss; the main head has 1.
         amp: ``auto``: half-precision autocast on a GPU that computes in it, see ``autocast_dtype``; ``none``:
             float32 everywhere.
+        compile: Whether ``torch.compile`` makes kernels for this very network: the first steps take minutes, the
+            others less time, and roundings differ.
+        checkpointing: Whether activations are computed twice instead of kept: less memory, a third more time.
         grad_clip: Largest gradient norm, or ``None``: not clipped.
         keep: Which epoch's weights count: the ``best`` on the select role, or the ``last``.
 
     Raises:
-        ConfigError: The warm-up leaves no epoch to train at the full rate.
+        ConfigError: The warm-up leaves no epoch to train at the full rate, or the network is to be compiled and
+            its activations are to be computed twice.
     """
 
     epochs: NonNegativeInt
@@ -52,6 +56,8 @@ class Schedule:
     class_weights: Literal["none", "sqrt", "median"]
     aux_weight: NonNegativeFloat
     amp: Literal["auto", "none"]
+    compile: bool
+    checkpointing: bool
     grad_clip: PositiveFloat | None
     keep: Literal["best", "last"]
 
@@ -60,6 +66,11 @@ class Schedule:
             raise ConfigError(
                 f"warmup_epochs is {self.warmup_epochs:g} but epochs is {self.epochs}; the warm-up is a part of "
                 f"the epochs: give warmup_epochs={self.epochs / 2:g}, or more epochs"
+            )
+        if self.compile and self.checkpointing:
+            raise ConfigError(
+                "compile and checkpointing are both true; a compiled network decides by itself what it keeps: give "
+                "compile=false or checkpointing=false"
             )
 
 

@@ -49,10 +49,7 @@ class CalibrationSet:
             else ()
         )
         return Calibration(
-            batches=[
-                Batch(image.to(device, memory_format=torch.channels_last), label.to(device))
-                for image, label in drawn
-            ],
+            batches=[batch.on(device) for batch in drawn],
             loss=calibration_loss(ignore_index=ctx.data.ignore_index, aux_weight=aux_weight),
             device=device,
             seed=derive(ctx.seed, "pruner"),

@@ -8,6 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import torch
+
 from segprune import gpu
 from segprune.checkpoint import checkpoint
 from segprune.dataset.contract import SegData
@@ -264,15 +266,19 @@ def read_state(entry: Entry, ctx: Context, name: str, *, accepted: Collection[st
         accepted: The accepted stages of the network before it.
     """
     net, transforms, _ = checkpoint.read(entry.folder, ctx.build)
-    net = net.to(ctx.hardware.device).eval()
     return NetState(
         name=name,
-        net=net,
+        net=ready(net, ctx.hardware.device),
         transforms=transforms,
         fingerprint=entry.key,
         folder=entry.folder,
         accepted=frozenset(accepted) | entry.accepted,
     )
+
+
+def ready(net: SegmentationNet, device: torch.device) -> SegmentationNet:
+    """The network itself, to be run on a device: in evaluation mode, channels last like the images."""
+    return net.to(device).to(memory_format=torch.channels_last).eval()
 
 
 def origin_of(entry: Entry) -> str:

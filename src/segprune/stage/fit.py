@@ -21,8 +21,9 @@ from segprune.stage.contract import (
     read_state,
     write_state,
 )
-from segprune.stage.trial import refuse_batch
+from segprune.stage.trial import refuse_schedule
 from segprune.store.store import Entry
+from segprune.training.cudnn import is_timed
 from segprune.training.loop import fit
 from segprune.training.step import Epoch, Step, Training
 
@@ -56,17 +57,17 @@ class Fit(Stage):
         return (self.makes,) if self.starts or self.schedule.epochs > 0 else ()
 
     def refuse(self, ctx: Context, start: Trail) -> None:
-        """Check that the batches can be filled and trained on, and that results of the step can be told apart.
+        """Check that the training can run, and that results of the step can be told apart.
 
         Raises:
             DataError: There are fewer training images than a batch has.
-            ConfigError: The network cannot be trained on one image at a time, or the step factory is no dataclass.
+            ConfigError: The network cannot be trained as the schedule says, or the step factory is no dataclass.
         """
         del start
         if self.step is not None:
             identity(self.step)
         if self.schedule.epochs > 0:
-            refuse_batch(ctx, f"{ctx.key_of(self, 'schedule')}.batch_size", self.schedule.batch_size)
+            refuse_schedule(ctx, ctx.key_of(self, "schedule"), self.schedule)
 
     def __call__(self, ctx: Context, trail: Trail) -> Trail:
         """The trail and the trained network; the same training is done once."""
@@ -124,6 +125,7 @@ def inputs_of(ctx: Context, schedule: Schedule) -> dict[str, Any]:
         "select": ctx.data.identity.select,
         "device": ctx.hardware.device.type,
         "autocast": str(autocast_dtype(schedule, ctx.hardware.device)),
+        **({"cudnn": "timed"} if is_timed(ctx.hardware.device) else {}),
         "schedule": identity(schedule),
         "seed": ctx.seed,
     }

@@ -240,9 +240,7 @@ def _batches(settings: OracleSettings, ctx: Context) -> list[Batch]:
         batch_size=settings.batch_size,
         seed=derive(ctx.seed, "oracle"),
     )
-    return [
-        Batch(image.to(device, memory_format=torch.channels_last), label.to(device)) for image, label in drawn
-    ]
+    return [batch.on(device) for batch in drawn]
 
 
 def _loss(ctx: Context) -> Loss:

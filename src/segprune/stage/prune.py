@@ -41,7 +41,7 @@ from segprune.stage.prepare import Preparation
 from segprune.stage.rounds import Rounds
 from segprune.stage.scoring import WORD as SCORE
 from segprune.stage.scoring import Scored, score, score_once
-from segprune.stage.trial import refuse_batch, refuse_single, shell
+from segprune.stage.trial import refuse_schedule, refuse_single, shell
 from segprune.store.fingerprint import Fingerprint
 from segprune.transform.contract import Transform
 
@@ -139,7 +139,8 @@ class Prune(Stage):
         Raises:
             DataError: There are fewer training images than a batch has.
             BudgetError: The network cannot be cut that far, or not as closely as asked.
-            ConfigError: Its channels cannot be followed, or it cannot be trained or calibrated on one image.
+            ConfigError: Its channels cannot be followed, it cannot be trained as a schedule says, or it cannot be
+                calibrated on one image.
         """
         if isinstance(self.pruner, TrainedPruner):
             trained = {f"{ctx.key_of(self, 'pruner')}.phase.schedule": self.pruner.phase.schedule}
@@ -147,7 +148,7 @@ class Prune(Stage):
             trained = {ctx.key_of(self, "between"): self.between} if self._trains_between else {}
         for key, schedule in trained.items():
             if schedule.epochs > 0:
-                refuse_batch(ctx, f"{key}.batch_size", schedule.batch_size)
+                refuse_schedule(ctx, key, schedule)
         if len(ctx.data.fit) == 1:
             refuse_single(ctx, "there is one image to calibrate on")
         self.refuse_unreachable(start[-1].module if start else shell(ctx), ctx.data.size_hw)

@@ -8,9 +8,11 @@ from segprune.errors import ConfigError, DataError
 from segprune.gpu import is_of_gpu
 from segprune.model.backbone_weights import weights_to_come
 from segprune.model.contract import SegmentationNet
+from segprune.schedule.schedule import Schedule
 from segprune.seed import seeded
 from segprune.shortage import shortage
 from segprune.stage.contract import Context
+from segprune.training.recompute import blocks, recomputed
 
 
 def shell(ctx: Context) -> SegmentationNet:
@@ -30,6 +32,76 @@ def refuse_misfit(ctx: Context) -> None:
     _try(ctx, ctx.data.size_hw, f"dataset.size_hw is {list(ctx.data.size_hw)}", larger)
     if crop_hw != list(ctx.data.size_hw):
         _try(ctx, crop_hw, f"training images have {crop_hw} px", larger)
+
+
+def refuse_schedule(ctx: Context, key: str, schedule: Schedule) -> None:
+    """Check that the dense network can be trained as a schedule says.
+
+    Args:
+        ctx: The run.
+        key: Of the schedule.
+        schedule: With an epoch or more.
+
+    Raises:
+        DataError: There are fewer training images than a batch has.
+        ConfigError: The network cannot be trained on one image at a time, it cannot be compiled here, or its
+            activations cannot be computed twice.
+    """
+    refuse_batch(ctx, f"{key}.batch_size", schedule.batch_size)
+    if schedule.compile:
+        refuse_uncompiled(ctx.hardware.device, f"{key}.compile")
+    if schedule.checkpointing:
+        refuse_kept(ctx, f"{key}.checkpointing")
+
+
+def refuse_uncompiled(device: torch.device, key: str) -> None:
+    """Let torch compile a line of code, which takes seconds.
+
+    Args:
+        device: Where it shall run.
+        key: Which key asks for it.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    try:
+        torch.compile(lambda x: (x * 2).relu())(torch.zeros(8, device=device))
+    except Exception as error:  # a missing compiler has many classes
+        reason = str(error).partition("\n")[0][:200]
+        raise ConfigError(
+            f"{key} is true, but torch cannot compile for {device} here ({reason}). Install a C++ compiler (g++) "
+            f"and, for a GPU, triton; or give {key}=false."
+        ) from error
+
+
+def refuse_kept(ctx: Context, key: str) -> None:
+    """Train the dense network for one step with activations that are computed twice.
+
+    Args:
+        ctx: The run.
+        key: Which key asks for it.
+
+    Raises:
+        ConfigError: It has no blocks to compute again, or changes what goes into them in place.
+    """
+    net = shell(ctx).train()
+    if not blocks(net):
+        raise ConfigError(
+            f"{key} is true, but {type(net).__name__} has no submodule of several layers, so nothing would be "
+            f"computed twice and no memory spared. Give {key}=false."
+        )
+    image = torch.zeros(2, 3, *_crop_hw(ctx), device=ctx.hardware.device)
+    with seeded(ctx.seed, "try", device=ctx.hardware.device), recomputed(net):
+        logits = net.all_logits(image)
+        try:
+            torch.autograd.backward([one.sum() for one in logits])
+        except RuntimeError as error:
+            if shortage(error, lambda _: None):
+                raise
+            reason = str(error).partition("\n")[0][:200]
+            raise ConfigError(
+                f"{key} is true, but {type(net).__name__} cannot be computed twice ({reason}). Give {key}=false."
+            ) from error
 
 
 def refuse_batch(ctx: Context, key: str, size: int) -> None:

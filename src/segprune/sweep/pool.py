@@ -16,6 +16,7 @@ from typing import IO, Annotated, Any
 from pydantic import Field
 
 from segprune import stop
+from segprune.dataset.workers import JOBS, cores
 from segprune.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -128,8 +129,8 @@ class Pool:
 
     def _share(self, slot: int) -> dict[str, str]:
         """The variables that give a process its part of the machine."""
-        threads = max(1, _cores() // self.jobs)
-        mine = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
+        threads = max(1, cores() // self.jobs)
+        mine = {JOBS: str(self.jobs), "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
         if self.gpus:
             mine["CUDA_VISIBLE_DEVICES"] = _visible(self.gpus)[slot % len(self.gpus)]
         return mine
@@ -220,7 +221,7 @@ def fault(code: int) -> str:
     return f"ended with exit code {code}" if code else ""
 
 
-def gpus_for(jobs: int) -> list[int]:
+def gpus_for(jobs: int) -> list[int | str]:
     """The numbers of the GPUs that so many processes share where none were named: all that this process may use.
 
     Those that no process would be left for are left out, and that is said.
@@ -258,9 +259,3 @@ def _given() -> list[str] | None:
     if names is None:
         return None
     return list(takewhile(lambda name: name != "-1", filter(None, map(str.strip, names.split(",")))))
-
-
-def _cores() -> int:
-    """CPU cores that this process may use."""
-    has_affinity = hasattr(os, "sched_getaffinity")
-    return len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1

@@ -3,6 +3,7 @@
 import logging
 import pickle
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +21,8 @@ from segprune.model.contract import SegmentationNet
 from segprune.model.copies import duplicate
 from segprune.seed import seeded
 from segprune.shortage import shortage
+from segprune.training.cudnn import one_size
+from segprune.training.recompute import recomputed
 from segprune.training.step import Epoch, Hardware, Step, Training
 
 log = logging.getLogger(__name__)
@@ -66,7 +69,12 @@ def fit(
     for done in state.curve:
         training.on_epoch(done)
     for epoch in range(state.next_epoch, schedule.epochs):
-        with seeded(training.seed, "epoch", epoch, device=hardware.device):
+        recompute = recomputed(net) if schedule.checkpointing else nullcontext()
+        with (
+            seeded(training.seed, "epoch", epoch, device=hardware.device),
+            one_size(hardware.device),
+            recompute,
+        ):
             batches = tqdm(
                 loader.epoch(epoch),
                 f"epoch {epoch + 1}/{schedule.epochs}",

@@ -96,8 +96,10 @@ class Step:
             num_classes=len(data.classes),
             ignore_index=data.ignore_index,
             mode=schedule.class_weights,
+            kept=data.label_counts,
         )
         self.net, self.schedule, self.device, self.steps = net, schedule, device, steps
+        self.all_logits = torch.compile(net.all_logits, dynamic=False) if schedule.compile else net.all_logits
         self.loss = segmentation_loss(
             ignore_index=data.ignore_index,
             class_weights=None if schedule.class_weights == "none" else weights.to(device),
@@ -185,14 +187,13 @@ class Step:
         """
         image, label = self.on_device(batch)
         with self.autocast():
-            loss: Tensor = self.loss(self.net.all_logits(image), label)
+            loss: Tensor = self.loss(self.all_logits(image), label)
         torch.autograd.backward(self.scaler.scale(loss / window))
         return loss.detach()
 
     def on_device(self, batch: Batch) -> Batch:
         """The batch where the network is."""
-        image = batch.image.to(self.device, memory_format=torch.channels_last, non_blocking=True)
-        return Batch(image, batch.label.to(self.device, non_blocking=True))
+        return batch.on(self.device)
 
     def autocast(self) -> torch.autocast:
         """Half precision where the schedule and the device have it."""

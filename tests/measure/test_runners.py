@@ -45,10 +45,9 @@ def test_on_a_gpu_all_of_a_network_is_there(monkeypatch: pytest.MonkeyPatch) -> 
     device = torch.device("cuda", 0)
     monkeypatch.setattr("segprune.measure.runners.duplicate", lambda net: net)  # there are no fake copies
     with without_memory(), torch.no_grad():
-        net = Residual()
         image = torch.rand(1, 3, 8, 8, device=device)
-        assert eager(net, device)(image).device == device
-        logits = half(net, device)(image)
+        assert eager(Residual(), device)(image).device == device
+        logits = half(Residual(), device)(image)
     assert (logits.device, logits.dtype) == (device, torch.float16)
 
 

@@ -116,6 +116,7 @@ CHOSEN = """
 budget/threshold.py dataset/camvid.py dataset/cityscapes.py dataset/decode.py dataset/facts.py
 dataset/file_source.py dataset/folder.py dataset/frames.py dataset/mask_code.py dataset/mask_options.py
 dataset/pair_set.py dataset/pairing.py dataset/pairs.py
+budget/latency.py budget/search.py budget/stopwatch.py
 model/backbone_weights.py model/lite0_fpn.py model/resnet_seg.py model/simple_segnet.py
 model/torchvision_seg.py pruner/apoz.py pruner/cap.py pruner/clique.py pruner/dmcp.py pruner/fgp.py
 pruner/fisher.py pruner/fpgm.py pruner/group_l2.py pruner/l2.py pruner/lamp.py pruner/maps.py

@@ -23,7 +23,14 @@ RUN = re.compile(r"^(?:\w+=\S+ )*(?:python run\.py(?: -m)?|segprune (?:run|sweep
 FLAG = ("-", "install=")
 OF_ANOTHER_PACKAGE = "--config-dir"
 OPTIONS = [
-    *("pruner=slimming", "pruner=sirfp", "budget=threshold", "dataset=folder", "model=resnet50_seg"),
+    *(
+        "pruner=slimming",
+        "pruner=sirfp",
+        "budget=threshold",
+        "budget=latency",
+        "dataset=folder",
+        "model=resnet50_seg",
+    ),
     *("+stage@stage.export=export", "+stage@stage.quantise=quantise"),
 ]
 """Between them and the defaults they have every key that the pages name."""

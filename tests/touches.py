@@ -254,6 +254,17 @@ CASES: Mapping[str, Touches] = {
     "budget=channels": {**RATIO_BUDGET, "budget.of": ("params", "prune")},
     "budget=macs": {**RATIO_BUDGET, "budget.of": ("params", "prune")},
     "budget=params": {**RATIO_BUDGET, "budget.of": ("macs", "prune")},
+    "budget=latency": {
+        **BUDGET,
+        "budget.scope": ("local", "prune"),
+        "budget.round_to": (4, "prune"),
+        "budget.runtime": ("eager", "prune"),
+        "budget.tolerance": (0.5, "prune"),
+        "budget.clock": ("wall", "prune"),
+        "budget.rounds": (3, "prune"),
+        "budget.max_cuts": (5, "prune"),
+        "budget.macs_ratio": (0.4, "prune"),
+    },
     "budget=threshold": {**BUDGET, "budget.threshold": (0.02, "prune")},
     "eval=standard": {
         "eval.batch_size": (2, NOTHING),

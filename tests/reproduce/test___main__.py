@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from segprune.errors import ConfigError
-from segprune.reproduce.__main__ import command_of, compared, composed, main
+from segprune.reproduce.__main__ import as_found, command_of, compared, composed, main
 from segprune.reproduce.origin import FILE
 from tests.test_cli import ROOT, TINY, run
 
@@ -40,6 +40,23 @@ def test_the_command_says_what_was_typed_and_goes_to_places_of_its_own() -> None
     ]
 
 
+def test_a_run_that_searched_by_a_clock_is_repeated_with_what_it_found() -> None:
+    stages = {"train": {"makes": "dense"}, "prune": {"budget": {"macs_ratio": None}}}
+    config = {"budget": {"macs_ratio": None}, "seed": 0, "stage": stages}
+    made = {**MADE, "overrides": ["budget=latency"], "config": config}
+    given = as_found(made, 0.625)
+    assert command_of(given, Path("/new"))[:3] == ["run.py", "budget=latency", "budget.macs_ratio=0.625"]
+    assert given["config"] == {
+        "budget": {"macs_ratio": 0.625},
+        "seed": 0,
+        "stage": {"train": {"makes": "dense"}, "prune": {"budget": {"macs_ratio": 0.625}}},
+    }
+    assert as_found(made, None) is made
+    assert as_found(given, 0.625) is given
+    other = {**made, "config": {"budget": {"of": "macs"}, "seed": 0}}
+    assert as_found(other, None) is other
+
+
 def test_a_flag_is_no_override() -> None:
     with pytest.raises(ConfigError, match=r"'--config-dir=/x' was recorded as an override and is none"):
         command_of({**MADE, "overrides": ["--config-dir=/x"]}, Path("/new"))
@@ -64,10 +81,14 @@ def test_rows_that_differ_are_named(caplog: pytest.LogCaptureFixture) -> None:
     assert compared([dense], [dense]) == 0
     assert compared([dense], [{**dense, "miou_percent": 2.0}]) == 1
     assert compared([], []) == 0
+    assert compared([{**dense, "fingerprint": "a"}], [{**dense, "fingerprint": "b"}], was_found=True) == 0
+    assert compared([{**dense, "fingerprint": "a"}], [{**dense, "fingerprint": "b"}]) == 1
     assert [record.message for record in caplog.records] == [
         "repeated: all 1 rows are equal bit for bit, times left out",
         "differs: row dense: miou_percent was 1.0, is 2.0",
         "the run has no rows, so there is nothing to compare with",
+        "repeated: all 1 rows are equal bit for bit, times left out",
+        "differs: row dense: fingerprint was a, is b",
     ]
 
 

@@ -139,3 +139,10 @@ def test_on_a_gpu_what_a_row_is_about_and_what_is_missing_may_not_differ() -> No
     now = {"stage": "dense", "gpu": "H100", "seed": 11, "boundary_iou_percent": 1.0}
     assert len(list(row_differences([then], [now], is_on_gpu=True))) == 3
     assert len(list(row_differences([then, then], [then], is_on_gpu=True))) == 4
+
+
+def test_what_a_clock_measured_of_the_budget_is_left_out() -> None:
+    row = {"stage": "pruned", "budget": "latency_onnxruntime", "ratio_reached": 0.48}
+    assert list(row_differences([row], [{**row, "ratio_reached": 0.51}], is_on_gpu=False)) == []
+    macs = {**row, "budget": "macs"}
+    assert len(list(row_differences([macs], [{**macs, "ratio_reached": 0.51}], is_on_gpu=False))) == 1

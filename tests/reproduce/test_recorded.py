@@ -25,6 +25,20 @@ def test_a_folder_tells_its_record_and_its_rows(tmp_path: Path) -> None:
     assert (found.name, found.origin, found.rows) == ("2026-11-22-10-00-3", MADE, ROWS)
 
 
+def test_what_a_search_found_is_read_from_the_plan_of_the_store(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text(json.dumps(MADE))
+    entries = ["train/aa", "prune/bb", "eval/cc"]
+    status = {"store": str(tmp_path / "store"), "entries": entries}
+    (tmp_path / "status.json").write_text(json.dumps(status))
+    assert from_folder(tmp_path).macs_ratio is None
+    plan = tmp_path / "store" / "prune" / "bb" / "plan.json"
+    plan.parent.mkdir(parents=True)
+    plan.write_text(json.dumps({"found": None}))
+    assert from_folder(tmp_path).macs_ratio is None
+    plan.write_text(json.dumps({"found": {"macs_ratio": 0.625}}))
+    assert from_folder(tmp_path).macs_ratio == 0.625
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -49,11 +63,15 @@ def test_the_tracker_tells_the_same(tmp_path: Path) -> None:
     rows.write_text(json.dumps(ROWS))
     run.text(json.dumps(MADE), ARTIFACT)
     run.file(rows, "eval")
+    plan = tmp_path / "plan.json"
+    plan.write_text(json.dumps({"found": {"macs_ratio": 0.625}}))
+    run.file(plan, "prune")
     run.close("FINISHED")
     bare.close("FAILED")
     uri = sqlite_uri(tmp_path)
     found = from_mlflow(run.run_id, uri)
     assert (found.name, found.origin, found.rows) == (run.run_id, MADE, ROWS)
+    assert found.macs_ratio == 0.625
     with pytest.raises(ConfigError, match=r"left no origin\.json"):
         from_mlflow(bare.run_id, uri)
     with pytest.raises(TrackingError, match="0" * 32):

@@ -123,6 +123,16 @@ def test_what_was_removed_is_told_of_every_unit_that_a_metric_knows(
     assert timed["ratio_reached"] == pytest.approx(0.5)  # 8 ms of the dense network, 4 ms of this one
 
 
+def test_time_that_was_removed_is_told_by_the_paired_ratio(tmp_path: Path) -> None:
+    trail = (state("dense"), state("pruned", FIRST))
+
+    def removed(unit: str) -> float | None:
+        return rows(tmp_path, trail, replace(FACTS, budget=unit))["pruned"]["ratio_reached"]
+
+    assert removed("latency_eager") == pytest.approx(0.5)  # 8 ms of the dense network, 4 ms of this one
+    assert removed("latency_onnxruntime") is None  # not timed there
+
+
 def test_a_change_is_told_of_percent_alone_and_of_nothing_that_compares_already() -> None:
     change = reported(DENSE, changed(CUT, stage="finetuned"))["change"]
     assert set(change) == {

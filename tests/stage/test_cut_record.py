@@ -1,4 +1,4 @@
-from segprune.budget.contract import Reached
+from segprune.budget.contract import Found, Reached
 from segprune.graph.trace import Survey
 from segprune.stage.cut_record import line, metrics, record, unaligned
 from segprune.stage.rounds import Outcome
@@ -72,4 +72,31 @@ def test_five_widths_that_are_no_multiples_are_named() -> None:
     assert unaligned(outcome(round_to=8, unaligned=widths).reached) == (
         "no multiple of budget.round_to=8 is the width of layer1 1, layer2 2, layer3 3, layer4 4, layer5 5 and 2 "
         "more"
+    )
+
+
+def test_what_a_search_found_is_recorded_and_shown() -> None:
+    found = Found(
+        library="torch",
+        timing="wall",
+        macs_ratio=0.6,
+        latency=0.48,
+        cuts=((0.9, 0.2), (0.6, 0.48)),
+        seconds=1.5,
+    )
+    plan = record("l1", "latency_eager", outcome(removed=0.52, found=found), SURVEY)
+    assert plan["found"]["macs_ratio"] == 0.6
+    shown = metrics(plan)
+    assert shown["prune/latency_eager_removed"] == 52
+    assert {name: value for name, value in shown.items() if name.startswith("latency_search/")} == {
+        "latency_search/cuts": 2,
+        "latency_search/macs_ratio": 0.6,
+        "latency_search/latency_kept": 0.48,
+        "latency_search/time_s": 1.5,
+    }
+
+
+def test_time_that_nobody_measured_is_not_shown() -> None:
+    assert "prune/latency_eager_removed" not in metrics(
+        record("l1", "latency_eager", outcome(removed=None), SURVEY)
     )

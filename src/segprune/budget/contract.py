@@ -4,9 +4,32 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+import torch
+
 from segprune.budget.simulate import CostSimulator
 from segprune.graph.group import ChannelGroup, PrunePlan, Scores
 from segprune.pruner.contract import Scope, Target
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What a search by a clock found.
+
+    Attributes:
+        library: Of the runtime, with its version.
+        timing: How time was taken.
+        macs_ratio: Fraction of MACs to ask for, to have the same cut without a search.
+        latency: Time of the cut by that of the dense network.
+        cuts: Fraction of MACs that each timed cut removes, and its time likewise; in order.
+        seconds: Wall time of the search.
+    """
+
+    library: str
+    timing: str
+    macs_ratio: float
+    latency: float
+    cuts: tuple[tuple[float, float], ...]
+    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,23 +40,25 @@ class Reached:
         plan: Group name -> channels to remove.
         scope: Where the scores were ranked.
         asked: Fraction of the budget's unit to remove; None where no fraction was asked for.
-        removed: Fraction of the budget's unit removed.
+        removed: Fraction of the budget's unit removed; None where it was not measured.
         channels: Fraction of prunable channels removed.
         macs: Fraction of MACs removed.
         params: Fraction of parameters removed.
         round_to: What widths should be multiples of.
         unaligned: Group name -> channels that stay, of the groups where this is no multiple.
+        found: What a search found, of a budget that searches.
     """
 
     plan: PrunePlan
     scope: Scope
     asked: float | None
-    removed: float
+    removed: float | None
     channels: float
     macs: float
     params: float
     round_to: int = 1
     unaligned: Mapping[str, int] = field(default_factory=dict)
+    found: Found | None = None
 
 
 @runtime_checkable
@@ -97,4 +122,16 @@ class Budget(Protocol):
 
         Raises:
             BudgetError: The ratio is out of reach, or no allowed cut comes close enough.
+        """
+
+
+@runtime_checkable
+class MeasuredBudget(Budget, Protocol):
+    """A budget that measures on the machine where it runs, so that its result is one of that machine."""
+
+    def setting(self, device: torch.device) -> Mapping[str, str]:
+        """What measurements depend on besides the networks and its own arguments; goes into fingerprints.
+
+        Raises:
+            ConfigError: It cannot measure on this device.
         """

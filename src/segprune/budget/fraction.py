@@ -124,7 +124,7 @@ class FractionBudget:
             )
         reached = reached_by(plan, simulator, of=self.of, scope=scope, asked=ratio, round_to=self.round_to)
         if is_last:
-            self._refuse_far(ratio, reached.removed)
+            self._refuse_far(ratio, removed_by(plan, simulator, self.of))
         return reached
 
     def _refuse_far(self, ratio: float, removed: float) -> None:

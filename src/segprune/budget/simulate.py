@@ -23,6 +23,8 @@ class CostSimulator:
     The numbers are those that ``measure.cost`` counts in the network really cut.
 
     Attributes:
+        net: The dense network.
+        size_hw: (H, W) in px of the image the MACs are for.
         idle: Parts of the network that its logits are not computed from: they cost nothing.
 
     Args:
@@ -37,6 +39,7 @@ class CostSimulator:
     def __init__(
         self, net: SegmentationNet, groups: Sequence[ChannelGroup], size_hw: tuple[int, int]
     ) -> None:
+        self.net, self.size_hw = net, size_hw
         self._groups = {group.name: group for group in groups}
         items = itemise(net, size_hw)
         self.idle = idle_parts(net, items)

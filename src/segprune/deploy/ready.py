@@ -76,16 +76,14 @@ def ready(nets: Sequence[SegmentationNet], runtime: TimedIn, place: Place) -> li
         ConfigError: A network cannot be written for the runtime.
         CheckpointError: The runtime cannot read it.
     """
-    return [_ready(net, runtime, place, number) for number, net in enumerate(nets)]
+    return [_ready(net, runtime, place) for net in nets]
 
 
-def _ready(net: SegmentationNet, runtime: TimedIn, place: Place, number: int) -> Predicts:
+def _ready(net: SegmentationNet, runtime: TimedIn, place: Place) -> Predicts:
     device = place.image.device
     if runtime in FILE_RUNTIMES:
-        path, size_hw = (
-            place.folder / f"{runtime}-{number}.onnx",
-            (place.image.shape[2], place.image.shape[3]),
-        )
+        path = place.folder / f"{len(list(place.folder.iterdir()))}.onnx"
+        size_hw = (place.image.shape[2], place.image.shape[3])
         form = Form(dynamic=("batch",) if len(place.image) > 1 else ())
         write_onnx(net, path, size_hw=size_hw, form=form, fast=True)
         return open_runner(path, runtime, threads=place.threads)

@@ -27,6 +27,8 @@ from segprune.reproduce.recorded import from_folder, from_mlflow
 from segprune.tracking.store import sqlite_uri
 
 log = logging.getLogger(__name__)
+MACS_RATIO = "macs_ratio"
+"""The key of such a budget."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -36,8 +38,9 @@ def main(arguments: Sequence[str]) -> int:
         place = Path(options.which)
         recorded = from_folder(place) if place.is_dir() else from_mlflow(options.which, options.uri)
         folder = (options.out / f"{recorded.name}-{time.strftime('%Y%m%d-%H%M%S')}").absolute()
-        command = [*command_of(recorded.origin, folder), *options.overrides]
-        found = list(differences(recorded.origin, composed(command)))
+        origin = as_found(recorded.origin, recorded.macs_ratio)
+        command = [*command_of(origin, folder), *options.overrides]
+        found = list(differences(origin, composed(command)))
     except SegpruneError as error:
         sys.stderr.write(f"segprune: {error}\n")
         return 1
@@ -50,7 +53,33 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     code = subprocess.call([sys.executable, *command])
     is_on_gpu = str(recorded.origin["device"]).startswith("cuda")
-    return code or compared(recorded.rows, from_folder(folder / "run").rows, is_on_gpu=is_on_gpu)
+    return code or compared(
+        recorded.rows,
+        from_folder(folder / "run").rows,
+        is_on_gpu=is_on_gpu,
+        was_found=origin != recorded.origin,
+    )
+
+
+def as_found(made: Mapping[str, Any], macs_ratio: float | None) -> Mapping[str, Any]:
+    """The record of a run whose budget searched by a clock as that of one which was given what was found.
+
+    Another search may find another cut, on another machine above all.
+    """
+    budget = made["config"]["budget"] if macs_ratio is not None else {}
+    if budget.get(MACS_RATIO, macs_ratio) == macs_ratio:
+        return made
+    given = {**budget, MACS_RATIO: macs_ratio}
+    stages = {
+        word: {**node, "budget": given} if node.get("budget") == budget else node
+        for word, node in made["config"].get("stage", {}).items()
+    }
+    config = {**made["config"], "budget": given, "stage": stages}
+    return {
+        **made,
+        "config": config,
+        "overrides": [*made["overrides"], f"budget.{MACS_RATIO}={macs_ratio!r}"],
+    }
 
 
 def command_of(made: Mapping[str, Any], folder: Path) -> list[str]:
@@ -89,10 +118,22 @@ def composed(command: Sequence[str]) -> dict[str, Any]:
 
 
 def compared(
-    then: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]], *, is_on_gpu: bool = False
+    then: Sequence[Mapping[str, Any]],
+    now: Sequence[Mapping[str, Any]],
+    *,
+    is_on_gpu: bool = False,
+    was_found: bool = False,
 ) -> int:
-    """Print which values of the rows differ, on a GPU by more than they may; 1 if any does."""
-    wrong = list(row_differences(then, now, is_on_gpu=is_on_gpu))
+    """Print which values of the rows differ, on a GPU by more than they may; 1 if any does.
+
+    Args:
+        then: Recorded rows.
+        now: Rows of the repetition.
+        is_on_gpu: Whether it ran on a GPU.
+        was_found: Whether the repetition was given what a search found, by which fingerprints differ.
+    """
+    without = ["fingerprint"] if was_found else []
+    wrong = list(row_differences(then, now, is_on_gpu=is_on_gpu, without=without))
     same = "equal bit for bit"
     if is_on_gpu:
         same = f"equal within {POINTS:g} points of per cent and {100 * SHARE:g} % of other numbers"

@@ -12,6 +12,8 @@ from segprune.result.metrics import declared
 
 ANEW = ("hydra", "sweep", "paths", "store", "tracking", "log_checkpoint", "workers", "threads", "device")
 """Keys that do not change results; device and threads are taken from the record."""
+OF_TIME = "latency_"
+"""How the units of budgets begin that a clock measures."""
 NAMED = ("run",)
 """Reused rows have the name of the run that computed them."""
 POINTS, SHARE = 2.0, 0.1
@@ -43,14 +45,27 @@ def differences(made: Mapping[str, Any], config: Mapping[str, Any]) -> Iterator[
 
 
 def row_differences(
-    then: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]], *, is_on_gpu: bool
+    then: Sequence[Mapping[str, Any]],
+    now: Sequence[Mapping[str, Any]],
+    *,
+    is_on_gpu: bool,
+    without: Sequence[str] = (),
 ) -> Iterator[str]:
-    """Every value of both rows that has changed in any bit, on a GPU by more than it may; times are left out."""
+    """Every value of both rows that has changed in any bit, on a GPU by more than it may; times are left out.
+
+    Args:
+        then: Recorded rows.
+        now: Rows of the repetition.
+        is_on_gpu: Whether it ran on a GPU.
+        without: More columns that may differ.
+    """
     timed = {metric.name for metric in declared().values() if metric.is_timed}
     nothing: Mapping[str, Any] = {}
     for was, is_ in zip_longest(then, now, fillvalue=nothing):
         one_lacks = set() if not was or not is_ else was.keys() ^ is_.keys()
-        left_out = timed | one_lacks | set(NAMED)
+        left_out = timed | one_lacks | {*NAMED, *without}
+        if str(was.get("budget")).startswith(OF_TIME):
+            left_out |= {"ratio_reached"}
         if is_on_gpu:
             left_out |= {key for key in was.keys() & is_.keys() if _is_close(key, was[key], is_[key])}
         old, new = ({key: row[key] for key in row if key not in left_out} for row in (was, is_))

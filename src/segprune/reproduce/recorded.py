@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from segprune import status
 from segprune.errors import ConfigError
 from segprune.reproduce.origin import ARTIFACT, FILE, FORMAT
 from segprune.result import files
@@ -14,6 +15,7 @@ from segprune.tracking.failure import failures
 from segprune.tracking.store import open_client, require_run_id, store_error
 
 ROWS, ROWS_ARTIFACT = "rows.jsonl", f"eval/{files.ROWS}"
+PLAN_ARTIFACT = f"prune/{files.PLAN}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,11 +26,14 @@ class Recorded:
         name: Of the run, for a folder.
         origin: What ``origin_of`` gave.
         rows: One record per network; none if the run ended before.
+        macs_ratio: What a budget that searches by a clock found; None of other budgets, and where its plan.json is
+            gone.
     """
 
     name: str
     origin: Mapping[str, Any]
     rows: Sequence[Mapping[str, Any]]
+    macs_ratio: float | None = None
 
 
 def from_folder(folder: Path) -> Recorded:
@@ -40,7 +45,12 @@ def from_folder(folder: Path) -> Recorded:
     rows = folder / ROWS
     lines = rows.read_text(encoding="utf-8").splitlines() if rows.exists() else []
     name = "-".join(folder.resolve().parts[-3:])
-    return Recorded(name=name, origin=_origin(folder / FILE), rows=[json.loads(line) for line in lines])
+    return Recorded(
+        name=name,
+        origin=_origin(folder / FILE),
+        rows=[json.loads(line) for line in lines],
+        macs_ratio=_macs_ratio(_plan_of(folder)),
+    )
 
 
 def from_mlflow(run_id: str, uri: str) -> Recorded:
@@ -54,10 +64,11 @@ def from_mlflow(run_id: str, uri: str) -> Recorded:
     client = open_client(uri)
     try:
         with tempfile.TemporaryDirectory() as place:
-            held = {file.path for name in ("config", "eval") for file in client.list_artifacts(run_id, name)}
+            rooms = ("config", "eval", "prune")
+            held = {file.path for name in rooms for file in client.list_artifacts(run_id, name)}
             found = {
                 path: Path(client.download_artifacts(run_id, path, place))
-                for path in (ARTIFACT, ROWS_ARTIFACT)
+                for path in (ARTIFACT, ROWS_ARTIFACT, PLAN_ARTIFACT)
                 if path in held
             }
             rows = found.get(ROWS_ARTIFACT)
@@ -65,9 +76,22 @@ def from_mlflow(run_id: str, uri: str) -> Recorded:
                 name=run_id,
                 origin=_origin(found.get(ARTIFACT, Path(place) / ARTIFACT)),
                 rows=json.loads(rows.read_text(encoding="utf-8")) if rows else [],
+                macs_ratio=_macs_ratio(found.get(PLAN_ARTIFACT)),
             )
     except failures() as error:
         raise store_error(error, uri) from error
+
+
+def _plan_of(folder: Path) -> Path | None:
+    """The plan of the run in a folder, if its store still has it."""
+    found = status.read(folder)
+    plans = [Path(found.get("store", folder), name, files.PLAN) for name in found.get("entries", ())]
+    return next((path for path in reversed(plans) if path.exists()), None)
+
+
+def _macs_ratio(plan: Path | None) -> float | None:
+    found = plan and json.loads(plan.read_text(encoding="utf-8")).get("found")
+    return float(found["macs_ratio"]) if found else None
 
 
 def _origin(path: Path) -> dict[str, Any]:

@@ -29,7 +29,10 @@ def documentation() -> str:
 
 
 def _ratio_reached(net: Measured, dense: Measured) -> float | None:
-    """Of a unit that is a metric, or of which one says what is kept."""
+    """Of a unit that is a metric, or of which one says what is kept; of time, by the paired ratio."""
+    if net.budget in (times := {f"latency_{name}": name for name in ("eager", *OTHER_RUNTIMES)}):
+        speedup = net.speedup(dense, times[net.budget])
+        return None if speedup is None else max(0.0, 1 - 1 / speedup)
     kept, unit = (declared().get(name) for name in (f"{net.budget}_kept", str(net.budget)))
     left = None
     if kept is not None:
@@ -117,7 +120,8 @@ METRICS: tuple[Metric, ...] = (
         name="ratio_reached",
         unit="fraction",
         better="neutral",
-        about="Fraction removed, of the budget's unit; null for a network that the run did not cut",
+        about="Fraction removed, of the budget's unit; null for a network that the run did not cut, and for a time "
+        "that eval did not measure",
         get=_ratio_reached,
         most=1,
         needs="pruner",

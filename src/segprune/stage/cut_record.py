@@ -49,10 +49,22 @@ def record(pruner: str, unit: str, result: Outcome, found: Survey) -> dict[str, 
 def metrics(plan: Mapping[str, Any]) -> dict[str, float]:
     """What is removed, in percent, and what scoring and the proof of the cut measured; from ``plan.json``."""
     fractions = {unit: removed_of(plan, unit) for unit in UNITS}
-    fractions[plan["budget"]] = plan["removed"]
+    if plan["removed"] is not None:
+        fractions[plan["budget"]] = plan["removed"]
     removed = {f"prune/{unit}_removed": round(100 * fraction, 2) for unit, fraction in fractions.items()}
     proof_and_price = {f"prune/{name}": plan[name] for name in ("scoring_s", "scoring_peak_mb", "mask_error")}
-    return removed | proof_and_price
+    return removed | proof_and_price | _search(plan.get("found"))
+
+
+def _search(found: Mapping[str, Any] | None) -> dict[str, float]:
+    """Of a budget that searches."""
+    if found is None:
+        return {}
+    named = {"macs_ratio": "macs_ratio", "latency_kept": "latency", "time_s": "seconds"}
+    return {
+        "latency_search/cuts": len(found["cuts"]),
+        **{f"latency_search/{name}": found[key] for name, key in named.items()},
+    }
 
 
 def line(pruner: str, unit: str, result: Outcome) -> str:

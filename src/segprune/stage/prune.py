@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from segprune.budget.contract import Budget
+from segprune.budget.contract import Budget, MeasuredBudget
 from segprune.budget.simulate import CostSimulator
 from segprune.errors import ConfigError
 from segprune.graph.group import ChannelGroup
@@ -46,7 +46,7 @@ from segprune.store.fingerprint import Fingerprint
 from segprune.transform.contract import Transform
 
 log = logging.getLogger(__name__)
-RAW = "raw_buffers.safetensors"
+RAW, REACH = "raw_buffers.safetensors", "reach"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,8 +130,8 @@ class Prune(Stage):
 
     @property
     def keeps(self) -> tuple[str, ...]:
-        """Its own, scores, and networks after the training phases of criteria."""
-        return (self.word, SCORE, PREPARE)
+        """Its own, scores, networks after the training phases of criteria, and what can be reached by measuring."""
+        return (self.word, SCORE, PREPARE, REACH)
 
     def refuse(self, ctx: Context, start: Trail) -> None:
         """Check that every training of the cut can fill its batches, and that the budget can be reached.
@@ -151,7 +151,30 @@ class Prune(Stage):
                 refuse_schedule(ctx, key, schedule)
         if len(ctx.data.fit) == 1:
             refuse_single(ctx, "there is one image to calibrate on")
-        self.refuse_unreachable(start[-1].module if start else shell(ctx), ctx.data.size_hw)
+        net = start[-1].module if start else shell(ctx)
+        if not isinstance(self.budget, MeasuredBudget):
+            self.refuse_unreachable(net, ctx.data.size_hw)
+            return
+        # once per machine: measuring takes time, and a plan measures nothing
+        key = fingerprint_of(ctx, REACH, self._reach_inputs(ctx, start), self, without=("stage.fit",))
+        ctx.store.get(REACH, key, lambda _: self.refuse_unreachable(net, ctx.data.size_hw))
+
+    def _reach_inputs(self, ctx: Context, start: Trail) -> dict[str, Any]:
+        return {
+            "about": ctx.about,
+            "from": start[-1].fingerprint if start else None,
+            "size_hw": ctx.data.size_hw,
+            "pruner": identity(self.pruner),
+            **self._budget_inputs(ctx),
+        }
+
+    def _budget_inputs(self, ctx: Context) -> dict[str, Any]:
+        measured = (
+            {"setting": self.budget.setting(ctx.hardware.device)}
+            if isinstance(self.budget, MeasuredBudget)
+            else {}
+        )
+        return {"budget": identity(self.budget), "ratio": self.ratio, **measured}
 
     def refuse_unreachable(self, net: SegmentationNet, size_hw: tuple[int, int]) -> None:
         """Check that a network can be prepared and cut that far at all, before anything is trained.
@@ -226,8 +249,7 @@ class Prune(Stage):
         return {
             **self._score_inputs(ctx, before),
             "score": ctx.store.choice(SCORE, self._score_key(ctx, before)),
-            "budget": identity(self.budget),
-            "ratio": self.ratio,
+            **self._budget_inputs(ctx),
             "rounds": self.rounds,
             "between": identity(self.between) if self._trains_between else None,
             "init": self.init,

@@ -1,6 +1,7 @@
 """The file that makes a folder with an exported file a model of MLflow."""
 
 import json
+import platform
 from importlib.metadata import version
 
 MLMODEL = "MLmodel"
@@ -18,7 +19,7 @@ def mlmodel(file: str) -> str:
     """
     inputs = [_tensor("uint8", [-1, -1, -1, 3])]
     outputs = [_tensor("int64", [-1, -1, -1])]
-    flavour = {"loader_module": LOADER, "data": file, "python_version": "3.11"}
+    flavour = {"loader_module": LOADER, "data": file, "python_version": platform.python_version()}
     return "\n".join(
         [
             "flavors:",

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from segprune.measure.itemise import Item, itemise
 from segprune.model.contract import SegmentationNet
 from tests.odd_nets import DeadStages, DroppedHead
+from tests.toys import Concat, toy
 
 
 class Running(SegmentationNet):
@@ -67,6 +68,16 @@ def test_items_are_named_after_the_module_that_runs_them_and_end_with_its_weight
         pytest.param(
             "nchw, nkhw, nkxy -> ncxy", 3, [(1, 3, 4, 5, 3), (1, 3, 3, 4, 5)], id="from left to right"
         ),
+        pytest.param(
+            "nchw, nkhw, nkxy", 3, [(1, 3, 4, 5, 3), (1, 3, 3, 4, 5)], id="without a result, in turn"
+        ),
+        # elementwise first, then the third with what is under the ellipsis, (h, w)
+        pytest.param(
+            "nc..., nc..., nkxy -> k...", 3, [(1, 3, 4, 5), (1, 4, 5, 3, 4, 5)], id="ellipsis stays"
+        ),
+        # (c, h, w) and (h, w) under the ellipses agree from the last one
+        pytest.param("n..., nk... -> k...", 2, [(1, 3, 4, 5, 3)], id="ellipses of two lengths"),
+        pytest.param("nchw, hnkl -> c", 2, [(3, 3, 4, 5, 4, 5)], id="a size of 1 fits any"),
     ],
 )
 def test_einsum_worked_by_hand(equation: str, count: int, sizes: list[tuple[int, ...]]) -> None:
@@ -80,6 +91,7 @@ def test_einsum_worked_by_hand(equation: str, count: int, sizes: list[tuple[int,
     [
         pytest.param(lambda x, v: x @ v, 4 * 5, id="matrix and vector"),
         pytest.param(torch.mv, 4 * 5, id="mv"),
+        pytest.param(lambda x, v: torch.addmv(x[:, 0], x, v), 4 * 5, id="addmv"),
         pytest.param(lambda x, v: torch.dot(v, v), 5, id="dot"),
         pytest.param(lambda x, v: torch.addmm(x[:, :4], x, x.T), 4 * 4 * 5, id="addmm"),
         pytest.param(lambda x, v: (x[:, :4] + 0).addmm_(x, x.T), 4 * 4 * 5, id="addmm in place"),
@@ -115,6 +127,13 @@ def test_a_module_for_attention_is_counted_whole() -> None:
     assert sum(item.cost for item in items.macs) == 6 * 4 * 12 + 6 * 4 * 4 + 2 * 2 * 6 * 6 * 2
     assert sum(item.cost for item in items.params) == 12 * 4 + 12 + 4 * 4 + 4
     assert items.idle == ()
+
+
+def test_a_network_in_training_mode_is_traced_in_evaluation() -> None:
+    net = toy(Concat).eval()  # its norm behind a pooled image cannot be trained on one image
+    expected = itemise(net, (16, 16))
+    assert itemise(net.train(), (16, 16)) == expected
+    assert net.training
 
 
 def test_a_shared_parameter_is_one_item() -> None:

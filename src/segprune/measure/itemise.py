@@ -106,7 +106,7 @@ def itemise(net: SegmentationNet, size_hw: tuple[int, int]) -> Items:
         from fvcore.nn import FlopCountAnalysis
 
         analysis = FlopCountAnalysis(traced, image).clear_op_handles()
-        # fvcore keeps a default handle that is set to None: the norms would be counted without the clearing.
+        # without the clearing fvcore would count operations that have no rule here by rules of its own
         analysis.set_op_handle(**{name: ledger.handle(rule) for name, rule in _RULES.items()})
         analysis.tracer_warnings("none")
         analysis.unsupported_ops_warnings(enabled=False).uncalled_modules_warnings(enabled=False)

@@ -21,6 +21,7 @@ DOORS = {
     "hydra": {"config", "sweep", "cli"},
     "omegaconf": {"config", "run", "app", "sweep", "cli"},
     "timm": {"model"},
+    "segmentation_models_pytorch": {"model"},
     "jinja2": {"report"},
     "onnx": {"deploy"},
     "onnxscript": {"deploy"},

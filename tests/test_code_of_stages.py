@@ -113,6 +113,7 @@ TABLE = {
 ``taylor`` (``prepare``: ``slimming``; ``rounds``, a cut in several: ``l1``). ``eval+`` has an oracle."""
 KINDS = ("train", "prepare", "score", "prune", "rounds", "quality", "oracle", "eval", "eval+")
 CHOSEN = """
+model/existing_weights.py model/module.py model/smp.py model/torchvision_named.py model/wrapped.py
 budget/threshold.py dataset/camvid.py dataset/cityscapes.py dataset/decode.py dataset/facts.py
 dataset/file_source.py dataset/folder.py dataset/frames.py dataset/mask_code.py dataset/mask_options.py
 dataset/pair_set.py dataset/pairing.py dataset/pairs.py
@@ -129,6 +130,7 @@ stage/deploy_json.py deploy/mlmodel.py
 STAGES = {"deploy", "graph"}
 """Rooms without a group of their own, whose files stages use."""
 SILENT = """
+run/elsewhere.py
 gpu.py
 __init__.py __main__.py app.py bench.py checkpoint/__init__.py checkpoint/admission.py
 checkpoint/checkpoint.py checkpoint/contract.py cli.py dataset/workers.py config/__init__.py config/compose.py

@@ -32,6 +32,7 @@ OPTIONS = [
         "model=resnet50_seg",
     ),
     *("+stage@stage.export=export", "+stage@stage.quantise=quantise"),
+    *("model=module", "model=smp", "model=torchvision"),
 ]
 """Between them and the defaults they have every key that the pages name."""
 KEYS_OF_AN_EXAMPLE = {"stage.round.bits"}
@@ -50,7 +51,9 @@ def overrides_of(line: str) -> list[str]:
     """What a line gives to Hydra, with placeholders such as ``<date>`` filled in."""
     found = RUN.match(line)
     words = shlex.split(re.sub(r"<[\w ]+>", "x", found[1])) if found else []
-    return [] if OF_ANOTHER_PACKAGE in words else [word for word in words if not word.startswith(FLAG)]
+    if OF_ANOTHER_PACKAGE in words or any(word.startswith("extensions=") for word in words):
+        return []  # of packages that a page shows, which tests of their own run
+    return [word for word in words if not word.startswith(FLAG)]
 
 
 def choices(overrides: list[str]) -> Iterator[list[str]]:

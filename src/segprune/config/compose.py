@@ -273,6 +273,8 @@ def target_modules(node: object) -> Iterator[str]:
     """The modules of all callables that a node names, wherever in it."""
     if isinstance(node, dict) and isinstance(node.get("_target_"), str):
         yield node["_target_"].rpartition(".")[0]
+        if isinstance(node.get("factory"), str):  # package.module:name
+            yield node["factory"].partition(":")[0]
     if isinstance(node, dict | list):
         for value in node.values() if isinstance(node, dict) else node:
             yield from target_modules(value)

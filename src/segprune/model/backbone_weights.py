@@ -50,6 +50,11 @@ def weights_to_come() -> Iterator[None]:
         _are_to_come.reset(token)
 
 
+def are_to_come() -> bool:
+    """Whether weights are replaced later, inside ``weights_to_come``."""
+    return _are_to_come.get()
+
+
 def load_backbone(
     backbone: nn.Module,
     weights: Weights,
@@ -71,7 +76,7 @@ def load_backbone(
         ConfigError: The file is missing or is no .pth, .pt or .safetensors.
         CheckpointError: The file is damaged, or a key or shape does not match.
     """
-    if weights == "none" or _are_to_come.get():
+    if weights == "none" or are_to_come():
         return
     state = imagenet() if weights == "imagenet" else read_state_dict(Path(weights))
     state = {rename(key): value for key, value in state.items()}

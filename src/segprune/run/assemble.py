@@ -153,10 +153,10 @@ def _stage(word: str, settings: Settings, keys: Mapping[str, str]) -> Stage:
 
 def _refuse_start(settings: Settings, stages: Sequence[Stage]) -> None:
     words, starting = settings.stages, [stage.word for stage in stages if stage.starts]
-    if not starting and settings.checkpoint is None:
+    if not starting and settings.checkpoint is None and settings.model.get("checkpoint") is None:
         raise ConfigError(
             f"stages is {words}, without train, so there is no network to start from. Add train, or give "
-            "checkpoint=<folder of a checkpoint>."
+            "checkpoint=<folder of a checkpoint>; weights from elsewhere are model.checkpoint=<file>."
         )
     if starting and settings.checkpoint is not None:
         raise ConfigError(
@@ -198,7 +198,7 @@ def facts_of(settings: Settings, job: Job, name: str) -> RowFacts:
     )
     return RowFacts(
         run=name,
-        model=job.choices["model"],
+        model=model_name(settings, job),
         pruner=job.choices["pruner"],
         budget=budget.of,
         scope=budget.ranking(pruner.scope),
@@ -206,10 +206,30 @@ def facts_of(settings: Settings, job: Job, name: str) -> RowFacts:
     )
 
 
+def model_name(settings: Settings, job: Job) -> str:
+    """The option of the config group, with the architecture and encoder where it leaves the choice of them."""
+    parts = (settings.model.get(key) for key in ("name", "arch", "encoder", "factory"))
+    return "-".join([str(job.choices["model"]), *(part for part in parts if isinstance(part, str))])
+
+
 def network_builder(settings: Settings) -> Callable[[int], SegmentationNet]:
-    """Number of classes -> the dense network with its seeded initial weights."""
+    """Number of classes -> the dense network with its seeded initial weights.
+
+    Raises:
+        ConfigError: An argument is wrong, or ``model.factory`` is of a package that is not named.
+    """
+    _refuse_foreign_factory(settings)
     make = component(settings.model, "model", extensions=settings.extensions, runtime=("num_classes",))
     return lambda num_classes: initial(make, num_classes=num_classes, seed=settings.seed)
+
+
+def _refuse_foreign_factory(settings: Settings) -> None:
+    factory, packages = settings.model.get("factory"), ("segprune", *settings.extensions)
+    if isinstance(factory, str) and factory.partition(":")[0].partition(".")[0] not in packages:
+        raise ConfigError(
+            f"model.factory is {factory!r}; it must be package.module:name in {' or '.join(packages)}. To use "
+            f"another package, name it: 'extensions=[{factory.partition(':')[0].partition('.')[0]}]'."
+        )
 
 
 def hardware_of(settings: Settings) -> Hardware:
@@ -272,7 +292,7 @@ def _refuse_foreign_checkpoint(settings: Settings) -> None:
     made = checkpoint.describe(settings.checkpoint).get("model", {})
     wrong = [
         f"model.{key} is {settings.model.get(key)!r}, the checkpoint was made with {made.get(key)!r}"
-        for key in sorted({*settings.model, *made} - {"weights"})
+        for key in sorted({*settings.model, *made} - {"weights", "checkpoint", "allow"})
         if settings.model.get(key) != made.get(key)
     ]
     if wrong:

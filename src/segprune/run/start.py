@@ -12,6 +12,7 @@ from segprune.dataset.contract import SegData
 from segprune.dataset.workers import workers_for
 from segprune.errors import CheckpointError, ConfigError
 from segprune.run.assemble import Run
+from segprune.run.elsewhere import from_elsewhere, tell_quality
 from segprune.stage.contract import Context, NetState, Stage, Trail, ready
 from segprune.stage.trial import refuse_misfit
 from segprune.store.code import code_of
@@ -47,14 +48,14 @@ def context_of(run: Run, data: SegData, hardware: Hardware, store: Store, tracke
 
 
 def start_of_trail(settings: Settings, ctx: Context) -> Trail:
-    """Nothing, or the network of the checkpoint the chain starts from.
+    """Nothing, or the network the chain starts from: of a checkpoint, or with weights from elsewhere.
 
     Raises:
         CheckpointError: It is damaged, or was made for other classes.
     """
     folder = settings.checkpoint
     if folder is None:
-        return ()
+        return from_elsewhere(settings, ctx)
     classes = checkpoint.describe(folder).get("classes")
     if classes != ctx.about["classes"]:
         raise CheckpointError(
@@ -87,6 +88,7 @@ def refuse(stages: Sequence[Stage], ctx: Context, start: Trail) -> None:
     """
     _refuse_same_names(stages, start)
     refuse_misfit(ctx)
+    tell_quality(ctx, start)
     for stage in stages:
         stage.refuse(ctx, start)
 

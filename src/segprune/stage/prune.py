@@ -189,7 +189,7 @@ class Prune(Stage):
         """
         found = survey(net, size_hw)
         groups = found.groups
-        log.info("%s: %s", type(net).__name__, found)
+        log.info("model: %s", found)
         if not groups:
             raise ConfigError(
                 f"model: no channel of {type(net).__name__} can be cut: {found}. Leave prune out of stages, or "

@@ -150,8 +150,10 @@ def _try(ctx: Context, size_hw: Sequence[int], what: str, remedy: str, *, is_tra
     image = torch.zeros(1, 3, *size_hw, device=ctx.hardware.device)
     try:
         with torch.no_grad(), seeded(ctx.seed, "try", device=ctx.hardware.device):
-            net.all_logits(image)
-    except (RuntimeError, ValueError) as error:
+            outputs = [net.all_logits(image), *([] if is_training else [(net(image),)])]
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever a foreign forward raises
         if shortage(error, lambda _: None):
             raise
         if is_of_gpu(error):
@@ -163,7 +165,26 @@ def _try(ctx: Context, size_hw: Sequence[int], what: str, remedy: str, *, is_tra
         raise ConfigError(
             f"{what}, on which the network cannot {how} ({_first_line(error)}); {remedy}."
         ) from error
+    for heads in outputs:
+        _refuse_other_logits(net, heads, (1, len(ctx.data.classes), *size_hw))
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0].removesuffix(".")
+    return str(error).partition("\n")[0].removesuffix(".") or type(error).__name__
+
+
+def _refuse_other_logits(net: SegmentationNet, heads: object, shape: tuple[int, ...]) -> None:
+    """Check what a network gives: a tuple of logits, each for all classes and pixels."""
+    name = type(net).__name__
+    if not isinstance(heads, tuple) or not heads:
+        raise ConfigError(
+            f"model: all_logits of {name} gives a {type(heads).__name__}; it must give a tuple of tensors."
+        )
+    for logits in heads:
+        found = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        if found != list(shape):
+            raise ConfigError(
+                f"model: {name} gives {found} for one image of {list(shape[2:])} px and {shape[1]} classes; it "
+                f"must give logits of shape {list(shape)}. Plain modules that give other shapes or several "
+                "outputs are wrapped by model=module."
+            )

@@ -1,0 +1,173 @@
+"""Weights that somebody trained elsewhere: found in the layouts of common programs, and matched by name."""
+
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from segprune.errors import CheckpointError, ConfigError
+from segprune.model.backbone_weights import UNREADABLE, are_to_come
+
+log = logging.getLogger(__name__)
+LAYOUTS = ("state_dict", "model_state_dict", "model", "ema", "net", "network", "weights", "params")
+"""Keys under which programs keep a state dict; Lightning and mmseg: ``state_dict``."""
+PREFIXES = ("module.", "model.", "net.", "network.", "_orig_mod.", "ema_model.", "student.")
+SHOWN = 4
+_TOLD: set[str] = set()
+"""What was said already: a run makes its network several times."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Match:
+    """How the tensors of a file fit a module.
+
+    Attributes:
+        place: Key that the file has them under; empty where it is a plain state dict.
+        prefix: What stands before every name in the file.
+        fits: Name in the module -> tensor.
+        missing: Names that the file lacks.
+        other_shape: Names under which it has another shape.
+        left: Names in the file that the module lacks.
+    """
+
+    place: str
+    prefix: str
+    fits: Mapping[str, Tensor]
+    missing: Sequence[str]
+    other_shape: Sequence[str]
+    left: Sequence[str]
+
+
+def load_existing(net: nn.Module, path: Path | None, *, allow: Sequence[str] = ()) -> None:
+    """Load the file of ``model.checkpoint`` into a module, in place, and say what went where.
+
+    Nothing is done without a file, or where the weights are replaced later (``weights_to_come``).
+
+    Args:
+        net: The module whose weights they are.
+        path: A .pth, .pt, .ckpt or .safetensors file; nothing in it is executed.
+        allow: Patterns of names, as ``head.*``, that may be missing, left over or of another shape.
+
+    Raises:
+        ConfigError: There is no such file, or it has another suffix.
+        CheckpointError: It cannot be read, or does not fit.
+    """
+    if path is None or are_to_come():
+        return
+    match = matched(net.state_dict(), read(path), source=path)
+    wrong = {
+        "the file lacks": match.missing,
+        "has in another shape": match.other_shape,
+        "has besides": match.left,
+    }
+    refused = {
+        what: [name for name in names if not any(fnmatchcase(name, pattern) for pattern in allow)]
+        for what, names in wrong.items()
+    }
+    parts = [f"{what} {len(names)}: {_first(names)}" for what, names in refused.items() if names]
+    if parts or not match.fits:
+        raise CheckpointError(
+            f"model.checkpoint is {path}, which does not fit the network: "
+            f"{'; '.join(parts) or 'no name is the same'}. "
+            "Give the network that it was trained as, or let names differ by model.allow=['<pattern>', ...]."
+        )
+    net.load_state_dict(dict(match.fits), strict=False)
+    _tell(path, match)
+
+
+def read(path: Path) -> Any:
+    """What a file holds.
+
+    Raises:
+        ConfigError: There is no such file, or it has another suffix.
+        CheckpointError: It cannot be read without executing what is in it.
+    """
+    if path.suffix not in {".pth", ".pt", ".ckpt", ".bin", ".safetensors"} or not path.is_file():
+        raise ConfigError(
+            f"model.checkpoint is {path}, which is no .pth, .pt, .ckpt, .bin or .safetensors file; give the path "
+            "of one."
+        )
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except UNREADABLE as error:
+        raise CheckpointError(
+            f"model.checkpoint: {path} cannot be read as tensors alone ({type(error).__name__}); what else it "
+            "holds would have to be executed, which is never done. Save it again: "
+            "torch.save(net.state_dict(), path)."
+        ) from error
+
+
+def matched(own: Mapping[str, Tensor], content: Any, *, source: Path) -> Match:
+    """The best fit of a file's tensors to those of a module, over all places and prefixes.
+
+    Raises:
+        CheckpointError: The file holds no named tensors.
+    """
+    candidates = list(_state_dicts(content))
+    if not candidates:
+        raise CheckpointError(
+            f"model.checkpoint: {source} holds no named tensors, neither by itself nor under "
+            f"{', '.join(LAYOUTS)}. Save it again: torch.save(net.state_dict(), path)."
+        )
+    found = [_match(own, place, state, prefix) for place, state in candidates for prefix in _prefixes(state)]
+    return max(found, key=lambda match: (len(match.fits), -len(match.left)))
+
+
+def _state_dicts(content: Any, place: str = "", depth: int = 0) -> Iterator[tuple[str, Mapping[str, Tensor]]]:
+    if not isinstance(content, Mapping) or depth > 2:
+        return
+    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    if tensors:
+        yield place, tensors
+    for name in LAYOUTS:
+        yield from _state_dicts(content.get(name), f"{place}.{name}".lstrip("."), depth + 1)
+
+
+def _prefixes(state: Mapping[str, Tensor]) -> list[str]:
+    """All prefixes, of several parts too, that some names of the state dict begin with."""
+    pattern = re.compile(f"(?:{'|'.join(map(re.escape, PREFIXES))})*")
+    whole = {found[0] for name in state if (found := pattern.match(name))}
+    ends = {prefix[: end.end()] for prefix in whole for end in re.finditer(r"\.", prefix)}
+    return ["", *sorted(ends, key=len)]
+
+
+def _match(own: Mapping[str, Tensor], place: str, state: Mapping[str, Tensor], prefix: str) -> Match:
+    named = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    fits = {
+        name: named[name]
+        for name, tensor in own.items()
+        if name in named and named[name].shape == tensor.shape
+    }
+    return Match(
+        place=place,
+        prefix=prefix,
+        fits=fits,
+        # weights older than PyTorch 0.4.1 have no counters, and nothing reads them
+        missing=[name for name in own if name not in named and not name.endswith("num_batches_tracked")],
+        other_shape=[name for name in own if name in named and name not in fits],
+        left=[name for name in state if name.removeprefix(prefix) not in own or not name.startswith(prefix)],
+    )
+
+
+def _tell(path: Path, match: Match) -> None:
+    under = f", under {match.place!r}" if match.place else ""
+    without = f", without {match.prefix!r} before their names" if match.prefix else ""
+    line = f"model.checkpoint: {len(match.fits)} tensors of {path.name}{under}{without}"
+    for what, names in (("as initialised", [*match.missing, *match.other_shape]), ("not used", match.left)):
+        line += f"; {what}: {_first(names)}" if names else ""
+    if line not in _TOLD:
+        _TOLD.add(line)
+        log.info("%s", line)
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

@@ -1,0 +1,105 @@
+"""A network of somebody's own code, or of a library's, by the name of what makes it."""
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import PositiveInt
+from torch import nn
+
+from segprune.errors import ConfigError
+from segprune.model.contract import SegmentationNet
+from segprune.model.existing_weights import load_existing
+from segprune.model.wrapped import Statistics, Wrapped
+
+
+def module(  # noqa: PLR0913 - each one is a key
+    *,
+    factory: str,
+    args: dict[str, Any] | None,
+    classes_as: str | None,
+    out: str | int | None,
+    aux: str | int | None,
+    training_only: Sequence[str],
+    mean: Statistics,
+    std: Statistics,
+    checkpoint: Path | None,
+    allow: Sequence[str],
+    num_classes: PositiveInt,
+) -> SegmentationNet:
+    """What a factory makes, with the weights of a file.
+
+    Args:
+        factory: ``package.module:name`` of a class or function that makes a ``torch.nn.Module``.
+        args: Its arguments.
+        classes_as: The argument that takes the number of classes; None: it takes none.
+        out: Key or place of the logits in the output, as in ``Wrapped``.
+        aux: Key or place of logits that training adds to the loss, likewise.
+        training_only: Dotted names of what only training uses.
+        mean: Of the images that the weights were made for: three numbers, ``imagenet`` or ``none``.
+        std: Likewise.
+        checkpoint: File with its weights.
+        allow: Patterns of names in which file and network may differ.
+        num_classes: K.
+
+    Raises:
+        ConfigError: The factory cannot be imported or called, or gives no module.
+        CheckpointError: The file cannot be read, or does not fit.
+    """
+    arguments = {**(args or {}), **({classes_as: num_classes} if classes_as else {})}
+    net = made(factory, found(factory), arguments)
+    load_existing(net, checkpoint, allow=allow)
+    if isinstance(net, SegmentationNet):
+        return net
+    return Wrapped(
+        net, num_classes=num_classes, out=out, aux=aux, training_only=training_only, mean=mean, std=std
+    )
+
+
+def found(factory: str) -> Callable[..., Any]:
+    """What ``package.module:name`` names.
+
+    Raises:
+        ConfigError: It cannot be imported.
+    """
+    place, colon, name = factory.partition(":")
+    if not colon or not place or not name:
+        raise ConfigError(
+            f"model.factory is {factory!r}; give package.module:name, such as my_package.nets:build."
+        )
+    try:
+        made_by: Any = importlib.import_module(place)
+        for part in name.split("."):
+            made_by = getattr(made_by, part)
+    except Exception as error:  # whatever somebody's module raises
+        raise ConfigError(
+            f"model.factory is {factory!r}, which cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+    if not callable(made_by):
+        raise ConfigError(
+            f"model.factory is {factory!r}, which is a {type(made_by).__name__} and makes nothing."
+        )
+    return made_by  # type: ignore[no-any-return]
+
+
+def made(what: str, factory: Callable[..., Any], arguments: Mapping[str, Any]) -> nn.Module:
+    """The module that a factory makes.
+
+    Raises:
+        ConfigError: It cannot be called so, or gives something else.
+    """
+    try:
+        net = factory(**arguments)
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever a foreign factory raises
+        given = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+        raise ConfigError(
+            f"model: {what} cannot be made with {given} ({type(error).__name__}: {str(error)[:300]}). Change "
+            "model.args, or model.classes_as, which names the argument that takes the number of classes (null: "
+            "none does)."
+        ) from error
+    if not isinstance(net, nn.Module):
+        raise ConfigError(f"model: {what} gives a {type(net).__name__}, which is no torch.nn.Module.")
+    return net

@@ -1,0 +1,105 @@
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from segprune.errors import CheckpointError, ConfigError
+from segprune.model import existing_weights
+from segprune.model.backbone_weights import weights_to_come
+from segprune.model.existing_weights import load_existing
+
+State = dict[str, Tensor]
+
+
+def net() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1))
+
+
+def trained() -> State:
+    return {name: torch.full_like(tensor, 7) for name, tensor in net().state_dict().items()}
+
+
+def named(prefix: str) -> State:
+    return {f"{prefix}{name}": tensor for name, tensor in trained().items()}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        trained(),
+        named("module."),
+        named("model."),
+        named("net."),
+        named("module.model."),
+        {"state_dict": trained()},
+        {"model": trained(), "epoch": 3},
+        {"model_state_dict": trained(), "optimizer_state_dict": {"state": {}}},
+        {"ema": trained()},
+        {"state_dict": named("model."), "pytorch-lightning_version": "2.1", "hyper_parameters": {"lr": 0.1}},
+        {"meta": {"epoch": 1}, "state_dict": named("module."), "optimizer": {}},  # mmseg
+        {"model": {"state_dict": named("_orig_mod.")}},
+    ],
+)
+def test_weights_are_found_in_the_layouts_of_common_programs(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "best.pth")
+    here = net()
+    load_existing(here, tmp_path / "best.pth")
+    assert all((tensor == 7).all() for tensor in here.state_dict().values())
+
+
+def test_safetensors_are_read_and_what_went_where_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(existing_weights, "_TOLD", set())
+    save_file({**named("net."), "loss.weight": torch.ones(2)}, tmp_path / "best.safetensors")
+    with caplog.at_level(logging.INFO):
+        for _ in range(2):
+            load_existing(net(), tmp_path / "best.safetensors", allow=["loss.*"])
+    assert [record.message for record in caplog.records] == [
+        "model.checkpoint: 9 tensors of best.safetensors, without 'net.' before their names; not used: loss.weight"
+    ]
+
+
+def test_what_does_not_fit_is_named_and_refused_unless_it_is_allowed(tmp_path: Path) -> None:
+    state = {**trained(), "2.weight": torch.ones(19, 4, 1, 1), "3.weight": torch.ones(1)}
+    del state["2.bias"], state["1.num_batches_tracked"]
+    torch.save(state, tmp_path / "best.pt")
+    with pytest.raises(
+        CheckpointError,
+        match=r"the file lacks 1: 2\.bias; has in another shape 1: 2\.weight; has besides 1: 3\.weight\. .*allow",
+    ):
+        load_existing(net(), tmp_path / "best.pt")
+    here = net()
+    load_existing(here, tmp_path / "best.pt", allow=["2.*", "3.weight"])
+    assert (here[0].weight == 7).all()
+    assert not (here[2].weight == 7).any()
+    torch.save({"other": torch.ones(1)}, tmp_path / "best.pt")
+    with pytest.raises(CheckpointError, match="no name is the same"):
+        load_existing(net(), tmp_path / "best.pt", allow=["*"])
+
+
+class Code:
+    """Would be executed by unpickling."""
+
+
+def test_nothing_in_a_file_is_executed(tmp_path: Path) -> None:
+    torch.save({"state_dict": trained(), "config": Code()}, tmp_path / "best.pth")
+    with pytest.raises(CheckpointError, match=r"cannot be read as tensors alone.*never done\. Save it again"):
+        load_existing(net(), tmp_path / "best.pth")
+    torch.save({"epoch": 3}, tmp_path / "best.pth")
+    with pytest.raises(
+        CheckpointError, match=r"holds no named tensors, neither by itself nor under state_dict"
+    ):
+        load_existing(net(), tmp_path / "best.pth")
+
+
+def test_no_file_is_refused_and_none_is_read_where_weights_come_later(tmp_path: Path) -> None:
+    for name in ("absent.pth", "best.h5"):
+        with pytest.raises(ConfigError, match=rf"model\.checkpoint is .*{name}, which is no \.pth"):
+            load_existing(net(), tmp_path / name)
+    with weights_to_come():
+        load_existing(net(), tmp_path / "absent.pth")
+    load_existing(net(), None)

@@ -1,0 +1,59 @@
+from typing import Any
+
+import pytest
+from torch import nn
+
+from segprune.errors import ConfigError
+from segprune.model.module import module
+from segprune.model.wrapped import Wrapped
+from tests.toys import Plain
+
+HERE = "tests.model.test_module"
+REST: dict[str, Any] = {
+    "args": None, "out": None, "aux": None, "training_only": [], "mean": "imagenet", "std": "imagenet",
+    "checkpoint": None, "allow": [], "classes_as": "classes", "num_classes": 3,
+}  # fmt: skip
+
+
+def build(classes, width=4):  # without types, as most factories are
+    return nn.Sequential(nn.Conv2d(3, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, classes, 1))
+
+
+def ready() -> Plain:
+    return Plain()
+
+
+def broken(classes: int) -> dict[int, int]:
+    return {classes: 1}
+
+
+def test_a_factory_makes_the_network_for_as_many_classes_as_there_are() -> None:
+    net = module(**{**REST, "factory": f"{HERE}:build", "args": {"width": 6}})
+    assert isinstance(net, Wrapped)
+    assert (net.net[0].out_channels, net.net[2].out_channels) == (6, 3)
+
+
+def test_a_network_of_this_program_is_taken_as_it_is() -> None:
+    assert isinstance(module(**{**REST, "factory": f"{HERE}:ready", "classes_as": None}), Plain)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"factory": "nowhere"}, r"model\.factory is 'nowhere'; give package\.module:name"),
+        ({"factory": "tests.nowhere:x"}, r"cannot be imported: ModuleNotFoundError"),
+        ({"factory": f"{HERE}:HERE"}, r"which is a str and makes nothing"),
+        ({"factory": f"{HERE}:broken"}, r"gives a dict, which is no torch\.nn\.Module"),
+        (
+            {"factory": f"{HERE}:build", "args": {"depth": 2}},
+            r"cannot be made with depth=2, classes=3 \(TypeError",
+        ),
+        (
+            {"factory": f"{HERE}:build", "classes_as": "num"},
+            r"num=3.*model\.classes_as, which names the argument",
+        ),
+    ],
+)
+def test_what_cannot_be_made_is_refused_in_one_sentence(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        module(**{**REST, **changes})

@@ -97,6 +97,7 @@ TABLE = {
         pruner/l1.py
     """,
     "train prepare prune rounds": """
+        stage/idle.py
         schedule/__init__.py schedule/schedule.py
     """,
     "score prune rounds": """

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,28 @@ import pytest
 import torch
 
 from segprune.cli import run_or_record
-from segprune.shortage import is_about_memory, shortage
+from segprune.shortage import StageMemoryError, is_about_memory, shortage
+from segprune.stage.contract import Stage
+from segprune.stage.oracle import OracleSettings
 from tests.faulty import MENDED
 from tests.run_here import tracked
+from tests.stage.test_eval import stage as eval_stage
+from tests.stage.test_fit import stage as fit_stage
+from tests.stage.test_prune import sparse
+from tests.stage.test_prune import stage as prune_stage
 from tests.test_cli import ROOT, TINY
 from tests.test_conf import composed
+from tests.tiny import tiny_context
 
-VALUES = {"train.batch_size": 4, "dataset.size_hw": [96, 128], "dataset.cache_mb": 4000, "workers": 2}
+VALUES = {
+    "train.batch_size": 4,
+    "train.accumulate": 1,
+    "train.checkpointing": False,
+    "dataset.size_hw": [96, 128],
+    "dataset.cache_mb": 4000,
+    "workers": 2,
+}
+MORE = "train.accumulate makes up for smaller batches, and train.checkpointing=true takes less memory and more time"
 TOO_MUCH = 1 << 50  # bytes: no machine has them
 pytestmark = pytest.mark.usefixtures("composer")
 
@@ -33,8 +49,7 @@ def test_torch_on_a_cpu_is_understood() -> None:
     assert told(refused.value) == (
         "the memory ran out: DefaultCPUAllocator: can't allocate memory: you tried to allocate 1125899906842624 "
         "bytes. Error code 12 (Cannot allocate memory). Lower train.batch_size (4), dataset.size_hw ([96, 128]), "
-        "dataset.cache_mb (4000), workers (2); train.accumulate makes up for smaller batches. Or run fewer jobs "
-        "at a time."
+        f"dataset.cache_mb (4000), workers (2); {MORE}. Or run fewer jobs at a time."
     )
 
 
@@ -42,8 +57,83 @@ def test_what_takes_memory_on_a_gpu_besides_the_main_trainings_is_named_too() ->
     values = {"between.batch_size": 8, "pruner.phase.schedule.batch_size": 6, "eval.oracle.copies": 4}
     found = shortage(RuntimeError("CUDA out of memory. Tried"), values.get)
     assert (
-        "Lower between.batch_size (8), pruner.phase.schedule.batch_size (6), eval.oracle.copies (4);" in found
+        "Lower between.batch_size (8), pruner.phase.schedule.batch_size (6), eval.oracle.copies (4)." in found
     )
+
+
+ALL = {
+    **VALUES,
+    "finetune.batch_size": 8,
+    "finetune.accumulate": 2,
+    "finetune.checkpointing": True,
+    "calibration.batch_size": 16,
+    "pruner.phase.schedule.batch_size": 6,
+    "pruner.phase.schedule.accumulate": 1,
+    "pruner.phase.schedule.checkpointing": False,
+    "between.batch_size": 5,
+    "between.accumulate": 1,
+    "between.checkpointing": True,
+    "eval.batch_size": 9,
+    "eval.latency_batch_size": 1,
+    "eval.oracle.batch_size": 3,
+    "eval.oracle.copies": 7,
+}
+KEYS = {
+    "stage.train.schedule": "train",
+    "stage.finetune.schedule": "finetune",
+    "stage.prune.pruner": "pruner",
+    "stage.prune.between": "between",
+    "stage.prune.calibration": "calibration",
+    "stage.eval.settings": "eval",
+}
+IMAGES = "dataset.size_hw ([96, 128])"
+
+
+@pytest.mark.parametrize(
+    ("stage", "remedy"),
+    [
+        (fit_stage(), f"Lower train.batch_size (4), {IMAGES}; {MORE}. Or"),
+        (
+            fit_stage("finetune", "finetuned"),
+            f"Lower finetune.batch_size (8), {IMAGES}; finetune.accumulate makes up for smaller batches. Or",
+        ),
+        (prune_stage(), f"Lower calibration.batch_size (16), {IMAGES}. Or"),
+        (
+            prune_stage(pruner=sparse(epochs=1)),
+            f"Lower calibration.batch_size (16), pruner.phase.schedule.batch_size (6), {IMAGES}; "
+            f"{MORE.replace('train.', 'pruner.phase.schedule.')}. Or",
+        ),
+        (
+            prune_stage(rounds=2),
+            f"Lower calibration.batch_size (16), between.batch_size (5), {IMAGES}; between.accumulate makes up for "
+            "smaller batches. Or",
+        ),
+        (eval_stage(), f"Lower eval.batch_size (9), eval.latency_batch_size (1), {IMAGES}. Or"),
+        (
+            eval_stage(oracle=OracleSettings(samples=2, images=4, batch_size=2, copies=1)),
+            "Lower eval.batch_size (9), eval.latency_batch_size (1), eval.oracle.batch_size (3), "
+            f"eval.oracle.copies (7), {IMAGES}. Or",
+        ),
+    ],
+    ids=["train", "finetune", "prune", "phase", "rounds", "eval", "oracle"],
+)
+def test_each_stage_names_its_own_keys(stage: Stage, remedy: str, tmp_path: Path) -> None:
+    ctx = replace(tiny_context(tmp_path), keys=KEYS)
+    error = StageMemoryError(stage.word, stage.memory_keys(ctx))
+    error.__cause__ = RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB")
+    found = shortage(error, ALL.get)
+    assert found.startswith(
+        f"{stage.word}: the GPU's memory ran out: CUDA out of memory. Tried to allocate 20.00 GiB."
+    )
+    assert f" {remedy} give the GPU to one job at a time." in found
+
+
+def test_what_a_stage_needs_does_not_matter_where_loading_processes_have_no_room() -> None:
+    error = StageMemoryError("train", ["train.batch_size"])
+    error.__cause__ = RuntimeError("they are out of shared memory")
+    found = shortage(error, ALL.get)
+    assert "Lower workers (2) to 0, or make /dev/shm larger" in found
+    assert "batch_size" not in found
 
 
 def test_numpy_and_python_are_understood() -> None:
@@ -59,8 +149,8 @@ def test_numpy_and_python_are_understood() -> None:
         (
             "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 79.15 GiB",
             "the GPU's memory",
-            "Lower train.batch_size (4), dataset.size_hw ([96, 128]); train.accumulate makes up for smaller "
-            "batches. Or give the GPU to one job at a time.",
+            f"Lower train.batch_size (4), dataset.size_hw ([96, 128]); {MORE}. Or give the GPU to one job at a "
+            "time.",
         ),
         (
             "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",

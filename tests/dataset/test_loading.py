@@ -8,9 +8,10 @@ from segprune.dataset import loading
 from segprune.dataset.augment import resized_crop
 from segprune.dataset.contract import Batch
 from segprune.dataset.items import ArraySource, FitItems
-from segprune.dataset.loading import FitLoader, batches, calibration_batches
+from segprune.dataset.loading import FitLoader, HostBatches, batches, calibration_batches
 from segprune.errors import DataError
 from tests.dataset.trees import labels, picture
+from tests.tiny import tiny_data
 
 
 class Numbered:
@@ -184,3 +185,24 @@ def test_calibration_depends_on_its_seed_and_fewer_are_the_first_of_more():
     assert drawn(6) == drawn(6)
     assert drawn(6) != drawn(6, seed=1)
     assert drawn(3) == drawn(6)[:1]
+
+
+@pytest.mark.parametrize("kind", ["cpu", "meta"])
+def test_batches_stay_in_the_hosts_memory_until_they_are_taken(kind: str) -> None:
+    items = [tiny_data().fit[index] for index in range(4)]
+    batch = Batch(
+        torch.stack([i.image for i in items]), torch.stack([i.label for i in items]).to(torch.uint8)
+    )
+    held = HostBatches([batch, batch], torch.device(kind))
+    assert {one.image.device.type for one in held._held} == {"cpu"}
+    taken = [held[0], held[-1], *held, *held[1:]]
+    assert len(held) == 2
+    assert len(taken) == 5
+    for one in taken:
+        assert one.image.device.type == one.label.device.type == kind
+        assert one.image.is_contiguous(memory_format=torch.channels_last)
+        assert one.label.dtype == torch.int64
+    if kind == "cpu":
+        assert torch.equal(taken[0].image, batch.image)
+        assert torch.equal(taken[0].label, batch.label.long())
+        assert held[0].image is held[0].image  # it is there: nothing is copied

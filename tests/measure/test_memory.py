@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from segprune.measure import memory
 from segprune.measure.memory import inference_peak_mb, peak_memory
+from tests.gpus import with_gpus
 
 CPU = torch.device("cpu")
 MB = 10**6
@@ -176,3 +177,17 @@ def test_a_system_without_trimming_is_measured_too(process: Process, monkeypatch
     with peak_memory(CPU) as peak:
         process.use(7, is_watched=True)
     assert peak.mb == 7
+
+
+def test_a_block_inside_takes_no_peak_from_the_one_around_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver, gpu = with_gpus(monkeypatch, 1), torch.device("cuda", 0)
+    driver.use(driver.used + 10 * MB)
+    with peak_memory(gpu) as outer:
+        driver.use(driver.used + 50 * MB)
+        driver.use(driver.used + -40 * MB)
+        with peak_memory(gpu) as inner:
+            driver.use(driver.used + 15 * MB)
+            driver.use(driver.used + -15 * MB)
+        driver.use(driver.used + 5 * MB)
+    assert (inner.mb, inner.whole_mb) == (15, 35)
+    assert (outer.mb, outer.whole_mb) == (50, 60)

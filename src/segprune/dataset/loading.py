@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from typing import Any, cast, overload
 
 import numpy as np
 import torch
@@ -113,6 +113,41 @@ def calibration_batches(items: Items, *, count: int, batch_size: int, seed: int)
     if len(parts) > 1 and len(parts[-1]) == 1:
         parts[-2:] = [parts[-2] + parts[-1]]
     return [_stack([items[index] for index in part]) for part in parts]
+
+
+class HostBatches(Sequence[Batch]):
+    """Batches that stay in the memory of the host; each goes to a device when it is taken.
+
+    For a GPU they lie in page-locked memory, so that they get there quickly; for a CPU they are there.
+    """
+
+    def __init__(self, batches: Sequence[Batch], device: torch.device) -> None:
+        self._held = [_held(batch, device) for batch in batches]
+        self._device = device
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    @overload
+    def __getitem__(self, index: int) -> Batch: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Batch]: ...
+    def __getitem__(self, index: int | slice) -> Batch | Sequence[Batch]:
+        if isinstance(index, slice):
+            return [batch.on(self._device) for batch in self._held[index]]
+        return self._held[index].on(self._device)
+
+
+def _held(batch: Batch, device: torch.device) -> Batch:
+    """The batch in host memory, as far on its way to the device as it can be there."""
+    if device.type == "cpu":
+        return batch.on(device)
+    image = batch.image.contiguous(memory_format=torch.channels_last)
+    return (
+        Batch(image.pin_memory(), batch.label.pin_memory())
+        if device.type == "cuda"
+        else Batch(image, batch.label)
+    )
 
 
 def _own_generator() -> torch.Generator:

@@ -19,6 +19,8 @@ from segprune.model.copies import duplicate
 
 _MB = 1e6
 _INTERVAL_S = 0.001
+_open: list["PeakMemory"] = []
+"""The blocks that are watched on CUDA, from the outermost one."""
 
 
 @dataclass
@@ -27,9 +29,11 @@ class PeakMemory:
 
     Attributes:
         mb: Most memory in use within the block beyond that at its start, in MB (10^6 bytes); set at its end.
+        whole_mb: Most tensor memory in use within the block, in MB; on CUDA only.
     """
 
     mb: float = 0.0
+    whole_mb: float = 0.0
 
 
 @contextmanager
@@ -110,13 +114,23 @@ class _TensorBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 @contextmanager
 def _cuda_peak(peak: PeakMemory, device: torch.device) -> Iterator[None]:
     torch.cuda.synchronize(device)
+    _note(device)
     torch.cuda.reset_peak_memory_stats(device)
     start = torch.cuda.memory_allocated(device)
+    _open.append(peak)
     try:
         yield
     finally:
         torch.cuda.synchronize(device)
-        peak.mb = (torch.cuda.max_memory_allocated(device) - start) / _MB
+        _note(device)
+        _open.pop()
+        peak.mb = peak.whole_mb - start / _MB
+
+
+def _note(device: torch.device) -> None:
+    """Tell all open blocks the peak so far, which a block inside of them is about to reset."""
+    for peak in _open:
+        peak.whole_mb = max(peak.whole_mb, torch.cuda.max_memory_allocated(device) / _MB)
 
 
 @contextmanager

@@ -26,10 +26,10 @@ class Calibration:
     """The labelled training data a criterion may look at; the same for every method.
 
     Attributes:
-        batches: Fixed, seeded batches of the training split, on ``device``.
+        batches: Fixed, seeded batches of the training split, each on ``device`` once it is taken from here.
         loss: (network, batch) -> scalar training loss: cross-entropy, mean over valid pixels, auxiliary heads
             included as in training.
-        device: Where the network and the batches are.
+        device: Where the network is.
         seed: For criteria that draw random numbers, each from a generator of its own.
         learned: What the criterion's own training phase learned besides weights; None when there was none.
     """

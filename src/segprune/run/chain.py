@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from segprune import stop
 from segprune.errors import ConfigError
+from segprune.measure.memory import peak_memory
 from segprune.result.row import Row
+from segprune.shortage import StageMemoryError, shortage
 from segprune.stage.contract import Context, Stage, Trail
 
 log = logging.getLogger(__name__)
@@ -15,17 +17,36 @@ log = logging.getLogger(__name__)
 def run_chain(stages: Sequence[Stage], ctx: Context, trail: Trail) -> tuple[Trail, tuple[Row, ...]]:
     """Run the stages in order; gives their networks and rows.
 
-    Logs each stage's wall time as ``time/<stage>_s``.
+    Logs each stage's wall time as ``time/<stage>_s`` and, on a GPU, its peak memory.
     """
     for stage in stages:
         stop.if_asked()
         log.info("[%s]", stage.word)
         ctx.tracker.tags({"stage": stage.word})
         started = time.perf_counter()
-        trail = stage(ctx, trail)
+        trail = _run(stage, ctx, trail)
         _refuse_same_names(stage, trail)
         ctx.tracker.metrics({f"time/{stage.word}_s": round(time.perf_counter() - started, 2)})
     return trail, tuple(ctx.rows)
+
+
+def _run(stage: Stage, ctx: Context, trail: Trail) -> Trail:
+    """The trail after a stage; on a GPU, the most memory that it took is logged as ``memory/<stage>_peak_mb``.
+
+    Raises:
+        StageMemoryError: It ran out of memory.
+    """
+    try:
+        if ctx.hardware.device.type != "cuda":
+            return stage(ctx, trail)
+        with peak_memory(ctx.hardware.device) as peak:
+            trail = stage(ctx, trail)
+        ctx.tracker.metrics({f"memory/{stage.word}_peak_mb": round(peak.whole_mb, 1)})
+    except Exception as error:
+        if shortage(error, lambda _: None):
+            raise StageMemoryError(stage.word, stage.memory_keys(ctx)) from error
+        raise
+    return trail
 
 
 def _refuse_same_names(stage: Stage, trail: Trail) -> None:

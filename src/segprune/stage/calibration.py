@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from segprune.dataset.contract import Batch
-from segprune.dataset.loading import calibration_batches
+from segprune.dataset.loading import HostBatches, calibration_batches
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Calibration
 from segprune.seed import derive
@@ -30,7 +30,7 @@ class CalibrationSet:
     batch_size: Annotated[int, Field(ge=2)]
 
     def calibration(self, ctx: Context, aux_weight: float, *, with_images: bool = True) -> Calibration:
-        """The images on the device, with the loss that gradients come from.
+        """The images, for the device, with the loss that gradients come from.
 
         Args:
             ctx: The run.
@@ -49,7 +49,7 @@ class CalibrationSet:
             else ()
         )
         return Calibration(
-            batches=[batch.on(device) for batch in drawn],
+            batches=HostBatches(drawn, device),
             loss=calibration_loss(ignore_index=ctx.data.ignore_index, aux_weight=aux_weight),
             device=device,
             seed=derive(ctx.seed, "pruner"),

@@ -168,6 +168,10 @@ class Stage(ABC):
             SegpruneError: It cannot do its work; says which key to change.
         """
 
+    def memory_keys(self, ctx: Context) -> tuple[str, ...]:  # noqa: ARG002 - stages that know read it
+        """The keys that say how much memory it needs, for whom it runs out; empty: not known."""
+        return ()
+
     @abstractmethod
     def __call__(self, ctx: Context, trail: Trail) -> Trail:
         """The trail, longer by the networks this stage made; what it measured goes to ``ctx.rows``.

@@ -107,6 +107,12 @@ class Eval(Stage):
             net = start[-1].net if start else shell(ctx)
             refuse_runtimes(ctx, net, self.settings.runtimes, f"{key}.runtimes")
 
+    def memory_keys(self, ctx: Context) -> tuple[str, ...]:
+        """The sizes of the batches that it measures with."""
+        oracle = ("oracle.batch_size", "oracle.copies") if self.settings.oracle.samples else ()
+        key = ctx.key_of(self, "settings")
+        return tuple(f"{key}.{name}" for name in ("batch_size", "latency_batch_size", *oracle))
+
     def __call__(self, ctx: Context, trail: Trail) -> Trail:
         """The trail unchanged; rows, report, tables and figures go to the store and the tracker."""
         entry = ctx.store.get(self.word, self.key(ctx, trail), lambda folder: self._make(folder, ctx, trail))

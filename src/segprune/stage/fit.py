@@ -21,6 +21,7 @@ from segprune.stage.contract import (
     read_state,
     write_state,
 )
+from segprune.stage.idle import idle
 from segprune.stage.trial import refuse_schedule
 from segprune.store.store import Entry
 from segprune.training.cudnn import is_timed
@@ -69,6 +70,10 @@ class Fit(Stage):
         if self.schedule.epochs > 0:
             refuse_schedule(ctx, ctx.key_of(self, "schedule"), self.schedule)
 
+    def memory_keys(self, ctx: Context) -> tuple[str, ...]:
+        """The size of its batches."""
+        return (f"{ctx.key_of(self, 'schedule')}.batch_size",)
+
     def __call__(self, ctx: Context, trail: Trail) -> Trail:
         """The trail and the trained network; the same training is done once."""
         if trail and self.schedule.epochs == 0:
@@ -95,7 +100,10 @@ class Fit(Stage):
             net = before.module if before else ctx.build()
             curve: tuple[Epoch, ...] = ()
             if schedule.epochs > 0:
-                net, curve, _ = fit(net, training, self.step(ctx, trail) if self.step else Step)
+                make_step = self.step(ctx, trail) if self.step else Step
+                # a step of another kind may run any network of the trail
+                with idle(() if self.step else trail, ctx.hardware.device):
+                    net, curve, _ = fit(net, training, make_step)
             (folder / CURVE).write_text(json.dumps([asdict(epoch) for epoch in curve]), encoding="utf-8")
             write_state(folder, ctx, net, before.transforms if before else (), key)
 

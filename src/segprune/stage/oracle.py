@@ -13,8 +13,7 @@ import torch
 from pydantic import Field
 from safetensors.torch import load_file
 
-from segprune.dataset.contract import Batch
-from segprune.dataset.loading import calibration_batches
+from segprune.dataset.loading import HostBatches, calibration_batches
 from segprune.graph.group import Scores
 from segprune.graph.trace import trace
 from segprune.measure.agreement import Agreement, Channel, Values, agreement, lowest, values_of
@@ -232,15 +231,14 @@ def _table(units: Sequence[Channel], changes: Values, score: Values) -> "pd.Data
     return pd.DataFrame({"layer": layers, "channel": channels, "loss_change": changes, "score": score})
 
 
-def _batches(settings: OracleSettings, ctx: Context) -> list[Batch]:
-    device = ctx.hardware.device
+def _batches(settings: OracleSettings, ctx: Context) -> HostBatches:
     drawn = calibration_batches(
         ctx.data.calibration,
         count=settings.images,
         batch_size=settings.batch_size,
         seed=derive(ctx.seed, "oracle"),
     )
-    return [batch.on(device) for batch in drawn]
+    return HostBatches(drawn, ctx.hardware.device)
 
 
 def _loss(ctx: Context) -> Loss:

@@ -36,6 +36,7 @@ from segprune.stage.contract import (
 )
 from segprune.stage.cut_record import line, metrics, record, unaligned
 from segprune.stage.fit import Fit
+from segprune.stage.idle import idle
 from segprune.stage.prepare import WORD as PREPARE
 from segprune.stage.prepare import Preparation
 from segprune.stage.rounds import Rounds
@@ -43,6 +44,7 @@ from segprune.stage.scoring import WORD as SCORE
 from segprune.stage.scoring import Scored, score, score_once
 from segprune.stage.trial import refuse_schedule, refuse_single, shell
 from segprune.store.fingerprint import Fingerprint
+from segprune.store.store import Entry
 from segprune.transform.contract import Transform
 
 log = logging.getLogger(__name__)
@@ -102,14 +104,8 @@ class Prune(Stage):
         They are the one after the criterion's training phase, if it has one (``prepared``), the one right after
         the cut (``pruned_raw``), and the same with re-estimated BN statistics (``pruned``).
         """
-        learned = None
-        if isinstance(self.pruner, TrainedPruner):
-            state, learned = self._preparation(self.pruner)(ctx, trail[-1])
-            trail = (*trail, state)
-        before = trail[-1]
-        accepted = before.accepted | ctx.store.accepted_for(SCORE, self._score_key(ctx, before))
-        key = fingerprint_of(ctx, self.word, self._inputs(ctx, before), self, without=self._without)
-        entry = ctx.store.get(self.word, key, lambda folder: self._make(folder, ctx, before, learned, key))
+        with idle(trail[:-1], ctx.hardware.device):
+            trail, entry, accepted = self._cut(ctx, trail)
         note_source(entry, ctx, self.word)
         ctx.tracker.file(entry.folder / PLAN, "prune")
         ctx.tracker.metrics(metrics(json.loads((entry.folder / PLAN).read_text())))
@@ -122,6 +118,18 @@ class Prune(Stage):
         )
         return (*trail, raw_state, pruned)
 
+    def _cut(self, ctx: Context, trail: Trail) -> tuple[Trail, Entry, frozenset[str]]:
+        """The trail up to the network that is cut, the entry of the cut one, and what was accepted for it."""
+        learned = None
+        if isinstance(self.pruner, TrainedPruner):
+            state, learned = self._preparation(self.pruner)(ctx, trail[-1])
+            trail = (*trail, state)
+        before = trail[-1]
+        accepted = before.accepted | ctx.store.accepted_for(SCORE, self._score_key(ctx, before))
+        key = fingerprint_of(ctx, self.word, self._inputs(ctx, before), self, without=self._without)
+        entry = ctx.store.get(self.word, key, lambda folder: self._make(folder, ctx, before, learned, key))
+        return trail, entry, accepted
+
     @property
     def networks(self) -> tuple[str, ...]:
         """The cut network before and after BN is re-estimated, behind the one that a criterion's phase trained."""
@@ -133,6 +141,17 @@ class Prune(Stage):
         """Its own, scores, networks after the training phases of criteria, and what can be reached by measuring."""
         return (self.word, SCORE, PREPARE, REACH)
 
+    def memory_keys(self, ctx: Context) -> tuple[str, ...]:
+        """The sizes of the batches that it scores and trains with."""
+        trained = [f"{key}.batch_size" for key in self._trainings(ctx)]
+        return (f"{ctx.key_of(self, 'calibration')}.batch_size", *trained)
+
+    def _trainings(self, ctx: Context) -> dict[str, Schedule]:
+        """Key of the schedule of each training that is a part of the cut -> the schedule."""
+        if isinstance(self.pruner, TrainedPruner):
+            return {f"{ctx.key_of(self, 'pruner')}.phase.schedule": self.pruner.phase.schedule}
+        return {ctx.key_of(self, "between"): self.between} if self._trains_between else {}
+
     def refuse(self, ctx: Context, start: Trail) -> None:
         """Check that every training of the cut can fill its batches, and that the budget can be reached.
 
@@ -142,11 +161,7 @@ class Prune(Stage):
             ConfigError: Its channels cannot be followed, it cannot be trained as a schedule says, or it cannot be
                 calibrated on one image.
         """
-        if isinstance(self.pruner, TrainedPruner):
-            trained = {f"{ctx.key_of(self, 'pruner')}.phase.schedule": self.pruner.phase.schedule}
-        else:
-            trained = {ctx.key_of(self, "between"): self.between} if self._trains_between else {}
-        for key, schedule in trained.items():
+        for key, schedule in self._trainings(ctx).items():
             if schedule.epochs > 0:
                 refuse_schedule(ctx, key, schedule)
         if len(ctx.data.fit) == 1:

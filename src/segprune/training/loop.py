@@ -141,7 +141,8 @@ class _Progress:
     def advance(self, done: Epoch, *, keep_best: bool) -> None:
         earlier = [epoch.select_miou_percent or 0.0 for epoch in self.curve]
         if not keep_best or (done.select_miou_percent or 0.0) > max(earlier, default=-1.0):
-            self.kept = {name: tensor.detach().clone() for name, tensor in self.net.state_dict().items()}
+            values = self.net.state_dict()
+            self.kept = {name: tensor.detach().to("cpu", copy=True) for name, tensor in values.items()}
         self.curve.append(done)
         state: dict[str, Any] = {
             "format": FORMAT,

@@ -335,3 +335,15 @@ def test_the_modules_of_a_part_are_those_of_its_class_the_bases_and_what_it_hold
     base = dataclass(type("Base", (), {"__module__": "usernet.base"}))
     part = dataclass(type("Part", (base,), {"__module__": "usernet.part"}))
     assert modules_of(part()) == {"usernet.base", "usernet.part"}
+
+
+def test_libraries_that_check_draw_or_tell_do_not_count() -> None:
+    home = {"work.py": b"import pandas\nimport numpy"}
+    libraries_of_work = code_of(["segprune.work"], read=lambda _: home)["libraries"]
+    assert "numpy" in libraries_of_work
+    assert "pandas" not in libraries_of_work
+
+
+def test_a_text_is_a_text_however_it_is_marked() -> None:
+    plain, marked = (found("segprune.work", home={"work.py": f"x = {text}"}) for text in ("'a'", "u'a'"))
+    assert plain == marked

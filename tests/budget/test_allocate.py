@@ -57,9 +57,9 @@ def test_kept_widths_are_multiples_of_round_to_or_whole() -> None:
     for depth in range(80):
         for name, removed in allocation.lowest(depth).items():
             kept = allocation.sizes[name] - removed
-            assert kept == allocation.sizes[name] or kept % (4 if name == "narrow" else 8) == 0
-    # 5 has no multiple of 8 to be cut to, so a multiple of 4 does
-    assert allocation.deepest == {"a": 42, "b": 16, "narrow": 1}
+            assert kept == allocation.sizes[name] or kept % {"a": 8, "b": 4, "narrow": 1}[name] == 0
+    # a step is at most a quarter of a group: 8 of 50, 4 of 24, 1 of 5
+    assert allocation.deepest == {"a": 42, "b": 20, "narrow": 4}
 
 
 def test_a_group_takes_the_largest_multiple_that_is_narrow_and_wide_enough() -> None:
@@ -79,11 +79,12 @@ def test_a_group_takes_the_largest_multiple_that_is_narrow_and_wide_enough() -> 
 def test_widths_that_an_earlier_round_left_off_the_multiples_can_stay() -> None:
     scores, gone = {"a": torch.arange(16.0), "b": torch.arange(16.0)}, {"a": (0, 1, 2), "b": tuple(range(9))}
     allocation = Allocation(groups_of(a=16, b=16), scores, floor=0, round_to=8, gone=gone)
-    # what is left of a: 13 or 8; of b, 7 have no multiple of 8 below, so 4 it is
+    # what is left of a: 13, 12, 8 or 4; of b: 7 or 4
     assert {name: allowed.tolist() for name, allowed in allocation.allowed.items()} == {
-        "a": [3, 8],
+        "a": [3, 4, 8, 12],
         "b": [9, 12],
     }
+    assert [allocation.most("a", wanted) for wanted in (0, 3, 7, 8, 16)] == [3, 3, 4, 8, 12]
 
 
 def steps_of(sizes: dict[str, int]) -> list[Allocation]:
@@ -110,10 +111,10 @@ def test_finer_steps_are_taken_only_where_they_are_needed(target: int, within: i
 
 
 def test_a_group_that_has_left_the_multiples_is_moved_before_another_one() -> None:
-    # 16 of 32 are the closest in steps of 8; the 3 that are missing all stay in one group
-    sizes = {"a": 16, "b": 16}
-    plan = reach(steps_of(sizes), is_local=True, target=19, within=0, cost=channels_left(sizes))
-    assert sorted(size - len(plan.get(name, ())) for name, size in sizes.items()) == [8, 11]
+    # 32 of 64 are the closest in steps of 8; the 3 that are missing all stay in one group
+    sizes = {"a": 32, "b": 32}
+    plan = reach(steps_of(sizes), is_local=True, target=35, within=0, cost=channels_left(sizes))
+    assert sorted(size - len(plan.get(name, ())) for name, size in sizes.items()) == [16, 19]
 
 
 def test_deeper_never_costs_more() -> None:

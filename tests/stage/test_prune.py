@@ -100,10 +100,10 @@ def test_widths_that_are_no_multiples_are_logged_and_in_the_plan_file(
     with caplog.at_level("INFO"):
         stage(budget=replace(BUDGET, round_to=4))(tiny_context(tmp_path), dense())
     (path,) = (tmp_path / "store" / "prune").glob("*/plan.json")
-    # 5 of the 6 and 4 channels stay: 4 of the wide group, and 2 of the other, which has no multiple of 4 below
+    # of 6 and 4 channels half stay: both groups are too narrow for steps of 4
     plan = json.loads(path.read_text())
-    assert (plan["round_to"], plan["unaligned"]) == (4, {"inner.0": 2})
-    assert "no multiple of budget.round_to=4 is the width of inner.0 2" in caplog.messages
+    assert (plan["round_to"], plan["unaligned"]) == (4, {"stem.0": 3, "inner.0": 2})
+    assert "no multiple of budget.round_to=4 is the width of stem.0 3, inner.0 2" in caplog.messages
 
 
 def test_a_training_between_rounds_that_diverges_names_its_own_keys(tmp_path: Path) -> None:

@@ -108,7 +108,6 @@ def test_rounds_in_coarse_steps_end_where_one_does(of: str) -> None:
     net, budget = toy(Residual), FractionBudget(of=of, scope="paper", floor=0.1, round_to=8, tolerance=0.1)
     once, many = (replace(rounds(count), budget=budget, ratio=0.5)(net, (32, 32)) for count in (1, 5))
     assert getattr(many.reached, of) == pytest.approx(getattr(once.reached, of), abs=0.2)
-    assert all(sizes % 2 == 0 for sizes in (g.size for g in trace(many.net)))
 
 
 CRITERIA = [

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from segprune.graph.group import ChannelGroup, PrunePlan, Scores
 
 Counts = Mapping[str, int]
+FEWEST_STEPS = 4
+"""A step takes at most a quarter of a group: by halves, a narrow group would lose too much or nothing."""
 
 
 def multiples(round_to: int) -> tuple[int, ...]:
@@ -28,8 +30,8 @@ class Allocation:
         groups: Channel groups.
         scores: Group name -> (C,), higher = keep.
         floor: Fraction of each group's channels that always stays; at least one channel does.
-        round_to: Kept widths are multiples of this, except those of groups left as they are. A group that no such
-            width is narrow enough for takes the next of ``multiples``.
+        round_to: Kept widths are multiples of this, except those of groups left as they are. A group of which it is
+            more than a quarter, or that has no such width above its floor, takes the next of ``multiples``.
         gone: Channels that an earlier round removed; they must have the lowest scores of their groups.
     """
 
@@ -203,6 +205,9 @@ def _allowed(size: int, floor: float, round_to: int, *, gone: int) -> NDArray[np
     """Sorted numbers of channels that may be removed from a group of this size; those gone are always one."""
     least = max(1, math.ceil(floor * size - 1e-9))
     most = size - gone - 1  # the widest that is still a cut
-    wide = max((step for step in multiples(round_to) if most // step * step >= least), default=1)
+    steps = [
+        step for step in multiples(round_to) if FEWEST_STEPS * step <= size and most // step * step >= least
+    ]
+    wide = max(steps, default=1)
     kept = [width for width in range(least, most + 1) if width % wide == 0]
     return np.array(sorted({gone, *(size - width for width in kept)}), dtype=np.int64)

@@ -124,7 +124,9 @@ class Hollow(FakeTensorMode):
         """There is no device behind the stub of the driver."""
         return True
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # noqa: PLR0911 - one for each kind of operation
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         aten, kwargs = torch.ops.aten, kwargs or {}
         parts = tree_leaves((args, kwargs))
         is_here = any(isinstance(one, FakeTensor) for one in parts)

@@ -12,7 +12,7 @@ ORDER = [
     "gpu", "errors", "shortage", "stop", "console", "seed", "durable", "status", "dataset", "model", "schedule",
     "graph", "measure", "deploy", "transform", "training", "pruner", "budget", "checkpoint", "store", "tracking",
     "result", "stage", "config", "predictor", "tiling", "predict", "served", "run", "reproduce", "report", "app",
-    "sweep", "cli", "bench", "__main__",
+    "sweep", "cli", "bench", "gpu_check", "__main__",
 ]  # fmt: skip
 DOORS = {
     "fvcore": {"measure"},

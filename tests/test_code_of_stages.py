@@ -133,6 +133,8 @@ STAGES = {"deploy", "graph"}
 SILENT = """
 run/elsewhere.py
 gpu.py
+gpu_check/__init__.py gpu_check/__main__.py gpu_check/commands.py gpu_check/contract.py
+gpu_check/numbers.py gpu_check/parts.py gpu_check/speed.py gpu_check/trainings.py
 __init__.py __main__.py app.py bench.py checkpoint/__init__.py checkpoint/admission.py
 checkpoint/checkpoint.py checkpoint/contract.py cli.py dataset/workers.py config/__init__.py config/compose.py
 config/explain.py config/protocol.py config/refusal.py config/renamed.py console.py durable.py errors.py

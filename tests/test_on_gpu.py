@@ -11,10 +11,11 @@ from segprune.config.compose import component
 from segprune.dataset.contract import Batch, SegData
 from segprune.graph.trace import trace
 from segprune.measure.evaluate import evaluate
-from segprune.measure.latency import interleaved
+from segprune.measure.latency import Timing, interleaved
 from segprune.measure.loss_change import loss_changes
 from segprune.measure.memory import inference_peak_mb
 from segprune.measure.quality import Rules, assess
+from segprune.measure.runners import eager
 from segprune.model.backbone_weights import weights_to_come
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Calibration
@@ -104,7 +105,9 @@ def test_costs_latency_memory_and_loss_changes_are_measured_there(driver: Driver
     groups, shape = trace(net), {"size_hw": (16, 16), "batch_size": 1, "device": GPU}
     with without_memory(answers=False):
         net = moved(net)
-        assert interleaved([net, net], rounds=2, warmup=1, seed=0, **shape)[0].rounds == 2
+        timing = Timing(batch_size=1, rounds=2, warmup=0)
+        times = interleaved([eager(net, GPU)] * 2, timing, size_hw=(16, 16), device=GPU, seed=0)
+        assert times[0].rounds == 2
         assert driver.waits > 0
         driver.use(5_000_000)
         assert inference_peak_mb(net, **shape) == 0

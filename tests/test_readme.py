@@ -96,8 +96,8 @@ def test_every_command_that_a_page_names_is_there() -> None:
 
 
 def test_every_target_of_make_that_a_page_names_is_there() -> None:
-    named = set(re.findall(r"(?:^|`)make ([a-z]+)", WHOLE, re.MULTILINE))
-    there = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    named = set(re.findall(r"(?:^|`)make ([a-z-]+)", WHOLE, re.MULTILINE))
+    there = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     assert {"run", "test", "check"} <= named <= there
 
 

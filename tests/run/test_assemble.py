@@ -278,7 +278,7 @@ def test_a_checkpoint_with_a_transform_of_ones_own_needs_its_extension(
         (
             ["store.accept=[trian]"],
             r"store\.accept is \['trian'\], but no stage keeps results named trian\. Allowed are eval, finetune, "
-            r"oracle, prepare, prune, quality, score, train\.",
+            r"oracle, prepare, prune, quality, reach, score, train\.",
         ),
         (
             ["store.accept=[train]", "store.reuse=false"],

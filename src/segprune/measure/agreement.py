@@ -75,7 +75,7 @@ def agreement(
         precision = len(mine & best) / len(best)
         expected = sum(round(ratio * len(members)) ** 2 / len(members) for members in together) / len(best)
         gain = (precision - expected) / (1 - expected) if expected < 1 else None
-    correlations = [(_spearman(score[members], importance[members]), len(members)) for members in together]
+    correlations = [(spearman(score[members], importance[members]), len(members)) for members in together]
     defined = [(value, weight) for value, weight in correlations if value is not None]
     return Agreement(
         k=len(best),
@@ -94,7 +94,8 @@ def _ranked_together(units: Sequence[Channel], scope: Literal["local", "global"]
     return [np.flatnonzero(names == name) for name in dict.fromkeys(names.tolist())]
 
 
-def _spearman(first: Values, second: Values) -> float | None:
+def spearman(first: Values, second: Values) -> float | None:
+    """Rank correlation; ``None`` where a side is constant."""
     from scipy.stats import spearmanr
 
     if np.ptp(first) == 0 or np.ptp(second) == 0:

@@ -240,8 +240,18 @@ def hardware_of(settings: Settings) -> Hardware:
     """
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    wanted = settings.device
-    if wanted == "auto":
+    # the data decides on the processes, see ``context_of``
+    return Hardware(device=device_of(settings.device), workers=0)
+
+
+def device_of(asked: str) -> torch.device:
+    """The device that is meant by ``auto``, ``cpu``, ``cuda`` or ``cuda:<n>``; a GPU becomes the current one.
+
+    Raises:
+        ConfigError: It does not exist here, or torch has no code for it.
+    """
+    wanted = asked
+    if asked == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(wanted)
@@ -254,17 +264,17 @@ def hardware_of(settings: Settings) -> Hardware:
             )
             torch.cuda.set_device(device)  # else what torch asks of the current GPU is asked of the first one
             if missing := lacks_code(device):
-                raise ConfigError(f"device is {settings.device!r}, but {missing}")
+                raise ConfigError(f"device is {asked!r}, but {missing}")
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         is_known = wanted.partition(":")[0] in ("cpu", "cuda")  # else torch lists what it knows
         reason = f": {str(error).splitlines()[0]}" if is_known else ""
         raise ConfigError(
-            f"device is {settings.device!r}, which cannot be used here{reason}. Allowed are auto, cpu, and cuda "
+            f"device is {asked!r}, which cannot be used here{reason}. Allowed are auto, cpu, and cuda "
             "or cuda:<n> on a machine with such a GPU and a CUDA build of torch."
         ) from error
-    # there is one CPU, whatever number it is given; the data decides on the processes, see ``context_of``
-    return Hardware(device=torch.device("cpu") if device.type == "cpu" else device, workers=0)
+    # there is one CPU, whatever number it is given
+    return torch.device("cpu") if device.type == "cpu" else device
 
 
 def _refuse_protocol_of_sweeps(job: Job) -> None:

@@ -1,0 +1,33 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from segprune.gpu_check.commands import jobs_share, same_run, which_gpu
+from tests.gpu_check.benches import small
+from tests.gpus import with_gpus, without_memory
+from tests.test_cli import ROOT
+
+
+def test_every_way_to_ask_gives_the_first_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = with_gpus(monkeypatch, 1)
+    bench = replace(small(tmp_path), device=torch.device("cuda", 0))
+    with without_memory():
+        found = which_gpu(bench)
+    assert found.holds
+    assert found.measured.startswith("auto, cuda, cuda:0 give cuda:0, cuda:0, cuda:0; {'name': 'Stub A100'")
+    driver.capability = (7, 0)
+    with pytest.raises(Exception, match=r"CUDA 12\.6"), without_memory():
+        which_gpu(bench)
+
+
+@pytest.mark.slow
+def test_a_run_and_two_jobs_beside_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    bench = small(tmp_path)
+    found = same_run(bench)
+    assert found.measured.startswith("mask error ")
+    assert found.measured.endswith(", mIoU at most 0.00 points apart")
+    assert found.holds
+    assert jobs_share(bench).measured == "two jobs: exit code 0"

@@ -15,6 +15,7 @@ ORDER = [
     "sweep", "cli", "bench", "gpu_check", "__main__",
 ]  # fmt: skip
 DOORS = {
+    "torch_pruning": {"graph"},
     "fvcore": {"measure"},
     "mlflow": {"tracking"},
     "albumentations": {"dataset"},

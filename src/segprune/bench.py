@@ -76,7 +76,7 @@ def cuts(
     dense: SegmentationNet, size_hw: tuple[int, int], ratios: Sequence[float], round_to: Sequence[int]
 ) -> tuple[Mapping[str, SegmentationNet], list[float]]:
     """The dense network and a cut per ratio of MACs and rounding, by name; and the fraction of MACs each keeps."""
-    groups = trace(dense, size_hw)
+    groups = trace(dense)
     simulator = CostSimulator(dense, groups, size_hw)
     generator = torch.Generator().manual_seed(SEED)
     scores = {group.name: torch.rand(group.size, generator=generator) for group in groups}
@@ -85,7 +85,7 @@ def cuts(
         for multiple in round_to:
             budget = FractionBudget(of="macs", scope="local", floor=0.05, round_to=multiple, tolerance=0.1)
             reached = budget(groups, scores, ratio=ratio, paper_scope="local", simulator=simulator)
-            nets[f"-{ratio:.0%} MACs, multiples of {multiple}"] = cut(dense, reached.plan, size_hw)
+            nets[f"-{ratio:.0%} MACs, multiples of {multiple}"] = cut(dense, reached.plan)
             kept.append(1 - reached.macs)
     return nets, kept
 

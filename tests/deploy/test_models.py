@@ -15,7 +15,9 @@ from segprune.graph.trace import trace
 from segprune.model.contract import SegmentationNet
 from tests.test_conf import CONF
 
-MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+OTHERS = {"module", "smp", "torchvision"}
+"""These take a network by its name."""
+MODELS = sorted({path.stem for path in (CONF / "model").glob("*.yaml")} - OTHERS)
 BY_DYNAMO = ["unet", "simple_segnet", "lite0_fpn"]
 """The exporter of the stage takes 4 to 14 s of a core for each; the quick one stands in for the others."""
 SIZE_HW = (64, 96)

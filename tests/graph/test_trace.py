@@ -4,7 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segprune.graph.cut import cut, mask_error
-from segprune.graph.trace import Survey, Whole, survey, trace
+from segprune.graph.trace import trace
 from segprune.model.contract import SegmentationNet
 from tests.toys import (
     CLASSES,
@@ -237,24 +237,3 @@ class Multiplied(SegmentationNet):
 def test_both_sides_of_a_convolution_in_groups_stay_whole() -> None:
     assert sizes(Multiplied()) == {"project.0": 5}
     assert law_error(Multiplied) < 1e-13
-
-
-def test_a_survey_says_how_much_can_be_cut_and_names_what_stays_and_why() -> None:
-    found = survey(NormsOverChannels())
-    assert found.share == 5 / (6 + 8 + 5 + CLASSES)
-    assert [(one.layer, one.channels) for one in found.whole] == [("first", 6), ("second", 8)]
-    assert str(found) == (
-        f"{found.share:.0%} of all channels can be cut; whole: first (a layer norm takes the mean over it), "
-        "second (a group norm takes the mean over it)"
-    )
-    everything = survey(Plain())
-    assert str(everything) == f"{15 / (15 + CLASSES):.0%} of all channels can be cut"
-
-
-def test_layers_of_one_reason_are_counted_and_the_first_is_named() -> None:
-    whole = tuple(Whole(layer=f"l{n}", channels=2, reason=f"r{n % 5}") for n in range(7))
-    line = str(Survey(groups=(), whole=whole, share=0.5))
-    assert line == (
-        "50% of all channels can be cut; whole: l0 and 1 more (r0), l1 and 1 more (r1), l2 (r2), l3 (r3), and "
-        "others for 1 more reason"
-    )

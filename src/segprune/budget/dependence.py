@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from segprune.errors import ConfigError
-from segprune.graph.cut import units_of, without_units
+from segprune.errors import BudgetError, ConfigError
+from segprune.graph.cut import cut
 from segprune.graph.group import ChannelGroup, PrunePlan
 from segprune.graph.layers import Conv, channel_axis
 from segprune.graph.proof import trial_plan
-from segprune.graph.wiring import Wiring, wiring
 from segprune.measure.itemise import Item, Items, itemise
 from segprune.model.contract import SegmentationNet
 from segprune.shortage import shortage
@@ -67,7 +66,7 @@ def dependents(
     plan = trial_plan(groups)
     if not plan:
         return tuple(found)
-    count = partial(_cut_sizes, net, wiring(net, size_hw), size_hw, found)
+    count = partial(_cut_sizes, net, size_hw, found)
     trial = count(plan)
     places = [
         (number, axis)
@@ -110,16 +109,12 @@ def _by_layers(
 
 
 def _cut_sizes(
-    net: SegmentationNet,
-    wired: Wiring,
-    size_hw: tuple[int, int],
-    dense: Sequence[Dependent],
-    plan: PrunePlan,
+    net: SegmentationNet, size_hw: tuple[int, int], dense: Sequence[Dependent], plan: PrunePlan
 ) -> list[tuple[int, ...]]:
     """The sizes of the dense network's items in a network really cut."""
     try:
-        items = itemise(without_units(net, wired, units_of(net, wired, plan)), size_hw)
-    except Exception as error:  # whatever a foreign forward raises at other widths
+        items = itemise(cut(net, plan), size_hw)
+    except (BudgetError, IndexError, RuntimeError, ValueError) as error:
         if shortage(error, lambda _: None):
             raise
         reason = str(error).partition("\n")[0]

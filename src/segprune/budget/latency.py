@@ -227,7 +227,7 @@ class LatencyBudget:
                 found = Candidate(
                     macs_ratio=macs_ratio,
                     macs=macs,
-                    latency=share(cut(simulator.net, plan, simulator.size_hw)),
+                    latency=share(cut(simulator.net, plan)),
                 )
                 log.info(
                     "%s: without %.1f %% of the MACs %.3f of the time (%.1f s)",

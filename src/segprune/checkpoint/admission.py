@@ -3,7 +3,6 @@
 A cut removes whole channels and changes nothing else, so most damage and most forgeries are seen.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,17 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from segprune.errors import CheckpointError
+from segprune.graph.dependency import TRACE_SIZE_HW
 from segprune.graph.group import PrunePlan
 from segprune.graph.layers import Conv
-from segprune.graph.wiring import TRACE_SIZE_HW
 from segprune.measure.eval_mode import eval_mode
 from segprune.model.contract import SegmentationNet
 from segprune.shortage import shortage
 from segprune.transform.contract import Transform
 from segprune.transform.cut import Cut
-
-LARGEST_PX = 1 << 22
-"""A file may name any size; more than this is not tried."""
 
 
 def refuse_other_tensors(net: SegmentationNet, weights: Mapping[str, Tensor], *, source: Path) -> None:
@@ -136,38 +132,23 @@ def replayed(net: SegmentationNet, made_by: Transform, *, source: Path) -> Segme
         ) from error
 
 
-def refuse_misfit(
-    net: SegmentationNet,
-    classes: Sequence[str] | None,
-    size_hw: Sequence[int] = TRACE_SIZE_HW,
-    *,
-    source: Path,
-) -> None:
-    """Run a loaded network once, on a small image or on one of the evaluation's size.
+def refuse_misfit(net: SegmentationNet, classes: Sequence[str] | None, *, source: Path) -> None:
+    """Run a loaded network once on a small image.
 
     Args:
         net: The network, with its weights.
         classes: The classes of its logits, as the file says; None when it says nothing.
-        size_hw: (H, W) in px of images that it runs on.
         source: Where they are from.
 
     Raises:
         CheckpointError: Its layers do not fit each other, or a head has another number of classes.
     """
-    sizes = [TRACE_SIZE_HW, *([tuple(size_hw)] if math.prod(size_hw) <= LARGEST_PX else [])]
-    heads = None
-    for size in sizes:  # some networks need images larger than the first
-        image = torch.zeros(1, 3, *size, dtype=net.mean.dtype)
-        try:
-            with eval_mode(net), torch.no_grad():
-                heads = [logits.shape[1] for logits in net.all_logits(image)]
-            break
-        except Exception as error:  # whatever a foreign forward raises
-            if shortage(error, lambda _: None):
-                raise
-            fault = error
-    if heads is None:
-        reason = str(fault).split("\n")[0]
-        raise CheckpointError(f"{source} holds layers that do not fit each other: {reason}") from fault
+    image = torch.zeros(1, 3, *TRACE_SIZE_HW, dtype=net.mean.dtype)
+    try:
+        with eval_mode(net), torch.no_grad():
+            heads = [logits.shape[1] for logits in net.all_logits(image)]
+    except RuntimeError as error:
+        reason = str(error).split("\n")[0]
+        raise CheckpointError(f"{source} holds layers that do not fit each other: {reason}") from error
     if classes is not None and set(heads) != {len(classes)}:
         raise CheckpointError(f"{source} has logits for {heads} classes, but names {len(classes)}")

@@ -28,7 +28,6 @@ from segprune.checkpoint.admission import (
 from segprune.checkpoint.contract import DESCRIPTION, WEIGHTS
 from segprune.errors import CheckpointError
 from segprune.graph.cut import fit_shapes
-from segprune.graph.wiring import TRACE_SIZE_HW
 from segprune.model.backbone_weights import weights_to_come
 from segprune.model.contract import SegmentationNet
 from segprune.transform.contract import Transform
@@ -115,7 +114,7 @@ def read(
     load_strictly(net, weights, source=folder)
     refuse_not_finite(net.state_dict(), source=folder)
     refuse_other_plans([one.plan for one in cuts], dense, widths(net), source=folder)
-    refuse_misfit(net, description.get("classes"), description.get("size_hw") or TRACE_SIZE_HW, source=folder)
+    refuse_misfit(net, description.get("classes"), source=folder)
     return net, transforms, description
 
 

@@ -1,1 +1,1 @@
-"""Channels that must be removed together, and cutting them."""
+"""Channels that must be removed together, and cutting them. The only importer of torch_pruning."""

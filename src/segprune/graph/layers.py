@@ -3,7 +3,6 @@
 from torch import nn
 
 Conv = nn.modules.conv._ConvNd
-Norm = nn.modules.batchnorm._NormBase
 
 
 def is_depthwise(layer: nn.Module) -> bool:
@@ -12,16 +11,6 @@ def is_depthwise(layer: nn.Module) -> bool:
     Such a layer passes the channels of a group on; it makes none.
     """
     return isinstance(layer, Conv) and 1 < layer.groups == layer.in_channels == layer.out_channels
-
-
-def makes_channels(layer: nn.Module) -> bool:
-    """Whether the layer makes each output channel of all its input channels, by a filter of its own."""
-    return isinstance(layer, Conv | nn.Linear) and not is_depthwise(layer)
-
-
-def width_of(layer: nn.Module) -> int:
-    """Output channels of a convolution or linear layer."""
-    return int(layer.out_channels if isinstance(layer, Conv) else layer.out_features)  # type: ignore[arg-type]
 
 
 def channel_axis(layer: nn.Module, parameter: str, side: str) -> int | None:

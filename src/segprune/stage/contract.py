@@ -254,7 +254,7 @@ def write_state(
         "seed": ctx.seed,
         "fingerprint": key,
         "run_id": ctx.tracker.run_id,
-        "versions": {name: version(name) for name in ("torch", "torchvision", "segprune")},
+        "versions": {name: version(name) for name in ("torch", "torchvision", "torch-pruning", "segprune")},
         "python": platform.python_version(),
     }
     checkpoint.write(folder, net, transforms=transforms, about=about)

@@ -5,7 +5,6 @@ from dataclasses import asdict
 from typing import Any
 
 from segprune.budget.contract import Reached
-from segprune.graph.trace import Survey
 from segprune.result.files import removed_of
 from segprune.stage.rounds import Outcome
 
@@ -14,14 +13,13 @@ _NAMED = 5
 """Layers that a line of the log names."""
 
 
-def record(pruner: str, unit: str, result: Outcome, found: Survey) -> dict[str, object]:
+def record(pruner: str, unit: str, result: Outcome) -> dict[str, object]:
     """The content of ``plan.json``.
 
     Args:
         pruner: Name of the criterion.
         unit: Of the budget.
         result: The cut.
-        found: Which channels of the network before can be cut.
     """
     reached = result.reached
     return {
@@ -36,8 +34,6 @@ def record(pruner: str, unit: str, result: Outcome, found: Survey) -> dict[str, 
             {"layer": g.name, "channels": g.size, "kept": g.size - len(reached.plan.get(g.name, ()))}
             for g in result.groups
         ],
-        "whole": [asdict(one) for one in found.whole],
-        "cuttable_share": round(found.share, 4),
         "plan": {name: list(channels) for name, channels in reached.plan.items()},
         "rounds": len(result.cuts),
         "mask_error": result.error,

@@ -177,7 +177,7 @@ class Eval(Stage):
             clock=self.settings.latency_clock,
         )
         quality = qualities(ctx, trail, self._rules, self.settings.batch_size)
-        groups = groups_of(trail[0], ctx.data.size_hw)
+        groups = groups_of(trail[0])
         rows = rows_of(
             ctx, trail, ctx.facts, groups, quality, footprints(ctx, trail, timing, self.settings.runtimes)
         )

@@ -194,7 +194,7 @@ class Export(Stage):
                 f"({'; '.join(one.describe() for one in source.transforms)}). Give stage.{self.word}.align=null."
             )
         dense = shell(ctx).cpu()
-        return padded(net, dense, trace(dense, ctx.data.size_hw), plans, self.align)
+        return padded(net, dense, trace(dense), plans, self.align)
 
     def _images(self, ctx: Context) -> Iterator[Tensor]:
         """Real images: two at a time, one alone, and one of another size where the size is free."""

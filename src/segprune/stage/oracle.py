@@ -173,7 +173,7 @@ def _loss_changes(
     """The probed channels, the loss change of each, and the loss of the network as it is."""
 
     def make(folder: Path) -> None:
-        groups, batches, loss = trace(scored.module, ctx.data.size_hw), _batches(settings, ctx), _loss(ctx)
+        groups, batches, loss = trace(scored.module), _batches(settings, ctx), _loss(ctx)
         units = sample_units(groups, settings.samples, derive(ctx.seed, "oracle", "units"))
         changes = loss_changes(scored.module, groups, units, batches, loss, settings.copies)
         (base_loss,) = mean_losses(scored.module, groups, [{}], batches, loss, copies=1).tolist()
@@ -196,7 +196,7 @@ def _joint_loss_changes(
     """Name of each removal -> its loss change, on the same images as the single channels."""
 
     def make(folder: Path) -> None:
-        groups, batches, loss = trace(scored.module, ctx.data.size_hw), _batches(settings, ctx), _loss(ctx)
+        groups, batches, loss = trace(scored.module), _batches(settings, ctx), _loss(ctx)
         found = {
             name: joint_loss_change(scored.module, groups, removal, batches, loss)
             for name, removal in removals.items()

@@ -88,7 +88,7 @@ class Preparation:
         }
 
     def _make(self, folder: Path, ctx: Context, before: NetState, key: str) -> None:
-        groups = trace(before.module, ctx.data.size_hw)
+        groups = trace(before.module)
         training = Training(
             data=ctx.data,
             schedule=self.phase.schedule,

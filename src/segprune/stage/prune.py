@@ -1,5 +1,6 @@
 """Prune: score, plan, cut, prove, re-estimate the BN statistics."""
 
+import copy
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -16,9 +17,9 @@ from segprune.budget.contract import Budget, MeasuredBudget
 from segprune.budget.simulate import CostSimulator
 from segprune.errors import ConfigError
 from segprune.graph.group import ChannelGroup
-from segprune.graph.trace import survey
+from segprune.graph.proof import refuse_unproven
+from segprune.graph.trace import trace
 from segprune.model.contract import SegmentationNet
-from segprune.model.copies import duplicate
 from segprune.pruner.contract import Calibration, Pruner, TrainedPruner
 from segprune.result.files import PLAN, SCORES
 from segprune.schedule.schedule import Schedule
@@ -110,7 +111,7 @@ class Prune(Stage):
         ctx.tracker.file(entry.folder / PLAN, "prune")
         ctx.tracker.metrics(metrics(json.loads((entry.folder / PLAN).read_text())))
         pruned = read_state(entry, ctx, "pruned", accepted=accepted)
-        raw = duplicate(pruned.module)
+        raw = copy.deepcopy(pruned.module)
         buffers = load_file(entry.folder / RAW, device=str(ctx.hardware.device))
         raw.load_state_dict({**raw.state_dict(), **buffers})
         raw_state = replace(
@@ -202,14 +203,8 @@ class Prune(Stage):
             BudgetError: It cannot be cut that far, or not as closely as asked.
             ConfigError: Its channels cannot be followed, or the criterion's training phase cannot run on it.
         """
-        found = survey(net, size_hw)
-        groups = found.groups
-        log.info("model: %s", found)
-        if not groups:
-            raise ConfigError(
-                f"model: no channel of {type(net).__name__} can be cut: {found}. Leave prune out of stages, or "
-                "take another network."
-            )
+        groups = trace(net)
+        refuse_unproven(net, groups)
         if isinstance(self.pruner, TrainedPruner):
             self.pruner.phase.refuse(net, groups)
         simulator = CostSimulator(net, groups, size_hw)
@@ -301,7 +296,7 @@ class Prune(Stage):
         save_file(dict(buffers_of(small)), folder / RAW)
         reestimate_batchnorm(small, calibration.batches)
         save_file({name: score.contiguous() for name, score in result.scores.items()}, folder / SCORES)
-        plan = record(self.pruner.name, self.budget.of, result, survey(before.module, ctx.data.size_hw))
+        plan = record(self.pruner.name, self.budget.of, result)
         (folder / PLAN).write_text(json.dumps(plan, indent=1), encoding="utf-8")
         write_state(folder, ctx, small, transforms, key)
 

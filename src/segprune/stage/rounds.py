@@ -10,7 +10,6 @@ from segprune.budget.simulate import CostSimulator
 from segprune.errors import CutError
 from segprune.graph.cut import LARGEST_MASK_ERROR, mask_error
 from segprune.graph.group import ChannelGroup, PrunePlan, Scores
-from segprune.graph.proof import proof_size
 from segprune.graph.trace import trace
 from segprune.measure.cost import Cost, cost
 from segprune.model.contract import SegmentationNet
@@ -56,13 +55,13 @@ class Rounds:
             CutError: A cut network differs from the one with the same channels set to zero, or costs something else
                 than the budget expected.
         """
-        groups = trace(source, size_hw)
+        groups = trace(source)
         simulator = CostSimulator(source, groups, size_hw)
         cuts: tuple[Cut, ...] = ()
         gone: PrunePlan = {}
         net, seconds, memory, worst = source, 0.0, 0.0, 0.0
         for number in range(1, self.count + 1):
-            here = trace(net, size_hw) if number > 1 else groups
+            here = trace(net) if number > 1 else groups
             scored = self.score(net, here, number)
             scores = spread(scored.scores, groups, gone)
             seconds, memory = seconds + scored.seconds, max(memory, scored.peak_mb)
@@ -75,9 +74,9 @@ class Rounds:
                 gone=gone,
                 is_last=number == self.count,
             )
-            made_by = Cut(renumbered(reached.plan, groups, gone), size_hw)
+            made_by = Cut(renumbered(reached.plan, groups, gone))
             small = made_by.replay(net)
-            worst = max(worst, proven(net, small, here, made_by))
+            worst = max(worst, proven(net, small, here, made_by.plan))
             refuse_other_cost(small, size_hw, simulator, reached.plan)
             gone, cuts = reached.plan, (*cuts, made_by)
             net = small if number == self.count else self.train_between(small, cuts, number)
@@ -148,14 +147,14 @@ def renumbered(plan: PrunePlan, groups: Sequence[ChannelGroup], gone: PrunePlan)
 
 
 def proven(
-    net: SegmentationNet, small: SegmentationNet, groups: Sequence[ChannelGroup], made_by: Cut
+    net: SegmentationNet, small: SegmentationNet, groups: Sequence[ChannelGroup], plan: PrunePlan
 ) -> float:
     """The error of a cut, which must be small.
 
     Raises:
         CutError: It is too large.
     """
-    error = mask_error(net, small, groups, made_by.plan, proof_size(net, made_by.size_hw))
+    error = mask_error(net, small, groups, plan)
     if not error <= LARGEST_MASK_ERROR:
         raise CutError(
             f"the cut {type(net).__name__} differs from the network with the same channels set to zero by "

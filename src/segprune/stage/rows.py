@@ -71,9 +71,9 @@ def channels_kept(first: NetState, state: NetState, groups: Sequence[ChannelGrou
     }
 
 
-def groups_of(state: NetState, size_hw: tuple[int, int]) -> tuple[ChannelGroup, ...]:
+def groups_of(state: NetState) -> tuple[ChannelGroup, ...]:
     """The channel groups of a network; none of a runner, whose inside nobody knows."""
-    return trace(state.net, size_hw) if isinstance(state.net, SegmentationNet) else ()
+    return trace(state.net) if isinstance(state.net, SegmentationNet) else ()
 
 
 def _setting(ctx: Context, state: NetState, facts: RowFacts, *, is_cut: bool) -> dict[str, Value]:

@@ -17,8 +17,7 @@ from segprune.budget.contract import Budget, MeasuredBudget
 from segprune.budget.simulate import CostSimulator
 from segprune.errors import ConfigError
 from segprune.graph.group import ChannelGroup
-from segprune.graph.proof import refuse_unproven
-from segprune.graph.trace import trace
+from segprune.graph.proof import proven_groups
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Calibration, Pruner, TrainedPruner
 from segprune.result.files import PLAN, SCORES
@@ -203,8 +202,7 @@ class Prune(Stage):
             BudgetError: It cannot be cut that far, or not as closely as asked.
             ConfigError: Its channels cannot be followed, or the criterion's training phase cannot run on it.
         """
-        groups = trace(net)
-        refuse_unproven(net, groups)
+        groups = proven_groups(net)
         if isinstance(self.pruner, TrainedPruner):
             self.pruner.phase.refuse(net, groups)
         simulator = CostSimulator(net, groups, size_hw)

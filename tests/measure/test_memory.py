@@ -1,5 +1,4 @@
 import threading
-from dataclasses import dataclass
 
 import pytest
 import torch
@@ -7,7 +6,7 @@ from torch import Tensor, nn
 
 from segprune.measure import memory
 from segprune.measure.memory import inference_peak_mb, peak_memory
-from tests.gpus import with_gpus
+from tests.gpus import with_gpus, without_memory
 
 CPU = torch.device("cpu")
 MB = 10**6
@@ -84,38 +83,15 @@ def test_real_memory_is_seen() -> None:
     del held
 
 
-@dataclass
-class Cuda:
-    """CUDA's allocator: bytes in use, and the most since the last reset."""
-
-    used: int = 5 * MB
-    most: int = 900 * MB
-
-    def synchronize(self, device: torch.device) -> None:
-        assert device == torch.device("cuda", 1)
-
-    def reset_peak_memory_stats(self, device: torch.device) -> None:
-        self.most = self.used
-
-    def memory_allocated(self, device: torch.device) -> int:
-        return self.used
-
-    def max_memory_allocated(self, device: torch.device) -> int:
-        return self.most
-
-
-@pytest.fixture
-def cuda(monkeypatch: pytest.MonkeyPatch) -> Cuda:
-    fake = Cuda()
-    for name in ("synchronize", "reset_peak_memory_stats", "memory_allocated", "max_memory_allocated"):
-        monkeypatch.setattr(torch.cuda, name, getattr(fake, name))
-    return fake
-
-
-def test_on_cuda_the_allocator_is_asked_and_its_older_peak_forgotten(cuda: Cuda) -> None:
+def test_on_cuda_the_allocator_is_asked_and_its_older_peak_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = with_gpus(monkeypatch, 2)
+    driver.use(900 * MB)
+    driver.use(5 * MB)
     with peak_memory(torch.device("cuda", 1)) as peak:
-        cuda.most = 25 * MB
+        driver.use(25 * MB)
+        driver.use(6 * MB)
     assert peak.mb == 20
+    assert driver.waits  # what is still being computed counts
 
 
 class Net(nn.Module):
@@ -155,21 +131,23 @@ def test_a_forward_pass_takes_what_its_tensors_take_while_they_live() -> None:
 
 
 def test_on_cuda_a_forward_pass_is_measured_after_one_that_loads_the_kernels(
-    cuda: Cuda, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    zeros = torch.zeros
-    monkeypatch.setattr(torch, "zeros", lambda *size, **_: zeros(*size))
-    monkeypatch.setattr(nn.Module, "to", lambda self, *_, **__: self)
+    driver, gpu = with_gpus(monkeypatch, 2), torch.device("cuda", 1)
+    driver.use(5 * MB)
 
     class Growing(nn.Module):
         passes = 0
 
         def forward(self, image: Tensor) -> Tensor:
+            assert image.device == gpu
             Growing.passes += 1
-            cuda.most = max(cuda.most, cuda.used + {1: 500, 2: 40}[Growing.passes] * MB)
+            driver.use(5 * MB + {1: 500, 2: 40}[Growing.passes] * MB)
+            driver.use(5 * MB)
             return image
 
-    assert inference_peak_mb(Growing(), size_hw=(8, 6), batch_size=2, device=torch.device("cuda", 1)) == 40
+    with without_memory():
+        assert inference_peak_mb(Growing(), size_hw=(8, 6), batch_size=2, device=gpu) == 40
 
 
 def test_a_system_without_trimming_is_measured_too(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from torch.optim import SGD, AdamW
 
 from segprune.errors import ConfigError
 from segprune.schedule.schedule import Schedule, autocast_dtype, learning_rate, make_optimizer
+from tests.gpus import with_gpus
 
 CONF = Path(__file__).parents[2] / "conf"
 YAMLS = sorted([*(CONF / "train").glob("*.yaml"), *(CONF / "finetune").glob("*.yaml")])
@@ -127,31 +128,23 @@ def test_sgd_takes_momentum_and_decay_from_the_schedule() -> None:
         assert net.weight.item() == pytest.approx(expected)
 
 
-class Gpu:
-    """What torch says about a GPU."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, bf16: bool, capability: tuple[int, int]) -> None:
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bf16)
-        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-
-
 @pytest.mark.parametrize(
-    ("bf16", "capability", "expected"),
+    ("capability", "expected"),
     [
-        pytest.param(True, (8, 0), torch.bfloat16, id="Ampere"),
-        pytest.param(False, (7, 0), torch.float16, id="Volta"),
-        pytest.param(False, (6, 1), None, id="Pascal"),
+        pytest.param((8, 0), torch.bfloat16, id="Ampere"),
+        pytest.param((7, 0), torch.float16, id="Volta"),
+        pytest.param((6, 1), None, id="Pascal"),
     ],
 )
 def test_autocast_uses_what_the_gpu_computes_in(
-    monkeypatch: pytest.MonkeyPatch, bf16: bool, capability: tuple[int, int], expected: torch.dtype | None
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], expected: torch.dtype | None
 ) -> None:
-    Gpu(monkeypatch, bf16=bf16, capability=capability)
-    assert autocast_dtype(PLAIN, torch.device("cuda")) == expected
+    with_gpus(monkeypatch, 1).capability = capability
+    assert autocast_dtype(PLAIN, torch.device("cuda", 0)) == expected
 
 
 def test_autocast_is_never_used_on_a_cpu_or_against_the_config(monkeypatch: pytest.MonkeyPatch) -> None:
-    Gpu(monkeypatch, bf16=True, capability=(9, 0))
+    with_gpus(monkeypatch, 1).capability = (9, 0)
     assert autocast_dtype(PLAIN, torch.device("cpu")) is None
     assert autocast_dtype(replace(PLAIN, amp="none"), torch.device("cuda")) is None
 

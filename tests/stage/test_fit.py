@@ -15,6 +15,7 @@ from segprune.result.files import CURVE
 from segprune.stage.contract import NetState
 from segprune.stage.fit import Fit, inputs_of, read_curve
 from segprune.training.step import Step
+from tests.gpus import with_gpus
 from tests.tiny import CPU, tiny_context, tiny_data, tiny_net, tiny_schedule
 
 
@@ -89,13 +90,10 @@ def test_other_data_trains_again_only_where_it_matters(
 def test_half_precision_of_another_kind_is_another_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gpu = replace(CPU, device=torch.device("cuda"))
+    gpu, driver = replace(CPU, device=torch.device("cuda", 0)), with_gpus(monkeypatch, 1)
     ctx, found = replace(tiny_context(tmp_path), hardware=gpu), []
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 0))
-    for is_supported in (True, False):
-        monkeypatch.setattr(
-            torch.cuda, "is_bf16_supported", lambda *, including_emulation, said=is_supported: said
-        )
+    for capability in ((8, 0), (7, 0)):
+        driver.capability = capability
         found.append(inputs_of(ctx, tiny_schedule(amp="auto")))
     assert found[0] == {**found[1], "autocast": "torch.bfloat16"}
     assert found[1]["autocast"] == "torch.float16"

@@ -95,7 +95,7 @@ def with_gpus(monkeypatch: pytest.MonkeyPatch, count: int, *, is_too_old: bool =
     monkeypatch.setattr(torch._C, "_cuda_synchronize", driver.synchronize, raising=False)
     monkeypatch.setattr(torch._C, "_cuda_resetPeakMemoryStats", lambda _: driver.reset_peak(), raising=False)
     monkeypatch.setattr(torch._C, "_cuda_memoryStats", lambda _: driver.memory_stats(), raising=False)
-    monkeypatch.setattr(torch.cuda, "_initialized", True)
+    monkeypatch.setattr(torch.cuda, "_initialized", not is_too_old)
     monkeypatch.setattr(torch.cuda, "_cached_device_count", None)
     monkeypatch.setattr(torch.cuda, "default_generators", tuple(torch.Generator() for _ in range(count)))
     monkeypatch.setattr(torch._C, "_cuda_getDevice", lambda: driver.current, raising=False)

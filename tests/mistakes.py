@@ -89,7 +89,7 @@ store=5 | store is 5: input should be a valid dictionary.
 store.root=null | store.root is null: input is not a valid path.
 stages=[] | stages is []: list should have at least 1 item
 stages=train | stages is 'train': input should be a valid list.
-stages=[train,distil] | stages names 'distil'; there are eval, finetune, prune, train.
+stages=[train,distil] | stages names 'distil'; there are eval, export, finetune, prune, quantise, train.
 stages=[prune,train] | each stage may occur once, in the order train, prune, finetune, eval.
 stages=[train,train] | each stage may occur once
 stages=[prune,eval] | without train, so there is no network to start from. Add train, or give checkpoint=

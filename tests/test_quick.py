@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-ONLY_IN_THE_WHOLE = {"model", "report", "reproduce", "sweep", "tracking"}
-"""Rooms whose tests draw figures, build large networks, or start processes and servers."""
+ONLY_IN_THE_WHOLE = {"deploy", "gpu_check", "model", "report", "reproduce", "sweep", "tracking"}
+"""Rooms whose tests draw figures, build or export large networks, or start processes and servers."""
 
 
 def listed() -> list[str]:

@@ -262,7 +262,7 @@ def test_jobs_without_memory_leave_the_others_alone_and_run_when_there_is_some(t
     for part in (
         "the memory ran out",
         "tried to allocate 1073741824 bytes",
-        "train.batch_size (4)",
+        "calibration.batch_size (4)",
         "[32, 32]",
     ):
         assert part in str(refused["error"])

@@ -57,6 +57,8 @@ def phase(**others: object) -> Touches:
     return {**schedule(at, "prepare", **others), **of_phase}
 
 
+WATCHED: Touches = {f"pruner.phase.schedule.{name}": (True, REFUSED) for name in ("compile", "checkpointing")}
+"""Of phases that look into layers while they run."""
 BUDGET: Touches = {
     "budget.floor": (0.2, "prune"),
     "budget.round_to": (2, "prune"),
@@ -231,6 +233,7 @@ CASES: Mapping[str, Touches] = {
     },
     "pruner=cap": {
         **phase(optimizer="adamw"),
+        **WATCHED,
         "pruner.phase.penalty": (0.01, "prepare"),
         "pruner.phase.memory": (0.5, "prepare"),
         "pruner.phase.softening": (0.2, "prepare"),
@@ -238,6 +241,7 @@ CASES: Mapping[str, Touches] = {
     },
     "pruner=dmcp": {
         **phase(),
+        **WATCHED,
         "pruner.phase.chunks": (5, "prepare"),
         "pruner.phase.start": (2.0, "prepare"),
         "pruner.phase.gate_lr": (0.1, "prepare"),

@@ -31,7 +31,8 @@ def refused(*overrides: str) -> str | None:
         ("poly_power=1", "'poly_power' is not a key of this configuration. Did you mean 'train.poly_power'?"),
         (
             "budget=mac",
-            "budget is 'mac'; it must be one of channels, macs, params, threshold. Did you mean budget=macs?",
+            "budget is 'mac'; it must be one of channels, latency, macs, params, threshold. Did you mean "
+            "budget=macs?",
         ),
         (
             "ratio",

@@ -1,11 +1,8 @@
 from segprune.budget.contract import Found, Reached
-from segprune.graph.trace import Survey
 from segprune.stage.cut_record import line, metrics, record, unaligned
 from segprune.stage.rounds import Outcome
 from tests.pruner.surgery import traced
 from tests.toys import Plain
-
-SURVEY = Survey(groups=traced(Plain), whole=(), share=2 / 3)
 
 
 def outcome(**changes: object) -> Outcome:
@@ -33,17 +30,16 @@ def outcome(**changes: object) -> Outcome:
 
 
 def test_the_plan_file_has_fractions_under_the_names_of_mlflow_and_counts_per_layer() -> None:
-    plan = record("l1", "macs", outcome(), SURVEY)
+    plan = record("l1", "macs", outcome())
     assert (plan["pruner"], plan["budget"], plan["asked"], plan["removed"]) == ("l1", "macs", 0.1, 0.125)
     assert [plan[f"{unit}_removed"] for unit in ("channels", "macs", "params")] == [2 / 15, 0.125, 0.5]
     assert plan["layers"][0] == {"layer": "first.0", "channels": 6, "kept": 4}
     assert [layer["kept"] for layer in plan["layers"]] == [4, 5, 4]
-    assert (plan["whole"], plan["cuttable_share"]) == ([], 0.6667)
     assert (plan["plan"], plan["rounds"], plan["scoring_s"]) == ({"first.0": [1, 4]}, 0, 1.235)
 
 
 def test_metrics_are_percents_also_of_a_plan_of_an_earlier_version_and_of_a_unit_of_its_own() -> None:
-    plan = record("l1", "macs", outcome(), SURVEY)
+    plan = record("l1", "macs", outcome())
     expected = {
         "prune/channels_removed": 13.33,
         "prune/macs_removed": 12.5,
@@ -54,7 +50,7 @@ def test_metrics_are_percents_also_of_a_plan_of_an_earlier_version_and_of_a_unit
     }
     assert metrics(plan) == expected
     assert metrics({name.removesuffix("_removed"): value for name, value in plan.items()}) == expected
-    own = metrics(record("l1", "latency_ms", outcome(removed=0.25), SURVEY))
+    own = metrics(record("l1", "latency_ms", outcome(removed=0.25)))
     assert own == {**expected, "prune/latency_ms_removed": 25.0}
 
 
@@ -84,7 +80,7 @@ def test_what_a_search_found_is_recorded_and_shown() -> None:
         cuts=((0.9, 0.2), (0.6, 0.48)),
         seconds=1.5,
     )
-    plan = record("l1", "latency_eager", outcome(removed=0.52, found=found), SURVEY)
+    plan = record("l1", "latency_eager", outcome(removed=0.52, found=found))
     assert plan["found"]["macs_ratio"] == 0.6
     shown = metrics(plan)
     assert shown["prune/latency_eager_removed"] == 52
@@ -97,6 +93,4 @@ def test_what_a_search_found_is_recorded_and_shown() -> None:
 
 
 def test_time_that_nobody_measured_is_not_shown() -> None:
-    assert "prune/latency_eager_removed" not in metrics(
-        record("l1", "latency_eager", outcome(removed=None), SURVEY)
-    )
+    assert "prune/latency_eager_removed" not in metrics(record("l1", "latency_eager", outcome(removed=None)))

@@ -23,6 +23,8 @@ from tests.stage.test_prune import stage as prune
 from tests.tiny import tiny_context
 from tests.toys import Residual
 
+pytestmark = pytest.mark.slow
+
 
 def stage(**changes: object) -> Export:
     values: dict[str, object] = {

@@ -18,6 +18,8 @@ from segprune.transform.cut import Cut
 from tests.tiny import tiny_context, tiny_data
 from tests.toys import Residual, toy
 
+pytestmark = pytest.mark.slow
+
 CUT = Cut({"stem.0": (0, 1), "inner.0": (2,)})
 
 

@@ -9,9 +9,11 @@ import torch
 from segprune.checkpoint import checkpoint
 from segprune.errors import CheckpointError, ConfigError, DataError
 from segprune.model.contract import SegmentationNet
+from segprune.run import start
 from segprune.run.assemble import stages_of
 from segprune.run.start import refuse, start_of_trail
 from segprune.stage.contract import ready
+from segprune.store.code import code_of, files_of
 from segprune.transform.registry import register
 from tests.run.test_assemble import settings
 from tests.stage.test_trial import Halving, Pooling
@@ -135,3 +137,17 @@ def test_networks_of_the_same_weights_after_other_transforms_are_not_one(tmp_pat
         (state,) = start_of_trail(settings("stages=[eval]", f"checkpoint={folder}"), ctx)
         keys.add(str(state.fingerprint))
     assert len(keys) == 2
+
+
+def test_label_counts_of_other_code_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = tiny_data(label_counts=tmp_path / "these.json")
+    sources = {"segprune.dataset.streets"}
+    first = start._counted_by_this_code(data, sources).label_counts
+    assert first == start._counted_by_this_code(data, sources).label_counts
+    edited = {
+        path: text + b"\nEDITED = 1" * (path == "dataset/augment.py")
+        for path, text in files_of("segprune").items()
+    }
+    monkeypatch.setattr(start, "code_of", lambda modules: code_of(modules, read=lambda _: edited))
+    assert start._counted_by_this_code(data, sources).label_counts != first
+    assert start._counted_by_this_code(tiny_data(), sources).label_counts is None

@@ -16,9 +16,8 @@ from segprune.dataset.contract import Items, LabelReader
 from segprune.errors import DataError
 
 log = logging.getLogger(__name__)
-COUNTED_BY = f"1, OpenCV {cv2.__version__}"
-"""Part of a file of counts; the number is raised with every change of what is counted, and labels are resized by
-OpenCV."""
+COUNTED_BY = f"OpenCV {cv2.__version__}"
+"""Part of a file of counts, since OpenCV resizes labels; the code that counts is told by the file's name."""
 
 
 def class_weights(

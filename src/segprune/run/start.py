@@ -1,7 +1,7 @@
 """Where a chain starts: the context of its stages, and the checkpoint that it continues from."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from segprune.checkpoint import checkpoint
 from segprune.config.compose import Settings
 from segprune.dataset.contract import SegData
+from segprune.dataset.weights import class_weights
 from segprune.dataset.workers import workers_for
 from segprune.errors import CheckpointError, ConfigError
 from segprune.run.assemble import Run
@@ -34,7 +35,7 @@ def context_of(run: Run, data: SegData, hardware: Hardware, store: Store, tracke
         "dataset": data.name,
     }
     return Context(
-        data=data,
+        data=_counted_by_this_code(data, run.sources),
         build=lambda: run.build(len(data.classes)),
         about=about,
         sources=run.sources,
@@ -45,6 +46,14 @@ def context_of(run: Run, data: SegData, hardware: Hardware, store: Store, tracke
         facts=run.facts,
         keys=run.keys,
     )
+
+
+def _counted_by_this_code(data: SegData, sources: Collection[str]) -> SegData:
+    """The dataset, whose kept label counts other code does not read: an edit has the labels counted again."""
+    if data.label_counts is None:
+        return data
+    code = fingerprint("label_counts", code_of({*sources, class_weights.__module__}))
+    return replace(data, label_counts=data.label_counts.with_stem(f"{data.label_counts.stem}-{code}"))
 
 
 def start_of_trail(settings: Settings, ctx: Context) -> Trail:

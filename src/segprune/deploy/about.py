@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, PositiveInt, TypeAdapter, ValidationError
 
-from segprune.deploy.form import Axis, Output
+from segprune.dataset.contract import SegData
+from segprune.deploy.form import Axis, Form, Output
 from segprune.errors import CheckpointError
 
 Byte = Annotated[int, Field(ge=0, le=255)]
@@ -41,6 +42,18 @@ class About:
     def metadata(self) -> dict[str, str]:
         """As an ONNX file holds it: name -> JSON."""
         return {name: json.dumps(value, ensure_ascii=False) for name, value in asdict(self).items()}
+
+
+def about_data(data: SegData, form: Form) -> About:
+    """What a file says of a network that was trained on a dataset."""
+    return About(
+        classes=data.classes,
+        palette=data.palette,
+        ignore_index=data.ignore_index,
+        size_hw=data.size_hw,
+        dynamic=form.dynamic,
+        output=form.output,
+    )
 
 
 def about(metadata: Mapping[str, str], path: Path) -> About:

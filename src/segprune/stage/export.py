@@ -16,7 +16,7 @@ from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from segprune.dataset.loading import calibration_batches
-from segprune.deploy.about import About
+from segprune.deploy.about import about_data
 from segprune.deploy.form import Axis, Form, Output
 from segprune.deploy.mlmodel import MLMODEL, mlmodel
 from segprune.deploy.onnx_file import Written, write_onnx
@@ -138,7 +138,7 @@ class Export(Stage):
     def _make(self, folder: Path, ctx: Context, source: NetState) -> None:
         whole, images = copy.deepcopy(source.module).cpu().eval(), list(self._images(ctx))
         net = self._aligned(whole, ctx, source)
-        about, size_hw = self._about(ctx), ctx.data.size_hw
+        about, size_hw = about_data(ctx.data, self._form), ctx.data.size_hw
         try:
             written = self._write(net, folder / ONNX, ctx, about.metadata(), fast=self.fast)
             runners: dict[str, Predicts] = {name: open_file(folder / ONNX, name)[0] for name in _runtimes()}
@@ -226,17 +226,6 @@ class Export(Stage):
                 f"other exporter, stage.{self.word}.fast={str(not self.fast).lower()}, or another opset."
             )
         return found
-
-    def _about(self, ctx: Context) -> About:
-        data = ctx.data
-        return About(
-            classes=data.classes,
-            palette=data.palette,
-            ignore_index=data.ignore_index,
-            size_hw=data.size_hw,
-            dynamic=self.dynamic,
-            output=self.output,
-        )
 
 
 def _state(entry: Entry, source: NetState, facts: Mapping[str, Any]) -> NetState:

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from segprune.dataset.loading import calibration_batches
-from segprune.deploy.about import About
+from segprune.deploy.about import about_data
 from segprune.deploy.form import DEFAULT_FORM
 from segprune.deploy.onnx_file import write_onnx
 from segprune.deploy.parity import parity
@@ -25,11 +25,10 @@ from segprune.measure.cost import cost
 from segprune.result.files import DEPLOYED, INT8, ONNX
 from segprune.seed import derive
 from segprune.stage.contract import Context, NetState, Stage, Trail, fingerprint_of, identity, origin_of
+from segprune.stage.deploy_json import FORMAT
 from segprune.stage.trial import shell
 
 log = logging.getLogger(__name__)
-FORMAT = 1
-"""Of deploy.json, as the stage export writes it."""
 SAME = 0.995
 """Fraction of the pixels in which integer kernels and their simulation must agree, else both are evaluated."""
 _BATCH = 8
@@ -119,7 +118,7 @@ class Quantise(Stage):
 
     def _make(self, folder: Path, ctx: Context, source: NetState) -> None:
         calibrating, comparing = self._batches(ctx)
-        about = self._about(ctx)
+        about = about_data(ctx.data, DEFAULT_FORM)
         with tempfile.TemporaryDirectory() as place:
             exact = Path(place, ONNX)
             written = write_onnx(source.module, exact, size_hw=ctx.data.size_hw, metadata=about.metadata())
@@ -141,17 +140,6 @@ class Quantise(Stage):
             },
         }
         (folder / DEPLOYED).write_text(json.dumps(facts, indent=1, ensure_ascii=False), encoding="utf-8")
-
-    def _about(self, ctx: Context) -> About:
-        data = ctx.data
-        return About(
-            classes=data.classes,
-            palette=data.palette,
-            ignore_index=data.ignore_index,
-            size_hw=data.size_hw,
-            dynamic=DEFAULT_FORM.dynamic,
-            output=DEFAULT_FORM.output,
-        )
 
     def _batches(self, ctx: Context) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         """Images to calibrate on, and others to compare on; the same where there are no others."""

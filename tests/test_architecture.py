@@ -10,9 +10,9 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "segprune"
 ORDER = [
     "gpu", "errors", "shortage", "stop", "console", "seed", "durable", "status", "dataset", "model", "schedule",
-    "graph", "measure", "deploy", "transform", "training", "pruner", "budget", "checkpoint", "store", "tracking",
-    "result", "stage", "config", "predictor", "tiling", "predict", "served", "run", "reproduce", "report", "app",
-    "sweep", "cli", "bench", "gpu_check", "__main__",
+    "graph", "measure", "deploy", "transform", "training", "distill", "pruner", "budget", "checkpoint", "store",
+    "tracking", "result", "stage", "config", "predictor", "tiling", "predict", "served", "run", "reproduce",
+    "report", "app", "sweep", "cli", "bench", "gpu_check", "__main__",
 ]  # fmt: skip
 DOORS = {
     "torch_pruning": {"graph"},

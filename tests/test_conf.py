@@ -18,6 +18,7 @@ GROUPS = {
     "finetune": (),
     "pruner": (),
     "budget": (),
+    "distill": (),
     "eval": (),
     "stage": ("word",),
     "tracking": (),

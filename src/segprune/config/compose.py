@@ -58,6 +58,7 @@ class Settings(BaseModel):
     pruner: Node
     budget: Node
     finetune: Node
+    distill: Node
     eval: Node
     tracking: Node
     calibration: Node

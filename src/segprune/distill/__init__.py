@@ -1,0 +1,1 @@
+"""How a teacher teaches: one file per loss, and what all losses are given."""

@@ -116,7 +116,8 @@ TABLE = {
 ``taylor`` (``prepare``: ``slimming``; ``rounds``, a cut in several: ``l1``). ``eval+`` has an oracle."""
 KINDS = ("train", "prepare", "score", "prune", "rounds", "quality", "oracle", "eval", "eval+")
 CHOSEN = """
-distill/__init__.py distill/contract.py distill/cwd.py distill/kd.py distill/none.py distill/pixels.py
+distill/__init__.py distill/contract.py distill/cwd.py distill/kd.py distill/kd_feature.py distill/none.py
+distill/normalised.py distill/pixels.py
 model/existing_weights.py model/module.py model/smp.py model/torchvision_named.py model/wrapped.py
 budget/threshold.py dataset/camvid.py dataset/cityscapes.py dataset/decode.py dataset/facts.py
 dataset/file_source.py dataset/folder.py dataset/frames.py dataset/mask_code.py dataset/mask_options.py

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from segprune.dataset.contract import Batch
 from segprune.training.step import Training
 
+Places = list[str] | None
+"""Layers at whose inputs (``before_relu``: outputs) maps are compared; ``None``: those that the trace finds."""
 Maps = Literal["none", "read", "before_relu"]
 """Which feature maps a loss compares, at places that the trace finds at the end of every stage of a network.
 
@@ -119,3 +121,15 @@ class Loss(ABC):
             ignore_index: Label of pixels that are not labelled.
             parts: What ``parts`` gave.
         """
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapLoss(Loss):
+    """A loss that compares feature maps too; it says which ones by its ``maps``.
+
+    Attributes:
+        places: Where.
+    """
+
+    maps: ClassVar[Maps] = "read"
+    places: Places

@@ -1,0 +1,49 @@
+"""Distillation of logits and of feature maps at the channels that a cut network kept."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from segprune.distill.contract import MapLoss, Seen
+from segprune.distill.kd import divergence
+from segprune.distill.normalised import normalised_difference
+from segprune.distill.pixels import Ignored, Temperature, Weight, counted
+
+
+@dataclass(frozen=True, kw_only=True)
+class KDFeature(MapLoss):
+    """``kd`` on the logits, and the difference of normalised maps, averaged over the places.
+
+    Source: the logits arXiv:1503.02531, the maps arXiv:2207.05256, their use together arXiv:2604.25530. Differs:
+        maps are compared at the channels that the student kept, without a learnt convolution in between.
+
+    Attributes:
+        weight: Of the logits.
+        temperature: Of the logits.
+        feature_weight: Of the maps.
+        ignored: Whether pixels without a label count.
+    """
+
+    weight: Weight
+    temperature: Temperature
+    feature_weight: Weight
+    ignored: Ignored
+
+    def __call__(
+        self, student: Seen, teacher: Seen, label: Tensor, *, ignore_index: int, parts: nn.Module
+    ) -> Tensor:
+        """The loss of a batch."""
+        del parts
+
+        def mask(like: Tensor) -> Tensor:
+            return counted(label, like=like, ignore_index=ignore_index, ignored=self.ignored)
+
+        by_logits = divergence(
+            student.logits, teacher.logits, mask(student.logits), temperature=self.temperature
+        )
+        of_maps = [
+            normalised_difference(maps, teacher.features[place], mask(maps))
+            for place, maps in student.features.items()
+        ]
+        return self.weight * by_logits + self.feature_weight * torch.stack(of_maps).mean()

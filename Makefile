@@ -6,7 +6,7 @@ ARGS ?=
 PORT ?= 5000
 WORKERS ?= logical
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal
-QUICK := budget checkpoint config dataset distill graph measure pruner result run schedule stage store training transform \
+QUICK := budget checkpoint config dataset distill graph loss measure pruner result run schedule stage store training transform \
 	test_architecture.py test_conf.py test_docs.py test_durable.py test_seed.py test_stop.py
 
 .PHONY: help run sweep ui store quick test check format bench gpu-check clean

@@ -9,6 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from segprune.config.compose import target_modules
+from segprune.loss.ce import CrossEntropy
 from segprune.pruner.taylor import Taylor
 from segprune.stage import contract
 from segprune.stage.contract import Context
@@ -26,7 +27,7 @@ from tests.tiny import tiny_context
 Work = tuple[Sequence[str], Sequence[str]]
 """The modules that do a work, and what of those behind them does not count."""
 SOURCES = frozenset({"segprune.model.initial", "segprune.model.unet", "segprune.dataset.streets"})
-ORACLE = OracleSettings(samples=2, images=4, batch_size=2, copies=1)
+ORACLE = OracleSettings(samples=2, images=4, batch_size=2, copies=1, loss=CrossEntropy())
 
 TABLE = {
     "prune rounds": """
@@ -76,9 +77,9 @@ TABLE = {
     "eval eval+": """
         deploy/__init__.py deploy/form.py deploy/onnx_file.py deploy/ready.py deploy/runtime.py
         deploy/time_limit.py
-        measure/contract.py measure/latency.py measure/runners.py result/caution.py result/contract.py
-        result/difference.py result/evaluation_report.py result/headline.py result/metrics.py result/overlay.py
-        result/row.py result/slower.py result/table.py stage/eval.py stage/rows.py stage/times.py
+        measure/contract.py measure/latency.py measure/runners.py result/caution.py result/confusion.py
+        result/contract.py result/difference.py result/evaluation_report.py result/headline.py result/metrics.py
+        result/overlay.py result/row.py result/slower.py result/table.py stage/eval.py stage/rows.py stage/times.py
     """,
     "oracle eval+": """
         measure/loss_change.py stage/oracle.py
@@ -109,7 +110,7 @@ TABLE = {
         stage/prepare.py
     """,
     "train prepare score prune rounds oracle eval+": """
-        training/__init__.py training/loss.py
+        loss/__init__.py loss/ce.py training/__init__.py training/loss.py
     """,
 }
 """Results -> the files that they are made by, on the data ``streets`` with the network ``unet`` and the criterion
@@ -119,6 +120,7 @@ CHOSEN = """
 distill/__init__.py distill/contract.py distill/cwd.py distill/kd.py distill/kd_feature.py distill/none.py
 distill/normalised.py distill/pixels.py
 model/existing_weights.py model/module.py model/smp.py model/torchvision_named.py model/wrapped.py
+loss/ce_dice.py loss/dice.py loss/focal.py loss/ohem.py loss/pixels.py
 budget/threshold.py dataset/camvid.py dataset/cityscapes.py dataset/decode.py dataset/facts.py
 dataset/file_source.py dataset/folder.py dataset/frames.py dataset/mask_code.py dataset/mask_options.py
 dataset/pair_set.py dataset/pairing.py dataset/pairs.py
@@ -135,7 +137,7 @@ stage/deploy_json.py deploy/mlmodel.py
 STAGES = {"deploy", "graph"}
 """Rooms without a group of their own, whose files stages use."""
 SILENT = """
-run/elsewhere.py
+run/elsewhere.py loss/contract.py
 gpu.py
 gpu_check/__init__.py gpu_check/__main__.py gpu_check/commands.py gpu_check/contract.py
 gpu_check/numbers.py gpu_check/parts.py gpu_check/speed.py gpu_check/trainings.py

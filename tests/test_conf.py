@@ -14,6 +14,7 @@ CONF = Path(__file__).parent.parent / "conf"
 GROUPS = {
     "dataset": (),
     "model": ("num_classes",),
+    "loss": (),
     "train": (),
     "finetune": (),
     "pruner": (),

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from segprune.config.compose import component
 from segprune.dataset.contract import Batch, SegData
 from segprune.graph.trace import trace
+from segprune.loss.ce import CrossEntropy
 from segprune.measure.evaluate import evaluate
 from segprune.measure.latency import Timing, interleaved
 from segprune.measure.loss_change import loss_changes
@@ -81,7 +82,7 @@ def test_statistics_of_norms_are_estimated_there(tmp_path: Path) -> None:
     ctx = tiny_context(tmp_path)
     ctx = replace(ctx, hardware=replace(CPU, device=GPU))
     with without_memory(answers=True):
-        calibration = CalibrationSet(images=4, batch_size=2).calibration(ctx, 0.4)
+        calibration = CalibrationSet(images=4, batch_size=2).calibration(ctx, CrossEntropy(), 0.4)
         net = moved(Residual())
         reestimate_batchnorm(net, calibration.batches)
     assert {tensor.device for tensor in net.buffers()} == {GPU}
@@ -112,7 +113,7 @@ def test_costs_latency_memory_and_loss_changes_are_measured_there(driver: Driver
         driver.use(5_000_000)
         assert inference_peak_mb(net, **shape) == 0
         there = [Batch(image.to(GPU), label.to(GPU)) for image, label in batches]
-        loss = segmentation_loss(ignore_index=255, class_weights=None, aux_weight=0.0)
+        loss = segmentation_loss(CrossEntropy(), ignore_index=255, class_weights=None, aux_weight=0.0)
         changes = loss_changes(net, groups, [(groups[0].name, 0), (groups[0].name, 1)], there, loss, 2)
     assert changes.shape == (2,)
 

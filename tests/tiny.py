@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from segprune.dataset.contract import Batch, Identity, SegData
+from segprune.loss.ce import CrossEntropy
 from segprune.model.contract import SegmentationNet
 from segprune.schedule.schedule import Schedule
 from segprune.stage.contract import Context, RowFacts
@@ -67,6 +68,7 @@ def tiny_schedule(**changes: object) -> Schedule:
         "decay": "poly",
         "poly_power": 0.9,
         "warmup_epochs": 0.0,
+        "loss": CrossEntropy(),
         "class_weights": "sqrt",
         "aux_weight": 0.4,
         "amp": "auto",

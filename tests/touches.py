@@ -13,6 +13,7 @@ NOTHING = ""
 REFUSED = "refused"
 """Of a key with one valid value: any other one is refused."""
 DEFAULT = ""
+DICE = {"_target_": "segprune.loss.dice.Dice"}
 Touches = Mapping[str, tuple[object, str]]
 """Key -> another value, first touched stage."""
 
@@ -39,6 +40,7 @@ def schedule(at: str, stage: str, **others: object) -> Touches:
         "decay": "cosine",
         "poly_power": 0.8,
         "warmup_epochs": 0.25,
+        "loss": DICE,
         "class_weights": "median",
         "aux_weight": 0.2,
         "amp": "none",
@@ -113,9 +115,13 @@ CASES: Mapping[str, Touches] = {
     DEFAULT: {
         **ROOT,
         **schedule("between", NOTHING),  # there is but one round
+        "between.loss": (DICE, "prune"),  # its code counts
     },
     "rounds=2": schedule("between", "prune"),
-    "pruner=slimming rounds=2": schedule("between", NOTHING),  # repeats its own phase
+    "pruner=slimming rounds=2": {
+        **schedule("between", NOTHING),  # repeats its own phase
+        "between.loss": (DICE, "prune"),  # its code counts
+    },
     "stages=[prune,finetune,eval] checkpoint=FIRST": {"checkpoint": ("SECOND", "prune")},
     "stages=[prune,eval] checkpoint=FIRST": {"checkpoint": ("COPY", NOTHING)},
     "dataset=streets": {
@@ -168,6 +174,9 @@ CASES: Mapping[str, Touches] = {
         "dataset.allow_absent": (["a"], NOTHING),
         "dataset.size_hw": ([32, 48], "train"),
     },
+    "loss=focal": {"loss.focus": (1.0, "train")},
+    "loss=ohem": {"loss.threshold": (0.9, "train"), "loss.least": (0.1, "train")},
+    "loss=ce_dice": {"loss.dice": (0.5, "train")},
     "model=unet": {
         "model.width": (6, "train"),
         "model.max_width": (12, "train"),
@@ -285,11 +294,13 @@ CASES: Mapping[str, Touches] = {
         "eval.oracle.images": (3, NOTHING),
         "eval.oracle.batch_size": (2, NOTHING),
         "eval.oracle.copies": (2, NOTHING),
+        "eval.oracle.loss": (DICE, NOTHING),
     },
     "eval=standard eval.oracle.samples=2": {
         "eval.oracle.images": (3, "eval"),
         "eval.oracle.batch_size": (2, "eval"),
         "eval.oracle.copies": (2, NOTHING),
+        "eval.oracle.loss": (DICE, "eval"),
     },
     "tracking=mlflow": {
         "tracking.uri": ("http://127.0.0.1:5000", NOTHING),

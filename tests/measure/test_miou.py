@@ -31,6 +31,21 @@ def test_scores_of_a_matrix_worked_by_hand() -> None:
     assert result.mean_accuracy == pytest.approx((0.75 + 0.8) / 3, abs=1e-15)
     assert result.fw_iou == pytest.approx(0.4 * 0.5 + 0.5 * 2 / 3, abs=1e-15)
     assert result.classes_scored == 3
+    # Dice = 6/(4+5), 8/(5+5), 0; precision 3/5, 4/5, and nobody predicted the last class
+    assert result.dice == pytest.approx((6 / 9, 8 / 10, 0), abs=1e-15)
+    assert result.mean_dice == pytest.approx((6 / 9 + 8 / 10) / 3, abs=1e-15)
+    assert result.recall == pytest.approx((3 / 4, 4 / 5, 0), abs=1e-15)
+    assert result.precision[:2] == pytest.approx((3 / 5, 4 / 5), abs=1e-15)
+    assert math.isnan(result.precision[2])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_dice_follows_from_iou_and_from_precision_and_recall(seed: int) -> None:
+    counts = torch.randint(1, 100, (4, 4), generator=torch.Generator().manual_seed(seed))
+    result = segmentation_metrics(counts)
+    for iou, dice, p, r in zip(result.iou, result.dice, result.precision, result.recall, strict=True):
+        assert dice == pytest.approx(2 * iou / (1 + iou), abs=1e-12)
+        assert dice == pytest.approx(2 * p * r / (p + r), abs=1e-12)  # F1
 
 
 def test_the_split_is_pooled_and_not_averaged_over_images() -> None:
@@ -81,6 +96,8 @@ def test_a_class_that_is_only_predicted_costs_the_others_but_is_not_in_the_mean(
     assert result.classes_scored == 2
     assert result.miou == pytest.approx(3 / 4, abs=1e-15)
     assert result.mean_accuracy == pytest.approx(3 / 4, abs=1e-15)
+    assert math.isnan(result.dice[2])
+    assert (result.precision[2], result.mean_dice) == (0, pytest.approx((1 + 2 / 3) / 2, abs=1e-15))
 
 
 def test_counts_beyond_float32_are_exact() -> None:

@@ -133,5 +133,5 @@ class PrunerBattery:
     def test_it_says_what_it_is(self):
         pruner = self.build()
         assert pruner.name.replace("_", "") == type(pruner).__name__.lower()
-        assert pruner.needs in {"weights", "gradients", "feature maps"}
+        assert pruner.needs in {"weights", "gradients", "gradients of the loss", "feature maps"}
         assert pruner.scope in {"local", "global"}

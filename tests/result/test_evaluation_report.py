@@ -24,8 +24,10 @@ def report(*rows: Row) -> dict[str, Any]:
     made = evaluation_report(
         rows,
         classes=["road", "pole"],
-        iou={"dense": (0.75, math.nan), "pruned": (0.1, math.nan), "finetuned": (0.5, math.nan)},
-        boundary_iou={"dense": (0.25, 0.0), "pruned": (0.0, 0.0), "finetuned": (0.5, math.nan)},
+        by_class={
+            "iou": {"dense": (0.75, math.nan), "pruned": (0.1, math.nan), "finetuned": (0.5, math.nan)},
+            "boundary_iou": {"dense": (0.25, 0.0), "pruned": (0.0, 0.0), "finetuned": (0.5, math.nan)},
+        },
         layers={"stem": (8, 6), "head": (4, 4)},
     )
     read: dict[str, Any] = json.loads(json.dumps(made, allow_nan=False))

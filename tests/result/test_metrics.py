@@ -34,7 +34,7 @@ NEVER = replace(
 
 
 def reported(*found):  # type: ignore[no-untyped-def]
-    return evaluation_report(found, classes=[], iou={}, boundary_iou={}, layers={})
+    return evaluation_report(found, classes=[], by_class={}, layers={})
 
 
 def test_one_declaration_is_all_that_a_metric_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,6 +137,7 @@ def test_a_change_is_told_of_percent_alone_and_of_nothing_that_compares_already(
     change = reported(DENSE, changed(CUT, stage="finetuned"))["change"]
     assert set(change) == {
         *("miou_points", "pixel_accuracy_points", "mean_accuracy_points", "fw_iou_points"),
+        "dice_points",
         *("boundary_iou_points", "small_object_recall_points"),
         *("layers_aligned_4_points", "layers_aligned_8_points"),
     }

@@ -2,8 +2,10 @@ import math
 from dataclasses import replace
 
 import pytest
+import torch
 
-from segprune.result.table import chain_table, per_class_table
+from segprune.measure.miou import segmentation_metrics
+from segprune.result.table import chain_table, per_class_table, scores_table
 from tests.report.test_table import DENSE, PRUNED, TUNED, words
 from tests.rows import changed
 
@@ -61,3 +63,15 @@ def test_every_runtime_that_was_timed_has_its_columns() -> None:
     assert pruned[-2:] == ["-", "-"]
     assert "\ntimes: wall time, batch 1" in chain_table([fast, PRUNED])
     assert "openvino" not in chain_table([fast, PRUNED])
+
+
+def test_scores_of_each_network_and_class_are_in_percent_and_empty_where_not_defined() -> None:
+    found = segmentation_metrics(torch.tensor([[3, 1, 0], [1, 4, 0], [0, 0, 0]]))
+    table = scores_table(["road", "pole", "bike"], {"dense": found, "pruned": found})
+    assert list(table) == [
+        "stage",
+        "class",
+        *(f"{s}_percent" for s in ("iou", "dice", "precision", "recall")),
+    ]
+    assert table.iloc[4].tolist() == pytest.approx(["pruned", "pole", 400 / 6, 80.0, 80.0, 80.0])
+    assert table.iloc[2, 2:].isna().all()

@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 from omegaconf import OmegaConf
-from pydantic import TypeAdapter
 from torch import nn
 from torch.optim import SGD, AdamW
 
+from segprune.config.compose import component
 from segprune.errors import ConfigError
+from segprune.loss.ce import CrossEntropy
 from segprune.schedule.schedule import Schedule, autocast_dtype, learning_rate, make_optimizer
 from tests.gpus import with_gpus
 
@@ -27,6 +28,7 @@ PLAIN = Schedule(
     decay="poly",
     poly_power=2.0,
     warmup_epochs=1.0,
+    loss=CrossEntropy(),
     class_weights="none",
     aux_weight=0.4,
     amp="auto",
@@ -160,9 +162,10 @@ def test_all_schedules_on_disk_are_found() -> None:
 def test_every_schedule_on_disk_has_every_key_and_a_valid_value(path: Path) -> None:
     config = OmegaConf.to_container(OmegaConf.load(path))
     assert isinstance(config, dict)
-    assert config.pop("_target_") == "segprune.schedule.schedule.Schedule"
-    assert set(config) == set(Schedule.__dataclass_fields__)
-    schedule = TypeAdapter(Schedule).validate_python(config)
+    assert config["_target_"] == "segprune.schedule.schedule.Schedule"
+    assert set(config) == {"_target_", *Schedule.__dataclass_fields__}
+    assert config["loss"] == "${loss}"
+    schedule = component({**config, "loss": {"_target_": "segprune.loss.ce.CrossEntropy"}}, "train")()
     assert (schedule.epochs == 0) == (path.stem == "none")
     assert path.read_text().startswith("# ")
 
@@ -170,3 +173,11 @@ def test_every_schedule_on_disk_has_every_key_and_a_valid_value(path: Path) -> N
 def test_a_compiled_network_is_not_computed_twice() -> None:
     with pytest.raises(ConfigError, match=r"compile and checkpointing are both true"):
         replace(PLAIN, compile=True, checkpointing=True)
+
+
+def test_the_word_of_a_loss_in_the_place_of_one_is_refused_with_what_chooses_it() -> None:
+    config = OmegaConf.to_container(OmegaConf.load(CONF / "finetune" / "short.yaml"))
+    with pytest.raises(
+        ConfigError, match=r"finetune\.loss is 'dice'.*loss=dice .*\+loss@finetune\.loss=dice"
+    ):
+        component({**config, "loss": "dice"}, "finetune")

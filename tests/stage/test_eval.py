@@ -3,6 +3,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from segprune.budget.fraction import FractionBudget
 from segprune.errors import ConfigError
+from segprune.loss.ce import CrossEntropy
 from segprune.measure.cost import cost
 from segprune.measure.evaluate import evaluate
 from segprune.measure.miou import segmentation_metrics
@@ -39,7 +41,7 @@ def stage(**changes: object) -> Eval:
         "latency_clock": "wall",
         "runtimes": ("eager",),
         "overlay_images": 0,
-        "oracle": OracleSettings(samples=0, images=4, batch_size=2, copies=1),
+        "oracle": OracleSettings(samples=0, images=4, batch_size=2, copies=1, loss=CrossEntropy()),
     }
     return Eval(word="eval", settings=EvalSettings(**{**values, **changes}))
 
@@ -125,6 +127,15 @@ def test_tables_and_figure_are_written(tmp_path: Path) -> None:
     per_class = (folder.parent / "per_class.csv").read_text().splitlines()
     assert per_class[0].startswith("class,dense,pruned_raw,pruned")
     assert [line.split(",")[0] for line in per_class[1:]] == ["none", "red", "green", "blue"]
+    confusion = pd.read_csv(folder.parent / "confusion.csv")
+    scores = pd.read_csv(folder.parent / "class_scores.csv")
+    for row in ctx.rows:
+        mine = confusion[confusion["stage"] == row.stage].filter(like="as ").to_numpy()
+        assert mine.sum() == 6 * 32 * 32
+        assert row["pixel_accuracy_percent"] == pytest.approx(100 * mine.trace() / mine.sum())
+        dice = scores[scores["stage"] == row.stage]["dice_percent"]
+        assert row["dice_percent"] == pytest.approx(dice.mean())
+    assert (folder.parent / "confusion.png").read_bytes().startswith(b"\x89PNG")
     assert (folder.parent / "predictions.png").read_bytes().startswith(b"\x89PNG")
     stage()(ctx, dense())
     assert sum(1 for _ in (tmp_path / "store" / "eval").glob("*/predictions.png")) == 1
@@ -140,6 +151,9 @@ def test_the_report_tells_the_run_from_the_baseline_to_its_last_network(tmp_path
     assert (report["baseline"]["stage"], report["candidate"]["stage"]) == ("dense", "pruned")
     assert report["candidate"]["metrics"]["miou_percent"] == rows[-1]["miou_percent"]
     assert [one["class"] for one in report["classes"]] == ["none", "red", "green", "blue"]
+    for score, mean_of in (("dice", "dice"), ("recall", "mean_accuracy")):
+        mean = sum(one[f"candidate_{score}_percent"] for one in report["classes"]) / 4
+        assert mean == pytest.approx(rows[-1][f"{mean_of}_percent"])
     mean = sum(one["candidate_iou_percent"] for one in report["classes"]) / 4
     assert mean == pytest.approx(rows[-1]["miou_percent"])
     borders = [one["baseline_boundary_iou_percent"] for one in report["classes"]]
@@ -183,7 +197,10 @@ def test_the_tracker_gets_files_and_headline_numbers_computed_or_reused(tmp_path
     trail = prune_stage()(ctx, dense())
     for tracker in (first, again):
         stage(overlay_images=2)(replace(ctx, tracker=tracker), trail)
-    files = ("rows.json", "evaluation_report.json", "per_class.csv", "predictions.png")
+    files = (
+        *("rows.json", "evaluation_report.json", "per_class.csv", "class_scores.csv", "confusion.csv"),
+        *("confusion.png", "predictions.png"),
+    )
     assert first.files == again.files == [f"eval/{name}" for name in files]
     assert first.values == again.values == headline(rows_of(ctx, trail, overlay_images=2))
 

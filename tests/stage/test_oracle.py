@@ -10,6 +10,7 @@ from torch import Tensor
 
 from segprune.dataset.contract import Batch, Identity
 from segprune.graph.trace import trace
+from segprune.loss.ce import CrossEntropy
 from segprune.measure.loss_change import joint_loss_change, loss_changes, mean_losses
 from segprune.stage import oracle
 from segprune.stage.calibration import CalibrationSet
@@ -18,7 +19,7 @@ from segprune.stage.oracle import OracleReport, OracleSettings, oracle_report
 from segprune.training.loss import segmentation_loss
 from tests.tiny import Items, tiny_context, tiny_data, tiny_net
 
-LOSS = segmentation_loss(ignore_index=255, class_weights=None, aux_weight=0.0)
+LOSS = segmentation_loss(CrossEntropy(), ignore_index=255, class_weights=None, aux_weight=0.0)
 SCORES = {
     "stem.0": torch.tensor([3.0, 1.0, 2.0, 6.0, 5.0, 4.0]),
     "inner.0": torch.tensor([9.0, 7.0, 8.0, 6.0]),
@@ -26,7 +27,8 @@ SCORES = {
 
 
 def settings(**changes: int) -> OracleSettings:
-    return OracleSettings(**{"samples": 100, "images": 8, "batch_size": 4, "copies": 3, **changes})
+    values = {"samples": 100, "images": 8, "batch_size": 4, "copies": 3, "loss": CrossEntropy()}
+    return OracleSettings(**{**values, **changes})
 
 
 def dense(fingerprint: str = "dense") -> NetState:
@@ -149,7 +151,7 @@ class Noted(Items):
 def test_the_images_are_others_than_those_of_the_criteria(tmp_path: Path) -> None:
     items = Noted()
     ctx = tiny_context(tmp_path, data=tiny_data(calibration=items))
-    CalibrationSet(images=8, batch_size=4).calibration(ctx, aux_weight=0.0)
+    CalibrationSet(images=8, batch_size=4).calibration(ctx, CrossEntropy(), aux_weight=0.0)
     scored_on, items.read = sorted(items.read), []
     report(ctx)
     measured_on = sorted(set(items.read))

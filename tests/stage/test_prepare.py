@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from segprune.budget.fraction import FractionBudget
+from segprune.loss.ce import CrossEntropy
 from segprune.pruner.dmcp import MarkovTraining
 from segprune.pruner.sparse import SparseTraining
 from segprune.stage.calibration import CalibrationSet
@@ -17,6 +18,7 @@ def preparation(phase: object, *, ratio: float = 0.5, images: int = 8) -> Prepar
     return Preparation(
         phase=phase,
         calibration=CalibrationSet(images=images, batch_size=4),
+        loss=CrossEntropy(),
         aux_weight=0.4,
         budget=FractionBudget(of="macs", scope="paper", floor=0.0, round_to=1, tolerance=0.1),
         ratio=ratio,

@@ -4,11 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from segprune.budget.fraction import FractionBudget
 from segprune.budget.threshold import ThresholdBudget
 from segprune.dataset.contract import Batch
 from segprune.errors import BudgetError, ConfigError, CutError, DataError, TrainingError
+from segprune.loss.ce import CrossEntropy
+from segprune.loss.dice import Dice
 from segprune.measure.cost import cost
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.dmcp import Dmcp, MarkovTraining
@@ -18,6 +21,7 @@ from segprune.pruner.l1 import L1
 from segprune.pruner.slimming import Slimming
 from segprune.pruner.sparse import SparseTraining
 from segprune.pruner.taylor import Taylor
+from segprune.result.files import SCORES
 from segprune.stage import rounds
 from segprune.stage.calibration import CalibrationSet
 from segprune.stage.contract import NetState, Trail, ready
@@ -38,6 +42,7 @@ def stage(**changes: object) -> Prune:
         "between": tiny_schedule(epochs=1),
         "init": "inherited",
         "calibration": CalibrationSet(images=8, batch_size=4),
+        "loss": CrossEntropy(),
         "aux_weight": 0.4,
     }
     return Prune(**{"word": "prune", **values, **changes})
@@ -305,3 +310,19 @@ def test_layers_that_never_run_are_named_before_the_work(caplog: pytest.LogCaptu
         "DeadStages does not compute its logits from encoder.2, encoder.3: they count in no cost, neither params "
         "nor MACs"
     ]
+
+
+def test_a_criterion_of_the_loss_says_of_which_and_scores_by_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    scores = {}
+    for loss in (CrossEntropy(), Dice()):
+        with caplog.at_level("INFO"):
+            pruned = stage(pruner=Taylor(variant="gate"), loss=loss)(tiny_context(tmp_path), dense())[-1]
+        assert f"taylor ({loss.name} loss): asked to remove 50.0% of channels" in caplog.text
+        scores[loss.name] = load_file(pruned.folder / SCORES)["stem.0"]
+    assert not torch.allclose(scores["ce"], scores["dice"])
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        stage(loss=Dice())(tiny_context(tmp_path), dense())
+    assert "l1: asked to remove" in caplog.text

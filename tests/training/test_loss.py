@@ -3,12 +3,13 @@ import math
 import pytest
 import torch
 
+from segprune.loss.ce import CrossEntropy
 from segprune.training.loss import segmentation_loss
 
 
 def loss(weights: list[float] | None = None, aux_weight: float = 0.4):
     tensor = None if weights is None else torch.tensor(weights)
-    return segmentation_loss(ignore_index=255, class_weights=tensor, aux_weight=aux_weight)
+    return segmentation_loss(CrossEntropy(), ignore_index=255, class_weights=tensor, aux_weight=aux_weight)
 
 
 def test_by_hand_with_void_and_weights() -> None:

@@ -54,6 +54,7 @@ class Settings(BaseModel):
 
     dataset: Node
     model: Node
+    loss: Node
     train: Node
     pruner: Node
     budget: Node
@@ -103,7 +104,7 @@ def job_of_this_process() -> Job:
         ConfigError: A group has no option, or several.
     """
     config = HydraConfig.get()
-    for group in (*GROUPS, "train", "finetune", "eval", "tracking"):
+    for group in (*GROUPS, "loss", "train", "finetune", "eval", "tracking"):
         if group not in config.runtime.choices:
             raise ConfigError(f"{group} has no option, or several; give it one: {group}=<option>.")
     return Job(

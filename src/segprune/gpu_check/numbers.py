@@ -13,6 +13,7 @@ from segprune.config.compose import component
 from segprune.gpu_check.contract import Bench, Found
 from segprune.gpu_check.parts import batches_of, data_of, network, trained
 from segprune.graph.trace import trace
+from segprune.loss.ce import CrossEntropy
 from segprune.measure.agreement import spearman
 from segprune.pruner.contract import Calibration, Pruner
 from segprune.training.loss import calibration_loss, segmentation_loss
@@ -92,7 +93,9 @@ def gradient_bias(bench: Bench) -> Found:
     with torch.no_grad():
         net = network(bench, len(data.classes)).to(bench.device)
         logits = net(batch.image)[:, :, ::4, ::4].contiguous()
-    loss = segmentation_loss(ignore_index=data.ignore_index, class_weights=None, aux_weight=0.0)
+    loss = segmentation_loss(
+        CrossEntropy(), ignore_index=data.ignore_index, class_weights=None, aux_weight=0.0
+    )
 
     def gradient(dtype: torch.dtype) -> Tensor:
         leaf = logits.to(dtype).requires_grad_()
@@ -119,7 +122,7 @@ def criteria() -> Mapping[str, Pruner]:
 
 def _calibration(bench: Bench, device: torch.device) -> Calibration:
     data = data_of(bench)
-    loss = calibration_loss(ignore_index=data.ignore_index, aux_weight=0.0)
+    loss = calibration_loss(CrossEntropy(), ignore_index=data.ignore_index, aux_weight=0.0)
     return Calibration(batches=batches_of(data, device), loss=loss, device=device, seed=0)
 
 

@@ -10,6 +10,7 @@ from segprune.dataset.contract import Batch, SegData
 from segprune.dataset.loading import calibration_batches
 from segprune.dataset.streets import streets
 from segprune.gpu_check.contract import Bench
+from segprune.loss.ce import CrossEntropy
 from segprune.model.contract import SegmentationNet
 from segprune.model.unet import unet
 from segprune.schedule.schedule import Schedule
@@ -28,6 +29,7 @@ PLAIN = Schedule(
     decay="constant",
     poly_power=0.9,
     warmup_epochs=0.0,
+    loss=CrossEntropy(),
     class_weights="none",
     aux_weight=0.4,
     amp="auto",

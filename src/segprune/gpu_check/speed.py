@@ -13,6 +13,7 @@ from segprune.dataset.contract import Batch
 from segprune.gpu_check.contract import Bench, Found
 from segprune.gpu_check.parts import PLAIN, data_of, network, training_of
 from segprune.gpu_check.trainings import MB, RULES
+from segprune.loss.ce import CrossEntropy
 from segprune.measure.latency import Timing, interleaved, speedup
 from segprune.measure.quality import assess
 from segprune.measure.runners import eager
@@ -121,7 +122,7 @@ def _bare_seconds(net: SegmentationNet, batch: Batch, bench: Bench) -> float:
     schedule = replace(PLAIN, lr=1e-4)
     optimizer, amp = make_optimizer(schedule, net), autocast_dtype(schedule, bench.device)
     scaler = torch.amp.GradScaler(bench.device.type, enabled=amp == torch.float16)
-    loss = segmentation_loss(ignore_index=255, class_weights=None, aux_weight=0.4)
+    loss = segmentation_loss(CrossEntropy(), ignore_index=255, class_weights=None, aux_weight=0.4)
     started = 0.0
     for number in range(STEPS):
         if number == WARM:

@@ -19,6 +19,7 @@ from segprune.gpu_check.parts import PLAIN, batches_of, data_of, network, traini
 from segprune.graph.cut import cut
 from segprune.graph.group import ChannelGroup
 from segprune.graph.trace import trace
+from segprune.loss.ce import CrossEntropy
 from segprune.measure.quality import Rules, assess
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.cap import ContextTraining
@@ -159,7 +160,7 @@ def _chain(bench: Bench, turn: int) -> None:
     folder = bench.folder / f"chain-{turn}"
     net, _, _ = fit(network(bench, len(data.classes)), training_of(data, bench.device, folder), Step)
     groups = trace(net)
-    loss = calibration_loss(ignore_index=data.ignore_index, aux_weight=0.0)
+    loss = calibration_loss(CrossEntropy(), ignore_index=data.ignore_index, aux_weight=0.0)
     scores = L1(normalize="none")(
         net, groups, Calibration(batches=(), loss=loss, device=bench.device, seed=0)
     )

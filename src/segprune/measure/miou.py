@@ -4,9 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from segprune.errors import DataError
+
+Pixels = NDArray[np.float64]
 
 
 class ConfusionMatrix:
@@ -103,16 +106,25 @@ class SegmentationMetrics:
             the mean; its pixels are false negatives of the others.
         pixel_accuracy: Correct pixels by labelled pixels.
         mean_accuracy: Mean over the labelled classes of correct pixels by pixels of the class.
+        mean_dice: Mean of ``dice`` over the classes that occur in the labels.
         fw_iou: ``iou`` weighted by the classes' share of the labelled pixels.
         iou: K values; nan where no pixel is labelled with the class.
+        dice: K values, also called F1: twice the correct pixels by labelled and predicted ones together; nan where
+            no pixel is labelled with the class, as recall.
+        precision: K values: correct pixels by those predicted as the class; nan where none is.
+        recall: K values: correct pixels by those labelled with the class.
         classes_scored: Number of classes that occur in the labels, over which ``miou`` is the mean.
     """
 
     miou: float
     pixel_accuracy: float
     mean_accuracy: float
+    mean_dice: float
     fw_iou: float
     iou: tuple[float, ...]
+    dice: tuple[float, ...]
+    precision: tuple[float, ...]
+    recall: tuple[float, ...]
     classes_scored: int
 
 
@@ -131,14 +143,23 @@ def segmentation_metrics(counts: Tensor) -> SegmentationMetrics:
     if total == 0:
         raise DataError("no pixel of the split is labelled with a class; check the labels and ignore_index")
     present = labelled > 0
-    iou = np.full(len(pixels), np.nan)
-    iou[present] = (hits / np.where(present, labelled + predicted - hits, 1.0))[present]
-    accuracy = hits[present] / labelled[present]
+    iou = _shares(hits, labelled + predicted - hits, present)
+    dice = _shares(2 * hits, labelled + predicted, present)
+    recall = _shares(hits, labelled, present)
     return SegmentationMetrics(
         miou=float(iou[present].mean()),
         pixel_accuracy=float(hits.sum() / total),
-        mean_accuracy=float(accuracy.mean()),
+        mean_accuracy=float(recall[present].mean()),
+        mean_dice=float(dice[present].mean()),
         fw_iou=float((labelled[present] / total * iou[present]).sum()),
         iou=tuple(iou.tolist()),
+        dice=tuple(dice.tolist()),
+        precision=tuple(_shares(hits, predicted, predicted > 0).tolist()),
+        recall=tuple(recall.tolist()),
         classes_scored=int(present.sum()),
     )
+
+
+def _shares(part: Pixels, whole: Pixels, defined: NDArray[np.bool_]) -> Pixels:
+    """(K,) part by whole; nan where it is not defined."""
+    return np.where(defined, part / np.where(defined, whole, 1.0), np.nan)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Scope = Literal["local", "global"]
-Needs = Literal["weights", "gradients", "feature maps"]
+Needs = Literal["weights", "gradients", "gradients of the loss", "feature maps"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +27,8 @@ class Calibration:
 
     Attributes:
         batches: Fixed, seeded batches of the training split, each on ``device`` once it is taken from here.
-        loss: (network, batch) -> scalar training loss: cross-entropy, mean over valid pixels, auxiliary heads
-            included as in training.
+        loss: (network, batch) -> scalar training loss of the labelled pixels, without class weights, auxiliary
+            heads included as in training.
         device: Where the network is.
         seed: For criteria that draw random numbers, each from a generator of its own.
         learned: What the criterion's own training phase learned besides weights; None when there was none.

@@ -31,7 +31,7 @@ class Fisher:
     """
 
     name: ClassVar[str] = "fisher"
-    needs: ClassVar[Needs] = "gradients"
+    needs: ClassVar[Needs] = "gradients of the loss"
     scope: ClassVar[Scope] = "global"
 
     def __call__(

@@ -32,7 +32,7 @@ class Taylor:
 
     variant: Variant
     name: ClassVar[str] = "taylor"
-    needs: ClassVar[Needs] = "gradients"
+    needs: ClassVar[Needs] = "gradients of the loss"
     scope: ClassVar[Scope] = "global"
 
     def __call__(

@@ -52,8 +52,7 @@ def evaluation_report(
     rows: Sequence[Row],
     *,
     classes: Sequence[str],
-    iou: Mapping[str, Sequence[float]],
-    boundary_iou: Mapping[str, Sequence[float]],
+    by_class: Mapping[str, Mapping[str, Sequence[float]]],
     layers: Mapping[str, tuple[int, int]],
 ) -> dict[str, Any]:
     """The report of a trail: its first network is the baseline, its last one the candidate.
@@ -64,8 +63,7 @@ def evaluation_report(
     Args:
         rows: One per network of the trail, in its order.
         classes: K names.
-        iou: Stage -> K fractions, nan where a class does not occur.
-        boundary_iou: Stage -> K fractions, nan where a class has no labelled border.
+        by_class: Score, as ``iou`` -> stage -> K fractions, nan where it is not defined.
         layers: Layer -> prunable channels before, after.
 
     Returns:
@@ -82,7 +80,7 @@ def evaluation_report(
           baseline; the gain in frames per second is that in latency, timed in turns.
         - ``change``: candidate less baseline in points, of every metric in percent that is not relative already.
         - ``reconstruction``: outputs against the baseline's, ``before_finetune`` and ``after_finetune``.
-        - ``classes``: IoU and boundary IoU of each class in percent, and the change in points.
+        - ``classes``: each score of ``by_class`` of each class in percent, and the change in points.
         - ``layers``: prunable channels of each layer before and after.
         - ``macs_rule``: what counts as a multiply-add.
         - ``caution``: what to keep in mind with intervals over these images; ``null`` if nothing.
@@ -102,10 +100,13 @@ def evaluation_report(
         "classes": [
             {
                 "class": name,
-                **_of_class("iou", {role: iou[stage][index] for role, stage in shown.items()}),
-                **_of_class(
-                    "boundary_iou", {role: boundary_iou[stage][index] for role, stage in shown.items()}
-                ),
+                **{
+                    key: value
+                    for score, values in by_class.items()
+                    for key, value in _of_class(
+                        score, {role: values[stage][index] for role, stage in shown.items()}
+                    ).items()
+                },
             }
             for index, name in enumerate(classes)
         ],

@@ -212,6 +212,14 @@ METRICS: tuple[Metric, ...] = (
         most=_ALL,
     ),
     Metric(
+        name="dice_percent",
+        unit="%",
+        better="higher",
+        about="Mean Dice coefficient, or F1, over the classes that occur in the split's labels",
+        get=lambda net, _: 100 * net.segmentation.mean_dice,
+        most=_ALL,
+    ),
+    Metric(
         name="fw_iou_percent",
         unit="%",
         better="higher",

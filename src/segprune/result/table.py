@@ -10,6 +10,8 @@ from segprune.result.row import Row
 if TYPE_CHECKING:
     import pandas as pd
 
+    from segprune.measure.miou import SegmentationMetrics
+
 MISSING = "-"
 """Shown in tables for values that were not measured."""
 
@@ -62,6 +64,33 @@ def per_class_table(classes: Sequence[str], ious: Mapping[str, Sequence[float]])
     for name in others:
         table[f"{name} change"] = table[name] - table[dense]
     return table
+
+
+def scores_table(classes: Sequence[str], scores: "Mapping[str, SegmentationMetrics]") -> "pd.DataFrame":
+    """What each network reaches on each class, in percent; empty where it is not defined.
+
+    Args:
+        classes: K names.
+        scores: Network -> its scores.
+
+    Returns:
+        One row per network and class; columns ``stage``, ``class``, and ``<score>_percent`` of IoU, Dice (F1),
+        precision and recall.
+    """
+    import pandas as pd
+
+    names = ("iou", "dice", "precision", "recall")
+    return pd.DataFrame(
+        [
+            {
+                "stage": stage,
+                "class": name,
+                **{f"{score}_percent": 100 * getattr(found, score)[index] for score in names},
+            }
+            for stage, found in scores.items()
+            for index, name in enumerate(classes)
+        ]
+    )
 
 
 def header(rows: Sequence[Row]) -> list[str]:

@@ -5,11 +5,25 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import BeforeValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from segprune.errors import ConfigError
+from segprune.loss.contract import Loss
+
+
+def _no_word(value: object) -> object:
+    """A loss, not its word: that is an option of a config group, which Hydra looks up.
+
+    Raises:
+        ValueError: It is a word.
+    """
+    if isinstance(value, str):
+        raise ValueError(
+            f"loss={value} chooses it for all trainings, +loss@finetune.loss={value} for those of one schedule"
+        )
+    return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +41,8 @@ class Schedule:
         decay: Shape of the learning rate after the warm-up: ``poly`` and ``cosine`` fall towards 0.
         poly_power: Exponent of ``poly``; the others do not read it.
         warmup_epochs: Epochs of linear warm-up, a part of ``epochs``.
-        class_weights: Weights of the cross-entropy from the class frequencies in the training labels:
+        loss: What the training makes small.
+        class_weights: Weights of the classes in the loss from the class frequencies in the training labels:
             ``sqrt`` (inverse square root), ``median`` (median frequency by frequency) or ``none``.
         aux_weight: Weight of an auxiliary head's loss; the main head has 1.
         amp: ``auto``: half-precision autocast on a GPU that computes in it, see ``autocast_dtype``; ``none``:
@@ -53,6 +68,7 @@ class Schedule:
     decay: Literal["poly", "cosine", "constant"]
     poly_power: PositiveFloat
     warmup_epochs: NonNegativeFloat
+    loss: Annotated[Loss, BeforeValidator(_no_word)]
     class_weights: Literal["none", "sqrt", "median"]
     aux_weight: NonNegativeFloat
     amp: Literal["auto", "none"]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from segprune.dataset.contract import Batch
 from segprune.dataset.loading import HostBatches, calibration_batches
+from segprune.loss.contract import Loss
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Calibration
 from segprune.seed import derive
@@ -29,11 +30,14 @@ class CalibrationSet:
     images: Annotated[int, Field(ge=2)]
     batch_size: Annotated[int, Field(ge=2)]
 
-    def calibration(self, ctx: Context, aux_weight: float, *, with_images: bool = True) -> Calibration:
+    def calibration(
+        self, ctx: Context, loss: Loss, aux_weight: float, *, with_images: bool = True
+    ) -> Calibration:
         """The images, for the device, with the loss that gradients come from.
 
         Args:
             ctx: The run.
+            loss: Of each head.
             aux_weight: Weight of auxiliary heads in the loss.
             with_images: Whether the images are needed; they take memory.
         """
@@ -50,7 +54,7 @@ class CalibrationSet:
         )
         return Calibration(
             batches=HostBatches(drawn, device),
-            loss=calibration_loss(ignore_index=ctx.data.ignore_index, aux_weight=aux_weight),
+            loss=calibration_loss(loss, ignore_index=ctx.data.ignore_index, aux_weight=aux_weight),
             device=device,
             seed=derive(ctx.seed, "pruner"),
         )

@@ -64,7 +64,7 @@ def _search(found: Mapping[str, Any] | None) -> dict[str, float]:
 
 
 def line(pruner: str, unit: str, result: Outcome) -> str:
-    """What was asked for and what was removed, in one line."""
+    """What the criterion was asked for and what was removed, in one line."""
     reached = result.reached
     goal = "" if reached.asked is None else f"asked to remove {reached.asked:.1%} of {unit}; "
     removed = {"channels": reached.channels, "MACs": reached.macs, "params": reached.params}

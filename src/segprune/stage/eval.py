@@ -21,13 +21,23 @@ from segprune.measure.eval_mode import eval_mode
 from segprune.measure.latency import Clock, Timing
 from segprune.measure.miou import segmentation_metrics
 from segprune.measure.quality import Rules
+from segprune.result.confusion import confusion_figure, confusion_table
 from segprune.result.evaluation_report import evaluation_report
-from segprune.result.files import IMAGE_COUNTS, PER_CLASS, PREDICTIONS, REPORT, ROWS
+from segprune.result.files import (
+    CLASS_SCORES,
+    CONFUSION,
+    CONFUSION_FIGURE,
+    IMAGE_COUNTS,
+    PER_CLASS,
+    PREDICTIONS,
+    REPORT,
+    ROWS,
+)
 from segprune.result.headline import headline
 from segprune.result.overlay import overlay
 from segprune.result.row import Row, from_record, to_record
 from segprune.result.slower import slower
-from segprune.result.table import per_class_table
+from segprune.result.table import per_class_table, scores_table
 from segprune.stage.contract import Context, Stage, Trail, fingerprint_of, identity, origin_of
 from segprune.stage.oracle import WORD as ORACLE
 from segprune.stage.oracle import OracleSettings, key_of, oracle_of_trail, scored_of
@@ -40,6 +50,13 @@ from segprune.store.fingerprint import Fingerprint
 from segprune.store.store import Entry
 
 ORACLE_CHANNELS = "oracle.csv"
+FILES = (
+    *(ROWS, REPORT, PER_CLASS, CLASS_SCORES, CONFUSION, CONFUSION_FIGURE, PREDICTIONS),
+    ORACLE_CHANNELS,
+)
+"""What the tracker gets, as far as it is made."""
+SCORES = ("dice", "precision", "recall")
+"""Of each class, besides its IoU."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +134,7 @@ class Eval(Stage):
         """The trail unchanged; rows, report, tables and figures go to the store and the tracker."""
         entry = ctx.store.get(self.word, self.key(ctx, trail), lambda folder: self._make(folder, ctx, trail))
         ctx.tracker.tags({f"stage.{self.word}": origin_of(entry)})
-        for name in (ROWS, REPORT, PER_CLASS, PREDICTIONS, ORACLE_CHANNELS):
+        for name in FILES:
             if (entry.folder / name).exists():
                 ctx.tracker.file(entry.folder / name, self.word)
         ctx.tracker.tags({"macs_rule": MACS_RULE})
@@ -149,7 +166,7 @@ class Eval(Stage):
         }
         scored = scored_of(trail) if oracle.samples else None
         if scored is None:
-            return fingerprint_of(ctx, self.word, inputs, self, without=("stage.oracle",))
+            return fingerprint_of(ctx, self.word, inputs, self, without=("stage.oracle", "loss"))
         changes = ctx.store.choice(ORACLE, key_of(oracle, ctx, scored))
         inputs["oracle"] = {**oracle.inputs(ctx.hardware.device), "changes": changes}
         return fingerprint_of(ctx, self.word, inputs, self)
@@ -181,13 +198,20 @@ class Eval(Stage):
         rows = rows_of(
             ctx, trail, ctx.facts, groups, quality, footprints(ctx, trail, timing, self.settings.runtimes)
         )
-        iou = {name: segmentation_metrics(found.counts).iou for name, found in quality.items()}
+        counts = {name: found.counts for name, found in quality.items()}
+        scores = {name: segmentation_metrics(found) for name, found in counts.items()}
+        iou = {name: found.iou for name, found in scores.items()}
         kept = channels_kept(trail[0], trail[-1], groups)
         report = evaluation_report(
             rows,
             classes=ctx.data.classes,
-            iou=iou,
-            boundary_iou={name: boundary_iou(found.boundary).iou for name, found in quality.items()},
+            by_class={
+                "iou": iou,
+                "boundary_iou": {name: boundary_iou(found.boundary).iou for name, found in quality.items()},
+                **{
+                    score: {name: getattr(found, score) for name, found in scores.items()} for score in SCORES
+                },
+            },
             layers={group.name: (group.size, kept[group.name]) for group in groups},
         )
         found = oracle_of_trail(self.settings.oracle, ctx, trail)
@@ -198,6 +222,10 @@ class Eval(Stage):
         _write_json(folder / REPORT, report)
         save_file({name: found.image_counts for name, found in quality.items()}, folder / IMAGE_COUNTS)
         per_class_table(ctx.data.classes, iou).to_csv(folder / PER_CLASS)
+        scores_table(ctx.data.classes, scores).to_csv(folder / CLASS_SCORES, index=False)
+        confusion_table(ctx.data.classes, counts).to_csv(folder / CONFUSION, index=False)
+        ends = {name: counts[name] for name in dict.fromkeys((trail[0].name, trail[-1].name))}
+        confusion_figure(ctx.data.classes, ends).savefig(folder / CONFUSION_FIGURE, dpi=100)
         if self.settings.overlay_images:
             self._draw(folder / PREDICTIONS, ctx, trail)
 

@@ -16,9 +16,11 @@ from safetensors.torch import load_file
 from segprune.dataset.loading import HostBatches, calibration_batches
 from segprune.graph.group import Scores
 from segprune.graph.trace import trace
+from segprune.loss.ce import CrossEntropy
+from segprune.loss.contract import Loss
 from segprune.measure.agreement import Agreement, Channel, Values, agreement, lowest, values_of
+from segprune.measure.loss_change import Loss as LossOfBatch
 from segprune.measure.loss_change import (
-    Loss,
     Removal,
     joint_loss_change,
     loss_changes,
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 WORD, CHANGES, JOINT = "oracle", "loss_changes.json", "joint.json"
+USUAL = CrossEntropy()
 WITHOUT = ("measure.agreement",)
 """How far scores agree with loss changes is no part of these."""
 
@@ -51,12 +54,14 @@ class OracleSettings:
         batch_size: Images per batch.
         copies: Channels probed in one forward pass; changes speed and memory, and on a GPU the last bits of what is
             measured.
+        loss: Of which the changes are, as in training but without class weights and auxiliary heads.
     """
 
     samples: Annotated[int, Field(ge=0)]
     images: Annotated[int, Field(ge=2)]
     batch_size: Annotated[int, Field(ge=1)]
     copies: Annotated[int, Field(ge=1)]
+    loss: Loss = USUAL
 
     def inputs(self, device: torch.device) -> dict[str, Any]:
         """What can change a result on this device, for fingerprints."""
@@ -173,7 +178,7 @@ def _loss_changes(
     """The probed channels, the loss change of each, and the loss of the network as it is."""
 
     def make(folder: Path) -> None:
-        groups, batches, loss = trace(scored.module), _batches(settings, ctx), _loss(ctx)
+        groups, batches, loss = trace(scored.module), _batches(settings, ctx), _loss(settings, ctx)
         units = sample_units(groups, settings.samples, derive(ctx.seed, "oracle", "units"))
         changes = loss_changes(scored.module, groups, units, batches, loss, settings.copies)
         (base_loss,) = mean_losses(scored.module, groups, [{}], batches, loss, copies=1).tolist()
@@ -196,7 +201,7 @@ def _joint_loss_changes(
     """Name of each removal -> its loss change, on the same images as the single channels."""
 
     def make(folder: Path) -> None:
-        groups, batches, loss = trace(scored.module), _batches(settings, ctx), _loss(ctx)
+        groups, batches, loss = trace(scored.module), _batches(settings, ctx), _loss(settings, ctx)
         found = {
             name: joint_loss_change(scored.module, groups, removal, batches, loss)
             for name, removal in removals.items()
@@ -241,6 +246,8 @@ def _batches(settings: OracleSettings, ctx: Context) -> HostBatches:
     return HostBatches(drawn, ctx.hardware.device)
 
 
-def _loss(ctx: Context) -> Loss:
+def _loss(settings: OracleSettings, ctx: Context) -> LossOfBatch:
     """Unweighted: what the deployed head says of the images, not how it was trained."""
-    return segmentation_loss(ignore_index=ctx.data.ignore_index, class_weights=None, aux_weight=0.0)
+    return segmentation_loss(
+        settings.loss, ignore_index=ctx.data.ignore_index, class_weights=None, aux_weight=0.0
+    )

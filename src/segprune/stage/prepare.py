@@ -13,6 +13,7 @@ from segprune.budget.contract import Budget
 from segprune.budget.simulate import CostSimulator
 from segprune.graph.group import ChannelGroup
 from segprune.graph.trace import trace
+from segprune.loss.contract import Loss
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Phase, Target
 from segprune.result.files import CURVE
@@ -42,13 +43,15 @@ class Preparation:
     Attributes:
         phase: The criterion's training phase.
         calibration: Labelled training images.
-        aux_weight: Weight of auxiliary heads in the loss on them.
+        loss: On them, without class weights.
+        aux_weight: Weight of auxiliary heads in it.
         budget: What the ratio is a fraction of.
         ratio: Fraction to remove.
     """
 
     phase: Phase
     calibration: CalibrationSet
+    loss: Loss
     aux_weight: float
     budget: Budget
     ratio: float | None
@@ -81,6 +84,7 @@ class Preparation:
         return inputs | {
             "calibrated_by": ctx.data.identity.calibration,
             "calibration": identity(self.calibration),
+            "loss": identity(self.loss),
             "aux_weight": self.aux_weight,
             "size_hw": ctx.data.size_hw,
             "budget": identity(self.budget),
@@ -103,7 +107,7 @@ class Preparation:
             groups,
             training=training,
             calibration=self.calibration.calibration(
-                ctx, self.aux_weight, with_images=self.phase.needs_budget
+                ctx, self.loss, self.aux_weight, with_images=self.phase.needs_budget
             ),
             target=self._target(before.module, groups, ctx.data.size_hw),
         )

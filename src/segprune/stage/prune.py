@@ -18,6 +18,7 @@ from segprune.budget.simulate import CostSimulator
 from segprune.errors import ConfigError
 from segprune.graph.group import ChannelGroup
 from segprune.graph.proof import proven_groups
+from segprune.loss.contract import Loss
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Calibration, Pruner, TrainedPruner
 from segprune.result.files import PLAN, SCORES
@@ -64,6 +65,7 @@ class Prune(Stage):
         init: Weights after the cut: ``inherited`` from the network before it, or ``scratch``: the initial ones of
             the dense network, at the places that are left.
         calibration: Labelled training images the criterion and the BN re-estimation may see.
+        loss: Of which criteria take gradients, as in training but without class weights.
         aux_weight: Weight of auxiliary heads in the loss that gradients come from, as in training.
 
     Raises:
@@ -77,6 +79,7 @@ class Prune(Stage):
     between: Schedule
     init: Literal["inherited", "scratch"]
     calibration: CalibrationSet
+    loss: Loss
     aux_weight: float
 
     def __post_init__(self) -> None:
@@ -228,10 +231,17 @@ class Prune(Stage):
         """Whether rounds are trained by ``between``; a criterion with a phase of its own repeats that."""
         return self.rounds > 1 and not isinstance(self.pruner, TrainedPruner)
 
+    @property
+    def _scored_by(self) -> str:
+        """The criterion, and of which loss it took gradients."""
+        of_loss = f" ({self.loss.name} loss)" if self.pruner.needs == "gradients of the loss" else ""
+        return f"{self.pruner.name}{of_loss}"
+
     def _preparation(self, pruner: TrainedPruner) -> Preparation:
         return Preparation(
             phase=pruner.phase,
             calibration=self.calibration,
+            loss=self.loss,
             aux_weight=self.aux_weight,
             budget=self.budget,
             ratio=self.ratio,
@@ -246,11 +256,12 @@ class Prune(Stage):
             "from": before.fingerprint,
             "pruner": identity(self.pruner),
             "calibration": identity(self.calibration),
+            "loss": identity(self.loss),
             "aux_weight": self.aux_weight,
         }
 
     def _score_key(self, ctx: Context, before: NetState) -> Fingerprint:
-        parts = (self.pruner, self.calibration, score.__module__)
+        parts = (self.pruner, self.calibration, self.loss, score.__module__)
         return fingerprint_of(ctx, SCORE, self._score_inputs(ctx, before), *parts)
 
     def _inputs(self, ctx: Context, before: NetState) -> dict[str, Any]:
@@ -266,7 +277,7 @@ class Prune(Stage):
     def _make(
         self, folder: Path, ctx: Context, before: NetState, learned: Mapping[str, Tensor] | None, key: str
     ) -> None:
-        calibration = replace(self.calibration.calibration(ctx, self.aux_weight), learned=learned)
+        calibration = replace(self.calibration.calibration(ctx, self.loss, self.aux_weight), learned=learned)
         rounds = Rounds(
             score=lambda net, groups, number: self._scored(ctx, before, net, groups, calibration, number),
             scope=self.pruner.scope,
@@ -286,7 +297,7 @@ class Prune(Stage):
             ),
         )
         result = rounds(before.module, ctx.data.size_hw)
-        log.info("%s", line(self.pruner.name, self.budget.of, result))
+        log.info("%s", line(self._scored_by, self.budget.of, result))
         if result.reached.unaligned:
             log.info("%s", unaligned(result.reached))
         transforms = (*before.transforms, *result.cuts)

@@ -1,4 +1,4 @@
-"""The training loss: pixel-wise cross-entropy of every head, unlabelled pixels left out."""
+"""The training loss of a whole network: of every head, unlabelled pixels left out."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,18 +7,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from segprune.dataset.contract import Batch
+from segprune.loss.contract import Loss
 from segprune.model.contract import SegmentationNet
 
 
 def segmentation_loss(
-    *, ignore_index: int, class_weights: Tensor | None, aux_weight: float
+    of_head: Loss, *, ignore_index: int, class_weights: Tensor | None, aux_weight: float
 ) -> Callable[[Sequence[Tensor], Tensor], Tensor]:
     """(logits of every head, each (N, K, H, W), the main one first; label (N, h, w)) -> scalar.
 
-    Cross-entropy, averaged over labelled pixels with the class weights, logits bilinearly resized to the
-    label; each further head adds ``aux_weight`` times its own. A batch without a labelled pixel gives 0.
+    Logits are taken in float32 and bilinearly resized to the label; each further head adds ``aux_weight`` times
+    its own loss. A batch without a labelled pixel gives 0.
 
     Args:
+        of_head: The loss of one head.
         ignore_index: Label of pixels that do not count.
         class_weights: (K,) float or None for equal weights.
         aux_weight: Weight of the auxiliary heads, e.g. 0.4 in PSPNet and DeepLab (arXiv 1612.01105).
@@ -33,14 +35,16 @@ def segmentation_loss(
             resized = logits.float()
             if logits.shape[-2:] != label.shape[-2:]:
                 resized = F.interpolate(resized, size=label.shape[-2:], mode="bilinear", align_corners=False)
-            term = F.cross_entropy(resized, label, weight=class_weights, ignore_index=ignore_index)
+            term = of_head(resized, label, ignore_index=ignore_index, weights=class_weights)
             total = total + (1.0 if index == 0 else aux_weight) * term
         return torch.where(is_labelled, total, 0.0)
 
     return loss
 
 
-def calibration_loss(*, ignore_index: int, aux_weight: float) -> Callable[[SegmentationNet, Batch], Tensor]:
+def calibration_loss(
+    of_head: Loss, *, ignore_index: int, aux_weight: float
+) -> Callable[[SegmentationNet, Batch], Tensor]:
     """(network, batch) -> scalar unweighted training loss, for criteria that need gradients."""
-    loss = segmentation_loss(ignore_index=ignore_index, class_weights=None, aux_weight=aux_weight)
+    loss = segmentation_loss(of_head, ignore_index=ignore_index, class_weights=None, aux_weight=aux_weight)
     return lambda net, batch: loss(net.all_logits(batch.image), batch.label)

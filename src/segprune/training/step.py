@@ -101,6 +101,7 @@ class Step:
         self.net, self.schedule, self.device, self.steps = net, schedule, device, steps
         self.all_logits = torch.compile(net.all_logits, dynamic=False) if schedule.compile else net.all_logits
         self.loss = segmentation_loss(
+            schedule.loss,
             ignore_index=data.ignore_index,
             class_weights=None if schedule.class_weights == "none" else weights.to(device),
             aux_weight=schedule.aux_weight,

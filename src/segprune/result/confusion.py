@@ -1,0 +1,74 @@
+"""Which classes are taken for which: the confusion counts as a table and as a figure."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.figure import Figure
+from torch import Tensor
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_PANEL_INCHES = 2.4
+_INCHES_PER_CLASS = 0.34
+_MOST_NUMBERS = 30
+"""Classes up to which the cells hold their numbers; with more they would be too small to read."""
+_LONGEST = 18
+"""Letters of a class name."""
+
+
+def confusion_table(classes: Sequence[str], counts: Mapping[str, Tensor]) -> "pd.DataFrame":
+    """The pixels of each true class by the class that they were predicted as.
+
+    Args:
+        classes: K names.
+        counts: Network -> (K, K) int64, rows true, columns predicted.
+
+    Returns:
+        One row per network and true class; columns ``stage``, ``class``, and one per predicted class.
+    """
+    import pandas as pd
+
+    tables = [
+        pd.DataFrame(found.numpy(), columns=[f"as {name}" for name in classes]).assign(
+            **{"stage": stage, "class": list(classes)}
+        )
+        for stage, found in counts.items()
+    ]
+    whole = pd.concat(tables, ignore_index=True)
+    return whole[["stage", "class", *(f"as {name}" for name in classes)]]
+
+
+def confusion_figure(classes: Sequence[str], counts: Mapping[str, Tensor]) -> Figure:
+    """One panel per network: the share of each true class, in percent of its labelled pixels, by predicted class.
+
+    A class that no label holds has a grey row. The figure belongs to no global state.
+
+    Args:
+        classes: K names.
+        counts: Title -> (K, K) int64, rows true, columns predicted.
+    """
+    names = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…" for name in classes]
+    side = _PANEL_INCHES + _INCHES_PER_CLASS * len(names)
+    figure = Figure(figsize=(side * len(counts) + 0.8, side), layout="constrained")
+    panels = figure.subplots(1, len(counts), squeeze=False)[0]
+    for ax, (title, found) in zip(panels, counts.items(), strict=True):
+        pixels = found.numpy().astype(np.float64)
+        labelled = pixels.sum(axis=1, keepdims=True)
+        percent = np.where(labelled > 0, 100 * pixels / np.where(labelled > 0, labelled, 1.0), np.nan)
+        ax.set_facecolor("#dddddd")
+        image = ax.imshow(percent, cmap="Blues", vmin=0, vmax=100)
+        if len(names) <= _MOST_NUMBERS:
+            for (row, column), value in np.ndenumerate(percent):
+                if np.isfinite(value) and pixels[row, column] > 0:
+                    text = f"{value:.0f}" if value >= 0.5 else "<1"
+                    shade = "white" if value > 60 else "black"
+                    ax.text(column, row, text, ha="center", va="center", fontsize=7, color=shade)
+        ax.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
+        ax.set_yticks(range(len(names)), names, fontsize=8)
+        ax.set_title(title, fontsize=10)
+        ax.set_xlabel("predicted as")
+    panels[0].set_ylabel("true class")
+    figure.colorbar(image, ax=list(panels), label="% of the pixels of the true class", fraction=0.04)
+    return figure

@@ -117,8 +117,9 @@ TABLE = {
 ``taylor`` (``prepare``: ``slimming``; ``rounds``, a cut in several: ``l1``). ``eval+`` has an oracle."""
 KINDS = ("train", "prepare", "score", "prune", "rounds", "quality", "oracle", "eval", "eval+")
 CHOSEN = """
-distill/__init__.py distill/contract.py distill/cwd.py distill/kd.py distill/kd_feature.py distill/none.py
-distill/normalised.py distill/pixels.py
+distill/__init__.py distill/affinity.py distill/coder.py distill/contract.py distill/cwd.py distill/dist.py
+distill/holistic.py distill/ka.py distill/kd.py distill/kd_feature.py distill/nfd.py distill/none.py
+distill/normalised.py distill/ofd.py distill/pixels.py distill/skd.py
 model/existing_weights.py model/module.py model/smp.py model/torchvision_named.py model/wrapped.py
 loss/ce_dice.py loss/dice.py loss/focal.py loss/ohem.py loss/pixels.py
 budget/threshold.py dataset/camvid.py dataset/cityscapes.py dataset/decode.py dataset/facts.py

@@ -157,6 +157,9 @@ CASES: Mapping[str, Touches] = {
     "dataset=folder dataset.root=FOLDER dataset.classes=[a,b] ROLES": {
         **CROPS,
         **FILES,
+        "dataset.name": ("mine", "train"),
+        "dataset.report_split": ("test", NOTHING),
+        "dataset.pairs": (3, REFUSED),  # a file that is there touches all: tests/dataset/test_folder.py
         "dataset.fit.images": ("other/images", "train"),
         "dataset.fit.masks": ("other/masks", "train"),
         "dataset.select.images": ("other/images", "train"),
@@ -177,6 +180,14 @@ CASES: Mapping[str, Touches] = {
     "loss=focal": {"loss.focus": (1.0, "train")},
     "loss=ohem": {"loss.threshold": (0.9, "train"), "loss.least": (0.1, "train")},
     "loss=ce_dice": {"loss.dice": (0.5, "train")},
+    (
+        "dataset=folder dataset.root=FOLDER dataset.classes=[a,b] dataset.image_suffix=.png dataset.select=null "
+        "dataset.fit={images:other/images,masks:other/masks} dataset.split=[0.34,0,0.66]"
+    ): {
+        "dataset.select": ({"images": "select/images", "masks": "select/masks"}, "train"),
+        "dataset.split": ([0.67, 0, 0.33], "train"),
+        "dataset.split_seed": (2, "train"),
+    },
     "model=unet": {
         "model.width": (6, "train"),
         "model.max_width": (12, "train"),

@@ -27,10 +27,6 @@ def schema(function):
     )
 
 
-def test_there_are_four_datasets():
-    assert sorted(path.stem for path in CONF.glob("*.yaml")) == ["camvid", "cityscapes", "folder", "streets"]
-
-
 @pytest.mark.parametrize("name", ["streets", "camvid", "cityscapes", "folder"])
 def test_keys_and_values_fit_the_callable(name):
     node, function = loaded(name)

@@ -25,6 +25,7 @@ def make(tmp_path):
 
     def build(**changes):
         arguments = {
+            "name": "mine", "report_split": "report", "pairs": None, "split": None, "split_seed": 0,
             "fit": {"images": "a/img", "masks": "a/msk"},
             "select": {"images": "b/img", "masks": "b/msk"},
             "report": {"images": "c/img", "masks": "c/msk"}, "image_suffix": ".png", "mask_suffix": "_m.png",
@@ -45,6 +46,7 @@ def test_roles_come_from_their_folders_with_labels_at_their_own_size(make):
     assert np.array_equal(data.report[1].label.numpy(), labels(1, 3, SIZES[1]))
 
 
+OTHER_FOLDER = {"images": "nowhere", "masks": "nowhere"}
 OTHER = {"images": "other/img", "masks": "other/msk"}
 
 
@@ -62,6 +64,8 @@ OTHER = {"images": "other/img", "masks": "other/msk"}
         ({"size_hw": (8, 6)}, ALL),
         ({"augment": {**OFF, "flip": 0.1}}, {"fit"}),
         ({"seed": 1}, {"fit"}),
+        ({"name": "other", "report_split": "test"}, set()),
+        ({"split": (0.5, 0.5, 0), "select": OTHER_FOLDER}, {"fit", "calibration", "select"}),
         ({"cache_mb": 0}, set()),
         ({"values": {2: 1, 1: 2}}, ALL),
         ({"allow_absent": ("x",)}, set()),
@@ -70,6 +74,15 @@ OTHER = {"images": "other/img", "masks": "other/msk"}
 )
 def test_each_option_touches_the_identity_of_its_roles_only(make, changes, roles):
     assert touched(make().identity, make(**changes).identity) == roles
+
+
+def test_a_table_of_pairs_touches_the_roles_that_it_changes(make):
+    data = make()
+    (make.keywords["root"] / "same.csv").write_text(data.files)
+    assert touched(data.identity, make(pairs="same.csv").identity) == set()
+    lines = data.files.splitlines(keepends=True)
+    (make.keywords["root"] / "fewer.csv").write_text("".join(lines[:-1]))
+    assert touched(data.identity, make(pairs="fewer.csv").identity) == {"report"}
 
 
 def test_palette_is_made_or_given(make):
@@ -218,7 +231,7 @@ def test_roles_may_share_a_folder_when_lists_say_whose_an_image_is(make):
     data = make(**roles)
     assert (len(data.fit), len(data.report)) == (1, 2)
     assert np.array_equal(data.report[1].label.numpy(), labels(1, 3, SIZES[1]))
-    with pytest.raises(ConfigError, match=r"give dataset.report its own folder, or give both a list"):
+    with pytest.raises(ConfigError, match=r"give dataset.report its own folder, give both a list"):
         make(**{**roles, "report": shared})
     (root / "test.txt").write_text("2\n0")
     with pytest.raises(

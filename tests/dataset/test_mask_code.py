@@ -25,6 +25,14 @@ def test_labels_are_what_label_of_says_for_every_byte():
     assert code(every).ravel().tolist() == [code.label_of(value) for value in range(256)]
 
 
+def test_numbers_that_are_not_listed_are_shifted_and_none_is_below_0():
+    code = MaskCode("numbers", {0: 255, 255: 255}, shift=-1)
+    assert code(np.array([[0, 1, 150, 255]], np.int32)).tolist() == [[255, 0, 149, 255]]
+    assert [code.label_of(value) for value in (0, 1, 150, 255)] == [255, 0, 149, 255]
+    assert MaskCode(shift=-1).label_of(0) is None
+    assert MaskCode(shift=-1).record != MaskCode(shift=-2).record != MaskCode().record
+
+
 def test_a_colour_that_is_not_listed_has_no_label():
     code = MaskCode("colours", {packed((128, 0, 0)): 4})
     assert code.label_of(packed((128, 0, 0))) == 4

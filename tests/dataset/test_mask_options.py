@@ -26,6 +26,13 @@ def test_a_value_for_no_class_is_refused_with_the_classes(to):
         mask_code(SPACE, {7: to}, None)
 
 
+def test_numbers_that_are_not_listed_are_shifted_but_what_is_ignored_stays():
+    code = mask_code(SPACE, {0: "ignore", "shift": -1}, None)
+    assert [code.label_of(value) for value in (0, 1, 3, 255)] == [255, 0, 2, 255]
+    with pytest.raises(ConfigError, match=r"dataset.values.shift is 'car'; it must be a whole number"):
+        mask_code(SPACE, {"shift": "car"}, None)
+
+
 def test_several_colours_of_a_class_and_of_what_is_ignored():
     code = mask_code(SPACE, {}, COLOURS)
     assert code.labels == {0: 0, packed((1, 1, 1)): 1, packed((2, 2, 2)): 1, packed((9, 9, 9)): 255}

@@ -94,3 +94,24 @@ def test_a_role_whose_labels_are_all_ignored_is_refused(pairs, check, role):
 def test_one_label_of_many_may_be_all_ignored(pairs, check):
     save(pairs.fit[0].label, np.full((12, 16), 11, np.uint8))
     assert check(pairs)["fit"].images == 2
+
+
+def test_a_number_beside_the_one_that_is_listed_for_its_class_is_not_taken_for_it(pairs, check):
+    for role in pairs.roles.values():
+        for pair in role:
+            save(pair.label, np.resize(np.array([0, 7, 26, 11], np.uint8), (12, 16)))
+    with pytest.raises(
+        DataError,
+        match=r"has the value 0, .* It would be sky, as 7 is: list it too, as '0: sky' or '0: ignore'",
+    ):
+        check(changed(pairs, code=MaskCode("numbers", {7: 0, 26: 1})))
+    found = check(changed(pairs, code=MaskCode("numbers", {7: 0, 26: 1, 0: 11})))
+    assert found["fit"].pixels[:2] == (96, 96)
+
+
+def test_a_reported_image_that_was_trained_on_is_told(pairs, check, caplog):
+    check(pairs)
+    assert "same bytes" not in caplog.text
+    pairs.report[0].image.write_bytes(pairs.fit[1].image.read_bytes())
+    check(pairs)
+    assert "1 of the 1 reported images have the same bytes as a training image" in caplog.text

@@ -14,9 +14,9 @@ def files(root, *names):
         path.write_text("")
 
 
-def listed(root, images="i", labels="l", suffixes=(".jpg", "_mask.png"), limit=None):
+def listed(root, images="i", labels="l", suffixes=(".jpg", "_mask.png"), **others):
     suffixes = tuple((one,) if isinstance(one, str) else one for one in suffixes)
-    return list_pairs(root / images, root / labels, suffixes=suffixes, layout="LAYOUT", limit=limit)
+    return list_pairs(root / images, root / labels, suffixes=suffixes, layout="LAYOUT", **others)
 
 
 def test_pairs_share_their_name_and_come_in_its_order(tmp_path):
@@ -136,17 +136,38 @@ def test_names_may_end_in_several_ways(tmp_path):
 def test_a_partner_with_more_to_its_name_is_pointed_at(tmp_path):
     files(tmp_path, "i/a.jpg", "l/a_mask.png")
     with pytest.raises(
-        DataError, match=r"has no label .*If .*l/a_mask.png is it, set dataset.image_suffix and"
+        DataError,
+        match=r"has no label .*there is .*l/a_mask.png: if that is it, give dataset.mask_suffix=_mask.png,",
     ):
-        listed(tmp_path, suffixes=(".jpg", ".png"))
+        listed(tmp_path, suffixes=(".jpg", ".png"), where="dataset.fit")
+    with pytest.raises(DataError, match=r"has no label .*add the label or remove the image"):
+        listed(tmp_path, suffixes=(".jpg", ".png"))  # of CamVid, whose suffixes are no keys
+
+
+def test_an_image_of_another_ending_is_pointed_at(tmp_path):
+    files(tmp_path, "i/a.jpg", "i/b.JPG", "l/a_mask.png", "l/b_mask.png")
+    with pytest.raises(
+        DataError, match=r"b_mask.png has no image .*b.JPG: .* give dataset.image_suffix=.JPG, or add that to"
+    ):
+        listed(tmp_path, where="dataset.fit")
+    assert len(listed(tmp_path, where="dataset.fit", suffixes=((".jpg", ".JPG"), ("_mask.png",)))) == 2
+
+
+def test_only_some_names_are_taken(tmp_path, caplog):
+    files(tmp_path, "i/d1_a.jpg", "i/d2_a.jpg", "i/d3_a.jpg", "l/d1_a_mask.png", "l/d2_a_mask.png")
+    assert [pair.name for pair in listed(tmp_path, only=["d2_*", "d1_?"])] == ["d1_a", "d2_a"]
+    with pytest.raises(
+        DataError, match=r"dataset.fit.only has 'd9_\*', .* no image; the first one is 'd1_a'"
+    ):
+        listed(tmp_path, only=["d9_*"], where="dataset.fit")
+    assert len(listed(tmp_path, only=["d1_*", "d9_*"], where="dataset.fit")) == 1
+    assert "'d9_*', which is the name of no image" in caplog.text
 
 
 def of_list(root, text):
     (root / "train.txt").write_text(text)
     suffixes = ((".jpg",), ("_mask.png",))
-    return pairs_of_list(
-        root / "i", root / "l", root / "train.txt", suffixes=suffixes, layout="LAYOUT", limit=None
-    )
+    return pairs_of_list(root / "i", root / "l", root / "train.txt", suffixes=suffixes, layout="LAYOUT")
 
 
 def test_a_list_names_its_pairs_in_its_order_and_leaves_the_others_alone(tmp_path):
@@ -154,6 +175,12 @@ def test_a_list_names_its_pairs_in_its_order_and_leaves_the_others_alone(tmp_pat
     pairs = of_list(tmp_path, "s/b\n\n a.jpg \n")
     assert [pair.name for pair in pairs] == ["s/b", "a"]
     assert pairs[0].label == tmp_path / "l/s/b_mask.png"
+
+
+def test_a_list_may_have_comments_and_further_columns(tmp_path):
+    files(tmp_path, "i/a b.jpg", "i/c.jpg", "l/a b_mask.png", "l/c_mask.png")
+    pairs = of_list(tmp_path, "# name class species\na b\nc 1 1 1\n")
+    assert [pair.name for pair in pairs] == ["a b", "c"]
 
 
 @pytest.mark.parametrize(
@@ -176,5 +203,5 @@ def test_a_list_that_is_missing_is_named(tmp_path):
     with pytest.raises(DataError, match=r"none.txt cannot be read .*a text of one image name a line"):
         pairs_of_list(
             tmp_path / "i", tmp_path / "l", tmp_path / "none.txt",
-            suffixes=((".jpg",), ("_mask.png",)), layout="LAYOUT", limit=None,
+            suffixes=((".jpg",), ("_mask.png",)), layout="LAYOUT",
         )  # fmt: skip

@@ -99,7 +99,7 @@ def test_options_touch_the_identities_of_the_items_they_change(pairs, reading):
 
     assert touches(pairs=changed(pairs, select=None)) == {"select"}
     assert touches(pairs=changed(pairs, report_split="another name")) == set()
-    assert touches(pairs=changed(pairs, code=MaskCode("numbers", {12: 0}))) == ALL
+    assert touches(pairs=changed(pairs, code=MaskCode("numbers", {12: 0, 0: 0}))) == ALL
     assert touches(size_hw=(12, 16)) == ALL - {"fit"}  # the training crop's size is the augmentation's
     assert touches(augmentation=resized_crop({**OFF, "flip": 0.5}, (6, 8))) == {"fit"}
     assert touches(seed=1) == {"fit"}

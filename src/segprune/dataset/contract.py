@@ -113,6 +113,7 @@ class SegData:
         report_frames: How many report images follow another one like frames of a video, by their file names; see
             ``frames.in_a_row``.
         summary: What each role holds, by its name.
+        files: Which file serves which role, as the CSV that ``dataset.pairs`` reads; empty: there are no files.
         decoding: How often an image is decoded from its file: ``none``: there are no files; ``once``: all stay in
             memory; ``often``: some do not.
         label_counts: File that keeps how often each class occurs in the training labels; ``None``: not kept.
@@ -131,6 +132,7 @@ class SegData:
     identity: Identity
     report_frames: int = 0
     summary: Mapping[str, RoleSummary] = field(default_factory=dict)
+    files: str = ""
     decoding: Literal["none", "once", "often"] = "none"
     label_counts: Path | None = None
 

@@ -33,30 +33,37 @@ class MaskCode:
 
     Attributes:
         kind: Whether masks store numbers (gray, palette index, .npy) or colours.
-        labels: Stored value -> label. A number that is not listed is its own label; a colour that is not listed has
-            none.
+        labels: Stored value -> label. A colour that is not listed has none; a number that is not listed is its own
+            label, raised by ``shift``.
+        shift: Of numbers that are not listed.
     """
 
     kind: Kind = "numbers"
     labels: Mapping[int, int] = field(default_factory=dict)
+    shift: int = 0
 
     def label_of(self, stored: int) -> int | None:
         """The label of a stored value, or None if it has none."""
-        return self.labels.get(stored, stored if self.kind == "numbers" else None)
+        if stored in self.labels:
+            return self.labels[stored]
+        is_label = self.kind == "numbers" and stored + self.shift >= 0
+        return stored + self.shift if is_label else None
 
     def __call__(self, stored: Stored) -> Pixels:
         """(H, W) stored values, all of them with a label in 0..255 -> (H, W) uint8 labels."""
+        others = stored + self.shift
         if not self.labels:
-            return stored.astype(np.uint8)
+            return others.astype(np.uint8)
         listed, labels = self._sorted
         place = np.minimum(np.searchsorted(listed, stored), len(listed) - 1)
-        return np.where(listed[place] == stored, labels[place], stored).astype(np.uint8)
+        return np.where(listed[place] == stored, labels[place], others).astype(np.uint8)
 
     @property
     def record(self) -> list[object] | None:
         """All that changes a label, as plain JSON values; None if the stored numbers are the labels."""
-        is_plain = self.kind == "numbers" and not self.labels
-        return None if is_plain else [self.kind, sorted(map(list, self.labels.items()))]
+        is_plain = self.kind == "numbers" and not self.labels and not self.shift
+        shift = [self.shift] if self.shift else []
+        return None if is_plain else [self.kind, sorted(map(list, self.labels.items())), *shift]
 
     @cached_property
     def _sorted(self) -> tuple[Stored, Stored]:

@@ -14,6 +14,8 @@ from segprune.errors import ConfigError
 
 IGNORE = "ignore"
 """In the place of a class: pixels that are never scored."""
+SHIFT = "shift"
+"""In the place of a stored number: what is added to the numbers that are not listed."""
 Byte = Annotated[int, Field(ge=0, le=255)]
 RGB = tuple[Byte, Byte, Byte]
 Colours = dict[str, RGB | list[RGB]]
@@ -28,24 +30,33 @@ def mask_code(
     Args:
         space: The classes.
         values: Stored number, or name of a colour -> class, its number, or ``ignore``; a number that is not listed
-            stands for itself.
+            stands for itself, raised by what ``shift`` gives.
         colours: Name -> colour or colours, given or in a file of ``name, r, g, b``; ``None``: masks store numbers.
 
     Raises:
         ConfigError: A name is no class, a colour has two names, or the file cannot be read.
     """
     if colours is None:
-        names = [value for value in values if not isinstance(value, int)]
+        names = [value for value in values if not isinstance(value, int) and value != SHIFT]
         if names:
             raise ConfigError(
                 f"dataset.values names {names[0]!r}, but masks store numbers as long as dataset.colours is null; "
                 "name the stored number, or give the colours"
             )
-        return MaskCode(
-            "numbers", {int(stored): _label(to, space, "values") for stored, to in values.items()}
-        )
+        labels = {
+            int(stored): _label(to, space, "values") for stored, to in values.items() if stored != SHIFT
+        }
+        return _shifted(labels, values.get(SHIFT, 0), space)
     named = _read(colours) if isinstance(colours, Path) else _listed(colours)
     return MaskCode("colours", _of_colours(list(named), space, values))
+
+
+def _shifted(labels: dict[int, int], shift: int | str, space: LabelSpace) -> MaskCode:
+    if not isinstance(shift, int):
+        raise ConfigError(f"dataset.values.shift is {shift!r}; it must be a whole number, such as -1")
+    if shift:
+        labels = {space.ignore_index: space.ignore_index, **labels}  # what is ignored stays so
+    return MaskCode("numbers", labels, shift)
 
 
 def _of_colours(

@@ -76,13 +76,26 @@ def check_files(pairs: PairSet, cache_dir: Path) -> Facts:
         ConfigError: ``cache_dir`` cannot be written.
     """
     every = [pair for role in pairs.roles.values() for pair in role]
-    keys = {pair: (FileKey("image", pair.image), FileKey(pairs.code.kind, pair.label)) for pair in every}
-    root = sha256(os.fsencode(pairs.root.absolute())).hexdigest()[:16]
-    facts = gather([key for both in keys.values() for key in both], cache_dir / "files" / f"{root}.json")
-    known = {pair: (facts[image], facts[label]) for pair, (image, label) in keys.items()}
+    known = facts_of(every, pairs.code, pairs.root, cache_dir)
     refuse([fault for pair, both in known.items() for fault in _faults(pair, both, pairs)])
     _tell_of_alpha(known)
+    _tell_of_copies(pairs, known)
     return known
+
+
+def facts_of(pairs: Sequence[Pair], code: MaskCode, root: Path, cache_dir: Path) -> Facts:
+    """What is known of each file by itself; raises as ``gather``."""
+    keys = {pair: (FileKey("image", pair.image), FileKey(code.kind, pair.label)) for pair in pairs}
+    place = sha256(os.fsencode(root.absolute())).hexdigest()[:16]
+    facts = gather([key for both in keys.values() for key in both], cache_dir / "files" / f"{place}.json")
+    return {pair: (facts[image], facts[label]) for pair, (image, label) in keys.items()}
+
+
+def occurring(pairs: Sequence[Pair], code: MaskCode, root: Path, cache_dir: Path) -> list[frozenset[int]]:
+    """The labels in each mask, as far as its stored values have one; raises as ``gather``."""
+    facts = facts_of(pairs, code, root, cache_dir)
+    held = ({code.label_of(value) for value, _ in facts[pair][1].counts} for pair in pairs)
+    return [frozenset(label for label in labels if label is not None) for labels in held]
 
 
 def summarise(pairs: PairSet, role: Sequence[Pair], facts: Facts) -> RoleSummary:
@@ -127,17 +140,17 @@ def refuse_unlabelled(pairs: PairSet, summary: Mapping[str, RoleSummary]) -> Non
     if absent and pairs.may_lack is not None and not {*absent} <= {*pairs.may_lack}:
         missing = [name for name in absent if name not in pairs.may_lack]
         raise DataError(
-            f"no training mask holds the class {', '.join(missing)}; the masks hold {_few(summary['fit'].stored)}. "
+            f"no training mask holds the class {_few(missing)}; the masks hold {_few(summary['fit'].stored)}. "
             + (_foreground(pairs, summary["fit"], missing) or _how_to_lack(absent))
         )
     if absent:
-        log.warning("no training mask holds the class %s, so no network can learn it", ", ".join(absent))
+        log.warning("no training mask holds the class %s, so no network can learn it", _few(absent))
 
 
 def _how_to_lack(absent: Sequence[str]) -> str:
     return (
         "Correct dataset.classes or the masks, map what is stored by dataset.values, raise dataset.limit if it is "
-        f"set, or go on without by {_list('dataset.allow_absent', absent)}"
+        f"set, or go on without by {_allowed(absent)}"
     )
 
 
@@ -149,12 +162,14 @@ def _foreground(pairs: PairSet, fit: RoleSummary, missing: Sequence[str]) -> str
     return (
         f"{ignore} is dataset.ignore_index, so its pixels are not used, but it may well be {missing[0]}. If it "
         f"is, give 'dataset.values={{{ignore}: {classes.index(missing[0])}}}'; if not, "
-        f"{_list('dataset.allow_absent', missing)}"
+        f"{_allowed(missing)}"
     )
 
 
-def _list(key: str, names: Sequence[str]) -> str:
-    return f"'{key}=[{','.join(names)}]'"
+def _allowed(names: Sequence[str]) -> str:
+    return (
+        "dataset.allow_absent=all" if len(names) > _SHOWN else f"'dataset.allow_absent=[{','.join(names)}]'"
+    )
 
 
 def _few(values: Mapping[str, int] | Sequence[str]) -> str:
@@ -182,7 +197,27 @@ def _faults(pair: Pair, facts: tuple[Fact, Fact], pairs: PairSet) -> list[str]:
     }
     if foreign:
         faults.append(_foreign(pair, foreign, pairs))
-    return faults
+    return faults or _ambiguous(pair, label, pairs)
+
+
+def _ambiguous(pair: Pair, mask: Fact, pairs: PairSet) -> list[str]:
+    """Refuse a number that is not listed if another one is listed for its class: it may mean something else.
+
+    With ``{7: road, 26: car}`` a 0 in a mask, such as what Cityscapes ignores, would be road too.
+    """
+    code, classes = pairs.code, pairs.space.classes
+    if code.kind == "colours" or not code.labels:
+        return []
+    mapped = {label: stored for stored, label in code.labels.items() if label < len(classes)}
+    for value, _ in mask.counts:
+        label = code.label_of(value)
+        if value not in code.labels and label in mapped:
+            return [
+                f"{pair.label} has the value {value}, which dataset.values does not list. It would be "
+                f"{classes[label]}, as {mapped[label]} is: list it too, as '{value}: {classes[label]}' or "
+                f"'{value}: ignore'"
+            ]
+    return []
 
 
 def _turned(path: Path, fact: Fact) -> str:
@@ -226,4 +261,19 @@ def _tell_of_alpha(facts: Facts) -> None:
             "%d images have an alpha band, which is not used; the first one is %s",
             len(with_alpha),
             with_alpha[0].image,
+        )
+
+
+def _tell_of_copies(pairs: PairSet, facts: Facts) -> None:
+    """Say which reported images are training images too, byte for byte, under other names."""
+    trained = {facts[pair][0].sha256: pair.image for pair in pairs.fit}
+    copies = [pair for pair in pairs.report if facts[pair][0].sha256 in trained]
+    if copies:
+        log.warning(
+            "%d of the %d reported images have the same bytes as a training image, so mIoU is too high; the first "
+            "ones are %s and %s",
+            len(copies),
+            len(pairs.report),
+            copies[0].image,
+            trained[facts[copies[0]][0].sha256],
         )

@@ -1,13 +1,19 @@
 """Finding image and label files that belong together."""
 
+import fnmatch
+import glob
+import logging
 import os
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from segprune.dataset.facts import refuse
 from segprune.errors import DataError
+
+log = logging.getLogger(__name__)
 
 
 class Pair(NamedTuple):
@@ -39,7 +45,14 @@ Suffixes = tuple[tuple[str, ...], tuple[str, ...]]
 
 
 def list_pairs(
-    images: Path, labels: Path, *, suffixes: Suffixes, layout: str, limit: int | None
+    images: Path,
+    labels: Path,
+    *,
+    suffixes: Suffixes,
+    layout: str,
+    limit: int | None = None,
+    only: Sequence[str] | None = None,
+    where: str | None = None,
 ) -> tuple[Pair, ...]:
     """The pairs of two folders and their subfolders, in the order of their names.
 
@@ -49,21 +62,25 @@ def list_pairs(
         suffixes: How names of images and of labels end.
         layout: What is expected, for the messages.
         limit: Only the first so many; ``None``: all.
+        only: Patterns of the names that are taken, with ``*`` for anything; ``None``: all are.
+        where: The key that names the folders, if suffixes are keys too.
 
     Raises:
         DataError: A folder is missing, cannot be listed, holds no such file or leads into itself, a file has no
             partner, or two files have one name.
     """
     image_files, label_files = _both(images, labels, suffixes, layout)
+    if only is not None:
+        image_files, label_files = _taken(only, image_files, label_files, where or layout)
     refuse(
         [
-            f"{image_files[name]} has no label {_expected(labels, name, suffixes[1])}; add the label or remove "
-            "the image" + _near(name, label_files)
+            f"{image_files[name]} has no label {_expected(labels, name, suffixes[1])}; "
+            + _remedy("label", labels, name, is_key=where is not None)
             for name in sorted(image_files.keys() - label_files.keys())
         ]
         + [
-            f"{label_files[name]} has no image {_expected(images, name, suffixes[0])}; add the image or remove "
-            "the label" + _near(name, image_files)
+            f"{label_files[name]} has no image {_expected(images, name, suffixes[0])}; "
+            + _remedy("image", images, name, is_key=where is not None)
             for name in sorted(label_files.keys() - image_files.keys())
         ]
     )
@@ -71,9 +88,11 @@ def list_pairs(
 
 
 def pairs_of_list(
-    images: Path, labels: Path, file: Path, *, suffixes: Suffixes, layout: str, limit: int | None
+    images: Path, labels: Path, file: Path, *, suffixes: Suffixes, layout: str
 ) -> tuple[Pair, ...]:
     """The pairs that a text file names, one a line, in its order; further files of the folders are left alone.
+
+    A line may have more columns behind the name, as in Oxford-IIIT Pet; one that begins with # is a comment.
 
     Args:
         images: Folder of images.
@@ -81,7 +100,6 @@ def pairs_of_list(
         file: Each line is the name of an image in ``images``, with or without its suffix.
         suffixes: As of ``list_pairs``.
         layout: Likewise.
-        limit: Likewise.
 
     Raises:
         DataError: The file cannot be read or is empty, or a line names no pair, or one that was named before.
@@ -92,14 +110,17 @@ def pairs_of_list(
         raise DataError(
             f"{file} cannot be read ({error}); it must be a text of one image name a line"
         ) from error
-    named = [(number, line) for number, line in enumerate(lines, 1) if line]
+    named = [(number, line) for number, line in enumerate(lines, 1) if line and not line.startswith("#")]
     if not named:
         raise DataError(f"{file} names no image; it must have one image name a line")
     image_files, label_files = _both(images, labels, suffixes, layout)
     found: dict[str, Pair] = {}
     faults = []
     for number, line in named:
-        name = next((line.removesuffix(end) for end in suffixes[0] if line.endswith(end)), line)
+        name = _without_suffix(line, suffixes[0])
+        if name not in image_files:
+            first = _without_suffix(line.split()[0], suffixes[0])
+            name = first if first in image_files else name
         if name in found:
             faults.append(f"{file}, line {number}: {line} is there twice; remove one")
         elif name not in image_files:
@@ -109,7 +130,11 @@ def pairs_of_list(
         else:
             found[name] = Pair(name, image_files[name], label_files[name])
     refuse(faults)
-    return tuple(found.values())[:limit]
+    return tuple(found.values())
+
+
+def _without_suffix(line: str, suffixes: tuple[str, ...]) -> str:
+    return next((line.removesuffix(end) for end in suffixes if line.endswith(end)), line)
 
 
 def _both(
@@ -128,10 +153,35 @@ def _expected(folder: Path, name: str, suffixes: tuple[str, ...]) -> str:
     return " or ".join(str(folder / (name + suffix)) for suffix in suffixes)
 
 
-def _near(name: str, others: dict[str, Path]) -> str:
-    """A hint at a partner that has the name with something before or behind."""
-    near = next((path for other, path in others.items() if name in other or other in name), None)
-    return f". If {near} is it, set dataset.image_suffix and dataset.mask_suffix" if near else ""
+def _taken(
+    only: Sequence[str], images: dict[str, Path], labels: dict[str, Path], where: str
+) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Of both, those whose name fits a pattern."""
+    idle = [pattern for pattern in only if not fnmatch.filter(images, pattern)]
+    names = ", ".join(map(repr, idle))
+    told = f"{where}.only has {names}, which is the name of no image; the first one is {min(images)!r}"
+    if len(idle) == len(only):
+        raise DataError(f"{told}. Correct it, with * for anything")
+    if idle:
+        log.warning("%s", told)
+    is_taken = re.compile("|".join(map(fnmatch.translate, only))).match
+    return tuple({name: path for name, path in files.items() if is_taken(name)} for files in (images, labels))  # type: ignore[return-value]
+
+
+def _remedy(part: str, folder: Path, name: str, *, is_key: bool) -> str:
+    """What to do about a missing partner: name the ending of a file that has the name with another one."""
+    other = {"label": "image", "image": "label"}[part]
+    key = {"label": "dataset.mask_suffix", "image": "dataset.image_suffix"}[part]
+    place = (folder / name).parent
+    near = (
+        sorted(path for path in place.glob(f"{glob.escape(Path(name).name)}*") if path.is_file())
+        if is_key
+        else []
+    )
+    if near:
+        ending = near[0].name.removeprefix(Path(name).name)
+        return f"there is {near[0]}: if that is it, give {key}={ending}, or add that to a list: {key}=[...]"
+    return f"add the {part} or remove the {other}"
 
 
 def _files(
@@ -158,7 +208,10 @@ def _files(
         others = Counter(path.suffix for path in folder.rglob("*") if path.suffix)
         held = "".join(f" It holds {count} *{ending}." for ending, count in others.most_common(3))
         wanted = " or ".join(f"*{suffix}" for suffix in suffixes)
-        raise DataError(f"{folder} holds no {wanted}.{held} Expected: {layout}. Set dataset.root=/path/to/it")
+        raise DataError(
+            f"{folder} holds no {wanted}.{held} Expected: {layout}. Set dataset.root=/path/to/it"
+            + (" or the suffix" if "fit: " in layout else "")
+        )
     return found
 
 

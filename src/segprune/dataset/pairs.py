@@ -10,6 +10,7 @@ from segprune.dataset.file_source import FileSource, decoded_bytes, first_within
 from segprune.dataset.frames import in_a_row
 from segprune.dataset.identity import counts_file, identify
 from segprune.dataset.items import CalibrationItems, EvaluationItems, FitItems
+from segprune.dataset.pair_file import as_csv
 from segprune.dataset.pair_set import PairSet, check_files, refuse_unlabelled, summarise
 
 
@@ -74,6 +75,7 @@ def pair_data(pairs: PairSet, reading: Reading) -> SegData:
         identity=identity,
         report_frames=in_a_row([pair.name for pair in pairs.report]),
         summary=summary,
+        files=as_csv(pairs.roles, pairs.root),
         decoding="once" if kept == {name: len(role) for name, role in pairs.roles.items()} else "often",
         label_counts=counts_file(reading.cache_dir, identity),
     )

@@ -69,6 +69,7 @@ def describe_data(tracker: Tracker, data: SegData) -> None:
     text = as_text(data.summary, data.classes)
     log.info("%s", "\n".join(text.splitlines()[: len(data.summary)]))
     tracker.text(text, "data/summary.txt")
+    tracker.text(data.files, "data/pairs.csv")
     shown = min(SHOWN, len(data.calibration))
     chosen = [index * len(data.calibration) // shown for index in range(shown)]
     items = [data.calibration[index] for index in chosen]

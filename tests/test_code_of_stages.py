@@ -72,7 +72,7 @@ TABLE = {
         measure/eval_mode.py
     """,
     "train prepare rounds quality eval eval+": """
-        measure/inference.py measure/miou.py
+        measure/inference.py measure/miou.py measure/passes.py
     """,
     "eval eval+": """
         deploy/__init__.py deploy/form.py deploy/onnx_file.py deploy/ready.py deploy/runtime.py
@@ -145,7 +145,7 @@ gpu_check/numbers.py gpu_check/parts.py gpu_check/speed.py gpu_check/trainings.p
 __init__.py __main__.py app.py bench.py checkpoint/__init__.py checkpoint/admission.py
 checkpoint/checkpoint.py checkpoint/contract.py cli.py dataset/workers.py config/__init__.py config/compose.py
 config/explain.py config/protocol.py config/refusal.py config/renamed.py console.py durable.py errors.py
-predict.py predictor.py served.py tiling.py
+predict.py predictor.py served.py
 dataset/summary.py
 report/__init__.py report/__main__.py report/cell_figures.py report/class_figure.py report/collect.py
 report/command.py report/contest.py report/entries.py report/figures.py report/frames.py report/gallery.py

@@ -11,9 +11,9 @@ from PIL import Image
 import segprune
 from segprune import predict as door
 from segprune.dataset import decode
+from segprune.measure.passes import Passes
 from segprune.predict import main, predict
 from segprune.stage.contract import Trail
-from segprune.tiling import tiled
 from tests.stage.test_export import cut, stage
 from tests.test_predictor import folder as checkpoint  # noqa: F401 - a fixture
 from tests.tiny import tiny_context
@@ -91,9 +91,10 @@ def test_large_images_are_predicted_in_tiles_on_request(
     assert main([str(file), str(images), "--out", str(tmp_path / "out"), "--tile"]) == 0
     found = masks(tmp_path / "out", "ids")
     at_own_size = replace(segprune.load(file), size_hw=None)
+    in_tiles = replace(at_own_size, passes=Passes(tile=SIZE_HW))
     for name, source in (("a.png", "a.png"), ("more/b.png", "more/b.JPG"), ("more/a.png", "more/a.png")):
         pixels = read_image(images / source)
-        assert np.array_equal(found[name], tiled(at_own_size.logits, pixels, SIZE_HW).argmax(0).numpy())
+        assert np.array_equal(found[name], in_tiles.predict(pixels).numpy())
     assert np.array_equal(found["more/a.png"], at_own_size.predict(read_image(images / "more/a.png")).numpy())
 
 

@@ -20,6 +20,7 @@ from segprune.dataset.items import ArraySource, EvaluationItems
 from segprune.errors import CheckpointError, ConfigError, DataError
 from segprune.graph.cut import cut
 from segprune.measure.inference import View, infer
+from segprune.measure.passes import ONE_PASS, Passes
 from segprune.model.unet import unet
 from segprune.stage.contract import write_state
 from segprune.transform.cut import Cut
@@ -217,3 +218,16 @@ def test_the_example_of_the_readme_runs(folder: Path) -> None:
     names = {"image": IMAGES[0]}
     exec(example.replace("outputs/runs/<date>/<time>", str(folder)), names)
     assert names["mask"].shape == IMAGES.shape[1:3]
+
+
+def test_images_are_shown_to_the_network_as_in_evaluation(folder: Path, tmp_path: Path) -> None:
+    passes = Passes(tile=(8, 16), flips=True)
+    shown = segprune.load(rewritten(folder, tmp_path, passes=passes.record()))
+    plain = segprune.load(folder)
+    assert (shown.passes, plain.passes) == (passes, ONE_PASS)
+    planes = plain.preprocess(IMAGES[0])
+    with torch.no_grad():
+        expected = passes(plain.net, planes)
+    back = torch.nn.functional.interpolate(expected, size=(32, 40), mode="bilinear")[0]
+    assert torch.allclose(shown.logits(IMAGES[0]), back, atol=1e-5)
+    assert not torch.allclose(plain.logits(IMAGES[0]), back, atol=1e-5)

@@ -300,6 +300,10 @@ CASES: Mapping[str, Touches] = {
         "eval.latency_clock": ("cpu", "eval"),
         "eval.runtimes": (["eager"], "eval"),
         "eval.overlay_images": (0, "eval"),
+        "eval.tile": ([16, 32], "train"),  # the select role is evaluated likewise
+        "eval.overlap": (0.5, "eval"),
+        "eval.flips": (True, "train"),
+        "eval.scales": ([0.5, 1.0], "train"),
         "eval.oracle.samples": (4, "eval"),
         # how an oracle that is not asked for would work
         "eval.oracle.images": (3, NOTHING),

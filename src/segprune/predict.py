@@ -57,8 +57,8 @@ def predict(
         out: Folder for the masks; ``ids`` and ``colours`` in it are as ``images``.
         device: Where the network runs.
         extensions: Packages of your own that build it.
-        tile: Leave images at their own size and predict them in tiles of the size in evaluation; else they are
-            resized to that, as they were in evaluation.
+        tile: Leave images at their own size and predict them in tiles of the size of a pass in evaluation; else
+            they are resized and shown to the network as they were in evaluation.
 
     Raises:
         SegpruneError: There is no such network, an image cannot be read, or a mask is there already.
@@ -91,8 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--tile",
         action="store_true",
-        help="leave images at their own size and predict them in overlapping tiles of the size in evaluation; "
-        "without it they are resized to that size, as in evaluation",
+        help="leave images at their own size and predict them in overlapping tiles of the size of a pass in "
+        "evaluation; without it they are resized and shown to the network as in evaluation",
     )
     parser.add_argument(
         "--extension", action="append", default=[], help="a package of yours that builds the network"
@@ -132,15 +132,13 @@ def _mask_of(net: "Predictor", *, tile: bool) -> "Callable[[NDArray[Any]], NDArr
     Raises:
         DataError: Tiles are asked for, and nothing says how large they should be.
     """
-    from segprune.tiling import tiled
-
     if not tile:
         return lambda image: net.predict(image).cpu().numpy()
-    size_hw = net.size_hw
-    if size_hw is None:
+    tile_hw = net.passes.tile or net.size_hw
+    if tile_hw is None:
         raise DataError("the checkpoint does not say at which size it was evaluated; leave out --tile.")
-    at_own_size = replace(net, size_hw=None)
-    return lambda image: tiled(at_own_size.logits, image, size_hw).argmax(0).numpy()
+    at_own_size = replace(net, size_hw=None, passes=replace(net.passes, tile=tile_hw))
+    return lambda image: at_own_size.predict(image).cpu().numpy()
 
 
 def _write(out: Path, name: str, mask: "NDArray[Any]", net: "Predictor") -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
+from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from segprune import status
@@ -19,6 +20,7 @@ from segprune.dataset.augment import resize_image
 from segprune.deploy.opened import open_file
 from segprune.errors import CheckpointError, ConfigError, DataError
 from segprune.measure.eval_mode import eval_mode
+from segprune.measure.passes import ONE_PASS, Passes
 from segprune.model.contract import Predicts, SegmentationNet
 from segprune.result.files import ONNX
 
@@ -39,12 +41,15 @@ class Predictor:
         classes: K names; class id k means ``classes[k]``.
         palette: K colours, RGB 0..255; None in a checkpoint of a version that did not write them.
         size_hw: (H, W) in px at which the network was evaluated; None likewise.
+        passes: How images of that size are shown to the network, as in evaluation: whole, or in tiles, also
+            mirrored or at several scales.
     """
 
     net: Predicts
     classes: tuple[str, ...]
     palette: tuple[tuple[int, int, int], ...] | None
     size_hw: tuple[int, int] | None
+    passes: Passes = ONE_PASS
 
     def predict(self, images: ArrayLike | Tensor) -> Tensor:
         """Class ids: (H, W) int64 of one image, (N, H, W) of several of one size.
@@ -66,7 +71,7 @@ class Predictor:
         """
         pixels = _pixels(images)
         with eval_mode(self.net), torch.no_grad():
-            found = self.net(self._planes(pixels)).float()  # (N, K, H', W')
+            found = self.passes(self.net, self._planes(pixels)).float()  # (N, K, H', W')
         size_hw = (pixels.shape[-3], pixels.shape[-2])
         whole = F.interpolate(found, size=size_hw, mode="bilinear", align_corners=False)
         return whole if pixels.ndim == 4 else whole[0]
@@ -122,12 +127,13 @@ def load(folder: str | Path, *, device: str = "cpu", extensions: Sequence[str] =
         return _of_file(place if place.suffix == EXPORTED else place / ONNX, device)
     made = checkpoint.describe(place)
     net, _, _ = checkpoint.read(place, _builder(made, place, extensions))
-    palette, size_hw = made.get("palette"), made.get("size_hw")
+    palette, size_hw, passes = made.get("palette"), made.get("size_hw"), made.get("passes")
     return Predictor(
         net=net.to(device).to(memory_format=torch.channels_last).eval(),  # as it was evaluated
         classes=tuple(made["classes"]),
         palette=tuple((r, g, b) for r, g, b in palette) if palette else None,
         size_hw=(size_hw[0], size_hw[1]) if size_hw else None,
+        passes=TypeAdapter(Passes).validate_python(passes) if passes else ONE_PASS,
     )
 
 
@@ -136,7 +142,13 @@ def _of_file(path: Path, device: str) -> Predictor:
     if device != "cpu":
         raise ConfigError(f"device is {device!r}, but {path} is run by the CPU; give device='cpu'.")
     run, said = open_file(path, threads=torch.get_num_threads())
-    return Predictor(net=run, classes=said.classes, palette=said.palette, size_hw=said.size_hw)
+    return Predictor(
+        net=run,
+        classes=said.classes,
+        palette=said.palette,
+        size_hw=said.size_hw,
+        passes=said.passes or ONE_PASS,
+    )
 
 
 def _network_folder(folder: Path) -> Path:

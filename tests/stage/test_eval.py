@@ -15,6 +15,7 @@ from segprune.loss.ce import CrossEntropy
 from segprune.measure.cost import cost
 from segprune.measure.evaluate import evaluate
 from segprune.measure.miou import segmentation_metrics
+from segprune.measure.passes import Passes
 from segprune.model.contract import SegmentationNet
 from segprune.result.headline import headline
 from segprune.result.row import Row
@@ -312,3 +313,13 @@ def test_processor_time_is_refused_on_a_gpu_before_anything_is_trained(tmp_path:
     stage(runtimes="auto").refuse(there, ())
     with pytest.raises(ConfigError, match=r"settings\.latency_clock is cpu, but the device is cuda:0"):
         stage(latency_clock="cpu").refuse(there, ())
+
+
+def test_how_images_are_shown_is_in_rows_and_fingerprints_and_costs_are_of_one_pass(tmp_path: Path) -> None:
+    plain = tiny_context(tmp_path)
+    tiles = replace(tiny_context(tmp_path), passes=Passes(tile=(8, 8), flips=True))
+    (one,), (other,) = (rows_of(ctx, dense()) for ctx in (plain, tiles))
+    assert (one.passes, other.passes) == (None, "tiles 8x8 px, overlap 0.25; mirrored too")
+    assert 4 * other["macs"] == one["macs"]
+    assert (other.size_h_px, other.size_w_px) == (16, 16)
+    assert [name.split("/")[0] for name in tiles.store.computed] == ["quality", "eval"]

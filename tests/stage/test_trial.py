@@ -1,12 +1,15 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from segprune.errors import ConfigError, DataError
+from segprune.measure.passes import Passes
 from segprune.stage.trial import (
     refuse_batch,
     refuse_misfit,
+    refuse_other_sizes,
     refuse_schedule,
     refuse_single,
     refuse_uncompiled,
@@ -131,3 +134,35 @@ def test_a_network_that_cannot_be_computed_twice_is_refused_before_work(tmp_path
         ConfigError, match=r"InPlace cannot be computed twice \(.*\)\. Give finetune\.checkpointing=false\."
     ):
         refuse_schedule(tiny_context(tmp_path, build=InPlace), "finetune", tiny_schedule(checkpointing=True))
+
+
+def test_tiles_are_not_larger_than_images(tmp_path: Path) -> None:
+    ctx = tiny_context(tmp_path)
+    refuse_misfit(replace(ctx, passes=Passes(tile=(16, 8))))
+    with pytest.raises(ConfigError, match=r"eval\.tile is \[16, 32\].*size_hw=\[16, 16\].*eval\.tile=null"):
+        refuse_misfit(replace(ctx, passes=Passes(tile=(16, 32))))
+
+
+def test_a_network_that_cannot_run_on_a_tile_or_at_a_scale_is_refused(tmp_path: Path) -> None:
+    class Even(Residual):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            assert image.shape[-1] % 8 == 0, "sides must be divisible by 8"
+            return super().forward(image)
+
+    ctx = tiny_context(tmp_path, build=Even)
+    with pytest.raises(ConfigError, match=r"eval\.tile is \[12, 12\], on which the network cannot run"):
+        refuse_misfit(replace(ctx, passes=Passes(tile=(12, 12))))
+    with pytest.raises(
+        ConfigError, match=r"eval\.scales has 0\.75, so images have \[12, 12\] px.*leave it out"
+    ):
+        refuse_misfit(replace(ctx, passes=Passes(scales=(0.75, 1.0))))
+    refuse_misfit(replace(ctx, passes=Passes(scales=(0.75, 1.0), tile=(16, 16))))
+
+
+def test_a_file_of_one_size_is_not_shown_scaled_images(tmp_path: Path) -> None:
+    ctx = replace(tiny_context(tmp_path), passes=Passes(scales=(0.5, 1.0)))
+    with pytest.raises(
+        ConfigError, match=r"eval\.scales is \[0\.5, 1\.0\], but the file.*eval\.tile=\[16, 16\]"
+    ):
+        refuse_other_sizes(ctx, "the file", "")
+    refuse_other_sizes(replace(ctx, passes=replace(ctx.passes, tile=(16, 16))), "the file", "")

@@ -28,6 +28,7 @@ from segprune.checkpoint.admission import (
 from segprune.checkpoint.contract import DESCRIPTION, WEIGHTS
 from segprune.errors import CheckpointError
 from segprune.graph.cut import fit_shapes
+from segprune.measure.passes import Passes
 from segprune.model.backbone_weights import weights_to_come
 from segprune.model.contract import SegmentationNet
 from segprune.transform.contract import Transform
@@ -53,6 +54,7 @@ class _Description:
     classes: list[str] = field(default_factory=list)
     palette: list[tuple[Colour, Colour, Colour]] | None = None
     size_hw: tuple[PositiveInt, PositiveInt] | None = None
+    passes: Passes | None = None
     run_id: str | None = None
 
 

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field, PositiveInt, TypeAdapter, ValidationErro
 from segprune.dataset.contract import SegData
 from segprune.deploy.form import Axis, Form, Output
 from segprune.errors import CheckpointError
+from segprune.measure.passes import Passes
 
 Byte = Annotated[int, Field(ge=0, le=255)]
 
@@ -26,6 +27,8 @@ class About:
         size_hw: (H, W) in px at which the network was evaluated.
         dynamic: Axes of the images whose size is free.
         output: What the file gives.
+        passes: How images were shown to the network in evaluation; None: whole, once. Where they were shown in
+            tiles, the file takes tiles.
         image: What it takes.
     """
 
@@ -37,6 +40,7 @@ class About:
     size_hw: tuple[PositiveInt, PositiveInt]
     dynamic: tuple[Axis, ...]
     output: Output
+    passes: Passes | None = None
     image: str = "float32 NCHW, RGB in [0, 1]; the normalisation is inside"
 
     def metadata(self) -> dict[str, str]:

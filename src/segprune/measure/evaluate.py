@@ -6,10 +6,11 @@ from torch import Tensor
 from segprune.dataset.contract import Items
 from segprune.measure.inference import View, infer
 from segprune.measure.miou import ConfusionMatrix
+from segprune.measure.passes import ONE_PASS, Passes
 from segprune.model.contract import SegmentationNet
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913 - all by name
     net: SegmentationNet,
     items: Items,
     *,
@@ -18,6 +19,7 @@ def evaluate(
     batch_size: int,
     workers: int,
     device: torch.device,
+    passes: Passes = ONE_PASS,
 ) -> Tensor:
     """Count every scored pixel of the items, each at its label's own size; see ``infer``.
 
@@ -29,6 +31,7 @@ def evaluate(
         batch_size: Most images in one forward pass; the result does not depend on it.
         workers: Loading processes; 0 loads in this process.
         device: Where the network is.
+        passes: How every image is shown to it.
 
     Returns:
         (K, K) int64 on CPU; rows true, columns predicted.
@@ -41,5 +44,5 @@ def evaluate(
     def count(view: View) -> None:
         confusion.update(view.prediction[None], view.label[None])
 
-    infer([net], net, items, count, batch_size=batch_size, workers=workers, device=device)
+    infer([net], net, items, count, batch_size=batch_size, workers=workers, device=device, passes=passes)
     return confusion.counts

@@ -13,6 +13,7 @@ from segprune import stop
 from segprune.dataset.contract import Items
 from segprune.dataset.loading import batches
 from segprune.measure.eval_mode import eval_mode
+from segprune.measure.passes import ONE_PASS, Passes
 from segprune.model.contract import Predicts
 
 
@@ -39,7 +40,7 @@ class View:
     expected: Tensor
 
 
-def infer(
+def infer(  # noqa: PLR0913 - all but four by name
     nets: Sequence[Predicts],
     reference: Predicts,
     items: Items,
@@ -48,10 +49,11 @@ def infer(
     batch_size: int,
     workers: int,
     device: torch.device,
+    passes: Passes = ONE_PASS,
 ) -> None:
     """Show every image to every network, side by side with a reference network that runs once per image.
 
-    Single scale, no flip, float32, computed as TF32 by convolutions on NVIDIA GPUs, torch's default. Logits
+    Float32, computed as TF32 by convolutions on NVIDIA GPUs, torch's default. Logits
     are upsampled bilinearly (``align_corners=False``) before the argmax. The networks run in evaluation mode;
     their training flags are restored.
 
@@ -63,6 +65,7 @@ def infer(
         batch_size: Most images in one forward pass.
         workers: Loading processes; 0 loads in this process.
         device: Where the networks are.
+        passes: How every image is shown to a network.
     """
     first = 0
     loader = batches(items, batch_size=batch_size, workers=workers, pin_memory=device.type == "cuda")
@@ -73,10 +76,10 @@ def infer(
         for image, label in tqdm(loader, desc="evaluate", unit="batch", leave=False, disable=None):
             stop.if_asked()
             pixels, target = _on_device(image, device), label.to(device, non_blocking=True)
-            outputs = reference(pixels).float()  # (N, K, H', W')
+            outputs = passes(reference, pixels).float()  # (N, K, H', W')
             expected: list[Tensor] = []
             for position, net in enumerate(nets):
-                logits = outputs if net is reference else net(pixels).float()
+                logits = outputs if net is reference else passes(net, pixels).float()
                 for index, truth in enumerate(target):  # one at a time: 19 classes at 1024x2048 are 160 MB
                     own = _resized(logits[index], truth)
                     other = own if net is reference else _resized(outputs[index], truth)

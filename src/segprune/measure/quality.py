@@ -11,6 +11,7 @@ from segprune.dataset.contract import Batch, Items, SegData
 from segprune.measure.boundary import border_band, boundary_counts
 from segprune.measure.inference import View, infer
 from segprune.measure.miou import refuse_no_class, refuse_unknown
+from segprune.measure.passes import ONE_PASS, Passes
 from segprune.measure.reconstruction import reconstruction_sums
 from segprune.measure.small_objects import small_object_counts, small_objects
 from segprune.model.contract import Predicts
@@ -51,7 +52,7 @@ class Quality:
         return self.image_counts.sum(dim=0, dtype=torch.int64)
 
 
-def assess(
+def assess(  # noqa: PLR0913 - all but four by name
     nets: Sequence[Predicts],
     reference: Predicts,
     data: SegData,
@@ -60,6 +61,7 @@ def assess(
     batch_size: int,
     workers: int,
     device: torch.device,
+    passes: Passes = ONE_PASS,
 ) -> tuple[Quality, ...]:
     """Measure networks on the report split in one pass, side by side with a reference network; see ``infer``.
 
@@ -71,6 +73,7 @@ def assess(
         batch_size: Most images in one forward pass; changes no count on a CPU.
         workers: Loading processes; 0 loads in this process.
         device: Where the networks are.
+        passes: How every image is shown to them.
 
     Raises:
         DataError: A label is neither a class nor the ignore index.
@@ -86,7 +89,7 @@ def assess(
             del truths[view.image]
 
     items = _WithObjects(data.report, data.ignore_index, rules.small_object_area)
-    infer(nets, reference, items, look, batch_size=batch_size, workers=workers, device=device)
+    infer(nets, reference, items, look, batch_size=batch_size, workers=workers, device=device, passes=passes)
     return tuple(_pooled(parts) for parts in found)
 
 

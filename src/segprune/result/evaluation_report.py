@@ -20,6 +20,7 @@ _SETTING = (
         "seed",
         "size_h_px",
         "size_w_px",
+        "passes",
         "classes_scored",
         "report_frames",
         "device",

@@ -41,6 +41,8 @@ class Row:
         seed: Seed of the run.
         size_h_px: Height of the image in evaluation; also that of MACs and latency.
         size_w_px: Width, likewise.
+        passes: How images were shown to the network, in words, if not in one pass each: in tiles, mirrored too, at
+            several scales. MACs, times and memory are of one pass, of a tile where there are tiles.
         device: Where it was measured.
         gpu: Name of that GPU; ``None`` on a CPU.
         precision: How its convolutions multiplied what it predicts from: ``float32`` or ``tf32``, which has 10 bits
@@ -75,6 +77,7 @@ class Row:
     seed: int
     size_h_px: PositiveInt
     size_w_px: PositiveInt
+    passes: str | None = None
     device: str
     gpu: str | None = None
     precision: Literal["float32", "tf32"] | None = None

@@ -98,6 +98,7 @@ def header(rows: Sequence[Row]) -> list[str]:
     measured = {
         "data": [f"{row.dataset} {row.split}" for row in rows],
         "image": [f"{row.size_h_px}x{row.size_w_px} px" for row in rows],
+        **({"passes": [row.passes or "one" for row in rows]} if any(row.passes for row in rows) else {}),
         "classes": [number(row["classes_scored"], "{}") for row in rows],
         "model": [row.model for row in rows],
         "seed": [str(row.seed) for row in rows],

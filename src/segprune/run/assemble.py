@@ -23,6 +23,7 @@ from segprune.config.protocol import FOR_SWEEPS
 from segprune.dataset.contract import SegData
 from segprune.errors import CheckpointError, ConfigError
 from segprune.gpu import lacks_code
+from segprune.measure.passes import Passes
 from segprune.model.contract import SegmentationNet
 from segprune.model.initial import initial
 from segprune.stage.contract import RowFacts, Stage
@@ -49,6 +50,7 @@ class Run:
         build: Number of classes -> dense network.
         sources: The modules that build it and load the dataset.
         load_data: Reads and checks the dataset.
+        passes: How images of the report and select roles are shown to networks.
         tracking: Where it is tracked.
     """
 
@@ -62,6 +64,7 @@ class Run:
     build: Callable[[int], SegmentationNet]
     sources: frozenset[str]
     load_data: Callable[[], SegData]
+    passes: Passes
     tracking: Tracking
 
 
@@ -81,6 +84,7 @@ def checked(cfg: DictConfig) -> Run:
     _refuse_foreign_checkpoint(settings)
     build = network_builder(settings)
     load_data = component(settings.dataset, "dataset", extensions=settings.extensions)
+    passes = component(settings.eval, "eval", extensions=settings.extensions)().passes
     sources = frozenset({INITIAL, *target_modules([settings.model, settings.dataset])})
     code_of(sources.union(*map(modules_of, stages)))  # read now, while it is what was imported
     return Run(
@@ -94,6 +98,7 @@ def checked(cfg: DictConfig) -> Run:
         build=build,
         sources=sources,
         load_data=load_data,
+        passes=passes,
         tracking=component(settings.tracking, "tracking", extensions=settings.extensions)(),
     )
 

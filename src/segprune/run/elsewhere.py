@@ -50,6 +50,7 @@ def tell_quality(ctx: Context, start: Trail) -> None:
         batch_size=1,
         workers=0,
         device=ctx.hardware.device,
+        passes=ctx.passes,
     )
     found = 100 * segmentation_metrics(counts).miou
     log.info("model.checkpoint: mIoU %.1f on %d training images", found, images)

@@ -45,6 +45,7 @@ def context_of(run: Run, data: SegData, hardware: Hardware, store: Store, tracke
         tracker=tracker,
         facts=run.facts,
         keys=run.keys,
+        passes=run.passes,
     )
 
 

@@ -15,6 +15,7 @@ from segprune.checkpoint import checkpoint
 from segprune.dataset.contract import SegData
 from segprune.errors import ConfigError
 from segprune.measure.cost import Cost
+from segprune.measure.passes import ONE_PASS, Passes
 from segprune.model.contract import Predicts, SegmentationNet
 from segprune.pruner.contract import Scope
 from segprune.result.row import Row
@@ -106,6 +107,7 @@ class Context:
         tracker: The run's tracker.
         facts: What its rows say besides measurements.
         keys: Argument of a stage, as ``stage.train.schedule`` -> the key that gives its value, as ``train``.
+        passes: How images of the report and select roles are shown to networks.
         rows: What the stages so far have measured; a stage adds its own.
     """
 
@@ -119,7 +121,18 @@ class Context:
     tracker: Tracker
     facts: RowFacts
     keys: Mapping[str, str] = field(default_factory=dict)
+    passes: Passes = ONE_PASS
     rows: list[Row] = field(default_factory=list)
+
+    @property
+    def pass_hw(self) -> tuple[int, int]:
+        """(H, W) in px of one forward pass in evaluation, of which costs and times are: a tile, or an image."""
+        return self.passes.size_hw(self.data.size_hw)
+
+    @property
+    def several_passes(self) -> Passes | None:
+        """The passes, where an image is not shown in a single one."""
+        return None if self.passes.is_single else self.passes
 
     def key_of(self, stage: "Stage", argument: str) -> str:
         """The key to type for an argument of a stage."""
@@ -251,6 +264,7 @@ def write_state(
         **ctx.about,
         "palette": ctx.data.palette,
         "size_hw": ctx.data.size_hw,
+        "passes": ctx.passes.record() if ctx.several_passes else None,
         "seed": ctx.seed,
         "fingerprint": key,
         "run_id": ctx.tracker.run_id,

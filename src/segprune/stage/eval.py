@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -20,6 +20,7 @@ from segprune.measure.cost import MACS_RULE
 from segprune.measure.eval_mode import eval_mode
 from segprune.measure.latency import Clock, Timing
 from segprune.measure.miou import segmentation_metrics
+from segprune.measure.passes import ONE_PASS, Passes
 from segprune.measure.quality import Rules
 from segprune.result.confusion import confusion_figure, confusion_table
 from segprune.result.evaluation_report import evaluation_report
@@ -73,6 +74,10 @@ class EvalSettings:
         latency_clock: ``wall``, or ``cpu``: processor time on one thread.
         runtimes: Where networks are timed; ``auto``: in PyTorch, and on a CPU in ONNX Runtime if it is installed.
         overlay_images: Report images in the prediction figure.
+        tile: (h, w) in px of the tiles that images are shown in; None: whole.
+        overlap: Fraction of a tile's side that the next one covers too, at least.
+        flips: Whether every pass is repeated with the image mirrored.
+        scales: Factors on the image's sides, one pass each.
         oracle: Whether and how the criterion's scores are compared with the loss changes they stand for.
     """
 
@@ -85,7 +90,16 @@ class EvalSettings:
     latency_clock: Clock
     runtimes: Runtimes
     overlay_images: Annotated[int, Field(ge=0)]
+    tile: tuple[PositiveInt, PositiveInt] | None = None
+    overlap: Annotated[float, Field(ge=0, le=0.9)] = ONE_PASS.overlap
+    flips: bool = False
+    scales: Annotated[tuple[Annotated[float, Field(ge=0.1, le=4)], ...], Field(min_length=1)] = (1.0,)
     oracle: OracleSettings
+
+    @property
+    def passes(self) -> Passes:
+        """How images are shown to networks."""
+        return Passes(tile=self.tile, overlap=self.overlap, flips=self.flips, scales=self.scales)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,7 +252,7 @@ class Eval(Stage):
         predictions: dict[str, Tensor] = {}
         for state in trail:
             with eval_mode(state.net), torch.inference_mode():
-                logits = state.net(images.to(ctx.hardware.device))
+                logits = ctx.passes(state.net, images.to(ctx.hardware.device))
             predictions[state.name] = logits.argmax(1).cpu()
         overlay(
             images,

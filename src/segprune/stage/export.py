@@ -5,7 +5,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -32,7 +32,7 @@ from segprune.model.contract import Predicts, SegmentationNet
 from segprune.result.files import DEPLOYED, ONNX, PT2
 from segprune.stage import deploy_json
 from segprune.stage.contract import Context, NetState, Stage, Trail, fingerprint_of, identity, origin_of
-from segprune.stage.trial import shell
+from segprune.stage.trial import refuse_other_sizes, shell
 from segprune.store.fingerprint import Fingerprint
 from segprune.store.store import Entry
 from segprune.transform.cut import Cut
@@ -82,12 +82,15 @@ class Export(Stage):
                 f"file is measured with it. Give stage.{self.word}.formats=[onnx,pt2]."
             )
         refuse_missing(["onnx", "onnxscript", "onnxruntime"])
+        if not {"height", "width"} <= {*self.dynamic}:
+            free = f"; or stage.{self.word}.dynamic=[batch,height,width]"
+            refuse_other_sizes(ctx, "the exported file", free)
         net = start[-1].module if start else shell(ctx)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, ONNX)
             self._try(net, path, ctx)
             for name in _runtimes():
-                open_runner(path, name)(torch.zeros(1, 3, *ctx.data.size_hw))
+                open_runner(path, name)(torch.zeros(1, 3, *ctx.pass_hw))
 
     def _try(self, net: SegmentationNet, path: Path, ctx: Context) -> None:
         """Write a file by the quick exporter, or by the other one if that knows more."""
@@ -124,7 +127,8 @@ class Export(Stage):
             "stage": identity(self),
             "from": source.fingerprint,
             "data": ctx.data.identity.calibration,
-            "size_hw": ctx.data.size_hw,
+            "size_hw": ctx.pass_hw,
+            "passes": ctx.passes.record(),
             "labels": [ctx.data.classes, ctx.data.palette, ctx.data.ignore_index],
             "seed": ctx.seed,
             "runtimes": _versions(),
@@ -138,7 +142,7 @@ class Export(Stage):
     def _make(self, folder: Path, ctx: Context, source: NetState) -> None:
         whole, images = copy.deepcopy(source.module).cpu().eval(), list(self._images(ctx))
         net = self._aligned(whole, ctx, source)
-        about, size_hw = about_data(ctx.data, self._form), ctx.data.size_hw
+        about, size_hw = replace(about_data(ctx.data, self._form), passes=ctx.several_passes), ctx.pass_hw
         try:
             written = self._write(net, folder / ONNX, ctx, about.metadata(), fast=self.fast)
             runners: dict[str, Predicts] = {name: open_file(folder / ONNX, name)[0] for name in _runtimes()}
@@ -172,7 +176,7 @@ class Export(Stage):
         return write_onnx(
             net,
             path,
-            size_hw=ctx.data.size_hw,
+            size_hw=ctx.pass_hw,
             form=self._form,
             metadata=metadata,
             fast=fast,
@@ -199,8 +203,9 @@ class Export(Stage):
     def _images(self, ctx: Context) -> Iterator[Tensor]:
         """Real images: two at a time, one alone, and one of another size where the size is free."""
         drawn = calibration_batches(ctx.data.calibration, count=self.images, batch_size=2, seed=ctx.seed)
-        yield from (batch.image for batch in drawn)
-        first = drawn[0].image[:1]
+        height, width = ctx.pass_hw
+        yield from (batch.image[..., :height, :width] for batch in drawn)
+        first = drawn[0].image[:1, :, :height, :width]
         yield first
         rows, columns = (by if axis in self.dynamic else 0 for axis, by in LARGER_BY.items())
         if rows or columns:

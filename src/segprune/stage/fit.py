@@ -96,6 +96,7 @@ class Fit(Stage):
                 folder=folder,
                 on_epoch=lambda epoch: log_epochs(ctx, self.word, [epoch]),
                 key=ctx.key_of(self, "schedule"),
+                passes=ctx.passes,
             )
             net = before.module if before else ctx.build()
             curve: tuple[Epoch, ...] = ()
@@ -120,7 +121,7 @@ class Fit(Stage):
         return {"step": identity(self.step), "trail": [state.fingerprint for state in trail]}
 
     def _stretched(self, ctx: Context, trail: Trail) -> Schedule:
-        dense, small = (cost(state.module, ctx.data.size_hw).macs for state in (trail[0], trail[-1]))
+        dense, small = (cost(state.module, ctx.pass_hw).macs for state in (trail[0], trail[-1]))
         return replace(self.schedule, epochs=round(self.schedule.epochs * dense / small))
 
 
@@ -131,6 +132,7 @@ def inputs_of(ctx: Context, schedule: Schedule) -> dict[str, Any]:
         "data": ctx.data.identity.fit,
         "weighted_by": None if schedule.class_weights == "none" else ctx.data.identity.calibration,
         "select": ctx.data.identity.select,
+        **({"passes": ctx.passes.record()} if ctx.data.select and not ctx.passes.is_single else {}),
         "device": ctx.hardware.device.type,
         "autocast": str(autocast_dtype(schedule, ctx.hardware.device)),
         **({"cudnn": "timed"} if is_timed(ctx.hardware.device) else {}),

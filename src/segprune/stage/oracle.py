@@ -163,7 +163,7 @@ def key_of(settings: OracleSettings, ctx: Context, scored: NetState) -> Fingerpr
     """The fingerprint of the loss changes of single channels."""
     inputs = {
         "data": ctx.data.identity.calibration,
-        "size_hw": ctx.data.size_hw,
+        "size_hw": ctx.pass_hw,
         "seed": ctx.seed,
         "device": ctx.hardware.device.type,
         "net": scored.fingerprint,

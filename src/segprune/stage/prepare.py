@@ -86,7 +86,7 @@ class Preparation:
             "calibration": identity(self.calibration),
             "loss": identity(self.loss),
             "aux_weight": self.aux_weight,
-            "size_hw": ctx.data.size_hw,
+            "size_hw": ctx.pass_hw,
             "budget": identity(self.budget),
             "ratio": self.ratio,
         }
@@ -101,6 +101,7 @@ class Preparation:
             folder=folder,
             on_epoch=lambda epoch: log_epochs(ctx, WORD, [epoch]),
             key="pruner.phase.schedule",
+            passes=ctx.passes,
         )
         prepared = self.phase(
             before.module,
@@ -109,7 +110,7 @@ class Preparation:
             calibration=self.calibration.calibration(
                 ctx, self.loss, self.aux_weight, with_images=self.phase.needs_budget
             ),
-            target=self._target(before.module, groups, ctx.data.size_hw),
+            target=self._target(before.module, groups, ctx.pass_hw),
         )
         learned = {name: value.cpu().contiguous() for name, value in prepared.learned.items()}
         save_file(learned, folder / LEARNED)

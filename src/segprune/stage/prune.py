@@ -171,17 +171,17 @@ class Prune(Stage):
             refuse_single(ctx, "there is one image to calibrate on")
         net = start[-1].module if start else shell(ctx)
         if not isinstance(self.budget, MeasuredBudget):
-            self.refuse_unreachable(net, ctx.data.size_hw)
+            self.refuse_unreachable(net, ctx.pass_hw)
             return
         # once per machine: measuring takes time, and a plan measures nothing
         key = fingerprint_of(ctx, REACH, self._reach_inputs(ctx, start), self, without=("stage.fit",))
-        ctx.store.get(REACH, key, lambda _: self.refuse_unreachable(net, ctx.data.size_hw))
+        ctx.store.get(REACH, key, lambda _: self.refuse_unreachable(net, ctx.pass_hw))
 
     def _reach_inputs(self, ctx: Context, start: Trail) -> dict[str, Any]:
         return {
             "about": ctx.about,
             "from": start[-1].fingerprint if start else None,
-            "size_hw": ctx.data.size_hw,
+            "size_hw": ctx.pass_hw,
             "pruner": identity(self.pruner),
             **self._budget_inputs(ctx),
         }
@@ -250,7 +250,7 @@ class Prune(Stage):
     def _score_inputs(self, ctx: Context, before: NetState) -> dict[str, Any]:
         return {
             "data": ctx.data.identity.calibration,
-            "size_hw": ctx.data.size_hw,
+            "size_hw": ctx.pass_hw,
             "seed": ctx.seed,
             "device": ctx.hardware.device.type,
             "from": before.fingerprint,
@@ -296,7 +296,7 @@ class Prune(Stage):
                 number,
             ),
         )
-        result = rounds(before.module, ctx.data.size_hw)
+        result = rounds(before.module, ctx.pass_hw)
         log.info("%s", line(self._scored_by, self.budget.of, result))
         if result.reached.unaligned:
             log.info("%s", unaligned(result.reached))

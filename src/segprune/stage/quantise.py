@@ -26,7 +26,7 @@ from segprune.result.files import DEPLOYED, INT8, ONNX
 from segprune.seed import derive
 from segprune.stage.contract import Context, NetState, Stage, Trail, fingerprint_of, identity, origin_of
 from segprune.stage.deploy_json import FORMAT
-from segprune.stage.trial import shell
+from segprune.stage.trial import refuse_other_sizes, shell
 
 log = logging.getLogger(__name__)
 SAME = 0.995
@@ -62,9 +62,10 @@ class Quantise(Stage):
                 f"stage.{self.word} needs training images for the ranges of activations, and {ctx.data.name} has "
                 f"none. Give images, or leave {self.word} out of stages."
             )
+        refuse_other_sizes(ctx, "the quantised file", "")
         net = start[-1].module if start else shell(ctx)
         with tempfile.TemporaryDirectory() as folder:
-            write_onnx(net, Path(folder, ONNX), size_hw=ctx.data.size_hw, fast=True)
+            write_onnx(net, Path(folder, ONNX), size_hw=ctx.pass_hw, fast=True)
 
     def __call__(self, ctx: Context, trail: Trail) -> Trail:
         """The trail and ``<name>_int8`` of its first and last network, before the last one, which stays the last.
@@ -82,7 +83,7 @@ class Quantise(Stage):
             "stage": identity(self),
             "from": source.fingerprint,
             "data": ctx.data.identity.calibration,
-            "size_hw": ctx.data.size_hw,
+            "size_hw": ctx.pass_hw,
             "seed": ctx.seed,
             "machine": _kernels(),
         }
@@ -101,7 +102,7 @@ class Quantise(Stage):
             fingerprint=entry.key,
             folder=None,
             accepted=source.accepted | entry.accepted,
-            cost=cost(source.module, ctx.data.size_hw),
+            cost=cost(source.module, ctx.pass_hw),
             file_size_bytes=path.stat().st_size,
         )
         log.info("%s", _line(state.name, facts))
@@ -118,10 +119,10 @@ class Quantise(Stage):
 
     def _make(self, folder: Path, ctx: Context, source: NetState) -> None:
         calibrating, comparing = self._batches(ctx)
-        about = about_data(ctx.data, DEFAULT_FORM)
+        about = replace(about_data(ctx.data, DEFAULT_FORM), passes=ctx.several_passes)
         with tempfile.TemporaryDirectory() as place:
             exact = Path(place, ONNX)
-            written = write_onnx(source.module, exact, size_hw=ctx.data.size_hw, metadata=about.metadata())
+            written = write_onnx(source.module, exact, size_hw=ctx.pass_hw, metadata=about.metadata())
             quantise(exact, folder / INT8, calibrating, target=self.target)
         kernels, simulated = (open_runner(folder / INT8, simulated=simulated) for simulated in (False, True))
         facts = {
@@ -149,7 +150,8 @@ class Quantise(Stage):
             batch_size=_BATCH,
             seed=derive(ctx.seed, "quantise"),
         )
-        images = torch.cat([batch.image for batch in drawn])
+        height, width = ctx.pass_hw
+        images = torch.cat([batch.image[..., :height, :width] for batch in drawn])
         others = images[self.images :] if len(images) > self.images else images
         return torch.split(images[: self.images], _BATCH), torch.split(others, _BATCH)
 

@@ -38,7 +38,7 @@ def rows_of(
             quality=qualities[state.name],
             footprint=footprints[state.name],
             channels=channels_kept(first, state, groups),
-            size_hw=ctx.data.size_hw,
+            size_hw=ctx.pass_hw,
             frames=ctx.data.report_frames,
             budget=facts.budget if cuts(first, state) else None,
         )
@@ -91,6 +91,7 @@ def _setting(ctx: Context, state: NetState, facts: RowFacts, *, is_cut: bool) ->
         "seed": ctx.seed,
         "size_h_px": ctx.data.size_hw[0],
         "size_w_px": ctx.data.size_hw[1],
+        "passes": ctx.passes.describe(),
         "device": str(ctx.hardware.device),
         "gpu": gpu.name_of(ctx.hardware.device),
         "precision": gpu.precision_of(ctx.hardware.device),

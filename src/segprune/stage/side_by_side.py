@@ -49,6 +49,7 @@ def qualities(ctx: Context, trail: Trail, rules: Rules, batch_size: int) -> dict
                 batch_size=batch_size,
                 workers=ctx.hardware.workers,
                 device=ctx.hardware.device,
+                passes=ctx.passes,
             )
             measured.update(zip([state.name for state in rest], found, strict=True))
         save_file(
@@ -71,6 +72,7 @@ def quality_keys(ctx: Context, trail: Trail, rules: Rules, batch_size: int) -> d
     inputs = {
         "data": ctx.data.identity.report,
         "rules": asdict(rules),
+        "passes": ctx.passes.record(),
         "reference": trail[0].fingerprint,
         "device": device.type,
         **({"batch_size": batch_size} if device.type == "cuda" else {}),
@@ -106,7 +108,7 @@ def _structure(state: NetState) -> Hashable:
 def _footprint(
     ctx: Context, state: NetState, times: Mapping[TimedIn, Latency], said: str, batch_size: int
 ) -> Footprint:
-    net, size_hw = state.net, ctx.data.size_hw
+    net, size_hw = state.net, ctx.pass_hw
     latency = times.get("eager")
     others: dict[TimedIn, Latency] = {name: other for name, other in times.items() if name != "eager"}
     if not isinstance(net, SegmentationNet):

@@ -117,7 +117,7 @@ def _runtime_of(runner: Predicts) -> TimedIn:
 def _timed(
     ctx: Context, nets: Mapping[Hashable, Predicts], timing: Timing, runtime: TimedIn
 ) -> Mapping[Hashable, Latency]:
-    device, size_hw = device_of(runtime, ctx.hardware.device), ctx.data.size_hw
+    device, size_hw = device_of(runtime, ctx.hardware.device), ctx.pass_hw
     refuse_unusable(runtime, device)
     made = {name: net for name, net in nets.items() if isinstance(net, SegmentationNet)}
     image = torch.rand(timing.batch_size, 3, *size_hw, device=device)

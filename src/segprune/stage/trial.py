@@ -27,11 +27,38 @@ def refuse_misfit(ctx: Context) -> None:
     Raises:
         ConfigError: It cannot run on images of that size.
     """
-    crop_hw = _crop_hw(ctx)
+    crop_hw, size_hw, tile = _crop_hw(ctx), list(ctx.data.size_hw), ctx.passes.tile
+    if tile and any(side > whole for side, whole in zip(tile, size_hw, strict=True)):
+        raise ConfigError(
+            f"eval.tile is {list(tile)}, but images are evaluated at dataset.size_hw={size_hw}, which is smaller. "
+            "Give a smaller eval.tile or a larger dataset.size_hw; eval.tile=null shows images whole."
+        )
     larger = "give larger images, or a network of fewer levels"
-    _try(ctx, ctx.data.size_hw, f"dataset.size_hw is {list(ctx.data.size_hw)}", larger)
-    if crop_hw != list(ctx.data.size_hw):
+    what = f"dataset.size_hw is {size_hw}" if tile is None else f"eval.tile is {list(tile)}"
+    _try(ctx, ctx.pass_hw, what, larger)
+    if tile is None:
+        for scale, scaled in ctx.passes.scaled(ctx.data.size_hw).items():
+            _try(ctx, scaled, f"eval.scales has {scale:g}, so images have {list(scaled)} px", "leave it out")
+    if crop_hw != list(ctx.pass_hw):
         _try(ctx, crop_hw, f"training images have {crop_hw} px", larger)
+
+
+def refuse_other_sizes(ctx: Context, what: str, remedy: str) -> None:
+    """Check that images come to a file in the one size that it takes.
+
+    Args:
+        ctx: The run.
+        what: Which file, for the message.
+        remedy: What lets it take others, if anything does.
+
+    Raises:
+        ConfigError: They do not.
+    """
+    if ctx.passes.tile is None and ctx.passes.scaled(ctx.data.size_hw):
+        raise ConfigError(
+            f"eval.scales is {list(ctx.passes.scales)}, but {what} takes images of one size. Give "
+            f"eval.scales=[1.0]; or eval.tile={list(ctx.data.size_hw)}, of which all passes then are{remedy}."
+        )
 
 
 def refuse_schedule(ctx: Context, key: str, schedule: Schedule) -> None:

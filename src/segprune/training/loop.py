@@ -13,7 +13,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from segprune import durable
-from segprune.dataset.contract import SegData
 from segprune.dataset.loading import FitLoader
 from segprune.measure.evaluate import evaluate
 from segprune.measure.miou import segmentation_metrics
@@ -23,7 +22,7 @@ from segprune.seed import seeded
 from segprune.shortage import shortage
 from segprune.training.cudnn import one_size
 from segprune.training.recompute import recomputed
-from segprune.training.step import Epoch, Hardware, Step, Training
+from segprune.training.step import Epoch, Step, Training
 
 log = logging.getLogger(__name__)
 PROGRESS = "progress.pt"
@@ -83,7 +82,7 @@ def fit(
                 disable=None,
             )
             loss = step.epoch(batches, epoch)
-        select = _select_miou_percent(net, data, schedule.batch_size, hardware)
+        select = _select_miou_percent(net, training)
         facts = {"overflows": step.overflows} if step.scaler.is_enabled() else {}
         done = Epoch(epoch, loss, step.lr, select, {**facts, **step.facts()})
         state.advance(done, keep_best=schedule.keep == "best" and data.select is not None)
@@ -161,9 +160,8 @@ class _Progress:
             file.write(file.sha256.digest())
 
 
-def _select_miou_percent(
-    net: SegmentationNet, data: SegData, batch_size: int, hardware: Hardware
-) -> float | None:
+def _select_miou_percent(net: SegmentationNet, training: Training) -> float | None:
+    data, hardware = training.data, training.hardware
     if data.select is None:
         return None
     counts = evaluate(
@@ -171,9 +169,10 @@ def _select_miou_percent(
         data.select,
         num_classes=len(data.classes),
         ignore_index=data.ignore_index,
-        batch_size=batch_size,
+        batch_size=training.schedule.batch_size,
         workers=hardware.workers,
         device=hardware.device,
+        passes=training.passes,
     )
     return 100 * segmentation_metrics(counts).miou
 

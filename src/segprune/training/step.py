@@ -13,6 +13,7 @@ from segprune import stop
 from segprune.dataset.contract import Batch, SegData
 from segprune.dataset.weights import class_weights
 from segprune.errors import TrainingError
+from segprune.measure.passes import ONE_PASS, Passes
 from segprune.model.contract import SegmentationNet
 from segprune.schedule.schedule import Schedule, autocast_dtype, learning_rate, make_optimizer
 from segprune.training.loss import segmentation_loss
@@ -62,6 +63,7 @@ class Training:
         folder: Where its progress is kept.
         on_epoch: Called after every epoch, also for those that a resumed training finds done.
         key: The key of the schedule, for messages.
+        passes: How images of the select role are shown to the network.
     """
 
     data: SegData
@@ -71,6 +73,7 @@ class Training:
     folder: Path
     on_epoch: Callable[[Epoch], None]
     key: str = "train"
+    passes: Passes = ONE_PASS
 
 
 READ_EVERY = 16

@@ -26,6 +26,7 @@ class Driver:
         waits: How often it was told to finish its work.
         used: Bytes of tensors on a GPU, which a test sets.
         peak: Most of them since the peak was last reset.
+        modes: Every mode of telling of waits that it was given: 0 none, 1 by warnings.
     """
 
     count: int
@@ -36,6 +37,7 @@ class Driver:
     waits: int = 0
     used: int = 0
     peak: int = 0
+    modes: list[int] = field(default_factory=list)
 
     def set_device(self, number: int) -> None:
         """Make a GPU current.
@@ -95,6 +97,7 @@ def with_gpus(monkeypatch: pytest.MonkeyPatch, count: int, *, is_too_old: bool =
     monkeypatch.setattr(torch._C, "_cuda_synchronize", driver.synchronize, raising=False)
     monkeypatch.setattr(torch._C, "_cuda_resetPeakMemoryStats", lambda _: driver.reset_peak(), raising=False)
     monkeypatch.setattr(torch._C, "_cuda_memoryStats", lambda _: driver.memory_stats(), raising=False)
+    monkeypatch.setattr(torch._C, "_cuda_set_sync_debug_mode", driver.modes.append, raising=False)
     monkeypatch.setattr(torch.cuda, "_initialized", not is_too_old)
     monkeypatch.setattr(torch.cuda, "_cached_device_count", None)
     monkeypatch.setattr(torch.cuda, "default_generators", tuple(torch.Generator() for _ in range(count)))
@@ -111,13 +114,14 @@ class Hollow(FakeTensorMode):
     """Tensors on a GPU hold nothing, those on the CPU are as ever; operations on both are refused as with a GPU.
 
     Attributes:
-        answers: What every yes or no says that is read from a GPU, where numbers are 1; None: nothing may be read.
+        answers: What every yes or no says that is read from a GPU; None: nothing may be read.
+        number: What every number says.
         reads: How often something was read; with a GPU each waits until all work before is done.
     """
 
     def __init__(self, answers: bool | None) -> None:
         super().__init__(allow_non_fake_inputs=True)
-        self.answers, self.reads = answers, 0
+        self.answers, self.number, self.reads = answers, 1, 0
 
     @property
     def avoid_device_init(self) -> bool:
@@ -136,7 +140,7 @@ class Hollow(FakeTensorMode):
         if name in (aten.to, aten._to_copy) and not is_here:
             with self:
                 how = {key: kwargs[key] for key in ("dtype", "memory_format") if kwargs.get(key) is not None}
-                return torch.empty_like(args[0], device=device, **how)
+                return torch.empty_like(args[0].detach(), device=device, **how)
         if name in (aten.to, aten._to_copy) and device == torch.device("cpu"):
             return self._read(args[0].shape, kwargs.get("dtype") or args[0].dtype)
         if name is aten._local_scalar_dense:
@@ -158,7 +162,7 @@ class Hollow(FakeTensorMode):
         if self.answers is None:
             raise RuntimeError("a value was read from the GPU")
         self.reads += 1
-        return torch.full(tuple(shape), self.answers if kind == torch.bool else 1, dtype=kind)
+        return torch.full(tuple(shape), self.answers if kind == torch.bool else self.number, dtype=kind)
 
 
 def _apply(module: nn.Module, move: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
@@ -179,11 +183,27 @@ def _gradients(_: object, inputs: Sequence[Tensor], **_options: bool) -> tuple[T
     return tuple(torch.zeros_like(tensor) for tensor in inputs)
 
 
+def _backward(loss: Tensor) -> None:
+    """Likewise: adds a gradient of ones to every leaf that the loss is computed from."""
+    waiting, seen = [loss.grad_fn], set[Any]()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            ones = torch.ones_like(node.variable)
+            node.variable.grad = ones if node.variable.grad is None else node.variable.grad + ones
+        waiting += [before for before, _ in node.next_functions]
+
+
 @contextmanager
 def without_memory(*, answers: bool | None = None) -> Iterator[Hollow]:
     """Within the block, tensors on a GPU hold nothing; see ``Hollow``."""
     with pytest.MonkeyPatch.context() as patch, Hollow(answers) as mode:
         patch.setattr(nn.Module, "_apply", _apply)
         patch.setattr(torch.autograd, "grad", _gradients)
+        patch.setattr(torch.autograd, "backward", _backward)
+        patch.setattr(FakeTensor, "tolist", lambda tensor: tensor.cpu().tolist())  # one look, as on a GPU
         patch.setattr(Tensor, "pin_memory", lambda tensor: tensor, raising=False)
         yield mode

@@ -22,14 +22,39 @@ def test_nothing_is_said_of_a_cpu() -> None:
     assert gpu.lacks_code(HERE) == ""
 
 
+def test_a_run_says_which_device_it_takes_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert gpu.about(HERE, "cpu") == "device cpu"
+    with monkeypatch.context() as patch:
+        with_gpus(patch, 1)
+        assert gpu.about(THERE, "auto") == "device cuda:0: Stub A100 (tf32)"
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    with monkeypatch.context() as patch:
+        with_gpus(patch, 0)
+        assert gpu.about(HERE, "auto") == "device cpu: there is no NVIDIA GPU that torch can see"
+        with_gpus(patch, 1, is_too_old=True)
+        said = gpu.about(HERE, "auto")
+    assert said.startswith("device cpu: there is a GPU, but its driver is too old for CUDA 13.0")
+    monkeypatch.setattr(torch.version, "cuda", None)
+    assert gpu.about(HERE, "auto") == "device cpu: this torch is a build for CPUs"
+
+
 def test_a_gpu_is_its_name_its_arithmetic_and_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
     driver = with_gpus(monkeypatch, 1)
     found = {"name": "Stub A100", "convolutions": "tf32", "products": "float32"}
-    assert gpu.inputs_of(THERE) == {"gpu": {**found, "cudnn": str(torch.backends.cudnn.version())}}
+    found |= {"cudnn": str(torch.backends.cudnn.version()), "algorithms": "guessed"}
+    assert gpu.inputs_of(THERE) == {"gpu": found}
     with multiplying(torch.backends.cuda.matmul, "tf32"):
         assert gpu.inputs_of(THERE)["gpu"]["products"] == "tf32"
         driver.capability = (7, 5)  # has no units for it, whatever is allowed
         assert gpu.inputs_of(THERE)["gpu"]["products"] == gpu.precision_of(THERE) == "float32"
+
+
+def test_how_cudnn_chooses_its_algorithms_is_a_fact_of_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_gpus(monkeypatch, 1)
+    with torch.backends.cudnn.flags(benchmark=True):
+        assert gpu.inputs_of(THERE)["gpu"]["algorithms"] == "timed"
+    with torch.backends.cudnn.flags(benchmark=True, deterministic=True):
+        assert gpu.inputs_of(THERE)["gpu"]["algorithms"] == "deterministic"
 
 
 def test_convolutions_without_tf32_are_said(monkeypatch: pytest.MonkeyPatch) -> None:

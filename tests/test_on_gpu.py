@@ -19,15 +19,20 @@ from segprune.measure.quality import Rules, assess
 from segprune.measure.runners import eager
 from segprune.model.backbone_weights import weights_to_come
 from segprune.model.contract import SegmentationNet
-from segprune.pruner.contract import Calibration
+from segprune.pruner.contract import Calibration, Target
+from segprune.pruner.dmcp import MarkovStep
+from segprune.pruner.sparse import SparseTraining
 from segprune.stage.calibration import CalibrationSet, reestimate_batchnorm
 from segprune.training.loss import segmentation_loss
+from segprune.training.step import Step, Training
 from tests.gpus import Driver, with_gpus, without_memory
 from tests.measure.test_evaluate import Listed
+from tests.pruner.test_cap import phase as cap
 from tests.pruner.test_dmcp import learned_by
+from tests.pruner.test_dmcp import phase as dmcp
 from tests.pruner.test_registered import PRUNERS, battery_of
 from tests.test_conf import CONF
-from tests.tiny import CPU, tiny_context, tiny_data
+from tests.tiny import CPU, tiny_context, tiny_data, tiny_net, tiny_schedule
 from tests.toys import Plain, Residual, toy, toy_batches, toy_loss
 
 GPU = torch.device("cuda", 0)
@@ -78,6 +83,20 @@ def test_every_criterion_scores_a_network_on_a_gpu(pruner: str) -> None:
     assert [score.shape for score in scores.values()] == [(group.size,) for group in groups]
 
 
+@pytest.mark.parametrize(("pruner", "reads_an_image"), [("apoz", 0), ("fgp", 1), ("sirfp", 0)])
+def test_what_hooks_see_is_read_at_the_end(pruner: str, reads_an_image: int) -> None:
+    net, reads = toy(Plain), []
+    groups = [group for group in trace(net) if group.name != "bare"]
+    for turns in (1, 3):
+        with without_memory(answers=True) as gpu:
+            there = [Batch(image.to(GPU), label.to(GPU)) for image, label in turns * toy_batches()]
+            calibration = Calibration(batches=there, loss=toy_loss, device=GPU, seed=0)
+            battery_of(pruner).build()(moved(net), groups, calibration)
+        reads.append(gpu.reads)
+    images = sum(len(image) for image, _ in toy_batches())
+    assert reads[1] - reads[0] == 2 * images * reads_an_image  # fgp: which classes an image has
+
+
 def test_statistics_of_norms_are_estimated_there(tmp_path: Path) -> None:
     ctx = tiny_context(tmp_path)
     ctx = replace(ctx, hardware=replace(CPU, device=GPU))
@@ -116,6 +135,53 @@ def test_costs_latency_memory_and_loss_changes_are_measured_there(driver: Driver
         loss = segmentation_loss(CrossEntropy(), ignore_index=255, class_weights=None, aux_weight=0.0)
         changes = loss_changes(net, groups, [(groups[0].name, 0), (groups[0].name, 1)], there, loss, 2)
     assert changes.shape == (2,)
+
+
+def step_of(kind: str, training: Training, steps: int) -> Step:
+    """What makes the updates of a training of this kind, on a network on the GPU."""
+    net = tiny_net()
+    groups = trace(net)
+    there = moved(net)
+    if kind == "train":
+        return Step(there, training, steps)
+    if kind == "slimming":
+        return SparseTraining(penalty=0.1, schedule=training.schedule).step(there, groups, training, steps)
+    if kind == "cap":
+        return cap(schedule=training.schedule).step(there, groups, training, steps)
+    ranks = {group.name: torch.arange(group.size) for group in groups}
+    target = Target(
+        share=0.5, remaining=lambda keep: torch.stack([one.mean() for one in keep.values()]).mean()
+    )
+    phase = dmcp(gates_from=0.0, schedule={"epochs": 3})
+    return MarkovStep(there, training, steps, phase=phase, groups=groups, ranks=ranks, target=target)
+
+
+@pytest.mark.parametrize("capability", [(8, 0), (7, 5)], ids=["bfloat16", "float16"])
+@pytest.mark.parametrize("kind", ["train", "slimming", "cap", "dmcp"])
+def test_every_training_updates_a_network_there_and_waits_for_nothing_but_its_losses(
+    kind: str, capability: tuple[int, int], driver: Driver, tmp_path: Path
+) -> None:
+    driver.capability = capability
+    schedule = tiny_schedule(epochs=3, accumulate=2, grad_clip=1.0)
+    hardware = replace(CPU, device=GPU)
+    training = Training(
+        data=tiny_data(), schedule=schedule, seed=0, hardware=hardware, folder=tmp_path, on_epoch=print
+    )
+    batches, updates = [*toy_batches(), *toy_batches()], 2
+    with without_memory(answers=False) as gpu:
+        step = step_of(kind, training, len(batches))
+        gpu.reads = gpu.number = 0  # nothing overflows
+        step.epoch(batches, 0)
+        assert step.scaler.is_enabled() is (capability == (7, 5))
+        # the losses once; in float16, at each update, whether the gradients overflowed
+        allowed = 1 + updates * step.scaler.is_enabled()
+        if kind == "dmcp" and step.scaler.is_enabled():  # and so for the gates, with the scale
+            allowed += 2 * updates
+        assert gpu.reads <= allowed
+        kept = step.state_dict()
+        step.load_state_dict(kept)
+        assert {value.device for value in step.net.state_dict().values()} == {GPU}
+        step.facts()
 
 
 class Mixing(Residual):

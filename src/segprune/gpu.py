@@ -17,6 +17,29 @@ def name_of(device: torch.device) -> str | None:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else None
 
 
+def about(device: torch.device, asked: str) -> str:
+    """Which device a run takes and why, in a line.
+
+    Args:
+        device: The device.
+        asked: What the configuration said.
+    """
+    if device.type == "cuda":
+        return f"device {device}: {torch.cuda.get_device_name(device)} ({precision_of(device)})"
+    return "device cpu" if asked != "auto" else f"device cpu: {_why_no_gpu()}"
+
+
+def _why_no_gpu() -> str:
+    if torch.version.cuda is None:
+        return "this torch is a build for CPUs"
+    if torch.cuda.device_count():  # the driver's library counts them, though torch cannot use them
+        return (
+            f"there is a GPU, but its driver is too old for CUDA {torch.version.cuda}, which this torch is built "
+            "for; docs/gpu.md says what to install"
+        )
+    return "there is no NVIDIA GPU that torch can see"
+
+
 def precision_of(device: torch.device) -> str:
     """How convolutions of float32 multiply: ``float32``, or ``tf32`` with 10 bits of mantissa."""
     return "tf32" if _has_tf32(device) and _convolutions() == "tf32" else "float32"
@@ -33,6 +56,7 @@ def inputs_of(device: torch.device) -> dict[str, dict[str, str]]:
             "convolutions": precision_of(device),
             "products": "tf32" if _has_tf32(device) and products == "tf32" else "float32",
             "cudnn": str(torch.backends.cudnn.version()),  # type: ignore[no-untyped-call]
+            "algorithms": _algorithms(),
         }
     }
 
@@ -50,13 +74,20 @@ def lacks_code(device: torch.device) -> str:
     return (
         f"{torch.cuda.get_device_name(device)} has the compute capability {major}.{minor}, and torch "
         f"{torch.__version__} has code for {', '.join(f'{a}.{b}' for a, b in has)} alone. Install another build "
-        f'of torch ({remedy}; see docs/gpu.md, "Another CUDA version"), or give device=cpu.'
+        f'of torch ({remedy}; see docs/gpu.md, "Which torch for which GPU and driver"), or give device=cpu.'
     )
 
 
 def is_of_gpu(error: BaseException) -> bool:
     """Whether an error is one of the GPU or of its libraries, and says nothing of the network."""
     return isinstance(error, torch.AcceleratorError) or re.search(_ERRORS, str(error)) is not None
+
+
+def _algorithms() -> str:
+    """How cuDNN chooses among its own, outside of trainings; see ``training.cudnn``."""
+    if torch.are_deterministic_algorithms_enabled() or torch.backends.cudnn.deterministic:
+        return "deterministic"
+    return "timed" if torch.backends.cudnn.benchmark else "guessed"
 
 
 def _convolutions() -> str:

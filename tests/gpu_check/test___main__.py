@@ -1,5 +1,7 @@
 import json
 import logging
+import re
+import time
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,36 @@ def test_without_a_gpu_it_says_so_and_ends_by_what_needs_none(
     found = json.loads((tmp_path / "found" / "a.json").read_text())
     assert [one["verdict"] for one in found["rules"]] == ["holds" if holds else "fails", "needs a GPU"]
     assert found["device"] == "cpu"
+
+
+def test_what_is_not_done_in_time_fails_and_nothing_is_begun_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spins(_: Bench) -> Found:
+        while True:
+            time.sleep(0.01)
+
+    slow, late = Rule(number=1, says="spins", check=spins), Rule(number=2, says="breaks", check=broken)
+    monkeypatch.setattr(check, "RULES", (slow, late))
+    started = time.monotonic()
+    assert main(["--json", str(tmp_path / "a.json"), "--limit-s", "0.3"]) == 1
+    assert time.monotonic() - started < 5
+    first, second = json.loads((tmp_path / "a.json").read_text())["rules"]
+    assert first["verdict"] == second["verdict"] == "fails"
+    assert re.fullmatch(r"TimeoutError: it took longer than 0\.\d+ s", first["measured"])
+    assert second["measured"] == "not checked: the time of all rules was up"
+
+
+def test_all_rules_have_ten_minutes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    left: list[float] = []
+
+    def notes(bench: Bench) -> Found:
+        left.append(bench.left_s())
+        return Found(measured="", holds=True)
+
+    monkeypatch.setattr(check, "RULES", (Rule(number=1, says="", check=notes),))
+    assert main(["--json", str(tmp_path / "a.json")]) == 0
+    assert 590 < left[0] <= 600
 
 
 def test_there_are_thirteen_rules() -> None:

@@ -1,10 +1,12 @@
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from segprune.gpu_check.commands import jobs_share, same_run, which_gpu
+from segprune.gpu_check.commands import _done, jobs_share, same_run, which_gpu
 from tests.gpu_check.benches import small
 from tests.gpus import with_gpus, without_memory
 from tests.test_cli import ROOT
@@ -20,6 +22,23 @@ def test_every_way_to_ask_gives_the_first_gpu(tmp_path: Path, monkeypatch: pytes
     driver.capability = (7, 0)
     with pytest.raises(Exception, match=r"CUDA 12\.6"), without_memory():
         which_gpu(bench)
+
+
+def test_a_command_that_does_not_end_is_told_to_stop(tmp_path: Path) -> None:
+    stopped = tmp_path / "stopped"
+    program = f"""
+import pathlib, signal, sys, time
+def stop(*_):
+    pathlib.Path({str(stopped)!r}).touch()
+    sys.exit(143)
+signal.signal(signal.SIGTERM, stop)
+pathlib.Path({str(stopped) + "-ready"!r}).touch()
+time.sleep(60)
+"""
+    bench = replace(small(tmp_path), ends_at=time.monotonic() + 1)
+    with pytest.raises(TimeoutError, match="a command was not done when the time of all rules was up"):
+        _done([sys.executable, "-c", program], bench)
+    assert stopped.exists()
 
 
 @pytest.mark.slow

@@ -53,6 +53,16 @@ def test_accepted_results_are_told_with_their_stages() -> None:
     ]
 
 
+def test_networks_trained_in_several_ways_are_not_mixed_silently() -> None:
+    own = changed(DENSE, report_images=60, report_frames=0, training="bfloat16")
+    tuned = changed(own, stage="finetuned", training="float32")
+    assert cautions([own, changed(own, training=None), tuned, tuned]) == []
+    (said,) = cautions([own, tuned, changed(tuned, training="bfloat16, compiled")])
+    assert said.startswith(
+        "The finetuned networks were trained in 2 ways, bfloat16, compiled; float32, which round"
+    )
+
+
 def test_rows_of_several_kinds_of_device_are_not_mixed_silently() -> None:
     own = changed(DENSE, report_images=60, report_frames=0)
     here = changed(own, precision="float32")

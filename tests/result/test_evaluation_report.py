@@ -38,7 +38,7 @@ def report(*rows: Row) -> dict[str, Any]:
 def test_every_field_of_the_rows_is_in_the_report_but_those_of_the_run() -> None:
     made = report(changed(DENSE, report_images=7, report_frames=0), CUT, TUNED)
     network = {*made["candidate"]["metrics"], *made["setting"], *made["cut"]}
-    network |= {"stage", "fingerprint", "transforms"} & made["candidate"].keys()
+    network |= {"stage", "fingerprint", "transforms", "training"} & made["candidate"].keys()
     of_the_run = {"run", "accepted", "absent", "schema_version", "report_images"}
     assert network == set(columns()) - of_the_run | {"images"}
     assert made["candidate"]["metrics"]["latency_ms_p95"] == 13.0

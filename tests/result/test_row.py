@@ -10,7 +10,7 @@ from segprune.result.metrics import declared
 from segprune.result.row import IDENTITY, Row, columns, from_record, to_record
 from tests.rows import CUT, DENSE, VERSION_1, changed, version_1
 
-LATER = ("accepted", "absent", "transforms", "gpu", "precision", "timing", "passes")
+LATER = ("accepted", "absent", "transforms", "gpu", "precision", "training", "timing", "passes")
 """Columns that rows of earlier versions lack."""
 
 

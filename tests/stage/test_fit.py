@@ -13,7 +13,7 @@ from segprune.errors import ConfigError
 from segprune.measure.cost import Cost
 from segprune.result.files import CURVE
 from segprune.stage.contract import NetState
-from segprune.stage.fit import Fit, inputs_of, read_curve
+from segprune.stage.fit import Fit, arithmetic, inputs_of, read_curve
 from segprune.training.step import Step
 from tests.gpus import with_gpus
 from tests.tiny import CPU, tiny_context, tiny_data, tiny_net, tiny_schedule
@@ -97,6 +97,33 @@ def test_half_precision_of_another_kind_is_another_training(
         found.append(inputs_of(ctx, tiny_schedule(amp="auto")))
     assert found[0] == {**found[1], "autocast": "torch.bfloat16"}
     assert found[1]["autocast"] == "torch.float16"
+
+
+@pytest.mark.parametrize(
+    ("capability", "changes", "expected"),
+    [
+        ((8, 0), {}, "bfloat16"),
+        ((7, 5), {}, "float16"),
+        ((8, 0), {"amp": "none"}, "tf32"),
+        ((7, 5), {"amp": "none"}, "float32"),
+        ((8, 0), {"compile": True}, "bfloat16, compiled"),
+    ],
+)
+def test_a_row_says_how_its_network_was_trained(
+    capability: tuple[int, int],
+    changes: dict[str, object],
+    expected: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with_gpus(monkeypatch, 1).capability = capability
+    assert arithmetic(tiny_schedule(**changes), torch.device("cuda", 0)) == expected
+
+
+def test_what_a_training_was_like_goes_along_with_its_network(tmp_path: Path) -> None:
+    ctx = tiny_context(tmp_path)
+    trail = stage("finetune", "finetuned", epochs=1)(ctx, stage()(ctx, ()))
+    assert [state.training for state in trail] == ["float32", "float32"]
+    assert stage(epochs=0)(tiny_context(tmp_path / "untrained"), ())[0].training is None
 
 
 def test_finetuning_for_no_epochs_adds_nothing(tmp_path: Path) -> None:

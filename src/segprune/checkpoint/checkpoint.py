@@ -56,6 +56,7 @@ class _Description:
     size_hw: tuple[PositiveInt, PositiveInt] | None = None
     passes: Passes | None = None
     run_id: str | None = None
+    training: str | None = None
 
 
 def write(

@@ -4,8 +4,10 @@ Without a GPU it says so and checks, cut down, the rules that need none.
 """
 
 import argparse
+import contextlib
 import json
 import logging
+import math
 import platform
 import sys
 import tempfile
@@ -17,12 +19,14 @@ from pathlib import Path
 import torch
 
 from segprune.console import command
+from segprune.deploy.time_limit import time_limit
 from segprune.gpu import inputs_of
 from segprune.gpu_check import commands, numbers, speed, trainings
 from segprune.gpu_check.contract import Bench, Found, Rule
 from segprune.result.table import aligned
 
 log = logging.getLogger(__name__)
+LIMIT_S = 600.0
 RULES = (
     Rule(
         number=1,
@@ -77,13 +81,16 @@ def main(arguments: Sequence[str]) -> int:
     numbers_of_all = [rule.number for rule in RULES]
     parser.add_argument("--rules", nargs="+", type=int, choices=numbers_of_all, default=numbers_of_all)
     parser.add_argument("--json", type=Path, default=Path("outputs") / "gpu-check.json", help="%(default)s")
+    about = "seconds for all rules; what is not done by then fails (%(default)g)"
+    parser.add_argument("--limit-s", type=float, default=LIMIT_S, help=about)
     options = parser.parse_args(arguments)
     has_gpu = torch.cuda.is_available()
     device = torch.device("cuda", 0) if has_gpu else torch.device("cpu")
     if not has_gpu:
         log.info("no GPU that torch can use is here; only what needs none is checked, and cut down")
     with tempfile.TemporaryDirectory() as place:
-        bench = Bench(device=device, folder=Path(place), is_small=not has_gpu)
+        ends_at = time.monotonic() + options.limit_s
+        bench = Bench(device=device, folder=Path(place), is_small=not has_gpu, ends_at=ends_at)
         verdicts = [verdict_on(rule, bench) for rule in RULES if rule.number in options.rules]
     log.info("%s", table(verdicts))
     _keep(options.json, verdicts, device)
@@ -91,14 +98,17 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def verdict_on(rule: Rule, bench: Bench) -> Verdict:
-    """Check a rule; an error of any kind is a rule that fails."""
-    started = time.perf_counter()
+    """Check a rule; an error of any kind is a rule that fails, and so is one that has no time left."""
+    started, left_s = time.perf_counter(), bench.left_s()
     if rule.needs_gpu and bench.device.type != "cuda":
         found, verdict = Found(measured="", holds=True), "needs a GPU"
+    elif left_s == 0:
+        found, verdict = Found(measured="not checked: the time of all rules was up", holds=False), "fails"
     else:
         log.info("%d: %s", rule.number, rule.says)
         try:
-            found = rule.check(bench)
+            with time_limit(left_s) if math.isfinite(left_s) else contextlib.nullcontext():
+                found = rule.check(bench)
         except Exception as error:  # noqa: BLE001 - the other rules are checked all the same
             found = Found(measured=f"{type(error).__name__}: {str(error).partition(chr(10))[0]}", holds=False)
         verdict = "holds" if found.holds else "fails"

@@ -1,6 +1,8 @@
 """Rules on whole commands: which GPU they take, what they reach, how they share it, how they end without memory."""
 
+import contextlib
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,6 +17,7 @@ from segprune.result.files import PLAN
 from segprune.run.assemble import device_of
 
 POINTS, MASK_ERROR = 5.0, 1e-12
+GRACE_S = 15.0
 FRACTION, LEAST = 0.02, 64e6
 """Share of the GPU's memory that a command without enough is given, and bytes that are too few on any."""
 SHORT = [
@@ -58,7 +61,7 @@ def same_run(bench: Bench) -> Found:
     rows, errors = [], []
     for name, device in (("gpu", str(bench.device)), ("cpu", "cpu")):
         folder = bench.folder / f"run-{name}"
-        done = _run([f"device={device}", *shorter], folder)
+        done = _run([f"device={device}", *shorter], folder, bench)
         if done.returncode:
             return Found(measured=f"on {device} exit code {done.returncode}: {_last(done)}", holds=False)
         rows.append([json.loads(line) for line in (folder / "run" / "rows.jsonl").read_text().splitlines()])
@@ -77,10 +80,7 @@ def jobs_share(bench: Bench) -> Found:
     launcher = ["hydra/launcher=processes", "hydra.launcher.jobs=2"]
     gpus = ["hydra.launcher.gpus=[0]"] if bench.device.type == "cuda" else []
     device = f"device={bench.device.type}"
-    done = _run(
-        ["-m", "seed=0,1", device, *launcher, *gpus, *SHORT],
-        bench.folder / "jobs",
-    )
+    done = _run(["-m", "seed=0,1", device, *launcher, *gpus, *SHORT], bench.folder / "jobs", bench)
     if bench.device.type != "cuda":
         said = "" if done.returncode == 0 else f": {_last(done)}"
         return Found(measured=f"two jobs: exit code {done.returncode}{said}", holds=done.returncode == 0)
@@ -96,13 +96,33 @@ def starved(bench: Bench) -> tuple[int, str]:
     total = torch.cuda.get_device_properties(bench.device).total_memory
     arguments = _arguments([f"device={bench.device}", "train.batch_size=64"], bench.folder / "starved")
     program = LIMITED.format(fraction=min(FRACTION, LEAST / total), arguments=arguments)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    done = _done([sys.executable, "-c", program], bench)
     return done.returncode, _last(done)
 
 
-def _run(arguments: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "run.py", *_arguments(arguments, folder)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def _run(arguments: Sequence[str], folder: Path, bench: Bench) -> subprocess.CompletedProcess[str]:
+    return _done([sys.executable, "run.py", *_arguments(arguments, folder)], bench)
+
+
+def _done(command: Sequence[str], bench: Bench) -> subprocess.CompletedProcess[str]:
+    """The end of a command.
+
+    Raises:
+        TimeoutError: It was not done when the time of all rules was up; it was told to stop.
+    """
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
+        try:
+            out, said = process.communicate(timeout=bench.left_s() if math.isfinite(bench.ends_at) else None)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError("a command was not done when the time of all rules was up") from None
+        finally:
+            if process.poll() is None:
+                process.terminate()  # a sweep stops its jobs then
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(GRACE_S)
+                process.kill()
+    return subprocess.CompletedProcess(command, process.returncode, out, said)
 
 
 def _arguments(arguments: Sequence[str], folder: Path) -> list[str]:

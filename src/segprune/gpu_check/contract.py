@@ -1,5 +1,7 @@
 """What a rule of the check is given, and what it says."""
 
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,15 +17,21 @@ class Bench:
         device: The GPU; the same code runs on a CPU.
         folder: For what the rules write.
         is_small: Whether the work is cut down to seconds, for a machine without a GPU.
+        ends_at: When all rules must be done, by ``time.monotonic``.
     """
 
     device: torch.device
     folder: Path
     is_small: bool
+    ends_at: float = math.inf
 
     def size(self, whole: int, small: int) -> int:
         """How much of something."""
         return small if self.is_small else whole
+
+    def left_s(self) -> float:
+        """Seconds that are left; not below 0."""
+        return max(0.0, self.ends_at - time.monotonic())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 import copy
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import repeat
 
@@ -16,14 +16,14 @@ from segprune.gpu_check.trainings import MB, RULES
 from segprune.loss.ce import CrossEntropy
 from segprune.measure.latency import Timing, interleaved, speedup
 from segprune.measure.quality import assess
-from segprune.measure.runners import eager
+from segprune.measure.runners import eager, graphed
 from segprune.model.contract import SegmentationNet
 from segprune.model.torchvision_seg import deeplabv3_resnet50
 from segprune.schedule.schedule import autocast_dtype, make_optimizer
 from segprune.training.loss import segmentation_loss
 from segprune.training.step import Step
 
-STEPS, WARM, REPLAYS = 40, 10, 200
+STEPS, WARM = 40, 10
 
 
 def training_speed(bench: Bench) -> Found:
@@ -51,18 +51,20 @@ def training_speed(bench: Bench) -> Found:
 
 def latency(bench: Bench) -> Found:
     """A network beside its copy; and, on a GPU, its passes one by one beside a replay that starts none."""
-    net = network(bench, 11).to(bench.device).eval()
+    net = network(bench, 11)
     size_hw = (bench.size(192, 32), bench.size(256, 32))
-    pair = interleaved(
-        [eager(net, bench.device), eager(copy.deepcopy(net), bench.device)],
+    first, other = (eager(net, bench.device) for _ in range(2))
+    whole = first
+    if bench.device.type == "cuda":
+        whole = graphed(first, torch.rand(1, 3, *size_hw, device=bench.device))
+    own, twin, replay = interleaved(
+        [first, other, whole],
         Timing(batch_size=1, rounds=bench.size(200, 20), warmup=bench.size(50, 5)),
         size_hw=size_hw,
         device=bench.device,
         seed=0,
     )
-    ratio = speedup(*pair)
-    graph = _graph_ms(net, size_hw, bench) if bench.device.type == "cuda" else pair[0].median_ms
-    share = graph / pair[0].median_ms
+    ratio, share = speedup(own, twin), 1 / speedup(own, replay)
     note = "" if share >= 0.9 else ": the CPU that starts the work sets the time"
     return Found(
         measured=f"x{ratio:.3f} against its copy; the work takes {100 * share:.0f} % of the time{note}",
@@ -153,27 +155,6 @@ def _waits(step: Step, batch: Batch, bench: Bench) -> float:
         finally:
             torch.cuda.set_sync_debug_mode("default")
     return sum("synchronizing" in str(one.message) for one in said) / STEPS
-
-
-def _graph_ms(net: SegmentationNet, size_hw: Sequence[int], bench: Bench) -> float:
-    """Time of one pass that is replayed as a whole, in ms."""
-    image = torch.rand(1, 3, *size_hw, device=bench.device).contiguous(memory_format=torch.channels_last)
-    net = net.to(memory_format=torch.channels_last)
-    with torch.inference_mode():
-        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        with torch.cuda.stream(side):
-            for _ in range(3):
-                net(image)
-        side.synchronize()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            net(image)
-        torch.cuda.synchronize(bench.device)
-        started = time.perf_counter()
-        for _ in range(REPLAYS):
-            graph.replay()
-        torch.cuda.synchronize(bench.device)
-    return 1000 * (time.perf_counter() - started) / REPLAYS
 
 
 def _finish(bench: Bench) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -64,22 +64,36 @@ def _active_fractions(
     net: SegmentationNet, layers: dict[str, nn.Module], batches: Sequence[Batch]
 ) -> dict[str, Tensor]:
     """Layer that runs -> (C_layer,) float64 CPU, fraction of pixels above 0, mean over the images."""
-    rows: dict[str, list[Tensor]] = {}
+    found: dict[str, list[_Seen]] = {}
     with ExitStack() as hooks:
         for name, layer in layers.items():
-            hooks.enter_context(layer.register_forward_hook(partial(_note, rows, name)))
+            hooks.enter_context(layer.register_forward_hook(partial(_note, found, name)))
         for batch in batches:
             net.all_logits(batch.image)
-    return {name: torch.cat(found).mean(0) for name, found in rows.items()}
+    return {name: _fractions(name, seen).mean(0) for name, seen in found.items()}
+
+
+class _Seen(NamedTuple):
+    """What a layer gave for a batch; its counts stay on the device, since a look at them would wait for it."""
+
+    above: Tensor  # (N, C) int64 pixels above 0
+    is_finite: Tensor  # () bool
+    pixels: int
 
 
 def _note(
-    rows: dict[str, list[Tensor]], name: str, _layer: nn.Module, _inputs: object, output: Tensor
+    found: dict[str, list[_Seen]], name: str, _layer: nn.Module, _inputs: object, output: Tensor
 ) -> None:
     """Count at once: an activation in place would change the maps."""
-    if not output.isfinite().all():
+    seen = _Seen((output > 0).sum(dim=(2, 3)), output.isfinite().all(), output.shape[2:].numel())
+    found.setdefault(name, []).append(seen)
+
+
+def _fractions(name: str, found: Sequence[_Seen]) -> Tensor:
+    """(images, C) float64 CPU."""
+    if not torch.stack([seen.is_finite for seen in found]).all():
         raise TrainingError(
             f"layer {name}: its feature maps are not finite. Train the network with a lower learning rate."
         )
-    above = (output > 0).sum(dim=(2, 3))  # (N, C)
-    rows.setdefault(name, []).append(above.cpu().double() / output.shape[2:].numel())
+    pixels = torch.tensor([seen.pixels for seen in found for _ in seen.above], dtype=torch.float64)
+    return torch.cat([seen.above for seen in found]).cpu().double() / pixels[:, None]

@@ -92,15 +92,18 @@ class Fgp:
                 "Check the labels of the training split, or give more calibration images."
             )
         return {
-            name: torch.stack([total / images[index] for index, total in found.items()]).mean(0)
+            name: torch.stack([total / images[index] for index, total in found.items()]).mean(0).cpu()
             for name, found in sums.items()
         }
 
 
 def class_support(maps: Tensor, gradients: Tensor, kind: Gradient) -> Tensor:
-    """(1, C, H, W) features and gradients by them -> (C,) float64 CPU, mean of ReLU(gradient * feature)."""
+    """(1, C, H, W) features and gradients by them -> (C,) float64, mean of ReLU(gradient * feature).
+
+    It stays on the device: a look at it would wait for each class of each image.
+    """
     weights = gradients.mean(dim=(2, 3), keepdim=True) if kind == "mean" else gradients
-    return (weights * maps).relu().mean(dim=(0, 2, 3)).double().cpu()
+    return (weights * maps).relu().mean(dim=(0, 2, 3)).double()
 
 
 def cumulative_share(support: Tensor) -> Tensor:
@@ -132,7 +135,12 @@ def _class_gradients(
         logits = net.all_logits(image)[0]
         if logits.shape[2:] != label.shape:
             logits = F.interpolate(logits, size=label.shape, mode="bilinear", align_corners=False)
-        scores = {k: logits[0, k][label == k].sum() for k in range(logits.shape[1]) if (label == k).any()}
+        is_there = torch.stack(
+            [(label == k).any() for k in range(logits.shape[1])]
+        ).tolist()  # one look, not K
+        scores = {
+            k: torch.where(label == k, logits[0, k], 0).sum() for k, there in enumerate(is_there) if there
+        }
     features = [feature for _, feature in kept]
     for index, score in scores.items():
         gradients = torch.autograd.grad(

@@ -148,7 +148,7 @@ class SparseStep(Step):
         self.histograms = list(state["histograms"])
 
     def _sizes(self) -> Tensor:
-        return torch.cat([scale.detach().abs().cpu() for scale in self.scales.values()])
+        return torch.cat([scale.detach().abs() for scale in self.scales.values()]).cpu()
 
     def _histogram(self) -> Tensor:
         inside = self._sizes().clamp(float(EDGES[0]), float(EDGES[-1]))

@@ -17,13 +17,14 @@ _FRAMES = (
 
 
 def cautions(rows: Iterable[Row]) -> list[str]:
-    """One sentence for each doubt about a report split, and one each on slow cuts, devices and accepted results."""
+    """One sentence for each doubt about a split; others on slow cuts, devices, trainings and accepted results."""
     rows = list(rows)
     return [
         *of_slower(rows),
         *_of_splits(rows),
         *_of_absent(rows),
         *_of_devices(rows),
+        *_of_trainings(rows),
         *_of_accepted(rows),
     ]
 
@@ -46,6 +47,20 @@ def _of_devices(rows: Sequence[Row]) -> list[str]:
         "differently, so differences between rows of two kinds are not those of the networks alone. The columns "
         "device, gpu and precision say which."
     ]
+
+
+def _of_trainings(rows: Sequence[Row]) -> list[str]:
+    """Networks of one name that were trained in several ways; rows of earlier versions do not tell."""
+    said = []
+    for stage in dict.fromkeys(row.stage for row in rows):
+        ways = sorted({row.training for row in rows if row.stage == stage and row.training})
+        if len(ways) > 1:
+            said.append(
+                f"The {stage} networks were trained in {len(ways)} ways, {'; '.join(ways)}, which round "
+                "differently, so differences between them are not those of the methods alone. The column training "
+                "says which."
+            )
+    return said
 
 
 def _of_accepted(rows: Sequence[Row]) -> list[str]:

@@ -73,7 +73,7 @@ def evaluation_report(
         - ``schema_version``: of this object.
         - ``setting``: on what was evaluated.
         - ``cut``: pruner, budget, scope, ratio asked and reached; ``null`` if the candidate was not cut.
-        - ``baseline``, ``candidate``: stage, fingerprint, transforms, ``metrics``, and ``mIoU``,
+        - ``baseline``, ``candidate``: stage, fingerprint, transforms, training, ``metrics``, and ``mIoU``,
           ``Pixel_Accuracy``, ``Mean_Accuracy``, ``Frequency_Weighted_IoU`` as fractions; no candidate for a
           single network.
         - ``miou_retention``, ``pixel_accuracy_retention``, ``speedup_latency``, ``speedup_fps``,
@@ -130,7 +130,7 @@ def _cut(candidate: Row | None) -> dict[str, Value] | None:
 def _network(row: Row) -> dict[str, Any]:
     metrics = {name: value for name, value in to_record(row).items() if name not in _NOT_METRICS}
     usual = {name: _fraction(row[metric]) for name, metric in _USUAL.items()}
-    network = {"stage": row.stage, "fingerprint": row.fingerprint, "transforms": row.transforms}
+    network = {name: getattr(row, name) for name in ("stage", "fingerprint", "transforms", "training")}
     return {**network, **usual, "metrics": metrics}
 
 

@@ -47,6 +47,9 @@ class Row:
         gpu: Name of that GPU; ``None`` on a CPU.
         precision: How its convolutions multiplied what it predicts from: ``float32`` or ``tf32``, which has 10 bits
             of mantissa. This and the one before are ``None`` in rows of earlier versions.
+        training: How the last training on the way to it computed: ``float32``, ``tf32``, ``bfloat16`` or
+            ``float16``, with ``compiled`` behind it where ``torch.compile`` made its kernels; ``None`` where that
+            is not known.
         timing: How times were taken: clock, batch, passes, threads, runtimes with their versions, and why one is
             missing; ``None`` in rows of earlier versions.
         fingerprint: Hash of everything that can change this row.
@@ -81,6 +84,7 @@ class Row:
     device: str
     gpu: str | None = None
     precision: Literal["float32", "tf32"] | None = None
+    training: str | None = None
     timing: str | None = None
     fingerprint: str
     accepted: str | None = None

@@ -1,5 +1,6 @@
 """From the checked configuration to a run: its stages, its network, its hardware; nothing is read or built yet."""
 
+import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +23,7 @@ from segprune.config.compose import (
 from segprune.config.protocol import FOR_SWEEPS
 from segprune.dataset.contract import SegData
 from segprune.errors import CheckpointError, ConfigError
-from segprune.gpu import lacks_code
+from segprune.gpu import about, lacks_code
 from segprune.measure.passes import Passes
 from segprune.model.contract import SegmentationNet
 from segprune.model.initial import initial
@@ -31,6 +32,7 @@ from segprune.store.code import code_of, modules_of
 from segprune.tracking.contract import Tracking
 from segprune.training.step import Hardware
 
+log = logging.getLogger(__name__)
 INITIAL = initial.__module__
 """Draws the weights that every network begins with, so it is behind all results."""
 
@@ -245,8 +247,10 @@ def hardware_of(settings: Settings) -> Hardware:
     """
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
+    device = device_of(settings.device)
+    log.info("%s", about(device, settings.device))
     # the data decides on the processes, see ``context_of``
-    return Hardware(device=device_of(settings.device), workers=0)
+    return Hardware(device=device, workers=0)
 
 
 def device_of(asked: str) -> torch.device:

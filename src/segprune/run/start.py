@@ -77,7 +77,8 @@ def start_of_trail(settings: Settings, ctx: Context) -> Trail:
     ctx.tracker.tags({"checkpoint": str(folder)})
     name = "start" if transforms else "dense"
     net = ready(net, ctx.hardware.device)
-    return (NetState(name=name, net=net, transforms=transforms, fingerprint=key, folder=folder),)
+    state = NetState(name=name, net=net, transforms=transforms, fingerprint=key, folder=folder)
+    return (replace(state, training=about.get("training")),)
 
 
 def _inputs(ctx: Context, weights_sha256: str, transforms: Sequence[Transform]) -> dict[str, Any]:

@@ -41,6 +41,7 @@ class NetState:
             way to it.
         cost: Of a runner, if the stage that made it knows; that of a network is counted.
         file_size_bytes: Size of a runner's file, likewise.
+        training: How the last training on the way to it computed, as in rows; None where that is not known.
     """
 
     name: str
@@ -51,6 +52,7 @@ class NetState:
     accepted: frozenset[str] = frozenset()
     cost: Cost | None = None
     file_size_bytes: int | None = None
+    training: str | None = None
 
     @property
     def module(self) -> SegmentationNet:
@@ -257,9 +259,24 @@ def fingerprint_of(
 
 
 def write_state(
-    folder: Path, ctx: Context, net: SegmentationNet, transforms: Sequence[Transform], key: str
+    folder: Path,
+    ctx: Context,
+    net: SegmentationNet,
+    transforms: Sequence[Transform],
+    key: str,
+    *,
+    training: str | None = None,
 ) -> None:
-    """Write a network as a checkpoint that says where it comes from."""
+    """Write a network as a checkpoint that says where it comes from.
+
+    Args:
+        folder: Where its files go.
+        ctx: The run.
+        net: The network.
+        transforms: What turned the dense network into it, in order.
+        key: Its fingerprint.
+        training: How the last training on the way to it computed, for rows; None: not known.
+    """
     about = {
         **ctx.about,
         "palette": ctx.data.palette,
@@ -267,6 +284,7 @@ def write_state(
         "passes": ctx.passes.record() if ctx.several_passes else None,
         "seed": ctx.seed,
         "fingerprint": key,
+        "training": training,
         "run_id": ctx.tracker.run_id,
         "versions": {name: version(name) for name in ("torch", "torchvision", "torch-pruning", "segprune")},
         "python": platform.python_version(),
@@ -283,7 +301,7 @@ def read_state(entry: Entry, ctx: Context, name: str, *, accepted: Collection[st
         name: Of the network.
         accepted: The accepted stages of the network before it.
     """
-    net, transforms, _ = checkpoint.read(entry.folder, ctx.build)
+    net, transforms, about = checkpoint.read(entry.folder, ctx.build)
     return NetState(
         name=name,
         net=ready(net, ctx.hardware.device),
@@ -291,6 +309,7 @@ def read_state(entry: Entry, ctx: Context, name: str, *, accepted: Collection[st
         fingerprint=entry.key,
         folder=entry.folder,
         accepted=frozenset(accepted) | entry.accepted,
+        training=about.get("training"),
     )
 
 

@@ -245,6 +245,7 @@ def _state(entry: Entry, source: NetState, facts: Mapping[str, Any]) -> NetState
         accepted=source.accepted | entry.accepted,
         cost=Cost(params=facts["network"]["params"], macs=facts["network"]["macs"]),
         file_size_bytes=facts["files"][ONNX]["bytes"],
+        training=source.training,
     )
 
 

@@ -6,6 +6,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from segprune import gpu
 from segprune.measure.cost import cost
 from segprune.result.files import CURVE
 from segprune.schedule.schedule import Schedule, autocast_dtype
@@ -106,7 +109,8 @@ class Fit(Stage):
                 with idle(() if self.step else trail, ctx.hardware.device):
                     net, curve, _ = fit(net, training, make_step)
             (folder / CURVE).write_text(json.dumps([asdict(epoch) for epoch in curve]), encoding="utf-8")
-            write_state(folder, ctx, net, before.transforms if before else (), key)
+            how = arithmetic(schedule, ctx.hardware.device) if schedule.epochs > 0 else None
+            write_state(folder, ctx, net, before.transforms if before else (), key, training=how)
 
         entry = ctx.store.get(self.word, key, make)
         note_source(entry, ctx, self.word)
@@ -139,6 +143,13 @@ def inputs_of(ctx: Context, schedule: Schedule) -> dict[str, Any]:
         "schedule": identity(schedule),
         "seed": ctx.seed,
     }
+
+
+def arithmetic(schedule: Schedule, device: torch.device) -> str:
+    """How a training computes, in words for rows: its type, and whether its kernels were compiled."""
+    half = autocast_dtype(schedule, device)
+    name = gpu.precision_of(device) if half is None else str(half).removeprefix("torch.")
+    return f"{name}, compiled" if schedule.compile else name
 
 
 def read_curve(entry: Entry) -> list[Epoch]:

@@ -28,7 +28,7 @@ from segprune.stage.contract import (
     read_state,
     write_state,
 )
-from segprune.stage.fit import inputs_of, log_epochs, read_curve
+from segprune.stage.fit import arithmetic, inputs_of, log_epochs, read_curve
 from segprune.store.fingerprint import Fingerprint
 from segprune.training.step import Training
 
@@ -116,7 +116,8 @@ class Preparation:
         save_file(learned, folder / LEARNED)
         self.phase.figure(learned).savefig(folder / FIGURE, dpi=100)
         (folder / CURVE).write_text(json.dumps([asdict(epoch) for epoch in prepared.curve]), encoding="utf-8")
-        write_state(folder, ctx, prepared.net, before.transforms, key)
+        training_was = arithmetic(self.phase.schedule, ctx.hardware.device)
+        write_state(folder, ctx, prepared.net, before.transforms, key, training=training_was)
 
     def _target(
         self, net: SegmentationNet, groups: Sequence[ChannelGroup], size_hw: tuple[int, int]

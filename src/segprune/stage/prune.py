@@ -307,7 +307,7 @@ class Prune(Stage):
         save_file({name: score.contiguous() for name, score in result.scores.items()}, folder / SCORES)
         plan = record(self.pruner.name, self.budget.of, result)
         (folder / PLAN).write_text(json.dumps(plan, indent=1), encoding="utf-8")
-        write_state(folder, ctx, small, transforms, key)
+        write_state(folder, ctx, small, transforms, key, training=before.training)
 
     def _train_between(
         self, ctx: Context, state: NetState, calibration: Calibration, number: int

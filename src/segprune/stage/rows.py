@@ -95,6 +95,7 @@ def _setting(ctx: Context, state: NetState, facts: RowFacts, *, is_cut: bool) ->
         "device": str(ctx.hardware.device),
         "gpu": gpu.name_of(ctx.hardware.device),
         "precision": gpu.precision_of(ctx.hardware.device),
+        "training": state.training,
         "fingerprint": str(state.fingerprint),
     }
 

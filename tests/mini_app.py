@@ -77,7 +77,7 @@ DEADLINE_SECONDS = 120.0
 
 def make(folder: Path) -> None:
     """Write the app."""
-    for group in ("dataset", "model", "pruner", "budget", "protocol"):
+    for group in ("dataset", "model", "pruner", "budget", "distill", "protocol"):
         (folder / "conf" / group).mkdir(parents=True)
         for name in ("a", "b"):
             (folder / "conf" / group / f"{name}.yaml").write_text(f"name: {name}\n")

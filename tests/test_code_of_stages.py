@@ -117,9 +117,11 @@ TABLE = {
 ``taylor`` (``prepare``: ``slimming``; ``rounds``, a cut in several: ``l1``). ``eval+`` has an oracle."""
 KINDS = ("train", "prepare", "score", "prune", "rounds", "quality", "oracle", "eval", "eval+")
 CHOSEN = """
-distill/__init__.py distill/affinity.py distill/coder.py distill/contract.py distill/cwd.py distill/dist.py
-distill/holistic.py distill/ka.py distill/kd.py distill/kd_feature.py distill/nfd.py distill/none.py
-distill/normalised.py distill/ofd.py distill/pixels.py distill/skd.py
+distill/__init__.py distill/affinity.py distill/clock.py distill/coder.py distill/contract.py distill/cwd.py
+distill/dist.py distill/holistic.py distill/itself.py distill/ka.py distill/kd.py distill/kd_feature.py
+distill/kept.py distill/look.py distill/nfd.py distill/none.py distill/normalised.py distill/ofd.py
+distill/pairs.py distill/pixels.py distill/places.py distill/skd.py distill/step.py distill/teacher.py
+stage/teaching.py
 model/existing_weights.py model/module.py model/smp.py model/torchvision_named.py model/wrapped.py
 loss/ce_dice.py loss/dice.py loss/focal.py loss/ohem.py loss/pixels.py
 budget/threshold.py dataset/camvid.py dataset/cityscapes.py dataset/decode.py dataset/facts.py
@@ -134,11 +136,10 @@ deploy/about.py deploy/opened.py deploy/parity.py deploy/pt2_file.py deploy/quan
 stage/export.py stage/quantise.py
 stage/deploy_json.py deploy/mlmodel.py
 """
-"""Files that only another option of a group uses."""
-STAGES = {"deploy", "graph"}
-"""Rooms without a group of their own, whose files stages use."""
+"""Files that only another option of a group or another stage uses."""
 SILENT = """
 run/elsewhere.py loss/contract.py
+run/taught.py run/teachers.py
 gpu.py
 gpu_check/__init__.py gpu_check/__main__.py gpu_check/commands.py gpu_check/contract.py
 gpu_check/numbers.py gpu_check/parts.py gpu_check/speed.py gpu_check/trainings.py
@@ -283,9 +284,8 @@ def users(path: str, group: str) -> list[str]:
 
 def test_what_no_default_uses_is_used_by_another_option() -> None:
     others = [path for path in CHOSEN.split() if not path.startswith("pruner/")]
-    rooms = {path: path.partition("/")[0] for path in others}
-    groups = {path: "stage" if room in STAGES else room for path, room in rooms.items()}
-    assert [path for path in others if not users(path, groups[path])] == []
+    groups = {path: {path.partition("/")[0], "stage"} for path in others}
+    assert [path for path in others if not any(users(path, group) for group in groups[path])] == []
 
 
 def test_an_edit_of_a_criterion_makes_no_result_of_another_again() -> None:

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent.parent
 CONF = ROOT / "conf"
 README = ROOT / "README.md"
 CARDS = sorted((ROOT / "docs" / "methods").glob("*.md"))
+LOSSES = sorted((ROOT / "docs" / "distillation").glob("*.md"))
 CRITERIA = sorted(
     path.stem for path in (CONF / "pruner").glob("*.yaml") if "_target_" in OmegaConf.load(path)
 )
@@ -114,7 +115,18 @@ def test_the_tests_that_a_card_names_exist(card: Path) -> None:
     assert missing == []
 
 
-@pytest.mark.parametrize("page", [README, *(ROOT / "docs").glob("*.md"), *CARDS], ids=lambda page: page.stem)
+def test_every_distillation_loss_has_a_card_that_its_page_links() -> None:
+    options = sorted({path.stem for path in (CONF / "distill").glob("*.yaml")} - {"none"})
+    page = (ROOT / "docs" / "distillation.md").read_text(encoding="utf-8")
+    assert [card.stem for card in LOSSES] == options
+    assert sorted(re.findall(r"^\| \[`\w+`\]\(distillation/(\w+)\.md\)", page, re.MULTILINE)) == options
+    for card in LOSSES:
+        assert card.read_text(encoding="utf-8").startswith(f"# `distill={card.stem}`: ")
+
+
+@pytest.mark.parametrize(
+    "page", [README, *(ROOT / "docs").glob("*.md"), *CARDS, *LOSSES], ids=lambda page: page.stem
+)
 def test_links_lead_to_files(page: Path) -> None:
     targets = [link for link in LINK.findall(page.read_text(encoding="utf-8")) if "://" not in link]
     assert [link for link in targets if not (page.parent / link).exists()] == []

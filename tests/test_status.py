@@ -16,6 +16,7 @@ ASKED = {
     "model": "unet",
     "pruner": "l1",
     "budget": "channels",
+    "distill": "none",
     "protocol": "standard",
     "ratio": 0.3,
     "seed": 0,
@@ -130,9 +131,9 @@ def test_an_amended_status_keeps_what_it_said(tmp_path: Path) -> None:
 
 
 def test_what_was_asked_is_named_after_the_chosen_options() -> None:
-    choices = {name: str(ASKED[name]) for name in ("dataset", "model", "pruner", "budget", "protocol")} | {
-        "train": "short"
-    }
+    choices = {
+        name: str(ASKED[name]) for name in ("dataset", "model", "pruner", "budget", "distill", "protocol")
+    } | {"train": "short"}
     assert asked(choices, ratio=0.3, seed=0) == ASKED
     assert asked(choices, ratio=None, seed=0)["ratio"] is None  # a budget that has no ratio
     assert asked(choices, ratio="a lot", seed=[1])["ratio"] == "a lot"  # the run says what is wrong with it

@@ -46,6 +46,7 @@ GROUPS = {
     "pruner": "prune",
     "budget": "prune",
     "finetune": "finetune",
+    "distill": "finetune",
     "eval": "eval",
     "tracking": NOTHING,
 }

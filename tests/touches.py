@@ -76,6 +76,11 @@ RESNET: Touches = {
     "model.head_channels": (128, "train"),
     "model.weights": ("imagenet", "train"),
 }
+LOSS: Touches = {
+    "distill.weight": (2.0, "finetune"),
+    "distill.temperature": (2.0, "finetune"),
+    "distill.ignored": ("left_out", "finetune"),
+}
 CROPS: Touches = {
     "dataset.augment.crop_area": ([0.5, 1.0], "train"),
     "dataset.augment.flip": (0.0, "train"),
@@ -110,6 +115,10 @@ ROOT: Touches = {
     "store.accept": (["train"], NOTHING),
     "log_checkpoint": (False, NOTHING),
     "extensions": (["tests"], NOTHING),
+    # nobody teaches
+    "teacher.checkpoint": ("elsewhere", NOTHING),
+    "teacher.model": ({"_target_": "segprune.model.unet.unet"}, NOTHING),
+    "teacher.teaches": (["train"], NOTHING),
 }
 CASES: Mapping[str, Touches] = {
     DEFAULT: {
@@ -219,6 +228,19 @@ CASES: Mapping[str, Touches] = {
     "finetune=short": schedule("finetune", "finetune"),
     "finetune=standard": schedule("finetune", "finetune"),
     "finetune=long": schedule("finetune", "finetune"),
+    "distill=kd": LOSS,
+    "distill=kd teacher.checkpoint=FIRST": {
+        "teacher.checkpoint": ("SECOND", "finetune"),
+        "teacher.teaches": (["train", "finetune"], "train"),
+    },
+    "distill=kd teacher.checkpoint=FIRST train.epochs=4": {"teacher.checkpoint": ("COPY", NOTHING)},
+    "distill=cwd": LOSS,
+    "distill=self": LOSS,
+    "distill=kd_feature": {
+        **LOSS,
+        "distill.feature_weight": (1.4, "finetune"),
+        "distill.places": (["classifier"], "finetune"),
+    },
     "pruner=taylor": {"pruner.variant": ("gamma", "prune")},
     "pruner=fgp": {"pruner.gradient": ("elementwise", "prune")},
     "pruner=fpgm": {"pruner.norm_mix": (0.1, "prune"), "pruner.normalize": ("mean", "prune")},

@@ -126,7 +126,7 @@ def load(folder: str | Path, *, device: str = "cpu", extensions: Sequence[str] =
     if place.suffix == EXPORTED or (not (place / DESCRIPTION).exists() and (place / ONNX).exists()):
         return _of_file(place if place.suffix == EXPORTED else place / ONNX, device)
     made = checkpoint.describe(place)
-    net, _, _ = checkpoint.read(place, _builder(made, place, extensions))
+    net, _, _ = checkpoint.read(place, builder(made, place, extensions))
     palette, size_hw, passes = made.get("palette"), made.get("size_hw"), made.get("passes")
     return Predictor(
         net=net.to(device).to(memory_format=torch.channels_last).eval(),  # as it was evaluated
@@ -166,22 +166,32 @@ def _network_folder(folder: Path) -> Path:
     return networks[-1]
 
 
-def _builder(
-    made: Mapping[str, Any], place: Path, extensions: Sequence[str]
+def builder(
+    made: Mapping[str, Any], place: Path, extensions: Sequence[str], remedy: str = "segprune.load(folder, {})"
 ) -> Callable[[], SegmentationNet]:
-    """What makes the dense network that a description names."""
+    """What makes the dense network that a description names.
+
+    Args:
+        made: The description.
+        place: Its folder.
+        extensions: Packages of the caller whose code may build the network.
+        remedy: How the caller names another package; ``{}`` stands for the argument.
+
+    Raises:
+        CheckpointError: The description does not say it, or names code that the caller did not.
+    """
     node, classes = made.get("model"), made.get("classes")
     if not node or not classes:
         raise CheckpointError(
             f"{place} does not say how its network is built and which classes it knows; start from it with "
             "segprune run 'stages=[eval]' checkpoint=<folder> and the model and dataset it was made with."
         )
-    _refuse_unnamed(node, place, extensions)
+    _refuse_unnamed(node, place, extensions, remedy)
     make = component(node, "model", extensions=extensions, runtime=("num_classes",))
     return lambda: make(num_classes=len(classes))
 
 
-def _refuse_unnamed(node: Mapping[str, Any], place: Path, extensions: Sequence[str]) -> None:
+def _refuse_unnamed(node: Mapping[str, Any], place: Path, extensions: Sequence[str], remedy: str) -> None:
     """Let a file choose among the models of this package, and the caller choose all other code.
 
     Raises:
@@ -193,9 +203,10 @@ def _refuse_unnamed(node: Mapping[str, Any], place: Path, extensions: Sequence[s
         # what a module of this package has only imported is none of its models
         foreign = [] if target(dict(node), "model", ()).__module__.startswith(OWN_MODELS) else [own]
     if foreign:
+        package = foreign[0].split(".")[0]
         raise CheckpointError(
             f"{place} names {foreign[0]} as the code that builds its network, which is none of segprune's models. "
-            f"If you trust it, name its package: segprune.load(folder, extensions=[{foreign[0].split('.')[0]!r}])."
+            f"If you trust it, name its package: {remedy.format(f'extensions=[{package!r}]')}."
         )
 
 

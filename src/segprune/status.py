@@ -16,7 +16,7 @@ from segprune.errors import ConfigError
 
 STATUS, LOCK = "status.json", "running.lock"
 STOPPED = "stopped before its end"
-GROUPS = ("dataset", "model", "pruner", "budget", "protocol")
+GROUPS = ("dataset", "model", "pruner", "budget", "distill", "protocol")
 
 
 class JobRecord:

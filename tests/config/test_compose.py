@@ -11,7 +11,19 @@ from segprune.pruner.fpgm import Fpgm
 
 
 def config(**changes: Any) -> Any:
-    groups = ("dataset", "model", "train", "pruner", "budget", "finetune", "between", "eval", "tracking")
+    groups = (
+        "dataset",
+        "model",
+        "train",
+        "pruner",
+        "budget",
+        "finetune",
+        "between",
+        "distill",
+        "loss",
+        "eval",
+        "tracking",
+    )
     values: dict[str, Any] = {group: {"_target_": f"segprune.{group}"} for group in (*groups, "calibration")}
     values |= {
         "ratio": 0.3,
@@ -20,6 +32,7 @@ def config(**changes: Any) -> Any:
         "init": "inherited",
         "stretch": False,
         "seed": 0,
+        "teacher": {"checkpoint": None, "model": None, "teaches": ["finetune"]},
         "stages": ["train", "prune", "finetune", "eval"],
         "stage": {word: {} for word in ("train", "prune", "finetune", "eval", "mine")},
         "checkpoint": None,
@@ -230,7 +243,8 @@ def test_an_error_of_the_callable_says_where_its_keys_are() -> None:
 
 
 def test_a_group_without_an_option_is_named() -> None:
-    choices = dict.fromkeys(("dataset", "model", "pruner", "budget", "protocol", "train", "finetune"), "a")
+    groups = ("dataset", "model", "pruner", "budget", "distill", "loss", "protocol", "train", "finetune")
+    choices = dict.fromkeys(groups, "a")
     HydraConfig.instance().cfg = OmegaConf.create({"hydra": {"runtime": {"choices": choices}}})  # type: ignore[assignment]
     try:
         with pytest.raises(ConfigError, match=r"eval has no option, or several; give it one: eval=<option>"):

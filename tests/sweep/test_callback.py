@@ -21,6 +21,7 @@ ASKED = {
     "model": "unet",
     "pruner": "l1",
     "budget": "channels",
+    "distill": "none",
     "protocol": "standard",
     "ratio": 0.3,
     "seed": 0,
@@ -57,7 +58,7 @@ def job(folder: Path, number: int) -> JobRecord:
 
 
 def test_a_job_that_is_stopped_is_recorded_as_killed(tmp_path: Path) -> None:
-    choices = {name: ASKED[name] for name in ("dataset", "model", "pruner", "budget", "protocol")}
+    choices = {name: ASKED[name] for name in ("dataset", "model", "pruner", "budget", "distill", "protocol")}
     runtime = {"output_dir": str(tmp_path), "choices": choices}
     HydraConfig.instance().cfg = OmegaConf.create({"hydra": {"runtime": runtime}})  # type: ignore[assignment]
     with pytest.raises(KeyboardInterrupt), recorded_job(OmegaConf.create({"ratio": 0.3, "seed": 0})):

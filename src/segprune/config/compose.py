@@ -47,6 +47,16 @@ class StoreSettings(BaseModel):
     accept: list[str]
 
 
+class TeacherSettings(BaseModel):
+    """Who teaches where the group ``distill`` asks for a teacher."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    checkpoint: Path | Annotated[list[Path], Field(min_length=1)] | None
+    model: Node | None
+    teaches: Annotated[list[str], Field(min_length=1)]
+
+
 class Settings(BaseModel):
     """The root of the configuration."""
 
@@ -60,6 +70,7 @@ class Settings(BaseModel):
     budget: Node
     finetune: Node
     distill: Node
+    teacher: TeacherSettings
     eval: Node
     tracking: Node
     calibration: Node

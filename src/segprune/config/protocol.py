@@ -6,3 +6,5 @@ CHANCE_AND_NORM = ("random", "l1")
 """The criteria that these options add."""
 CHAIN = ("train", "prune", "finetune", "eval")
 """The stages that every configuration holds, in their order; others are added where ``stages`` names them."""
+UNTAUGHT = "none"
+"""The option of the group ``distill`` without a teacher."""

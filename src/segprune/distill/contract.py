@@ -84,18 +84,20 @@ class Loss(ABC):
             the teacher are then compared at the channels it kept; where the student is no part of the teacher, a
             learnt 1x1 convolution maps its channels to the teacher's; it is trained with the student and dropped.
         prepares: Whether ``prepare`` trains something before the student is taught.
+        by_itself: Whether the teacher is the network itself, as it was before this training.
     """
 
     maps: ClassVar[Maps] = "none"
     matched: ClassVar[bool] = True
     prepares: ClassVar[bool] = False
+    by_itself: ClassVar[bool] = False
 
     def prepare(self, look: Look, training: Training) -> Mapping[str, Tensor]:
         """What is learned from the teacher alone, such as an auto-encoder of its maps; kept in the store.
 
         Args:
-            look: The teacher.
-            training: Data, schedule, seed and device, and a folder that survives a kill.
+            look: The teacher, in float32.
+            training: Of the student, with a seed and a folder of its own; what is in the folder survives a kill.
         """
         del look, training
         return {}

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import yaml  # type: ignore[import-untyped]
 
+from segprune.config.protocol import UNTAUGHT
 from segprune.errors import CheckpointError
 from segprune.report.entries import Entries, entries_of
 from segprune.report.table import Cell
@@ -121,6 +122,7 @@ def cell_of(status: Mapping[str, Any]) -> Cell:
     return Cell(
         **{name: asked[name] for name in _ASKED if name not in ("ratio", "protocol")},
         protocol=asked.get("protocol", STANDARD),
+        distill=asked.get("distill", UNTAUGHT),
         ratio=None if ratio is None else round(float(ratio), 6),  # range(...) leaves 0.30000000000000004
         status="failed" if not is_done else "reused" if status["was_reused"] else "done",
         reason="" if is_done else redacted(str(status.get("error", STOPPED))),

@@ -31,9 +31,9 @@ def summary(data: SweepData, contests: Sequence[Contest]) -> dict[str, Any]:
           metric of the job's last network, and ``speedup_latency``, ``channel_reduction``, ``mac_reduction``,
           ``param_reduction`` for scripts that know these names
         - ``cells``: one full record per job: ``number``, ``setting``, ``method``, ``dataset``, ``model``,
-          ``pruner``, ``budget``, ``protocol``, ``ratio``, ``seed``, ``status`` (``done``, ``reused``, ``failed``),
-          ``reason``, ``seconds``, ``entries`` (stage -> entry of the store), ``missing`` (files that the report
-          did not find), ``rows``
+          ``pruner``, ``budget``, ``protocol``, ``distill``, ``ratio``, ``seed``, ``status`` (``done``, ``reused``,
+          ``failed``), ``reason``, ``seconds``, ``entries`` (stage -> entry of the store), ``missing`` (files that
+          the report did not find), ``rows``
         - ``contests``: per setting and budget: ``setting``, ``budget``, ``ratio``, ``dense_percent``, ``winner``,
           ``headline``, ``reasons``, ``notes``, ``remedy``, and ``standings``, best first: ``method``, ``seeds``,
           ``is_at_budget``, the numbers of ``Standing.values``, ``behind`` with the fields of ``Difference``; and
@@ -86,6 +86,7 @@ def _result(cell: CellData) -> dict[str, Any]:
         "method": cell.method,
         "budget": asked.budget,
         "protocol": asked.protocol,
+        "distill": asked.distill,
         "ratio": None if asked.protocol == "dense" else asked.ratio,
         "seed": asked.seed,
         "status": asked.status,

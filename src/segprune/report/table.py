@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from segprune.config.protocol import UNTAUGHT
 from segprune.report.timing import unsteadiness
 from segprune.result.caution import cautions
 from segprune.result.row import Row, columns, to_record
@@ -26,6 +27,7 @@ class Cell:
         protocol: ``standard``, or which control the job is.
         ratio: Fraction to remove; ``None`` where a threshold decides.
         seed: Its seed.
+        distill: The distillation loss; ``none`` also in sweeps of earlier versions.
         status: ``done`` now, ``reused`` from the store, or ``failed``.
         reason: One line on why it failed; empty otherwise.
         rows: One per evaluated network; a failed job may have some of them or none.
@@ -41,15 +43,20 @@ class Cell:
     status: Literal["done", "reused", "failed"]
     reason: str
     rows: tuple[Row, ...]
+    distill: str = UNTAUGHT
 
 
 def sweep_table(cells: Sequence[Cell]) -> str:
     """The results of a sweep, one line per job: by pruner, then ratio, then other differences.
 
-    Protocol, dataset, model, budget and seed are columns if they differ between the jobs, ``prepared`` and the
-    networks of other stages than the usual ones if they occur. Controls come last.
+    Distillation, protocol, dataset, model, budget and seed are columns if they differ between the jobs,
+    ``prepared`` and the networks of other stages than the usual ones if they occur. Controls come last.
     """
-    varying = [name for name in ("protocol", "dataset", "model", "budget", "seed") if _differs(cells, name)]
+    varying = [
+        name
+        for name in ("distill", "protocol", "dataset", "model", "budget", "seed")
+        if _differs(cells, name)
+    ]
     ordered = sorted(
         cells,
         key=lambda c: (
@@ -57,6 +64,8 @@ def sweep_table(cells: Sequence[Cell]) -> str:
             c.protocol,
             c.pruner,
             c.ratio or 0.0,
+            c.distill != UNTAUGHT,
+            c.distill,
             c.dataset,
             c.model,
             c.budget,
@@ -109,7 +118,7 @@ def _outcome(cell: Cell) -> dict[str, str]:
     }
     found = {
         name: str(getattr(cell, name))
-        for name in ("pruner", "protocol", "dataset", "model", "budget", "seed")
+        for name in ("pruner", "distill", "protocol", "dataset", "model", "budget", "seed")
     }
     found |= {
         name: number(row["miou_percent"], "{:.2f}") for name, row in networks.items() if row is not None

@@ -20,13 +20,14 @@ from segprune.config.compose import (
     target,
     target_modules,
 )
-from segprune.config.protocol import FOR_SWEEPS
+from segprune.config.protocol import FOR_SWEEPS, UNTAUGHT
 from segprune.dataset.contract import SegData
 from segprune.errors import CheckpointError, ConfigError
 from segprune.gpu import about, lacks_code
 from segprune.measure.passes import Passes
 from segprune.model.contract import SegmentationNet
 from segprune.model.initial import initial
+from segprune.run.taught import refuse_nobody_to_teach
 from segprune.stage.contract import RowFacts, Stage
 from segprune.store.code import code_of, modules_of
 from segprune.tracking.contract import Tracking
@@ -82,6 +83,7 @@ def checked(cfg: DictConfig) -> Run:
     settings, values = settings_of(cfg)
     import_extensions(settings.extensions)
     name, keys = run_name(settings, job), origins(cfg)
+    refuse_nobody_to_teach(settings, job)
     stages = stages_of(settings, keys)
     _refuse_foreign_checkpoint(settings)
     build = network_builder(settings)
@@ -108,11 +110,13 @@ def checked(cfg: DictConfig) -> Run:
 def run_name(settings: Settings, job: Job) -> str:
     """``<pruner>-r<ratio>-s<seed>``, or ``dense-s<seed>`` for a chain that does not prune.
 
-    Rounds, initial weights and a protocol are named where they are not the usual ones; a budget without a ratio
-    has ``t`` and its threshold, or its name.
+    Rounds, initial weights, a protocol and a teacher are named where they are not the usual ones; a budget without
+    a ratio has ``t`` and its threshold, or its name.
     """
+    distill = job.choices.get("distill", UNTAUGHT)
+    taught = "" if distill == UNTAUGHT else f"-{distill}"
     if "prune" not in settings.stages:
-        return f"dense-s{settings.seed}"
+        return f"dense{taught}-s{settings.seed}"
     # the budget's own arguments are checked after the name is made, so they may still be anything
     if settings.ratio is not None:
         much = f"r{settings.ratio:g}"
@@ -124,7 +128,7 @@ def run_name(settings: Settings, job: Job) -> str:
     init = "" if settings.init == "inherited" else f"-{settings.init}"
     protocol = job.choices["protocol"]
     how = init if protocol == "standard" else f"-{protocol}"
-    return f"{job.choices['pruner']}-{much}{rounds}{how}-s{settings.seed}"
+    return f"{job.choices['pruner']}-{much}{rounds}{how}{taught}-s{settings.seed}"
 
 
 def stages_of(settings: Settings, keys: Mapping[str, str]) -> list[Stage]:

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 SHOWN = 8
 """Training images in the picture of images and masks."""
-NAMED = ("dataset", "model", "loss", "train", "pruner", "budget", "finetune", "eval", "protocol")
+NAMED = ("dataset", "model", "loss", "train", "pruner", "budget", "finetune", "distill", "eval", "protocol")
 UNTRACKED = ("tracking", "paths", "store", "stage", "extensions", "threads", "workers", "log_checkpoint")
 """Where a run is kept and how fast it goes does not describe it."""
 PHASE = {"phase_epochs"}

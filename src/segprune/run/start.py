@@ -1,9 +1,8 @@
 """Where a chain starts: the context of its stages, and the checkpoint that it continues from."""
 
-import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from segprune.checkpoint import checkpoint
@@ -14,10 +13,11 @@ from segprune.dataset.workers import workers_for
 from segprune.errors import CheckpointError, ConfigError
 from segprune.run.assemble import Run
 from segprune.run.elsewhere import from_elsewhere, tell_quality
+from segprune.run.teachers import teachers_of
 from segprune.stage.contract import Context, NetState, Stage, Trail, ready
 from segprune.stage.trial import refuse_misfit
 from segprune.store.code import code_of
-from segprune.store.fingerprint import fingerprint
+from segprune.store.fingerprint import digests, fingerprint
 from segprune.store.store import Store
 from segprune.tracking.contract import Tracker
 from segprune.training.step import Hardware
@@ -30,7 +30,7 @@ def context_of(run: Run, data: SegData, hardware: Hardware, store: Store, tracke
     """The context that the stages of a run are given."""
     about = {
         "model": run.settings.model,
-        "model_files": _digests(run.settings.model),
+        "model_files": digests(run.settings.model),
         "classes": list(data.classes),
         "dataset": data.name,
     }
@@ -46,6 +46,7 @@ def context_of(run: Run, data: SegData, hardware: Hardware, store: Store, tracke
         facts=run.facts,
         keys=run.keys,
         passes=run.passes,
+        teachers=partial(teachers_of, run.settings, data, hardware.device),
     )
 
 
@@ -115,11 +116,3 @@ def _refuse_same_names(stages: Sequence[Stage], start: Trail) -> None:
                     f"not be told apart. Give one another name, as in stage.{stage.word}.makes=<name>."
                 )
             makers[name] = f"stage.{stage.word}"
-
-
-def _digests(node: Mapping[str, Any]) -> dict[str, str]:
-    """SHA-256 of every file that a value of the node names, such as pretrained weights."""
-    files = {
-        key: Path(value) for key, value in node.items() if isinstance(value, str) and Path(value).is_file()
-    }
-    return {key: hashlib.sha256(path.read_bytes()).hexdigest() for key, path in files.items()}

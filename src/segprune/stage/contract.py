@@ -110,6 +110,7 @@ class Context:
         facts: What its rows say besides measurements.
         keys: Argument of a stage, as ``stage.train.schedule`` -> the key that gives its value, as ``train``.
         passes: How images of the report and select roles are shown to networks.
+        teachers: Reads the networks that ``teacher.checkpoint`` and ``teacher.model`` name.
         rows: What the stages so far have measured; a stage adds its own.
     """
 
@@ -124,6 +125,7 @@ class Context:
     facts: RowFacts
     keys: Mapping[str, str] = field(default_factory=dict)
     passes: Passes = ONE_PASS
+    teachers: "Callable[[], Trail]" = tuple
     rows: list[Row] = field(default_factory=list)
 
     @property
@@ -212,6 +214,23 @@ class StepFactory(Protocol):
 
         Raises:
             ConfigError: The trail lacks what the step needs.
+        """
+
+
+@runtime_checkable
+class RefusingStepFactory(StepFactory, Protocol):
+    """A step factory that can know before work starts that it cannot do its own."""
+
+    def refuse(self, ctx: Context, start: Trail, stage: Any) -> None:
+        """Check all that can be known then.
+
+        Args:
+            ctx: The run.
+            start: The network of the checkpoint that the chain starts from; empty without one.
+            stage: The stage that is to train by the step.
+
+        Raises:
+            SegpruneError: It cannot do its work; says which key to change.
         """
 
 

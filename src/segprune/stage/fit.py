@@ -15,6 +15,7 @@ from segprune.schedule.schedule import Schedule, autocast_dtype
 from segprune.seed import derive
 from segprune.stage.contract import (
     Context,
+    RefusingStepFactory,
     Stage,
     StepFactory,
     Trail,
@@ -65,11 +66,13 @@ class Fit(Stage):
 
         Raises:
             DataError: There are fewer training images than a batch has.
-            ConfigError: The network cannot be trained as the schedule says, or the step factory is no dataclass.
+            ConfigError: The network cannot be trained as the schedule says, the step factory is no dataclass, or
+                the step cannot do its work.
         """
-        del start
         if self.step is not None:
             identity(self.step)
+        if isinstance(self.step, RefusingStepFactory):
+            self.step.refuse(ctx, start, self)
         if self.schedule.epochs > 0:
             refuse_schedule(ctx, ctx.key_of(self, "schedule"), self.schedule)
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 SCHEMA = 3
@@ -36,6 +37,14 @@ def fingerprint(stage: str, inputs: Mapping[str, Any]) -> Fingerprint:
 def task_of(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """The inputs that say what is computed, by whatever code."""
     return {name: value for name, value in inputs.items() if name not in MADE_BY}
+
+
+def digests(node: Mapping[str, Any]) -> dict[str, str]:
+    """SHA-256 of every file that a value of a configuration names, such as pretrained weights."""
+    files = {
+        key: Path(value) for key, value in node.items() if isinstance(value, str) and Path(value).is_file()
+    }
+    return {key: hashlib.sha256(path.read_bytes()).hexdigest() for key, path in files.items()}
 
 
 def as_json(values: Mapping[str, Any]) -> str:

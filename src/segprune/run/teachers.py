@@ -1,0 +1,83 @@
+"""The networks that teach, where the configuration names them."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from segprune.checkpoint import checkpoint
+from segprune.config.compose import Settings, component
+from segprune.dataset.contract import SegData
+from segprune.errors import CheckpointError, ConfigError
+from segprune.model.initial import initial
+from segprune.predictor import builder
+from segprune.stage.contract import NetState, Trail, ready
+from segprune.stage.teaching import folders_of
+
+LOOSE = {"weights", "checkpoint", "allow"}
+"""Keys of a model that say where its first weights came from."""
+
+
+def teachers_of(settings: Settings, data: SegData, device: torch.device) -> Trail:
+    """The named networks, ready to run; none where none is named.
+
+    Raises:
+        CheckpointError: One cannot be read, or was made for other classes, images or another model than named.
+        ConfigError: A model is named without weights.
+    """
+    return tuple(_teachers(settings, data, device))
+
+
+def _teachers(settings: Settings, data: SegData, device: torch.device) -> Iterator[NetState]:
+    folders = folders_of(settings.teacher.model_dump())
+    for folder in folders:
+        made = checkpoint.describe(folder)
+        _refuse_others(made, folder, settings, data)
+        build = builder(made, folder, settings.extensions, "'{}'")
+        net, transforms, about = checkpoint.read(folder, build)
+        yield NetState(
+            name="teacher",
+            net=ready(net, device),
+            transforms=transforms,
+            fingerprint=about["weights_sha256"],
+            folder=folder,
+        )
+    node = settings.teacher.model
+    if node is not None and not folders:
+        if node.get("checkpoint") is None:
+            raise ConfigError(
+                "teacher.model names a network without trained weights. Give teacher.checkpoint=<folder of a "
+                "checkpoint>; or, for a model that takes weights from elsewhere, teacher.model.checkpoint=<file>."
+            )
+        make = component(node, "teacher.model", extensions=settings.extensions, runtime=("num_classes",))
+        try:
+            net = initial(make, num_classes=len(data.classes), seed=settings.seed)
+        except CheckpointError as error:  # it names the keys of the student
+            raise CheckpointError(re.sub(r"(?<![\w.])model\.", "teacher.model.", str(error))) from error
+        yield NetState(name="teacher", net=ready(net, device), transforms=(), fingerprint="teacher.model")
+
+
+def _refuse_others(made: dict[str, Any], folder: Path, settings: Settings, data: SegData) -> None:
+    if made.get("classes") != list(data.classes):
+        raise CheckpointError(
+            f"teacher.checkpoint is {folder}, which was made for the classes {made.get('classes')}; the dataset "
+            f"has {list(data.classes)}. Name a teacher of this dataset."
+        )
+    size_hw = made.get("size_hw")
+    if size_hw is not None and tuple(size_hw) != tuple(data.size_hw):
+        raise CheckpointError(
+            f"teacher.checkpoint is {folder}, which was made for images of {list(size_hw)} px, but dataset.size_hw "
+            f"is {list(data.size_hw)}. Give dataset.size_hw={list(size_hw)}, or a teacher of this size."
+        )
+    node, recorded = settings.teacher.model, made.get("model") or {}
+    wrong = [
+        f"teacher.model.{key} is {node.get(key)!r}, the checkpoint was made with {recorded.get(key)!r}"
+        for key in sorted({*(node or {}), *recorded} - LOOSE)
+        if node is not None and node.get(key) != recorded.get(key)
+    ]
+    if wrong:
+        raise CheckpointError(
+            f"{folder} holds another network: {'; '.join(wrong)}. Leave teacher.model out: the checkpoint says it."
+        )

@@ -1,0 +1,294 @@
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from segprune.checkpoint import checkpoint
+from segprune.config.compose import component
+from segprune.distill.contract import Loss, Seen, Shapes
+from segprune.distill.itself import Itself
+from segprune.distill.step import TaughtStep
+from segprune.errors import CheckpointError, ConfigError
+from segprune.measure.cost import cost
+from segprune.stage.contract import Context, NetState, Trail, identity
+from segprune.stage.fit import Fit
+from segprune.stage.teaching import LEARNED, Taught, taught
+from segprune.training.step import Training
+from tests.distill.test_kd import kd
+from tests.distill.test_kd_feature import kd_feature
+from tests.stage.test_fit import Kills, Recorder
+from tests.stage.test_fit import stage as fit
+from tests.stage.test_prune import sparse, with_norms
+from tests.stage.test_prune import stage as prune
+from tests.tiny import CPU, tiny_context, tiny_schedule
+from tests.toys import CLASSES, Plain, toy
+
+CONF = Path(__file__).parents[2] / "conf"
+NOBODY = {"checkpoint": None, "model": None, "teaches": ["finetune"]}
+LOSSES = sorted(path.stem for path in (CONF / "distill").glob("*.yaml") if path.stem != "none")
+
+
+def loss_of(option: str) -> Loss:
+    node = OmegaConf.to_container(OmegaConf.load(CONF / "distill" / f"{option}.yaml"))
+    return component(node, "distill")()
+
+
+def finetune(loss: Loss | None, teacher: Mapping[str, Any] = NOBODY, **schedule: object) -> Fit:
+    schedule = {"epochs": 2, **schedule}
+    return replace(fit("finetune", "finetuned", **schedule), step=taught("finetune", loss, teacher))
+
+
+def named(state: NetState, **changes: object) -> dict[str, Any]:
+    return {**NOBODY, "checkpoint": state.folder, **changes}
+
+
+@pytest.fixture
+def ctx(tmp_path: Path) -> Context:
+    return tiny_context(tmp_path, build=with_norms)
+
+
+def weights(state: NetState) -> list[Tensor]:
+    return list(state.net.state_dict().values())
+
+
+def test_without_a_loss_or_for_another_stage_there_is_no_step() -> None:
+    assert taught("finetune", None, NOBODY) is None
+    assert taught("train", kd(), NOBODY) is None
+    assert taught("finetune", kd(), NOBODY) == Taught(loss=kd(), teachers=())
+
+
+@pytest.mark.slow
+def test_a_loss_its_weight_and_its_teacher_change_the_fingerprint_and_the_result(
+    tmp_path: Path, ctx: Context
+) -> None:
+    trail = prune()(ctx, fit(epochs=1)(ctx, ()))
+    (other,) = fit(epochs=2)(tiny_context(tmp_path, build=with_norms, seed=1), ())
+    at = replace(ctx, teachers=lambda: (other,))
+    states = [
+        finetune(None)(ctx, trail)[-1],
+        finetune(kd())(ctx, trail)[-1],
+        finetune(kd(weight=2.0))(ctx, trail)[-1],
+        finetune(kd(), named(other))(at, trail)[-1],
+    ]
+    assert len({state.fingerprint for state in states}) == 4
+    assert len({tuple(state.net.head.bias.tolist()) for state in states}) == 4
+
+
+def test_a_named_teacher_is_told_by_its_content_wherever_it_lies(tmp_path: Path, ctx: Context) -> None:
+    (dense,) = fit(epochs=1)(ctx, ())
+    assert dense.folder is not None
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for path in dense.folder.iterdir():
+        (moved / path.name).write_bytes(path.read_bytes())
+    first, second = (
+        taught("finetune", kd(), named(dense, checkpoint=folder)) for folder in (dense.folder, [moved])
+    )
+    assert identity(first) == identity(second)
+    assert first is not None
+    assert first.teachers[0]["weights_sha256"] == checkpoint.describe(moved)["weights_sha256"]
+    assert first.teachers[0]["code"]
+
+
+def test_a_teacher_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="is not a checkpoint"):
+        taught("finetune", kd(), {**NOBODY, "checkpoint": tmp_path})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("option", LOSSES)
+def test_every_loss_ends_in_the_same_bits_after_a_kill_and_leaves_nothing_behind(
+    tmp_path: Path, option: str
+) -> None:
+    def after(folder: Path, *, killed_at: int | None) -> NetState:
+        ctx = tiny_context(folder, build=with_norms)
+        trail = prune()(ctx, fit(epochs=1)(ctx, ()))
+        stage = finetune(loss_of(option), epochs=3)
+        if killed_at is not None:
+            object.__setattr__(ctx, "tracker", Kills(killed_at))
+            with pytest.raises(KeyboardInterrupt):
+                stage(ctx, trail)
+            object.__setattr__(ctx, "tracker", Recorder())
+        (*_, cut, found) = stage(ctx, trail)
+        assert [tensor.shape for tensor in weights(found)] == [tensor.shape for tensor in weights(cut)]
+        assert cost(found.module, (16, 16)) == cost(cut.module, (16, 16))
+        return found
+
+    whole = after(tmp_path / "whole", killed_at=None)
+    resumed = after(tmp_path / "killed", killed_at=2)
+    assert resumed.fingerprint == whole.fingerprint
+    assert all(torch.equal(a, b) for a, b in zip(weights(resumed), weights(whole), strict=True))
+
+
+class Noted(Recorder):
+    def __init__(self) -> None:
+        super().__init__()
+        self.values: dict[str, float] = {}
+
+    def metrics(self, values, /, *, step=None) -> None:
+        self.values |= values
+
+
+def test_what_the_teacher_costs_is_logged(ctx: Context) -> None:
+    trail = prune()(ctx, fit(epochs=1)(ctx, ()))
+    object.__setattr__(ctx, "tracker", Noted())
+    finetune(kd())(ctx, trail)
+    found = ctx.tracker.values
+    assert found["finetune/distill_loss"] > 0
+    assert 0 < found["finetune/teacher_share_percent"] < 100
+    assert found["finetune/teacher_s_per_step"] > 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"rounds": 2}, {"pruner": sparse(epochs=1)}, {"init": "scratch"}, {"ratio": 0.0}],
+    ids=["once", "rounds", "phase", "scratch", "nothing"],
+)
+def test_however_a_network_was_cut_its_channels_meet_the_teachers_own(
+    ctx: Context, changes: dict[str, object]
+) -> None:
+    trail = prune(**changes)(ctx, fit(epochs=1)(ctx, ()))
+    step = taught("finetune", kd_feature(), NOBODY)
+    assert step is not None
+    made = step(ctx, trail)(trail[-1].module, training(ctx), 2)
+    assert isinstance(made, TaughtStep)
+    assert made.teaching.pairs
+    assert [*made.parts.parameters()] == []
+    finetune(kd_feature(), epochs=1)(ctx, trail)
+
+
+def training(ctx: Context, **schedule: object) -> Training:
+    return Training(
+        data=ctx.data,
+        schedule=tiny_schedule(**schedule),
+        seed=0,
+        hardware=CPU,
+        folder=ctx.store.root,
+        on_epoch=lambda _: None,
+    )
+
+
+def test_a_network_that_is_taught_by_itself_is_taught_by_what_it_was_before(ctx: Context) -> None:
+    trail = prune()(ctx, fit(epochs=1)(ctx, ()))
+    step = taught("finetune", Itself(weight=1.0, temperature=4.0, ignored="taught"), NOBODY)
+    assert step is not None
+    made = step(ctx, trail)(trail[-1].module, training(ctx), 2)
+    assert isinstance(made, TaughtStep)
+    assert [*made.teaching.teachers] == [trail[-1].module]
+    kept = taught("finetune", kd(), NOBODY)
+    assert kept is not None
+    made = kept(ctx, trail)(trail[-1].module, training(ctx), 2)
+    assert isinstance(made, TaughtStep)
+    assert [*made.teaching.teachers] == [trail[0].module]
+
+
+def test_a_training_from_scratch_has_a_named_teacher(ctx: Context) -> None:
+    (wise,) = fit(epochs=2)(ctx, ())
+    at = replace(ctx, teachers=lambda: (wise,))
+    stage = replace(
+        fit(epochs=1), starts=True, step=taught("train", kd_feature(), named(wise, teaches=["train"]))
+    )
+    stage.refuse(at, ())
+    (student,) = stage(at, ())
+    (plain,) = fit(epochs=1)(ctx, ())
+    assert not torch.equal(student.net.head.bias, plain.net.head.bias)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared(Loss):
+    """Learns how high the teacher's logits are."""
+
+    prepares: ClassVar[bool] = True
+    factor: float
+
+    def prepare(self, look, training: Training) -> Mapping[str, Tensor]:
+        torch.rand(7)  # what it draws moves no other draw
+        batch = training.data.calibration[0]
+        found = look(type(batch)(batch.image[None], batch.label[None]))
+        return {"height": found.logits.abs().mean()[None] * self.factor}
+
+    def parts(self, shapes: Shapes) -> nn.Module:
+        made.append(shapes.learned["height"])
+        return nn.Linear(1, 1)
+
+    def __call__(
+        self, student: Seen, teacher: Seen, label: Tensor, *, ignore_index: int, parts: nn.Module
+    ) -> Tensor:
+        return (student.logits - teacher.logits).square().mean() + 0 * sum(
+            one.sum() for one in parts.parameters()
+        )
+
+
+made: list[Tensor] = []
+
+
+def test_what_a_loss_prepares_is_made_once_for_all_students(ctx: Context) -> None:
+    made.clear()
+    trail = fit(epochs=1)(ctx, ())
+    for ratio in (0.3, 0.5):
+        finetune(Prepared(factor=2.0), epochs=1)(ctx, prune(ratio=ratio)(ctx, trail))
+    assert len([*ctx.store.root.glob(f"teach/*/{LEARNED}")]) == 1
+    assert len(made) == 2
+    assert torch.equal(*made)
+    finetune(Prepared(factor=3.0), epochs=1)(ctx, trail)
+    assert len([*ctx.store.root.glob(f"teach/*/{LEARNED}")]) == 2
+    assert float(made[2]) == pytest.approx(1.5 * float(made[0]), rel=1e-6)
+
+
+def start(ctx: Context, *, cut: bool = False) -> Trail:
+    trail = prune()(ctx, fit(epochs=1)(ctx, ())) if cut else fit(epochs=1)(ctx, ())
+    return (replace(trail[-1], name="start"),)
+
+
+def refusals(ctx: Context) -> Iterator[tuple[str, Fit, Trail, Context]]:
+    (dense,) = fit(epochs=1)(ctx, ())
+    two = named(dense, checkpoint=[dense.folder, dense.folder])
+    mine = Itself(weight=1.0, temperature=4.0, ignored="taught")
+    first = replace(fit(), starts=True)
+    yield r"epochs is 0.*distill=none", finetune(kd(), epochs=0), (), ctx
+    yield r"compile is true.*compile=false.*distill=kd", finetune(kd_feature(), compile=True), (), ctx
+    yield r"checkpointing is true.*checkpointing=false", finetune(kd_feature(), checkpointing=True), (), ctx
+    yield r"2 networks.*cannot be. Name one", finetune(kd_feature(), two), (), ctx
+    yield r"distill=self is the control", finetune(mine, named(dense)), (), ctx
+    yield (
+        r"none before it.*teaches",
+        replace(first, step=taught("train", mine, {**NOBODY, "teaches": ["train"]})),
+        (),
+        ctx,
+    )
+    alone = taught("train", kd(), {**NOBODY, "teaches": ["train"]})
+    yield r"none before it that.*teacher\.checkpoint=<folder", replace(first, step=alone), (), ctx
+    yield r"cut already.*teacher\.checkpoint=<folder", finetune(kd()), start(ctx, cut=True), ctx
+    yield r"distill\.places holds 'nowhere'", finetune(kd_feature(places=["nowhere"])), (), ctx
+    wide = NetState(name="teacher", net=toy(Plain), transforms=(), fingerprint="t")
+    wide.module.head = nn.Conv2d(4, CLASSES + 1, 1)
+    yield r"must give 4 classes", finetune(kd(), named(dense)), (), replace(ctx, teachers=lambda: (wide,))
+
+
+@pytest.mark.parametrize("number", range(10))
+def test_what_cannot_be_taught_is_refused_before_work(ctx: Context, number: int) -> None:
+    reason, stage, trail, at = [*refusals(ctx)][number]
+    with pytest.raises(ConfigError, match=f"(?s){reason}"):
+        stage.refuse(at, trail)
+
+
+def test_what_can_be_taught_is_let_through(ctx: Context) -> None:
+    (dense,) = start(ctx)
+    at = replace(ctx, teachers=lambda: (dense,))
+    for loss in (kd(), kd_feature()):
+        finetune(loss).refuse(ctx, ())
+        finetune(loss).refuse(ctx, (dense,))
+        finetune(loss, named(dense)).refuse(at, start(ctx, cut=True))
+
+
+def test_the_same_network_teaches_by_any_way_to_name_it(ctx: Context) -> None:
+    trail = prune()(ctx, fit(epochs=1)(ctx, ()))
+    at = replace(ctx, teachers=lambda: trail[:1])
+    one = finetune(kd_feature())(ctx, trail)[-1]
+    other = finetune(kd_feature(), named(trail[0]))(at, trail)[-1]
+    assert all(torch.equal(a, b) for a, b in zip(weights(one), weights(other), strict=True))

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from segprune.deploy.form import Deployed, Form, planes, quiet
+from segprune.deploy.form import Deployed, Form, Planes, quiet
 from segprune.model.contract import SegmentationNet
 from tests.toys import Residual, toy
 
@@ -48,7 +48,7 @@ def test_remarks_are_kept_from_the_console(capsys: pytest.CaptureFixture[str]) -
 
 def test_class_ids_become_planes_of_which_the_largest_is_the_class() -> None:
     ids = torch.tensor([[[2, 0], [1, 1]]], dtype=torch.uint8)  # (1, 2, 2)
-    found = planes(lambda image: ids, 3)(torch.rand(1, 3, 2, 2))
+    found = Planes(lambda image: ids, 3)(torch.rand(1, 3, 2, 2))
     assert found.shape == (1, 3, 2, 2)
     assert torch.equal(found.argmax(1), ids.long())
     assert torch.equal(found.sum(1), torch.ones(1, 2, 2))

@@ -23,10 +23,20 @@ BY_DYNAMO = ["unet", "simple_segnet", "lite0_fpn"]
 SIZE_HW = (64, 96)
 
 
-def network(name: str) -> SegmentationNet:
+LIBRARIES = {
+    "FPN of resnet18": {"_option": "smp", "arch": "FPN", "encoder": "resnet18"},
+    "UnetPlusPlus of mobilenet_v2": {"_option": "smp", "arch": "UnetPlusPlus", "encoder": "mobilenet_v2"},
+    "lraspp_mobilenet_v3_large": {"_option": "torchvision", "name": "lraspp_mobilenet_v3_large"},
+    "deeplabv3_mobilenet_v3_large": {"_option": "torchvision", "name": "deeplabv3_mobilenet_v3_large"},
+}
+"""Networks of libraries -> the option of the group ``model`` and what is given besides."""
+
+
+def network(name: str, given: dict[str, str] | None = None) -> SegmentationNet:
     """Without pretrained weights: logits that differ from image to image are all that is needed."""
     node = OmegaConf.to_container(OmegaConf.load(CONF / "model" / f"{name}.yaml"))
-    keys = {**node, **({"weights": "none"} if "weights" in node else {})}
+    keys = {**node, **({"weights": "none"} if "weights" in node else {}), **(given or {})}
+    keys.pop("defaults", None)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = component(keys, "model", runtime=("num_classes",))(num_classes=11)
@@ -60,3 +70,14 @@ def test_dense_and_cut_by_the_quick_exporter(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", BY_DYNAMO)
 def test_cut_by_the_exporter_of_the_stage(tmp_path: Path, name: str) -> None:
     check(half(network(name)), tmp_path / "cut.onnx", fast=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_networks_of_libraries_dense_and_cut(tmp_path: Path, name: str) -> None:
+    given = dict(LIBRARIES[name])
+    option = given.pop("_option")
+    pytest.importorskip({"smp": "segmentation_models_pytorch"}.get(option, option))
+    net = network(option, given)
+    check(net, tmp_path / "dense.onnx", fast=True)
+    check(half(net), tmp_path / "cut.onnx", fast=True)

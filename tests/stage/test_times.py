@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from segprune.deploy.form import Planes
 from segprune.errors import ConfigError
 from segprune.measure.latency import Timing
 from segprune.model.contract import SegmentationNet
@@ -55,11 +56,12 @@ def test_networks_are_timed_in_every_runtime(tmp_path: Path, nets: dict[Any, Seg
 def test_a_file_is_timed_in_its_own_runtime_beside_the_networks(
     tmp_path: Path, nets: dict[Any, SegmentationNet]
 ) -> None:
-    both = {**nets, "file": File("onnxruntime"), "own": lambda image: image}
+    ids = Planes(File("onnxruntime"), 4)  # a file of class ids, of which eval makes logits
+    both = {**nets, "file": File("onnxruntime"), "ids": ids, "own": lambda image: image}
     found = times_of(tiny_context(tmp_path), both, TIMING, ("eager",))
     assert {runtime: list(times) for runtime, times in found.latencies.items()} == {
         "eager": ["dense", "cut", "own"],
-        "onnxruntime": ["dense", "cut", "file"],
+        "onnxruntime": ["dense", "cut", "file", "ids"],
     }
 
 

@@ -59,13 +59,21 @@ class Deployed(nn.Module):
         return ids.to(torch.uint8) if logits.shape[1] <= 256 else ids
 
 
-def planes(ids: Predicts, classes: int) -> Predicts:
-    """A predictor of class ids (N, H, W) as one of logits (N, K, H, W): 1 for the class, 0 for all others."""
+@dataclass(frozen=True)
+class Planes:
+    """A predictor of class ids (N, H, W) as one of logits (N, K, H, W): 1 for the class, 0 for all others.
 
-    def run(image: Tensor) -> Tensor:
-        return F.one_hot(ids(image).long(), classes).movedim(-1, 1).float()
+    Attributes:
+        ids: The predictor.
+        classes: K.
+    """
 
-    return run
+    ids: Predicts
+    classes: int
+
+    def __call__(self, image: Tensor, /) -> Tensor:
+        """(N, 3, H, W) in [0, 1] -> (N, K, H, W) float32."""
+        return F.one_hot(self.ids(image).long(), self.classes).movedim(-1, 1).float()
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from segprune.deploy.about import About, about
-from segprune.deploy.form import planes
+from segprune.deploy.form import Planes
 from segprune.deploy.runtime import Runtime, open_runner
 from segprune.model.contract import Predicts
 
@@ -24,4 +24,4 @@ def open_file(path: Path, runtime: Runtime = "onnxruntime", *, threads: int = 1)
     """
     run = open_runner(path, runtime, threads=threads)
     said = about(run.metadata, path)
-    return (run if said.output == "logits" else planes(run, len(said.classes))), said
+    return (run if said.output == "logits" else Planes(run, len(said.classes))), said

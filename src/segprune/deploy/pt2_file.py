@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from segprune import durable
-from segprune.deploy.form import AXES, DEFAULT_FORM, Deployed, Form, planes, quiet
+from segprune.deploy.form import AXES, DEFAULT_FORM, Deployed, Form, Planes, quiet
 from segprune.deploy.time_limit import time_limit
 from segprune.errors import ConfigError
 from segprune.model.contract import Predicts, SegmentationNet
@@ -65,4 +65,4 @@ def open_pt2(path: Path, form: Form, classes: int) -> Predicts:
         logits: Tensor = module(image)
         return logits
 
-    return run if form.output == "logits" else planes(run, classes)
+    return run if form.output == "logits" else Planes(run, classes)

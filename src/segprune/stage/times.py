@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
+from segprune.deploy.form import Planes
 from segprune.deploy.ready import Place, device_of, ready, refuse_unusable, usual, version_of
 from segprune.errors import ConfigError, SegpruneError
 from segprune.measure.contract import TimedIn
@@ -46,7 +47,8 @@ class Times:
 def times_of(ctx: Context, nets: Mapping[Hashable, Predicts], timing: Timing, runtimes: Runtimes) -> Times:
     """Time networks of different structures in turns within each runtime.
 
-    A runner of a file is timed in the runtime that it is of, and one that does not say so in eager mode.
+    A runner of a file is timed in the runtime that it is of, and one that does not say so in eager mode; a file of
+    class ids as it gives them.
 
     Args:
         ctx: The run.
@@ -105,9 +107,14 @@ def refuse_runtimes(ctx: Context, net: Predicts, runtimes: Sequence[TimedIn], ke
 def _wanted(
     runtimes: Runtimes, nets: Mapping[Hashable, Predicts], device: torch.device
 ) -> tuple[TimedIn, ...]:
-    own = [_runtime_of(net) for net in nets.values() if not isinstance(net, SegmentationNet)]
+    own = [_runtime_of(_bare(net)) for net in nets.values() if not isinstance(net, SegmentationNet)]
     chosen = usual(device) if runtimes == "auto" else runtimes
     return tuple(dict.fromkeys([*chosen, *own]))
+
+
+def _bare(net: Predicts) -> Predicts:
+    """What is timed of a predictor: of a file of class ids the file, without the logits that are made of them."""
+    return net.ids if isinstance(net, Planes) else net
 
 
 def _runtime_of(runner: Predicts) -> TimedIn:
@@ -124,9 +131,8 @@ def _timed(
     with tempfile.TemporaryDirectory() as folder:
         place = Place(image=image, threads=timing.threads, folder=Path(folder))
         runners = dict(zip(made, ready(list(made.values()), runtime, place), strict=True))
-        runners |= {
-            name: net for name, net in nets.items() if name not in made and _runtime_of(net) == runtime
-        }
+        own = {name: _bare(net) for name, net in nets.items() if name not in made}
+        runners |= {name: net for name, net in own.items() if _runtime_of(net) == runtime}
         times = interleaved(
             [runners[name] for name in nets if name in runners],
             timing,

@@ -152,7 +152,7 @@ report/__init__.py report/__main__.py report/cell_figures.py report/class_figure
 report/command.py report/contest.py report/entries.py report/figures.py report/frames.py report/gallery.py
 report/html.py report/metric_table.py report/note.py report/paired.py report/references.py
 report/retention_figure.py report/statistics.py report/style.py report/summary.py report/table.py
-report/timing.py report/tracked.py report/verdict.py report/write.py reproduce/__init__.py
+report/teaching.py report/timing.py report/tracked.py report/verdict.py report/write.py reproduce/__init__.py
 reproduce/__main__.py reproduce/differences.py reproduce/origin.py reproduce/recorded.py result/__main__.py
 result/files.py run/__init__.py run/assemble.py run/chain.py run/describe.py run/start.py shortage.py
 stage/contract.py stage/trial.py status.py stop.py store/__init__.py store/__main__.py store/code.py

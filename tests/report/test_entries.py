@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from segprune.report.entries import entries_of
-from segprune.result.files import IMAGE_COUNTS
+from segprune.result.files import CURVE, IMAGE_COUNTS
 from tests.report.sweeps import PNG, counts, store
 
 
@@ -82,3 +83,14 @@ def test_names_that_lead_elsewhere_are_left_out(tmp_path: Path) -> None:
         ["train/../../secret", "/etc/passwd", "train/ab12", "distil/cd34", "score/e", "quality/ab12", 7],
     )
     assert found.names == {"train": "train/ab12", "distil": "distil/cd34"}
+
+
+def test_what_else_an_epoch_measured_is_read(tmp_path: Path) -> None:
+    found = entries_of(tmp_path, store(tmp_path, "ab12", [10]))
+    curve = [{"epoch": 0, "loss": 1.0, "facts": {"teacher_mb": 2.5}}, {"epoch": 1, "loss": 1.0}]
+    (tmp_path / "finetune" / "ab12" / CURVE).write_text(json.dumps(curve))
+    facts, none = found.facts("finetune"), found.facts("train")
+    assert facts is not None
+    assert facts["teacher_mb"].tolist()[0] == 2.5
+    assert none is not None
+    assert none.columns.empty

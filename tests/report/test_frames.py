@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from segprune.report import frames
+from segprune.report.collect import SweepData
 from tests.report.sweeps import CLASSES, cell, store, sweep
 from tests.rows import changed
 
@@ -122,3 +123,41 @@ def test_without_tables_of_classes_there_are_no_changes(tmp_path: Path, names: l
     data = sweep([cell(0, "l1", 40.0, root=tmp_path, names=names), cell(1, "l2", None)])
     assert frames.class_changes(data, SETTING, "channels").empty
     assert frames.curves(data, SETTING).empty
+
+
+def taught(root: Path) -> SweepData:
+    """One method without a teacher, whose road has 40 % IoU, and with one, whose road has 44 %."""
+    cells = [
+        cell(
+            n,
+            "l1",
+            40.0,
+            distill=distill,
+            setting=f"{SETTING}; distill={distill}",
+            root=root,
+            names=store(root, distill, [1]),
+        )
+        for n, distill in enumerate(("none", "kd"))
+    ]
+    table = root / "eval" / "kd" / "per_class.csv"
+    table.write_text(table.read_text().replace("road,50,20,40", "road,50,20,44"))
+    return sweep(cells)
+
+
+def test_the_gain_of_a_class_is_with_a_teacher_minus_without(tmp_path: Path) -> None:
+    found = frames.taught_classes(taught(tmp_path), SETTING, "channels").set_index("class")
+    assert list(found.index) == list(CLASSES)
+    assert set(found["method"]) == {"l1 kd"}
+    assert found["change_points"].tolist()[:2] == [4.0, 0.0]
+    assert math.isnan(found.loc["pole", "change_points"])
+
+
+def test_curves_with_and_without_a_teacher_are_finetunings_of_one_setting(tmp_path: Path) -> None:
+    found = frames.taught_curves(taught(tmp_path), SETTING)
+    assert list(dict.fromkeys(found["method"])) == ["l1", "l1 kd"]
+    assert set(found["stage"]) == {"finetune"}
+
+
+def test_without_a_job_without_a_teacher_no_class_gains(tmp_path: Path) -> None:
+    alone = sweep(taught(tmp_path).cells[1:])
+    assert frames.taught_classes(alone, SETTING, "channels").empty

@@ -97,3 +97,26 @@ def test_pictures_are_saved_with_their_data(tmp_path: Path) -> None:
     assert (tmp_path / "figures" / "cost-1.png").read_bytes() == pictures[names.index("cost-1")].png
     table = pd.read_csv(tmp_path / "figures" / "cost-1.csv").set_index("method")
     assert table.loc["taylor", "miou_percent"] == pytest.approx(40.0)
+
+
+def test_what_a_teacher_does_has_curves_and_classes(tmp_path: Path) -> None:
+    cells = [
+        cell(
+            n,
+            "l1",
+            40.0,
+            distill=name,
+            setting=f"streets, unet; distill={name}",
+            root=tmp_path,
+            names=store(tmp_path, name, [1]),
+        )
+        for n, name in enumerate(("none", "kd"))
+    ]
+    found = [picture for picture in gallery(sweep(cells)) if picture.kind == "teaching"]
+    assert [picture.name for picture in found] == ["teaching-curves-1", "teaching-classes-1-channels"]
+    assert "with a teacher than without" in found[1].caption
+    failed = [
+        cell(n, "l1", None, distill=name, setting=f"streets, unet; distill={name}")
+        for n, name in enumerate(("none", "kd"))
+    ]
+    assert not [picture for picture in gallery(sweep(failed)) if picture.kind == "teaching"]

@@ -199,3 +199,24 @@ def test_times_that_cannot_be_compared_are_told_above_the_table() -> None:
         cells[index] = replace(cells[index], cell=replace(cells[index].cell, rows=rows))
     assert "Times cannot be compared" in page(sweep(cells)).text
     assert "Times cannot be compared" not in page(sweep(cells[:1])).text
+
+
+def test_a_teacher_has_a_verdict_and_a_line_for_each_method(whole: Reader) -> None:
+    cells = [
+        cell(
+            10 * n + seed,
+            "l1",
+            40.0 + 3 * n + seed,
+            seed=seed,
+            distill=name,
+            setting=f"streets, unet; distill={name}",
+        )
+        for n, name in enumerate(("none", "kd"))
+        for seed in (0, 1)
+    ]
+    found = page(sweep(cells)).text
+    assert (
+        "Does distill=kd on streets, unet help? it helps l1 at 30 % of channels removed (3.00 points" in found
+    )
+    assert "streets, unet kd l1 channels 30.0 0 1 40.50 43.50 3.00" in found
+    assert "Does a teacher help?" not in whole.text

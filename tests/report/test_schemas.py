@@ -52,7 +52,7 @@ def keys(value: Any, name: str = "") -> Iterator[str]:
 
 
 def test_the_evaluation_report_is_documented_key_by_key() -> None:
-    made = report(DENSE, CUT, TUNED)
+    made = report(DENSE, CUT, TUNED, more=("dice", "precision", "recall"))
     assert made["candidate"].keys() == made["baseline"].keys()
     assert made["candidate"]["metrics"].keys() == made["baseline"]["metrics"].keys()
     oracle = {name for name in documented("evaluation_report.json") if name.startswith("oracle.")}
@@ -72,6 +72,10 @@ def test_the_summary_is_documented_key_by_key() -> None:
     jobs = [
         cell(10 * n + seed, name, 40.0 + n, seed=seed)
         for n, name in enumerate(("l1", "l2"))
+        for seed in (0, 1)
+    ]
+    jobs += [
+        cell(20 + seed, "l1", 41.0, seed=seed, distill="kd", setting="streets, unet; distill=kd")
         for seed in (0, 1)
     ]
     data = sweep([*jobs, *(dense(90 + seed, 50.0, seed=seed) for seed in (0, 1)), cell(99, "fgp", None)])

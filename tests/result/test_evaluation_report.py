@@ -1,5 +1,6 @@
 import json
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -20,12 +21,14 @@ TUNED = changed(
 )
 
 
-def report(*rows: Row) -> dict[str, Any]:
+def report(*rows: Row, more: Sequence[str] = ()) -> dict[str, Any]:
+    """Of two classes; further scores of them are as their IoU."""
+    iou = {"dense": (0.75, math.nan), "pruned": (0.1, math.nan), "finetuned": (0.5, math.nan)}
     made = evaluation_report(
         rows,
         classes=["road", "pole"],
         by_class={
-            "iou": {"dense": (0.75, math.nan), "pruned": (0.1, math.nan), "finetuned": (0.5, math.nan)},
+            **dict.fromkeys(("iou", *more), iou),
             "boundary_iou": {"dense": (0.25, 0.0), "pruned": (0.0, 0.0), "finetuned": (0.5, math.nan)},
         },
         layers={"stem": (8, 6), "head": (4, 4)},

@@ -86,9 +86,11 @@ def spread(standing: Standing) -> str:
 
 def gap(standing: Standing) -> str:
     """How far a method is behind the best one, with its intervals."""
-    behind = standing.behind
-    if behind is None:
-        return "unknown"
+    return "unknown" if standing.behind is None else interval_text(standing.behind)
+
+
+def interval_text(behind: Difference) -> str:
+    """A difference with its intervals."""
     intervals = []
     if behind.over == "images":
         ends = (

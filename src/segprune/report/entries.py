@@ -46,6 +46,10 @@ class Entries:
         """One row per epoch: ``epoch``, ``loss``, ``lr``, ``select_miou_percent``."""
         return self._read(stage, CURVE, _curve)
 
+    def facts(self, stage: str) -> pd.DataFrame | None:
+        """One row per epoch: what else its steps measured, by name of the metric."""
+        return self._read(stage, CURVE, _facts)
+
     def plan(self) -> dict[str, Any] | None:
         """What was cut: ``layers`` (``layer``, ``channels``, ``kept``), and ``plan``: layer -> removed channels."""
         return self._read("prune", PLAN, _plan)
@@ -95,6 +99,10 @@ def _object(raw: bytes) -> dict[str, Any]:
 
 def _curve(raw: bytes) -> pd.DataFrame:
     return pd.DataFrame(json.loads(raw), columns=["epoch", "loss", "lr", "select_miou_percent"]).astype(float)
+
+
+def _facts(raw: bytes) -> pd.DataFrame:
+    return pd.DataFrame([dict(epoch.get("facts", {})) for epoch in json.loads(raw)]).astype(float)
 
 
 def _plan(raw: bytes) -> dict[str, Any]:

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from segprune.config.protocol import UNTAUGHT
 from segprune.report.collect import CellData, SweepData
+from segprune.report.teaching import base, teaching_of
 from segprune.report.verdict import final_rows
 
 _CUT = ("method", "pruner", "option", "ratio_asked", "seed")
@@ -152,6 +154,64 @@ def curves(data: SweepData, setting: str) -> pd.DataFrame:
             parts.append(curve.assign(**about, epoch=curve["epoch"] + 1))
     columns = ["stage", *_CUT, "epoch", "loss", "select_miou_percent"]
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+
+
+def taught_curves(data: SweepData, setting: str) -> pd.DataFrame:
+    """Learning curves of the finetunings with and without a teacher.
+
+    Args:
+        data: The sweep.
+        setting: See ``teaching.base``.
+
+    Returns:
+        As ``curves``; ``method`` has the distillation behind it, where there is one.
+    """
+    parts = []
+    for name in dict.fromkeys(cell.setting for cell in data.cells if base(cell) == setting):
+        teaching = next(teaching_of(cell) for cell in data.cells if cell.setting == name)
+        table = curves(data, name)
+        table = table[table["stage"] == "finetune"]
+        parts.append(table.assign(method=[_with(method, teaching) for method in table["method"]]))
+    return pd.concat(parts, ignore_index=True)
+
+
+def taught_classes(data: SweepData, setting: str, option: str) -> pd.DataFrame:
+    """How much higher the IoU of each class is with a teacher than without, as means over the common seeds.
+
+    Args:
+        data: The sweep.
+        setting: See ``teaching.base``.
+        option: The chosen budget.
+
+    Returns:
+        ``ratio_asked``, ``method`` with its distillation, ``class``, ``seeds``, ``plain_iou_percent``,
+        ``iou_percent``, ``change_points``; nan for a class that does not occur.
+    """
+    by = ["ratio_asked", "method", "seed", "class"]
+    plain: list[pd.DataFrame] = []
+    taught: list[pd.DataFrame] = []
+    for name in dict.fromkeys(cell.setting for cell in data.cells if base(cell) == setting):
+        for cell in _cut_cells(data, name, option):
+            change = _class_change(cell)
+            if change is not None:
+                teaching = teaching_of(cell)
+                (plain if teaching == UNTAUGHT else taught).append(change.assign(teaching=teaching))
+    values = ["plain_iou_percent", "iou_percent", "change_points"]
+    columns = ["ratio_asked", "method", "class", "seeds", *values]
+    if not plain or not taught:
+        return pd.DataFrame(columns=columns)
+    without = pd.concat(plain).drop_duplicates(by).rename(columns={"iou_percent": "plain_iou_percent"})
+    both = pd.concat(taught).merge(without[[*by, "plain_iou_percent"]], on=by)
+    both = both.assign(
+        method=[_with(*pair) for pair in zip(both["method"], both["teaching"], strict=True)],
+        change_points=both["iou_percent"] - both["plain_iou_percent"],
+    )
+    grouped = both.groupby(["ratio_asked", "method", "class"], sort=False, dropna=False)
+    return grouped.agg(seeds=("seed", "count"), **{name: (name, "mean") for name in values}).reset_index()
+
+
+def _with(method: str, teaching: str) -> str:
+    return method if teaching == UNTAUGHT else f"{method} {teaching}"
 
 
 def class_changes(data: SweepData, setting: str, option: str) -> pd.DataFrame:

@@ -17,6 +17,7 @@ from segprune.report.figures import cost_figure, curve_figure, speed_figure
 from segprune.report.references import is_control
 from segprune.report.retention_figure import detail_figure, retention_figure
 from segprune.report.style import DPI, Where
+from segprune.report.teaching import base, verdicts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,8 @@ class Picture:
 
     Attributes:
         name: File name without ending, different from all others.
-        kind: ``method`` compares methods, ``class`` classes, ``job`` shows one job.
+        kind: ``method`` compares methods, ``class`` classes, ``teaching`` jobs with and without a teacher, ``job``
+            shows one job.
         caption: What it shows.
         table: Its data.
         png: The figure.
@@ -48,6 +50,7 @@ def gallery(data: SweepData) -> Iterator[Picture]:
         for option in rows.loc[rows["setting"] == setting, "option"].dropna().unique():
             yield from _of_budget(data, setting, str(option), where, f"{number}-{_slug(str(option))}")
         yield from _of_methods(data, setting, where, f"{number}")
+    yield from _of_teaching(data)
     shown: set[tuple[object, ...]] = set()
     for cell in data.cells:
         key = (cell.setting, cell.method, cell.cell.budget, cell.cell.ratio)
@@ -134,6 +137,36 @@ def _of_budget(data: SweepData, setting: str, option: str, where: Where, number:
             table=table,
             png=_drawn(class_figure(table, where)),
         )
+
+
+def _of_teaching(data: SweepData) -> Iterator[Picture]:
+    """Learning curves and the gain of each class, with and without a teacher."""
+    for number, setting in enumerate(dict.fromkeys(verdict.setting for verdict in verdicts(data)), start=1):
+        own = [cell for cell in data.cells if base(cell) == setting and cell.cell.rows]
+        if not own:
+            continue
+        where = _where(data, own[0].setting)
+        table = frames.taught_curves(data, setting)
+        if not table.empty:
+            yield Picture(
+                name=f"teaching-curves-{number}",
+                kind="teaching",
+                caption=f"Finetuning with and without a teacher, means over the seeds, {setting}. The loss of a "
+                "taught network has the teacher's term in it, so losses of different teachings are not comparable.",
+                table=table,
+                png=_drawn(curve_figure(table, where)),
+            )
+        for option in dict.fromkeys(cell.cell.budget for cell in own):
+            table = frames.taught_classes(data, setting, option)
+            if not table.empty:
+                yield Picture(
+                    name=f"teaching-classes-{number}-{_slug(option)}",
+                    kind="teaching",
+                    caption="How much higher the IoU of each class is with a teacher than without, means over the "
+                    f"common seeds, {setting}, budget={option}. Grey: the class does not occur in the labels.",
+                    table=table,
+                    png=_drawn(class_figure(table, where)),
+                )
 
 
 def _of_job(cell: CellData) -> Iterator[Picture]:

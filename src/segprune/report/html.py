@@ -16,6 +16,7 @@ from segprune.report.gallery import Picture
 from segprune.report.metric_table import metric_table
 from segprune.report.references import is_control
 from segprune.report.statistics import rank_stability
+from segprune.report.teaching import verdicts
 from segprune.report.timing import unsteadiness
 from segprune.result.caution import cautions
 
@@ -48,7 +49,7 @@ def html(data: SweepData, contests: Sequence[Contest], pictures: Sequence[Pictur
     environment.filters |= {"percent": _percent, "number": _number}
     figures = {
         kind: [Shown(source=_png(p.png), caption=p.caption) for p in pictures if p.kind == kind]
-        for kind in ("method", "class", "job")
+        for kind in ("method", "class", "teaching", "job")
     }
     return environment.from_string(template).render(
         data=data,
@@ -58,6 +59,7 @@ def html(data: SweepData, contests: Sequence[Contest], pictures: Sequence[Pictur
         predictions=list(_predictions(data)),
         facts=_facts(data),
         stability=_stability(contests),
+        teachings=verdicts(data),
         title=_title(data),
         command=command(data.overrides) if data.overrides else "",
         cautions=cautions(row for cell in data.cells for row in cell.cell.rows),

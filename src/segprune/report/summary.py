@@ -7,6 +7,7 @@ from typing import Any
 
 from segprune.report.collect import CellData, SweepData
 from segprune.report.contest import Contest, Standing
+from segprune.report.teaching import Verdict, verdicts
 from segprune.result.metrics import declared
 from segprune.result.row import to_record
 
@@ -38,6 +39,9 @@ def summary(data: SweepData, contests: Sequence[Contest]) -> dict[str, Any]:
           ``headline``, ``reasons``, ``notes``, ``remedy``, and ``standings``, best first: ``method``, ``seeds``,
           ``is_at_budget``, the numbers of ``Standing.values``, ``behind`` with the fields of ``Difference``; and
           ``references``, the controls: ``name`` and the fields of ``Reference``
+        - ``teachings``: per setting and distillation: ``setting``, ``teaching``, ``helps``, ``sentence``,
+          ``remedy`` and ``lessons`` with the fields of ``Lesson``, its ``outcome`` (``helps``, ``harms``, ``open``,
+          ``unknown``) and ``gain`` with the fields of ``Difference``; empty without a teacher
     """
     statuses = [cell.cell.status for cell in data.cells]
     failed = statuses.count("failed")
@@ -53,6 +57,7 @@ def summary(data: SweepData, contests: Sequence[Contest]) -> dict[str, Any]:
         "results": [_result(cell) for cell in data.cells],
         "cells": [_cell(cell) for cell in data.cells],
         "contests": [_contest(contest) for contest in contests],
+        "teachings": [_teaching(verdict) for verdict in verdicts(data)],
     }
     plain: dict[str, Any] = _without_nan(found)
     return plain
@@ -114,6 +119,14 @@ def _standing(standing: Standing) -> dict[str, Any]:
         **standing.values,
         "behind": behind,
     }
+
+
+def _teaching(verdict: Verdict) -> dict[str, Any]:
+    lessons = [
+        {**vars(lesson), "outcome": lesson.outcome, "gain": lesson.gain and vars(lesson.gain)}
+        for lesson in verdict.lessons
+    ]
+    return vars(verdict) | {"helps": verdict.helps, "sentence": verdict.sentence, "lessons": lessons}
 
 
 def _without_nan(value: Any) -> Any:

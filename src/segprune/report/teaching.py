@@ -1,0 +1,253 @@
+"""Does a teacher help: the same method at the same budget with and without one, seed by seed."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from segprune.config.protocol import UNTAUGHT
+from segprune.report.collect import CellData, SweepData
+from segprune.report.command import command, more_seeds
+from segprune.report.contest import UNITS, interval_text
+from segprune.report.paired import FEWEST_SEEDS, BySeed, by_seed, difference
+from segprune.report.references import is_control
+from segprune.report.statistics import LEVEL, Difference, Scatter, scatter_of
+
+GOOD_SEEDS = 3
+_OF_TEACHING = ("distill=", "distill.", "teacher.", "model@teacher.")
+_EXTRA = ("teacher_s_per_step", "distill_s_per_step")
+"""Facts of an epoch that say what a step takes longer."""
+_KEY = tuple[str, str, str | None, float | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """One method at one budget, with and without a teacher.
+
+    Attributes:
+        setting: What both share.
+        teaching: The distillation, with its keys that differ in the sweep.
+        method: The method; of a control its protocol.
+        budget: What the ratio is a fraction of; None where nothing is cut.
+        ratio: Fraction asked to be removed; None likewise, or where a threshold decided.
+        seeds: Those that finished with and without.
+        plain_percent: mIoU without a teacher, mean over these seeds; nan without a seed.
+        taught_percent: Likewise, with.
+        gain: How much higher mIoU is with a teacher; None if there are neither images nor seeds for an interval.
+        epochs: Of the finetuning, without and with; None where its curve is not there.
+        extra_s_per_step: Seconds that a step takes longer for the teacher's pass and the loss, without the
+            gradients of the loss; mean over epochs and seeds, nan where it was not measured.
+        missing: Why the two cannot be compared; empty if they can.
+    """
+
+    setting: str
+    teaching: str
+    method: str
+    budget: str | None
+    ratio: float | None
+    seeds: tuple[int, ...]
+    plain_percent: float
+    taught_percent: float
+    gain: Difference | None
+    epochs: tuple[int | None, int | None]
+    extra_s_per_step: float
+    missing: str
+
+    @property
+    def at(self) -> str:
+        """Method and budget in words."""
+        if self.budget is None:
+            return self.method
+        if self.ratio is None:
+            return f"{self.method} at budget={self.budget}"
+        return f"{self.method} at {100 * self.ratio:g} % of {UNITS.get(self.budget, self.budget)} removed"
+
+    @property
+    def outcome(self) -> str:
+        """``helps``, ``harms``, ``open`` if it cannot be told, ``unknown`` if it was not compared."""
+        if self.missing or self.gain is None:
+            return "unknown"
+        if self.gain.is_clear:
+            return "helps"
+        highs = (self.gain.high, self.gain.seeds_high)
+        return "harms" if all(high is not None and high < 0 for high in highs) else "open"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """Whether one kind of teaching helps in one setting.
+
+    Attributes:
+        setting: Without what is said of the teaching.
+        teaching: The distillation.
+        lessons: Every method and budget.
+        remedy: Command that may answer it; None where every comparison is clear.
+    """
+
+    setting: str
+    teaching: str
+    lessons: tuple[Lesson, ...]
+    remedy: str | None
+
+    @property
+    def helps(self) -> bool:
+        """Whether it clearly helps somewhere and clearly harms nowhere."""
+        outcomes = {lesson.outcome for lesson in self.lessons}
+        return "helps" in outcomes and "harms" not in outcomes
+
+    @property
+    def sentence(self) -> str:
+        """The answer in words."""
+        where = f"distill={self.teaching} on {self.setting}"
+        compared = [lesson for lesson in self.lessons if not lesson.missing and lesson.gain is not None]
+        if not compared:
+            reasons = dict.fromkeys(lesson.missing for lesson in self.lessons if lesson.missing)
+            return f"Whether {where} helps is not known: {'; '.join(reasons) or 'nothing was compared'}."
+        told = []
+        for outcome, words in (
+            ("helps", "it helps"),
+            ("harms", "it harms"),
+            ("open", "it cannot be told for"),
+        ):
+            found = [lesson for lesson in compared if lesson.outcome == outcome]
+            if found:
+                told.append(f"{words} {', '.join(map(_change, found))}")
+        left = len(self.lessons) - len(compared)
+        rest = f"; {left} more could not be compared" if left else ""
+        return f"Does {where} help? {'; '.join(told)}{rest}. {_fairness(compared)}"
+
+
+def verdicts(data: SweepData) -> list[Verdict]:
+    """One for every kind of teaching in every setting of a sweep; none if no job had a teacher."""
+    taught = [cell for cell in data.cells if cell.cell.distill != UNTAUGHT]
+    found = []
+    for setting, teaching in dict.fromkeys((base(cell), teaching_of(cell)) for cell in taught):
+        of_setting = [cell for cell in data.cells if base(cell) == setting]
+        mine = [cell for cell in of_setting if teaching_of(cell) == teaching]
+        lessons = tuple(_lessons(setting, teaching, mine, of_setting))
+        is_open = any(lesson.outcome in ("open", "unknown") for lesson in lessons)
+        remedy = _remedy(data, lessons) if is_open else None
+        found.append(Verdict(setting=setting, teaching=teaching, lessons=lessons, remedy=remedy))
+    return found
+
+
+def base(cell: CellData) -> str:
+    """The setting of a job without what is said of its teaching."""
+    return "; ".join(part for part in cell.setting.split("; ") if not part.startswith(_OF_TEACHING))
+
+
+def teaching_of(cell: CellData) -> str:
+    """The distillation of a job, with its keys that differ in the sweep."""
+    parts = cell.setting.split("; ")
+    own = [part for part in parts if part.startswith(_OF_TEACHING) and not part.startswith("distill=")]
+    return "; ".join([cell.cell.distill, *own]) if cell.cell.distill != UNTAUGHT else UNTAUGHT
+
+
+def _lessons(
+    setting: str, teaching: str, mine: Sequence[CellData], of_setting: Sequence[CellData]
+) -> Iterator[Lesson]:
+    keys = list(dict.fromkeys(map(_key, mine)))
+    level = 1 - (1 - LEVEL) / max(1, len(keys))  # the comparisons of a verdict share the 5 % of error
+    for key in sorted(keys, key=lambda one: (one[0] != "standard", one[2] or "", one[3] or 0.0, one[1])):
+        taught = by_seed(cell for cell in mine if _key(cell) == key)
+        plain = by_seed(cell for cell in of_setting if cell.cell.distill == UNTAUGHT and _key(cell) == key)
+        seeds = tuple(sorted(taught.keys() & plain.keys()))
+        missing = _missing(taught, plain, seeds)
+        scatter = _scatter([cell for cell in of_setting if _key(cell)[2:] == key[2:]], seeds)
+        both = [{seed: jobs[seed] for seed in seeds} for jobs in (taught, plain)]
+        yield Lesson(
+            setting=setting,
+            teaching=teaching,
+            method=key[1],
+            budget=key[2],
+            ratio=key[3],
+            seeds=seeds,
+            plain_percent=_mean(plain, seeds),
+            taught_percent=_mean(taught, seeds),
+            gain=difference(*both, level=level, scatter=scatter) if seeds else None,
+            epochs=(_epochs(plain), _epochs(taught)),
+            extra_s_per_step=_extra(taught),
+            missing=missing,
+        )
+
+
+def _key(cell: CellData) -> _KEY:
+    """What is compared with what: protocol, method and, where something is cut, the budget."""
+    asked = cell.cell
+    if asked.protocol == "dense":
+        return asked.protocol, cell.method, None, None
+    return asked.protocol, cell.method, asked.budget, asked.ratio
+
+
+def _missing(taught: BySeed, plain: BySeed, seeds: Sequence[int]) -> str:
+    if not taught:
+        return "no job with the teacher finished"
+    if not plain:
+        return "no job without a teacher (distill=none) finished"
+    if len(seeds) < FEWEST_SEEDS:
+        return f"fewer than {FEWEST_SEEDS} seeds with and without a teacher ({GOOD_SEEDS} are recommended)"
+    if taught.keys() != plain.keys():
+        return "jobs with and without a teacher have not the same seeds"
+    return ""
+
+
+def _scatter(cells: Sequence[CellData], seeds: Sequence[int]) -> Scatter | None:
+    """From all jobs at the budget, with and without teachers; None unless all have the seeds."""
+    table: dict[tuple[str, str], dict[int, float]] = {}
+    for cell in cells:
+        if cell.cell.status != "failed":
+            value = cell.cell.rows[-1].number("miou_percent")
+            table.setdefault((cell.method, teaching_of(cell)), {})[cell.cell.seed] = value
+    if len(seeds) < FEWEST_SEEDS or any(jobs.keys() != set(seeds) for jobs in table.values()):
+        return None
+    values = np.array([[jobs[seed] for seed in seeds] for jobs in table.values()])
+    return scatter_of(values) if len(values) > 1 and np.isfinite(values).all() else None
+
+
+def _mean(jobs: BySeed, seeds: Sequence[int]) -> float:
+    values = [jobs[seed].cell.rows[-1].number("miou_percent") for seed in seeds]
+    return sum(values) / len(values) if values else math.nan
+
+
+def _epochs(jobs: BySeed) -> int | None:
+    curves = [cell.entries.curve("finetune") for cell in jobs.values()]
+    lengths = [len(curve) for curve in curves if curve is not None]
+    return max(lengths, default=None)
+
+
+def _extra(jobs: BySeed) -> float:
+    tables = [cell.entries.facts("finetune") for cell in jobs.values()]
+    found = [
+        table[list(_EXTRA)].sum(axis=1).mean()
+        for table in tables
+        if table is not None and set(_EXTRA) <= set(table.columns)
+    ]
+    return float(pd.Series(found, dtype=float).mean())
+
+
+def _change(lesson: Lesson) -> str:
+    return lesson.at if lesson.gain is None else f"{lesson.at} ({interval_text(lesson.gain)})"
+
+
+def _fairness(lessons: Sequence[Lesson]) -> str:
+    """What the two trainings had the same."""
+    epochs = {lesson.epochs for lesson in lessons if None not in lesson.epochs}
+    if not epochs:
+        return "The epochs of the trainings are not known."
+    if all(plain == taught for plain, taught in epochs):
+        return "Both had the same epochs, so the teacher's passes came on top."
+    told = sorted(f"{taught} epochs with a teacher against {plain} without" for plain, taught in epochs)
+    return f"They had {', '.join(told)}."
+
+
+def _remedy(data: SweepData, lessons: Sequence[Lesson]) -> str:
+    """The sweep's command with jobs without a teacher and enough seeds."""
+    losses = dict.fromkeys([UNTAUGHT, *(cell.cell.distill for cell in data.cells)])
+    seeds = sorted({cell.cell.seed for cell in data.cells})
+    is_complete = not any(lesson.missing for lesson in lessons)
+    count = max(GOOD_SEEDS, len(seeds) + 2 * is_complete)
+    pruners = dict.fromkeys(cell.cell.pruner for cell in data.cells if not is_control(cell))
+    given: Mapping[str, Sequence[object]] = {"distill": list(losses), "seed": more_seeds(seeds, count)}
+    return command(data.overrides, **({"pruner": list(pruners)} if pruners else {}), **given)

@@ -32,7 +32,7 @@ ORACLE = OracleSettings(samples=2, images=4, batch_size=2, copies=1, loss=CrossE
 TABLE = {
     "prune rounds": """
         budget/__init__.py budget/allocate.py budget/contract.py budget/dependence.py budget/fraction.py
-        budget/reached.py budget/simulate.py graph/proof.py stage/cut_record.py stage/prune.py stage/rounds.py
+        budget/reached.py budget/simulate.py stage/cut_record.py stage/prune.py stage/rounds.py
     """,
     "train prepare score prune rounds quality oracle eval eval+": """
         dataset/__init__.py dataset/augment.py dataset/cache.py dataset/contract.py dataset/identity.py
@@ -41,7 +41,7 @@ TABLE = {
         model/__init__.py model/block.py model/contract.py model/initial.py model/resize.py model/unet.py
         result/__init__.py seed.py stage/__init__.py
     """,
-    "train prepare score prune rounds eval eval+": """
+    "train prepare score prune rounds oracle eval eval+": """
         model/copies.py
     """,
     "train prepare rounds": """
@@ -52,14 +52,12 @@ TABLE = {
         graph/__init__.py graph/layers.py
     """,
     "prune rounds eval eval+": """
-        graph/cut.py measure/cost.py measure/itemise.py transform/__init__.py transform/contract.py transform/cut.py
+        measure/cost.py measure/itemise.py transform/__init__.py transform/contract.py transform/cut.py
         transform/registry.py
     """,
     "prepare prune rounds oracle eval eval+": """
-        graph/dependency.py graph/group.py graph/trace.py
-    """,
-    "prune rounds oracle eval eval+": """
-        graph/silence.py
+        graph/build.py graph/closing.py graph/cut.py graph/dependency.py graph/group.py graph/grouping.py
+        graph/proof.py graph/silence.py graph/trace.py
     """,
     "eval+": """
         measure/agreement.py

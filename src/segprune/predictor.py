@@ -188,7 +188,15 @@ def builder(
         )
     _refuse_unnamed(node, place, extensions, remedy)
     make = component(node, "model", extensions=extensions, runtime=("num_classes",))
-    return lambda: make(num_classes=len(classes))
+    size_hw = made.get("size_hw")
+
+    def build() -> SegmentationNet:
+        net: SegmentationNet = make(num_classes=len(classes))
+        if size_hw and isinstance(net, SegmentationNet):
+            net.image_hw = (size_hw[0], size_hw[1])
+        return net
+
+    return build
 
 
 def _refuse_unnamed(node: Mapping[str, Any], place: Path, extensions: Sequence[str], remedy: str) -> None:

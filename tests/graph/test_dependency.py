@@ -1,21 +1,19 @@
-import gc
-import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from segprune.errors import ConfigError
-from segprune.graph.dependency import dependency_graph
-from tests.toys import Plain
-
-
-def test_every_layer_is_in_the_graph_frozen_or_not() -> None:
-    net = Plain()
-    for parameter in net.parameters():
-        parameter.requires_grad_(False)
-    with dependency_graph(net) as (twin, graph):
-        traced = {name for name, module in twin.named_modules() if module in graph.module2node}
-    assert traced == {"first.0", "first.1", "second.0", "second.1", "bare", "head"}
+from segprune.graph import dependency
+from segprune.graph.build import View
+from segprune.graph.dependency import TRACE_SIZE_HW, operations, sight
+from segprune.graph.trace import followed
+from segprune.model.contract import SegmentationNet
+from tests.foreign_nets import FOREIGN_NETS, Foreign, Recurrent, Tied
+from tests.toys import Plain, Residual
 
 
 class HiddenHead(Plain):
@@ -34,22 +32,140 @@ class HiddenHead(Plain):
 
 
 def test_a_layer_that_runs_untraced_is_refused() -> None:
-    with (
-        pytest.raises(
-            ConfigError, match=r"HiddenHead runs layers that its traced_logits does not reach: extra"
-        ),
-        dependency_graph(HiddenHead()),
+    with pytest.raises(
+        ConfigError, match=r"HiddenHead runs layers that its traced_logits does not reach: extra"
     ):
+        sight(HiddenHead())
+
+
+class ThrownAway(Plain):
+    """Runs a layer whose output nobody reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.aside = nn.Conv2d(5, 7, 3, padding=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = F.relu(self.second(F.relu(self.first(self.normalise(image)))))
+        self.aside(x)
+        return self.head(F.relu(self.bare(x)))
+
+
+def test_a_layer_whose_output_nobody_reads_stays_whole_and_loses_its_inputs() -> None:
+    found = followed(ThrownAway())
+    assert [(group.name, group.size) for group in found.groups] == [
+        ("first.0", 6),
+        ("second.0", 5),
+        ("bare", 4),
+    ]
+    assert [(one.layer, one.channels) for one in found.whole] == [("aside", 7)]
+
+
+class Larger(Residual):
+    """Runs a layer only on images of more than 100 px."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = F.relu(self.stem(self.normalise(image)))
+        if image.shape[-1] > 100:
+            x = F.relu(x + self.outer(F.relu(self.inner(x))))
+        return self.head(F.relu(x + self.bare(x)))
+
+
+class Deep(Residual):
+    """Needs more than 64 px."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        return super().forward(F.interpolate(F.avg_pool2d(image, 96), size=image.shape[-2:]))
+
+
+def sized(net: SegmentationNet, size_hw: tuple[int, int]) -> SegmentationNet:
+    net.image_hw = size_hw
+    return net
+
+
+def test_channels_are_followed_at_a_size_where_the_network_runs_as_on_its_images() -> None:
+    assert sight(Residual()).view.size_hw == TRACE_SIZE_HW
+    assert sight(sized(Residual(), (96, 128))).view.size_hw == TRACE_SIZE_HW
+    assert sight(sized(Larger(), (96, 96))).view.size_hw == TRACE_SIZE_HW
+    assert sight(sized(Larger(), (96, 160))).view.size_hw == (128, 128)
+    assert sight(sized(Deep(), (192, 192))).view.size_hw == (128, 128)
+    assert {group.name for group in followed(sized(Larger(), (96, 160))).groups} == {"stem.0", "inner.0"}
+
+
+def test_operations_are_those_that_run() -> None:
+    image = torch.rand(1, 3, 16, 16)
+    assert operations(Larger(), image) != operations(Larger(), torch.rand(1, 3, 16, 128))
+    assert operations(Plain(), image).count("conv2d") == 4
+
+
+@pytest.mark.parametrize("kind", FOREIGN_NETS, ids=lambda kind: kind.__name__)
+def test_what_cannot_be_followed_stays_whole_and_the_rest_can_be_cut(kind: type[Foreign]) -> None:
+    found = followed(kind())
+    assert {group.name for group in found.groups} == kind.cuttable
+    assert bool(found.whole) == (kind.cuttable != Foreign.cuttable)
+    assert all(one.reason for one in found.whole)
+
+
+def test_closed_parts_are_as_small_as_can_be_and_have_a_reason() -> None:
+    assert sight(Recurrent()).reasons == {"over": "a recurrent layer"}
+    assert sight(Tied()).view.closed == ("middle.0", "again")
+
+
+class Block(nn.Module):
+    """A layer in a module of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(4, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.layer(x))
+
+
+class Nested(Plain):
+    """Parts within parts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList([nn.Sequential(nn.Conv2d(4, 4, 1)), Block(), nn.Conv2d(4, 4, 1), Block()])
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.bare(F.relu(self.second(F.relu(self.first(self.normalise(image))))))
+        for block in self.blocks:
+            x = block(x)
+        return self.head(x)
+
+
+def test_of_parts_within_parts_only_those_at_fault_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, built = dependency.build, []
+
+    @contextmanager
+    def failing(net: SegmentationNet, view: View) -> Iterator[object]:
+        """As if torch-pruning failed at the forward of one block and at a layer of another."""
+        built.append(view)
+        if "blocks.1" not in view.closed or not view.hides("blocks.3.layer"):
+            raise KeyError("unknown")
+        with real(net, view) as found:
+            yield found
+
+    monkeypatch.setattr(dependency, "build", failing)
+    found = sight(Nested())
+    assert found.view.closed == ("blocks.1", "blocks.3.layer")
+    assert found.reasons == dict.fromkeys(found.view.closed, "KeyError 'unknown'")
+    assert len(built) < dependency.MOST_BUILDS
+
+
+def test_a_fault_outside_of_all_layers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def failing(net: SegmentationNet, view: View) -> Iterator[object]:
+        raise KeyError("torch")
+        yield
+
+    class Lost(Plain):
         pass
 
-
-def test_the_graph_and_its_activations_are_free_without_a_collection() -> None:
-    gc.disable()
-    try:
-        with dependency_graph(Plain()) as (_, graph):
-            nodes = [weakref.ref(node) for node in graph.module2node.values()]
-            assert all(node() is not None for node in nodes)
-        del graph
-        assert all(node() is None for node in nodes)
-    finally:
-        gc.enable()
+    monkeypatch.setattr(dependency, "build", failing)
+    with pytest.raises(
+        ConfigError, match=r"channels of Lost cannot be followed: KeyError 'torch'\. .*own for"
+    ):
+        sight(Lost())

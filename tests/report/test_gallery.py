@@ -55,6 +55,11 @@ def test_widths_that_are_no_multiples_are_named_under_the_layers(tmp_path: Path)
     )
     assert "multiple" not in caption(round_to=8, unaligned={})
     assert "multiple" not in caption()  # a cut of an earlier version
+    part = {"layer": "attn.q", "channels": 4, "reason": "a LayerNorm over several of its channels"}
+    assert caption(cuttable=0.59, whole=[part]).endswith(
+        " 59% of all channels can be cut. Whole: attn.q (a LayerNorm over several of its channels)."
+    )
+    assert "can be cut" not in caption(cuttable=1.0, whole=[])
 
 
 def test_only_what_there_is_data_for_is_drawn() -> None:

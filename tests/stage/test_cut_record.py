@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 from segprune.budget.contract import Found, Reached
-from segprune.stage.cut_record import line, metrics, record, unaligned
+from segprune.graph.grouping import Whole
+from segprune.graph.trace import Followed, followed
+from segprune.stage.cut_record import left_whole, line, metrics, record, unaligned
 from segprune.stage.rounds import Outcome
-from tests.pruner.surgery import traced
 from tests.toys import Plain
 
 
@@ -18,7 +21,7 @@ def outcome(**changes: object) -> Outcome:
         **changes,
     }
     return Outcome(
-        groups=traced(Plain),
+        followed=followed(Plain()),
         net=Plain(),
         cuts=(),
         reached=Reached(**values),
@@ -94,3 +97,37 @@ def test_what_a_search_found_is_recorded_and_shown() -> None:
 
 def test_time_that_nobody_measured_is_not_shown() -> None:
     assert "prune/latency_eager_removed" not in metrics(record("l1", "latency_eager", outcome(removed=None)))
+
+
+PART = Followed(
+    groups=(),
+    whole=(
+        Whole(layer="attn.q", channels=6, reason="a cut of them fails"),
+        Whole(layer="norm", channels=4, reason="a LayerNorm over several of its channels"),
+        *(Whole(layer=f"attn.{name}", channels=2, reason="a cut of them fails") for name in "kvo"),
+    ),
+    channels=40,
+)
+
+
+def test_what_stays_whole_is_said_with_its_reasons_and_in_the_plan() -> None:
+    assert left_whole(PART) == (
+        "60% of all channels can be cut. Whole: attn.q, attn.k, attn.v and 1 more (a cut of them fails); norm (a "
+        "LayerNorm over several of its channels)"
+    )
+    cut = replace(outcome(), followed=PART)
+    assert "removed 13.3% of the 60% of channels that can be cut, 12.5% of MACs" in line("l1", "macs", cut)
+    plan = record("l1", "macs", cut)
+    assert plan["cuttable"] == 0.6
+    assert plan["whole"][1] == {  # type: ignore[index]
+        "layer": "norm",
+        "channels": 4,
+        "reason": "a LayerNorm over several of its channels",
+    }
+
+
+def test_more_reasons_than_a_line_can_name_are_counted() -> None:
+    many = tuple(Whole(layer=f"l{n}", channels=1, reason=f"reason {n}") for n in range(7))
+    assert left_whole(Followed(groups=(), whole=many, channels=10)).endswith(
+        "l4 (reason 4); and for 2 other reasons, see plan.json"
+    )

@@ -133,7 +133,7 @@ def replayed(net: SegmentationNet, made_by: Transform, *, source: Path) -> Segme
 
 
 def refuse_misfit(net: SegmentationNet, classes: Sequence[str] | None, *, source: Path) -> None:
-    """Run a loaded network once on a small image.
+    """Run a loaded network once on a small image; if that is too small for it, on one of its images' size.
 
     Args:
         net: The network, with its weights.
@@ -143,12 +143,20 @@ def refuse_misfit(net: SegmentationNet, classes: Sequence[str] | None, *, source
     Raises:
         CheckpointError: Its layers do not fit each other, or a head has another number of classes.
     """
-    image = torch.zeros(1, 3, *TRACE_SIZE_HW, dtype=net.mean.dtype)
     try:
-        with eval_mode(net), torch.no_grad():
-            heads = [logits.shape[1] for logits in net.all_logits(image)]
+        heads = _heads(net, TRACE_SIZE_HW)
     except RuntimeError as error:
-        reason = str(error).split("\n")[0]
-        raise CheckpointError(f"{source} holds layers that do not fit each other: {reason}") from error
+        try:
+            heads = _heads(net, net.image_hw or TRACE_SIZE_HW)
+        except RuntimeError:
+            reason = str(error).split("\n")[0]
+            raise CheckpointError(f"{source} holds layers that do not fit each other: {reason}") from error
     if classes is not None and set(heads) != {len(classes)}:
         raise CheckpointError(f"{source} has logits for {heads} classes, but names {len(classes)}")
+
+
+def _heads(net: SegmentationNet, size_hw: tuple[int, int]) -> list[int]:
+    """The number of classes of every head, by a run on an image of this size."""
+    image = torch.zeros(1, 3, *size_hw, dtype=net.mean.dtype)
+    with eval_mode(net), torch.no_grad():
+        return [logits.shape[1] for logits in net.all_logits(image)]

@@ -1,17 +1,17 @@
 """Cutting channels out of a network, and the proof that the right ones were cut."""
 
-import copy
 from collections.abc import Sequence
 
 import torch
 from torch import nn
 
 from segprune.errors import BudgetError, CheckpointError
-from segprune.graph.dependency import TRACE_SIZE_HW, dependency_graph
+from segprune.graph.dependency import dependency_graph, sight
 from segprune.graph.group import ChannelGroup, PrunePlan
 from segprune.graph.layers import Conv, is_depthwise
 from segprune.graph.silence import without
 from segprune.model.contract import SegmentationNet
+from segprune.model.copies import duplicate
 
 LARGEST_MASK_ERROR = 1e-8
 """Rounding in float64 gives around 1e-15, a wrong channel 1e-2 and more."""
@@ -26,7 +26,7 @@ def cut(net: SegmentationNet, plan: PrunePlan) -> SegmentationNet:
         BudgetError: A group of the plan is not a layer of the network, or would lose all its channels.
     """
     if not any(plan.values()):
-        return copy.deepcopy(net)
+        return duplicate(net)
     first = next(net.parameters())
     with dependency_graph(net) as (small, graph):
         layers = dict(small.named_modules())
@@ -57,8 +57,8 @@ def mask_error(
     Around 1e-15 for a right cut; a wrong channel index gives 1e-2 or more. Only for networks whose activations map
     0 to 0 and whose norms act on each channel by itself.
     """
-    whole, twin = (copy.deepcopy(one).cpu().double().eval() for one in (net, small))
-    image = torch.rand(2, 3, *TRACE_SIZE_HW, generator=torch.Generator().manual_seed(1)).double()
+    whole, twin = (duplicate(one).cpu().double().eval() for one in (net, small))
+    image = torch.rand(2, 3, *sight(net).view.size_hw, generator=torch.Generator().manual_seed(1)).double()
     with torch.no_grad():
         with without(whole, groups, [plan]):
             expected = whole.all_logits(image)

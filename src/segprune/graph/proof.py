@@ -1,61 +1,64 @@
-"""A trial cut before any work: whether the traced groups are right."""
+"""Trial cuts before any work: which of the traced groups are right."""
 
 from collections.abc import Sequence
 
 import torch
+from torch import nn
 
-from segprune.errors import ConfigError, SegpruneError
+from segprune.errors import ConfigError
+from segprune.graph.build import noise
 from segprune.graph.cut import LARGEST_MASK_ERROR, cut, mask_error
+from segprune.graph.dependency import operations, said, sight
 from segprune.graph.group import ChannelGroup, PrunePlan
-from segprune.graph.trace import trace
 from segprune.model.contract import SegmentationNet
+from segprune.model.copies import duplicate
+from segprune.shortage import shortage
+
+MOST_TRIALS = 48
+"""Cuts that are tried to find the wrong groups; what none of them has proven stays whole."""
 
 
-def proven_groups(net: SegmentationNet) -> tuple[ChannelGroup, ...]:
-    """The channel groups of a network, tried by a cut.
+def unproven(net: SegmentationNet, groups: Sequence[ChannelGroup]) -> dict[str, str]:
+    """The groups that a cut gets wrong, and what happens: name -> reason.
+
+    All groups are cut together. Where that fails, ever smaller parts are tried, each together with all that is
+    proven so far, so that what is left is proven as a whole. The weights are drawn for it, because trained or
+    initial ones could hide a fault, such as scales that are 0; so it depends on the network's structure alone.
+    """
+    trial, left = _shaken(net), MOST_TRIALS
+    good: list[ChannelGroup] = []
+    bad: dict[str, str] = {}
+    waiting = [list(groups)] if groups else []
+    while waiting:
+        part = waiting.pop()
+        fault = _fault(trial, [*good, *part]) if left else f"none of {MOST_TRIALS} trial cuts has proven them"
+        left -= bool(left)
+        if not fault:
+            good += part
+        elif len(part) == 1 or not left:
+            bad |= dict.fromkeys((group.name for group in part), fault)
+        else:
+            waiting += [part[len(part) // 2 :], part[: len(part) // 2]]
+    return bad
+
+
+def refuse_branches(net: SegmentationNet, image: torch.Tensor) -> None:
+    """Check that a network runs the same operations on a real image as on the noise that its cuts are proven on.
+
+    Args:
+        net: Left as it was.
+        image: (3, H, W) in [0, 1].
 
     Raises:
-        ConfigError: Its channels cannot be followed.
+        ConfigError: It does not.
     """
-    try:
-        groups = trace(net)
-    except (SegpruneError, MemoryError):
-        raise
-    except Exception as failure:  # whatever the graph of a foreign network ends in
+    tried = operations(net, noise(net, 1, sight(net).view.size_hw))
+    if operations(net, image[None].to(next(net.parameters()).dtype)) != tried:
         raise ConfigError(
-            f"model: the channels of {type(net).__name__} cannot be followed: {_said(failure)}. Layers of "
-            "shared or computed weights (weight tying, weight_norm, spectral_norm), recurrent layers and grouped "
-            "attention are known to end so: put others in their place, or leave prune out of stages."
-        ) from failure
-    refuse_unproven(net, groups)
-    return groups
-
-
-def refuse_unproven(net: SegmentationNet, groups: Sequence[ChannelGroup]) -> None:
-    """Try a cut of all groups; if it fails, find the group to blame by cutting one after the other.
-
-    Raises:
-        ConfigError: The channels of a group cannot be followed through the network.
-    """
-    plan = trial_plan(groups)
-    if not _fault(net, groups, plan):
-        return
-    faults = {name: _fault(net, groups, {name: channels}) for name, channels in plan.items()}
-    name = next((name for name, fault in faults.items() if fault), groups[0].name)
-    raise ConfigError(
-        f"model: the channels of layer {name!r} of {type(net).__name__} cannot be followed through the network: "
-        f"{faults[name] or 'cut with all others, they give wrong logits'}. Operations that reorder or mix channels "
-        "without a layer (view, index, softmax, a shuffle) break the trace, and so does an activation that does "
-        "not map 0 to 0: put layers in their place, or give traced_logits every coupling of channels."
-    )
-
-
-def _said(failure: Exception) -> str:
-    """The first line of an error of another program, with its kind where the line alone says little."""
-    if isinstance(failure, SegpruneError):
-        return str(failure)
-    line = (str(failure).splitlines() or [""])[0]
-    return f"{type(failure).__name__} {line}".strip()
+            f"model: {type(net).__name__} runs other operations on the first training image than on an image of "
+            "noise. What it runs then depends on what it sees, so that no trial cut can prove that it can be cut. "
+            "Let forward run the same operations on every image, or leave prune out of stages."
+        )
 
 
 def trial_plan(groups: Sequence[ChannelGroup]) -> PrunePlan:
@@ -69,13 +72,31 @@ def trial_plan(groups: Sequence[ChannelGroup]) -> PrunePlan:
     }
 
 
-def _fault(net: SegmentationNet, groups: Sequence[ChannelGroup], plan: PrunePlan) -> str:
+def _fault(net: SegmentationNet, groups: Sequence[ChannelGroup]) -> str:
     """What is wrong with a cut; empty if nothing is."""
+    plan = trial_plan(groups)
     try:
         error = mask_error(net, cut(net, plan), groups, plan)
-    except MemoryError:
-        raise
-    except Exception as failure:  # noqa: BLE001 - whatever a wrong cut of a foreign network ends in, the caller raises
-        return _said(failure)
-    # weights that are not finite are not the groups' fault, and are reported where they are read
-    return f"a cut changes the logits by {error:.1e}" if error > LARGEST_MASK_ERROR else ""
+    except Exception as failure:  # whatever a wrong cut of a foreign network ends in
+        if shortage(failure, lambda _: None):
+            raise
+        return f"a cut of them fails ({said(failure)})"
+    return "" if error <= LARGEST_MASK_ERROR else f"a cut changes the logits by {error:.1e}"
+
+
+def _shaken(net: SegmentationNet) -> SegmentationNet:
+    """A copy on the CPU in which no parameter and no norm statistic is at its start or at any usual value."""
+    twin = duplicate(net).cpu()
+    draw = torch.Generator().manual_seed(3)
+    for module in twin.modules():
+        is_norm = isinstance(module, nn.modules.batchnorm._NormBase)
+        for name, tensor in [*module._parameters.items(), *(module._buffers.items() if is_norm else ())]:
+            if tensor is None or not tensor.is_floating_point():
+                continue
+            noise = torch.randn(tensor.shape, generator=draw)
+            if name == "running_var" or (name == "weight" and tensor.dim() == 1):
+                noise = 0.5 + torch.rand(tensor.shape, generator=draw)
+            elif tensor.dim() > 1:
+                noise = noise / (tensor.numel() / tensor.shape[0]) ** 0.5
+            tensor.data.copy_(noise)
+    return twin

@@ -25,9 +25,11 @@ class SegmentationNet(nn.Module):
             inputs but not their own width; they are not counted in params and MACs and do not run in ``forward``.
         mean: (1, 3, 1, 1) float, of the images the weights were made for.
         std: (1, 3, 1, 1) float, likewise.
+        image_hw: (H, W) in px of the images it is used on, where that is known; its channels are followed there.
     """
 
     training_only: tuple[str, ...] = ()
+    image_hw: tuple[int, int] | None = None
     mean: Tensor
     std: Tensor
 

@@ -6,13 +6,23 @@ from segprune.model.contract import SegmentationNet
 from segprune.seed import seeded
 
 
-def initial(make: Callable[..., SegmentationNet], *, num_classes: int, seed: int) -> SegmentationNet:
+def initial(
+    make: Callable[..., SegmentationNet],
+    *,
+    num_classes: int,
+    seed: int,
+    image_hw: tuple[int, int] | None = None,
+) -> SegmentationNet:
     """The dense network with its initial weights, which depend on the seed alone.
 
     Args:
         make: Makes it for a number of classes, drawing weights from torch's random numbers.
         num_classes: K.
         seed: The run's seed.
+        image_hw: (H, W) in px of the images it is used on, where that is known.
     """
     with seeded(seed, "model"):
-        return make(num_classes=num_classes)
+        net = make(num_classes=num_classes)
+    if image_hw is not None:
+        net.image_hw = image_hw
+    return net

@@ -19,6 +19,9 @@ from segprune.report.retention_figure import detail_figure, retention_figure
 from segprune.report.style import DPI, Where
 from segprune.report.teaching import base, verdicts
 
+NAMED = 12
+"""Parts of a network that a caption names."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
@@ -180,7 +183,7 @@ def _of_job(cell: CellData) -> Iterator[Picture]:
         yield Picture(
             name=f"layers-{name}",
             kind="job",
-            caption=f"Channels kept and removed by layer, {what}.{_unaligned(cell)}",
+            caption=f"Channels kept and removed by layer, {what}.{_unaligned(cell)}{_whole(cell)}",
             table=table,
             png=_drawn(layer_figure(table)),
         )
@@ -200,6 +203,17 @@ def _unaligned(cell: CellData) -> str:
     plan = cell.entries.plan() or {}
     widths = [f"{name} {width}" for name, width in (plan.get("unaligned") or {}).items()]
     return f" No multiple of {plan['round_to']} is the width of {', '.join(widths)}." if widths else ""
+
+
+def _whole(cell: CellData) -> str:
+    """What of the network was never cut, and why; nothing where all could be, or the plan does not say."""
+    plan = cell.entries.plan() or {}
+    named = [f"{one['layer']} ({one['reason']})" for one in plan.get("whole") or ()]
+    if not named:
+        return ""
+    more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
+    share = f" {plan['cuttable']:.0%} of all channels can be cut."
+    return f"{share} Whole: {'; '.join(named[:NAMED])}{more}."
 
 
 def _drawn(figure: Figure) -> bytes:

@@ -50,7 +50,7 @@ class Run:
         stages: In order.
         keys: Argument of a stage -> the key that gives its value.
         facts: What its rows say besides measurements.
-        build: Number of classes -> dense network.
+        build: Number of classes, (H, W) of the images -> dense network.
         sources: The modules that build it and load the dataset.
         load_data: Reads and checks the dataset.
         passes: How images of the report and select roles are shown to networks.
@@ -64,7 +64,7 @@ class Run:
     stages: Sequence[Stage]
     keys: Mapping[str, str]
     facts: RowFacts
-    build: Callable[[int], SegmentationNet]
+    build: Callable[[int, tuple[int, int]], SegmentationNet]
     sources: frozenset[str]
     load_data: Callable[[], SegData]
     passes: Passes
@@ -223,15 +223,17 @@ def model_name(settings: Settings, job: Job) -> str:
     return "-".join([str(job.choices["model"]), *(part for part in parts if isinstance(part, str))])
 
 
-def network_builder(settings: Settings) -> Callable[[int], SegmentationNet]:
-    """Number of classes -> the dense network with its seeded initial weights.
+def network_builder(settings: Settings) -> Callable[[int, tuple[int, int]], SegmentationNet]:
+    """Number of classes, (H, W) of the images -> the dense network with its seeded initial weights.
 
     Raises:
         ConfigError: An argument is wrong, or ``model.factory`` is of a package that is not named.
     """
     _refuse_foreign_factory(settings)
     make = component(settings.model, "model", extensions=settings.extensions, runtime=("num_classes",))
-    return lambda num_classes: initial(make, num_classes=num_classes, seed=settings.seed)
+    return lambda num_classes, image_hw: initial(
+        make, num_classes=num_classes, seed=settings.seed, image_hw=image_hw
+    )
 
 
 def _refuse_foreign_factory(settings: Settings) -> None:

@@ -36,7 +36,7 @@ def context_of(run: Run, data: SegData, hardware: Hardware, store: Store, tracke
     }
     return Context(
         data=_counted_by_this_code(data, run.sources),
-        build=lambda: run.build(len(data.classes)),
+        build=lambda: run.build(len(data.classes), run.passes.size_hw(data.size_hw)),
         about=about,
         sources=run.sources,
         seed=run.settings.seed,

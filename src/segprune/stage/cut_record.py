@@ -1,10 +1,11 @@
 """What is recorded of a cut: the content of ``plan.json``, metrics for the tracker, and lines for the log."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from segprune.budget.contract import Reached
+from segprune.graph.trace import Followed
 from segprune.result.files import removed_of
 from segprune.stage.rounds import Outcome
 
@@ -32,8 +33,10 @@ def record(pruner: str, unit: str, result: Outcome) -> dict[str, object]:
         },
         "layers": [
             {"layer": g.name, "channels": g.size, "kept": g.size - len(reached.plan.get(g.name, ()))}
-            for g in result.groups
+            for g in result.followed.groups
         ],
+        "cuttable": round(result.followed.share, 4),
+        "whole": [asdict(one) for one in result.followed.whole],
         "plan": {name: list(channels) for name, channels in reached.plan.items()},
         "rounds": len(result.cuts),
         "mask_error": result.error,
@@ -67,11 +70,27 @@ def line(pruner: str, unit: str, result: Outcome) -> str:
     """What the criterion was asked for and what was removed, in one line."""
     reached = result.reached
     goal = "" if reached.asked is None else f"asked to remove {reached.asked:.1%} of {unit}; "
-    removed = {"channels": reached.channels, "MACs": reached.macs, "params": reached.params}
-    if reached.removed is not None and unit.lower() not in map(str.lower, removed):
+    can = result.followed.share
+    channels = "channels" if can == 1 else f"the {can:.0%} of channels that can be cut"
+    removed = {channels: reached.channels, "MACs": reached.macs, "params": reached.params}
+    if reached.removed is not None and unit.lower() not in UNITS:
         removed = {unit: reached.removed, **removed}
     shares = ", ".join(f"{share:.1%} of {name}" for name, share in removed.items())
     return f"{pruner}: {goal}removed {shares} ({reached.scope} ranking); cut proven, error {result.error:.0e}"
+
+
+def left_whole(found: Followed) -> str:
+    """How many of all channels can be cut, and what stays whole and why."""
+    parts: dict[str, list[str]] = {}
+    for one in found.whole:
+        parts.setdefault(one.reason, []).append(one.layer)
+    named = [f"{_few(layers)} ({reason})" for reason, layers in parts.items()]
+    more = f"; and for {len(named) - _NAMED} other reasons, see plan.json" if len(named) > _NAMED else ""
+    return f"{found.share:.0%} of all channels can be cut. Whole: {'; '.join(named[:_NAMED])}{more}"
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def unaligned(reached: Reached) -> str:

@@ -17,7 +17,8 @@ from segprune.budget.contract import Budget, MeasuredBudget
 from segprune.budget.simulate import CostSimulator
 from segprune.errors import ConfigError
 from segprune.graph.group import ChannelGroup
-from segprune.graph.proof import proven_groups
+from segprune.graph.proof import refuse_branches
+from segprune.graph.trace import Followed, followed
 from segprune.loss.contract import Loss
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Calibration, Pruner, TrainedPruner
@@ -35,7 +36,7 @@ from segprune.stage.contract import (
     read_state,
     write_state,
 )
-from segprune.stage.cut_record import line, metrics, record, unaligned
+from segprune.stage.cut_record import left_whole, line, metrics, record, unaligned
 from segprune.stage.fit import Fit
 from segprune.stage.idle import idle
 from segprune.stage.prepare import WORD as PREPARE
@@ -170,6 +171,7 @@ class Prune(Stage):
         if len(ctx.data.fit) == 1:
             refuse_single(ctx, "there is one image to calibrate on")
         net = start[-1].module if start else shell(ctx)
+        refuse_branches(net, ctx.data.calibration[0].image[:, : ctx.pass_hw[0], : ctx.pass_hw[1]])
         if not isinstance(self.budget, MeasuredBudget):
             self.refuse_unreachable(net, ctx.pass_hw)
             return
@@ -205,7 +207,11 @@ class Prune(Stage):
             BudgetError: It cannot be cut that far, or not as closely as asked.
             ConfigError: Its channels cannot be followed, or the criterion's training phase cannot run on it.
         """
-        groups = proven_groups(net)
+        found = followed(net)
+        groups = found.groups
+        _refuse_all_whole(net, found)
+        if found.whole:
+            log.info("%s", left_whole(found))
         if isinstance(self.pruner, TrainedPruner):
             self.pruner.phase.refuse(net, groups)
         simulator = CostSimulator(net, groups, size_hw)
@@ -333,6 +339,20 @@ class Prune(Stage):
         if number > 1:
             return score_now()
         return score_once(ctx, self._score_key(ctx, before), score_now)
+
+
+def _refuse_all_whole(net: SegmentationNet, found: Followed) -> None:
+    """Check that something can be cut.
+
+    Raises:
+        ConfigError: Nothing can; says why.
+    """
+    if not found.groups:
+        reasons = left_whole(found) if found.whole else "It has no layer but those that make its logits"
+        raise ConfigError(
+            f"model: no channel of {type(net).__name__} can be cut. {reasons}. Put layers in the place of what "
+            "cannot be followed (docs/networks.md), or leave prune out of stages."
+        )
 
 
 def _initial(ctx: Context, transforms: Sequence[Transform]) -> SegmentationNet:

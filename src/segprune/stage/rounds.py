@@ -10,7 +10,7 @@ from segprune.budget.simulate import CostSimulator
 from segprune.errors import CutError
 from segprune.graph.cut import LARGEST_MASK_ERROR, mask_error
 from segprune.graph.group import ChannelGroup, PrunePlan, Scores
-from segprune.graph.trace import trace
+from segprune.graph.trace import Followed, followed, trace
 from segprune.measure.cost import Cost, cost
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Scope
@@ -55,7 +55,8 @@ class Rounds:
             CutError: A cut network differs from the one with the same channels set to zero, or costs something else
                 than the budget expected.
         """
-        groups = trace(source)
+        found = followed(source)
+        groups = found.groups
         simulator = CostSimulator(source, groups, size_hw)
         cuts: tuple[Cut, ...] = ()
         gone: PrunePlan = {}
@@ -81,7 +82,7 @@ class Rounds:
             gone, cuts = reached.plan, (*cuts, made_by)
             net = small if number == self.count else self.train_between(small, cuts, number)
         return Outcome(
-            groups=groups,
+            followed=found,
             net=net,
             cuts=cuts,
             reached=reached,
@@ -97,7 +98,7 @@ class Outcome:
     """A cut network and what is known of its cut.
 
     Attributes:
-        groups: Of the network before.
+        followed: Channels of the network before: its groups, and what stays whole.
         net: Right after the last cut.
         cuts: One per round.
         reached: What all rounds together removed, in the channels of the network before.
@@ -107,7 +108,7 @@ class Outcome:
         error: Largest relative error of the proofs.
     """
 
-    groups: tuple[ChannelGroup, ...]
+    followed: Followed
     net: SegmentationNet
     cuts: tuple[Cut, ...]
     reached: Reached

@@ -1,0 +1,122 @@
+"""torch-pruning's graph of a network: which layers make channels and which ones read them."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch_pruning as tp
+from torch import Tensor, nn
+from torch_pruning.dependency import index_mapping
+
+from segprune.graph.closing import Closing, edge_pruners
+from segprune.model.contract import SegmentationNet
+from segprune.model.copies import duplicate
+
+MOST_INDICES = 50_000
+"""Positions of one layer that a group may reach: a flattened 512 x 7 x 7 has 25,088, matrices of all pixels by all
+pixels millions, which torch-pruning would list for minutes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """How torch-pruning looks at a network.
+
+    Attributes:
+        size_hw: (H, W) in px of the image it is traced with.
+        closed: Names of modules that it does not look into.
+        watched: Names of layers that run without a path to the logits.
+        splits: Whether operations that part the channels are closed.
+    """
+
+    size_hw: tuple[int, int]
+    closed: tuple[str, ...] = ()
+    watched: tuple[str, ...] = ()
+    splits: bool = False
+
+    def hides(self, name: str) -> bool:
+        """Whether a module is one of the closed ones, or in one."""
+        return f"{name}.".startswith(tuple(f"{part}." for part in self.closed))
+
+
+@contextmanager
+def build(net: SegmentationNet, view: View) -> Iterator[tuple[SegmentationNet, Any]]:
+    """A traced copy of the network on the CPU, and torch-pruning's graph of it.
+
+    The copy is in eval mode, with gradients on for every parameter: torch-pruning silently leaves frozen layers
+    out. The graph is that of a ``_Traced`` copy.
+    """
+    twin = duplicate(net).cpu().eval()
+    for parameter in twin.parameters():
+        parameter.requires_grad = True
+    image = noise(twin, 1, view.size_hw)
+    graph = tp.DependencyGraph()
+    with torch.enable_grad(), _bounded():
+        graph.build_dependency(
+            _Traced(twin, view, image),
+            example_inputs=(image,),
+            forward_fn=lambda module, inputs: module(inputs[0]),
+            customized_pruners=edge_pruners(),
+            verbose=False,
+        )
+        try:
+            yield twin, graph
+        finally:
+            for node in graph.module2node.values():
+                vars(node).clear()  # they hold each other, and with their operations every activation
+            graph.module2node.clear()
+
+
+def noise(net: SegmentationNet, count: int, size_hw: tuple[int, int]) -> Tensor:
+    """(count, 3, *size_hw) in [0, 1) on the CPU, always the same, in the network's own precision."""
+    image = torch.rand(count, 3, *size_hw, generator=torch.Generator().manual_seed(0))
+    return image.to(next(net.parameters()).dtype)
+
+
+class _Traced(nn.Module):
+    """A network with a layer for its image and a node for each of its outputs, which have none by themselves.
+
+    Without them, channels that are concatenated to the image would be counted from 0, channels that are added to it
+    cut without it, and logits that another layer reads taken for features.
+    """
+
+    def __init__(self, net: SegmentationNet, view: View, image: Tensor) -> None:
+        super().__init__()
+        self.net = net
+        empty = nn.Conv2d(3, 3, 1, bias=False, device="meta", dtype=next(net.parameters()).dtype)
+        self.image = empty.to_empty(device="cpu")
+        nn.init.dirac_(self.image.weight)
+        parts, watched = (
+            {name: net.get_submodule(name) for name in names} for names in (view.closed, view.watched)
+        )
+        self.closing = Closing(parts, watched, splits=view.splits)
+        if parts or watched or view.splits:
+            self(image)  # makes the edges
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        with self.closing.around() as read:
+            logits = self.net.traced_logits(self.image(image))
+        return (*(head * 1 for head in logits), *read)
+
+
+class _BoundedFlatten(index_mapping._FlattenIndexMapping):  # type: ignore[misc]
+    """torch-pruning's map from channels to their pixels in a flattened tensor, for as many as can be listed."""
+
+    def __call__(self, idxs: Sequence[Any]) -> list[Any]:
+        if not self.reverse and len(idxs) * self._stride > MOST_INDICES:
+            raise OverflowError(
+                f"its channels are laid out over {len(idxs) * self._stride:,} places of one tensor"
+            )
+        found: list[Any] = super().__call__(idxs)
+        return found
+
+
+@contextmanager
+def _bounded() -> Iterator[None]:
+    whole = index_mapping._FlattenIndexMapping
+    index_mapping._FlattenIndexMapping = _BoundedFlatten
+    try:
+        yield
+    finally:
+        index_mapping._FlattenIndexMapping = whole

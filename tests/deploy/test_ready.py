@@ -34,7 +34,8 @@ def test_every_runtime_gives_the_logits_of_the_network(
 
 
 COMPILED = """
-import sys, torch
+import faulthandler, sys, torch
+faulthandler.dump_traceback_later(240, exit=True)
 from pathlib import Path
 from segprune.deploy.ready import ready
 from tests.deploy.test_ready import place
@@ -49,11 +50,18 @@ with torch.inference_mode():
 
 @pytest.mark.slow
 def test_a_network_is_compiled_as_a_whole(tmp_path: Path) -> None:
-    # in a process of its own: the compiler starts others, which must not begin as copies of this one
-    done = subprocess.run(
-        [sys.executable, "-c", COMPILED, str(tmp_path)], capture_output=True, text=True, cwd=ROOT, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    # in a process of its own, which says where it stands when it does not end
+    with (tmp_path / "said").open("w+") as said:
+        done = subprocess.run(
+            [sys.executable, "-c", COMPILED, str(tmp_path)],
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            cwd=ROOT,
+            check=False,
+        )
+        said.seek(0)
+        assert done.returncode == 0, said.read()
 
 
 @pytest.mark.parametrize("runtime", here.GPU_ALONE)

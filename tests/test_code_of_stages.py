@@ -146,7 +146,7 @@ checkpoint/checkpoint.py checkpoint/contract.py cli.py dataset/workers.py config
 config/explain.py config/protocol.py config/refusal.py config/renamed.py console.py durable.py errors.py
 predict.py predictor.py served.py
 dataset/summary.py
-report/__init__.py report/__main__.py report/cell_figures.py report/class_figure.py report/collect.py
+report/__init__.py report/__main__.py report/job_figures.py report/class_figure.py report/collect.py
 report/command.py report/contest.py report/entries.py report/figures.py report/frames.py report/gallery.py
 report/html.py report/metric_table.py report/note.py report/paired.py report/references.py
 report/retention_figure.py report/statistics.py report/style.py report/summary.py report/table.py

@@ -50,7 +50,8 @@ def half(net: SegmentationNet) -> SegmentationNet:
 
 def check(net: SegmentationNet, path: Path, *, fast: bool) -> None:
     write_onnx(net, path, size_hw=SIZE_HW, fast=fast)
-    images = [torch.rand(2, 3, *SIZE_HW), torch.rand(1, 3, *SIZE_HW)]
+    draw = torch.Generator().manual_seed(0)  # rounding decides which of two nearly equal pixels a pool takes
+    images = [torch.rand(n, 3, *SIZE_HW, generator=draw) for n in (2, 1)]
     for runtime in RUNTIMES:
         found = parity(net, open_runner(path, runtime), images)
         assert found.max_abs_logit > 0.01, runtime

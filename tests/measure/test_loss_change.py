@@ -15,7 +15,7 @@ from segprune.measure.loss_change import (
     joint_loss_change,
     loss_changes,
     mean_losses,
-    sample_units,
+    sample_channels,
 )
 from segprune.model.contract import SegmentationNet
 from tests.pruner.surgery import conv_of, disturb, kill, network_of, same, snapshot, traced, whole
@@ -56,17 +56,17 @@ def loss_of(net: SegmentationNet, batches: list[Batch]) -> float:
         return float(np.mean([float(cross_entropy([net(image)], label)) for image, label in batches]))
 
 
-def all_units(groups: tuple[ChannelGroup, ...]) -> tuple[Channel, ...]:
+def all_channels(groups: tuple[ChannelGroup, ...]) -> tuple[Channel, ...]:
     return tuple((group.name, channel) for group in groups for channel in range(group.size))
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_removing_a_channel_changes_the_loss_as_cutting_it(kind: type[SegmentationNet]) -> None:
     net, groups, batches = double(kind), traced(kind), double_batches()
-    units = [(groups[0].name, 1), (groups[-1].name, groups[-1].size - 1)]
-    changes = loss_changes(net, groups, units, batches, cross_entropy, copies=3)
+    probed = [(groups[0].name, 1), (groups[-1].name, groups[-1].size - 1)]
+    changes = loss_changes(net, groups, probed, batches, cross_entropy, copies=3)
     before = loss_of(net, batches)
-    expected = [loss_of(cut(net, {name: (channel,)}), batches) - before for name, channel in units]
+    expected = [loss_of(cut(net, {name: (channel,)}), batches) - before for name, channel in probed]
     assert changes == pytest.approx(expected, abs=1e-12)
     assert np.abs(changes).max() > 1e-3
 
@@ -74,11 +74,11 @@ def test_removing_a_channel_changes_the_loss_as_cutting_it(kind: type[Segmentati
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_probing_together_gives_what_probing_one_by_one_does(kind: type[SegmentationNet]) -> None:
     net, groups, batches = double(kind), traced(kind), double_batches()
-    units = all_units(groups)
-    single = loss_changes(net, groups, units, batches, cross_entropy, copies=1)
-    assert single.shape == (len(units),)
+    probed = all_channels(groups)
+    single = loss_changes(net, groups, probed, batches, cross_entropy, copies=1)
+    assert single.shape == (len(probed),)
     for copies in (4, 1000):
-        together = loss_changes(net, groups, units, batches, cross_entropy, copies)
+        together = loss_changes(net, groups, probed, batches, cross_entropy, copies)
         assert together == pytest.approx(single, abs=1e-12)
 
 
@@ -107,7 +107,12 @@ def test_the_quadratic_toy() -> None:
     batch = Batch(torch.ones(2, 1, 1, 1).double(), torch.zeros(2, 1, 1))
     group = whole(4, "0")
     changes = loss_changes(
-        net, [group], all_units((group,)), [batch], lambda heads, _: (heads[0].mean() - 1) ** 2 / 2, copies=2
+        net,
+        [group],
+        all_channels((group,)),
+        [batch],
+        lambda heads, _: (heads[0].mean() - 1) ** 2 / 2,
+        copies=2,
     )
     assert changes == pytest.approx([0.175, 0.075, 0.015, 0.0], abs=1e-7)  # the gains are float32 numbers
 
@@ -116,18 +121,18 @@ def test_a_dead_channel_changes_nothing_at_all() -> None:
     net, groups = toy(Concat), traced(Concat)
     far = next(group for group in groups if group.name == "far.0")
     kill(net, far, channel=3)
-    units = all_units((far,))
-    changes = loss_changes(net, groups, units, toy_batches(), cross_entropy, copies=4)
-    assert [channel for (_, channel), change in zip(units, changes, strict=True) if change == 0] == [3]
+    probed = all_channels((far,))
+    changes = loss_changes(net, groups, probed, toy_batches(), cross_entropy, copies=4)
+    assert [channel for (_, channel), change in zip(probed, changes, strict=True) if change == 0] == [3]
 
 
 def test_every_batch_counts_the_same() -> None:
     net, groups = double(Residual), traced(Residual)
     first, second = double_batches()
     short = Batch(second.image[:1], second.label[:1])
-    units = all_units(groups)
-    apart = [loss_changes(net, groups, units, [batch], cross_entropy, copies=3) for batch in (first, short)]
-    both = loss_changes(net, groups, units, [first, short], cross_entropy, copies=3)
+    probed = all_channels(groups)
+    apart = [loss_changes(net, groups, probed, [batch], cross_entropy, copies=3) for batch in (first, short)]
+    both = loss_changes(net, groups, probed, [first, short], cross_entropy, copies=3)
     assert both == pytest.approx((apart[0] + apart[1]) / 2, abs=1e-12)
 
 
@@ -167,7 +172,7 @@ def test_the_network_is_left_as_it_was(kind: type[SegmentationNet]) -> None:
     net, groups = toy(kind), traced(kind)
     disturb(net)
     before, rng = snapshot(net), torch.get_rng_state()
-    loss_changes(net, groups, all_units(groups), toy_batches(), cross_entropy, copies=4)
+    loss_changes(net, groups, all_channels(groups), toy_batches(), cross_entropy, copies=4)
     joint_loss_change(net, groups, {groups[0].name: (0, 1)}, toy_batches(), cross_entropy)
     after = snapshot(net)
     assert [name for name in before | after if not same(before.get(name), after.get(name))] == []
@@ -182,7 +187,7 @@ def test_a_failing_loss_leaves_no_hook_behind() -> None:
         raise ArithmeticError("no loss today")
 
     with pytest.raises(ArithmeticError, match="no loss today"):
-        loss_changes(net, groups, all_units(groups), toy_batches(), fail, copies=2)
+        loss_changes(net, groups, all_channels(groups), toy_batches(), fail, copies=2)
     after = snapshot(net)
     assert all(same(before[name], after[name]) for name in before | after)
 
@@ -190,20 +195,20 @@ def test_a_failing_loss_leaves_no_hook_behind() -> None:
 WIDE = (whole(30, "a"), whole(4, "b"), whole(20, "c"), whole(100, "d"))
 
 
-def per_group(units: tuple[Channel, ...]) -> list[int]:
-    return [sum(name == group.name for name, _ in units) for group in WIDE]
+def per_group(probed: tuple[Channel, ...]) -> list[int]:
+    return [sum(name == group.name for name, _ in probed) for group in WIDE]
 
 
 def test_every_group_gets_a_few_channels_and_the_rest_goes_by_size() -> None:
     everywhere = LEAST_PER_GROUP + 4 + 2 * LEAST_PER_GROUP  # b has 4 channels only
-    assert per_group(sample_units(WIDE, everywhere, seed=0)) == [
+    assert per_group(sample_channels(WIDE, everywhere, seed=0)) == [
         LEAST_PER_GROUP,
         4,
         LEAST_PER_GROUP,
         LEAST_PER_GROUP,
     ]
     # Half of the 154: the channels of a, c and d are taken to the same depth of about 48 %.
-    counts = per_group(sample_units(WIDE, 77, seed=0))
+    counts = per_group(sample_channels(WIDE, 77, seed=0))
     assert counts[1] == 4
     assert [
         count / size for count, size in zip(counts, (30, 4, 20, 100), strict=True) if size > 4
@@ -211,7 +216,7 @@ def test_every_group_gets_a_few_channels_and_the_rest_goes_by_size() -> None:
 
 
 def test_few_samples_go_to_few_groups() -> None:
-    counts = per_group(sample_units(WIDE, 2 * LEAST_PER_GROUP, seed=0))
+    counts = per_group(sample_channels(WIDE, 2 * LEAST_PER_GROUP, seed=0))
     assert sum(counts) == 2 * LEAST_PER_GROUP
     assert (
         sum(
@@ -224,21 +229,21 @@ def test_few_samples_go_to_few_groups() -> None:
 
 def test_fewer_samples_are_always_among_more() -> None:
     for less in range(0, 150, 7):
-        assert set(sample_units(WIDE, less, seed=3)) < set(sample_units(WIDE, less + 1, seed=3))
+        assert set(sample_channels(WIDE, less, seed=3)) < set(sample_channels(WIDE, less + 1, seed=3))
 
 
 def test_samples_are_ordered_unlike_and_all_when_there_are_fewer() -> None:
-    units = sample_units(WIDE, 60, seed=1)
-    order = {unit: position for position, unit in enumerate(all_units(WIDE))}
-    assert len(set(units)) == 60
-    assert [order[unit] for unit in units] == sorted(order[unit] for unit in units)
-    assert sample_units(WIDE, 0, seed=1) == ()
-    assert sample_units(WIDE, 154, seed=1) == sample_units(WIDE, 10**6, seed=2) == all_units(WIDE)
+    probed = sample_channels(WIDE, 60, seed=1)
+    order = {unit: position for position, unit in enumerate(all_channels(WIDE))}
+    assert len(set(probed)) == 60
+    assert [order[unit] for unit in probed] == sorted(order[unit] for unit in probed)
+    assert sample_channels(WIDE, 0, seed=1) == ()
+    assert sample_channels(WIDE, 154, seed=1) == sample_channels(WIDE, 10**6, seed=2) == all_channels(WIDE)
 
 
 def test_samples_follow_from_the_seed_alone() -> None:
     rng, numpy_rng = torch.get_rng_state(), str(np.random.get_state())  # noqa: NPY002 - it must stay untouched
-    assert sample_units(WIDE, 60, seed=1) == sample_units(WIDE, 60, seed=1)
-    assert sample_units(WIDE, 60, seed=1) != sample_units(WIDE, 60, seed=2)
+    assert sample_channels(WIDE, 60, seed=1) == sample_channels(WIDE, 60, seed=1)
+    assert sample_channels(WIDE, 60, seed=1) != sample_channels(WIDE, 60, seed=2)
     assert torch.equal(rng, torch.get_rng_state())
     assert str(np.random.get_state()) == numpy_rng  # noqa: NPY002

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from segprune.report.collect import CellData, SweepData, sweep_data
+from segprune.report.collect import JobData, SweepData, sweep_data
 from segprune.report.entries import entries_of
-from segprune.report.table import Cell
+from segprune.report.table import Outcome
 from segprune.result import files
 from segprune.result.row import Row, to_record
 from tests.rows import CUT, DENSE, changed
@@ -32,7 +32,7 @@ def rows(pruner: str, miou: float, *, seed: int = 0, **changes: Any) -> tuple[Ro
     return (dense, pruned, changed(cut, stage="finetuned", miou_percent=miou, miou_retention=miou / 50))
 
 
-def cell(
+def job_data(
     number: int,
     pruner: str,
     miou: float | None,
@@ -47,12 +47,12 @@ def cell(
     root: Path = Path("nowhere"),
     names: Sequence[str] = (),
     **changes: Any,
-) -> CellData:
+) -> JobData:
     """A job; one without an mIoU has failed."""
     changes = {"ratio_asked": ratio, **changes}
-    return CellData(
+    return JobData(
         number=str(number),
-        cell=Cell(
+        outcome=Outcome(
             dataset="streets",
             model="unet",
             pruner=pruner,
@@ -72,19 +72,17 @@ def cell(
     )
 
 
-def dense(number: int, miou: float | None, *, seed: int = 0, **known: Any) -> CellData:
+def dense(number: int, miou: float | None, *, seed: int = 0, **known: Any) -> JobData:
     """The control that finetunes the dense network; with ``root`` and ``names`` as a job."""
-    job = cell(number, "taylor", miou, seed=seed, protocol="dense", method="dense", **known)
+    job = job_data(number, "taylor", miou, seed=seed, protocol="dense", method="dense", **known)
     uncut = {"pruner": None, "budget": None, "scope": None, "ratio_asked": None, "ratio_reached": None}
     whole = {"macs_kept": 1.0, "params_kept": 1.0, "channels_kept": 1.0, "realisation_efficiency": None}
-    kept = tuple(changed(row, **uncut, **whole) for row in job.cell.rows if row.stage == "finetuned")
-    return replace(job, cell=replace(job.cell, rows=(*job.cell.rows[:1], *kept)))
+    kept = tuple(changed(row, **uncut, **whole) for row in job.outcome.rows if row.stage == "finetuned")
+    return replace(job, outcome=replace(job.outcome, rows=(*job.outcome.rows[:1], *kept)))
 
 
-def sweep(
-    cells: Sequence[CellData], overrides: Sequence[str] = ("pruner=l1,taylor", "ratio=0.3")
-) -> SweepData:
-    return sweep_data(Path("sweeps") / "12-00-00", overrides, cells)
+def sweep(jobs: Sequence[JobData], overrides: Sequence[str] = ("pruner=l1,taylor", "ratio=0.3")) -> SweepData:
+    return sweep_data(Path("sweeps") / "12-00-00", overrides, jobs)
 
 
 def counts(hits: Sequence[int], of: int = 100) -> NDArray[np.int32]:
@@ -122,24 +120,24 @@ def store(root: Path, name: str, hits: Sequence[int]) -> list[str]:
 
 
 def write_job(
-    folder: Path, cell: CellData, *, typed: Sequence[str] = (), changes: Mapping[str, Any] | None = None
+    folder: Path, job: JobData, *, typed: Sequence[str] = (), changes: Mapping[str, Any] | None = None
 ) -> None:
     """The folder that a job leaves."""
     (folder / ".hydra").mkdir(parents=True)
     (folder / ".hydra" / "overrides.yaml").write_text("".join(f"- {json.dumps(o)}\n" for o in typed))
     asked = {
-        name: getattr(cell.cell, name)
+        name: getattr(job.outcome, name)
         for name in ("dataset", "model", "pruner", "budget", "protocol", "ratio", "seed")
     }
-    status: dict[str, Any] = {"asked": asked, "seconds": cell.seconds, "status": cell.cell.status}
-    if cell.cell.rows:
+    status: dict[str, Any] = {"asked": asked, "seconds": job.seconds, "status": job.outcome.status}
+    if job.outcome.rows:
         status |= {
             "status": "done",
-            "was_reused": cell.cell.status == "reused",
-            "store": str(cell.entries.root),
-            "entries": list(cell.entries.names.values()),
-            "rows": [to_record(row) for row in cell.cell.rows],
+            "was_reused": job.outcome.status == "reused",
+            "store": str(job.entries.root),
+            "entries": list(job.entries.names.values()),
+            "rows": [to_record(row) for row in job.outcome.rows],
         }
     else:
-        status["error"] = cell.cell.reason
+        status["error"] = job.outcome.reason
     (folder / "status.json").write_text(json.dumps({**status, **(changes or {})}))

@@ -5,17 +5,17 @@ from pathlib import Path
 import pytest
 
 from segprune.report.__main__ import main
-from tests.report.sweeps import cell, write_job
+from tests.report.sweeps import job_data, write_job
 
 
 def test_the_report_goes_into_the_sweeps_folder(tmp_path: Path) -> None:
-    write_job(tmp_path / "0", cell(0, "taylor", 45.0))
+    write_job(tmp_path / "0", job_data(0, "taylor", 45.0))
     assert main([str(tmp_path)]) == 0
     assert (tmp_path / "report.html").is_file()
 
 
 def test_the_report_goes_where_it_is_told(tmp_path: Path) -> None:
-    write_job(tmp_path / "sweep" / "0", cell(0, "taylor", 45.0))
+    write_job(tmp_path / "sweep" / "0", job_data(0, "taylor", 45.0))
     assert main([str(tmp_path / "sweep"), "--out", str(tmp_path / "out")]) == 0
     assert (tmp_path / "out" / "report.html").is_file()
     assert not (tmp_path / "sweep" / "report.html").exists()

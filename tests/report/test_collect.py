@@ -7,7 +7,7 @@ import pytest
 from segprune.errors import CheckpointError
 from segprune.report.collect import collect, split_overrides
 from segprune.result.row import columns, to_record
-from tests.report.sweeps import cell, store, sweep, write_job
+from tests.report.sweeps import job_data, store, sweep, write_job
 from tests.rows import version_1
 
 
@@ -15,22 +15,22 @@ def test_a_finished_sweep_is_read_as_it_was_written(tmp_path: Path) -> None:
     names = store(tmp_path / "store", "ab12", [1])
     folder = tmp_path / "sweep"
     jobs = [
-        cell(0, "l1", 40.0, root=tmp_path / "store", names=names),
-        cell(2, "taylor", 45.0),
-        cell(10, "l2", None),
+        job_data(0, "l1", 40.0, root=tmp_path / "store", names=names),
+        job_data(2, "taylor", 45.0),
+        job_data(10, "l2", None),
     ]
     for job in jobs:
         write_job(folder / job.number, job)
     data = collect(folder, "pruner=l1,taylor,l2 ratio=0.3")
-    assert [found.number for found in data.cells] == ["0", "2", "10"]  # as numbers, not as text
-    assert [found.cell for found in data.cells] == [job.cell for job in jobs]
-    assert data.cells[0].entries == jobs[0].entries
-    assert data.cells[0].seconds == 1.5
+    assert [found.number for found in data.jobs] == ["0", "2", "10"]  # as numbers, not as text
+    assert [found.outcome for found in data.jobs] == [job.outcome for job in jobs]
+    assert data.jobs[0].entries == jobs[0].entries
+    assert data.jobs[0].seconds == 1.5
     assert data.overrides == ("pruner=l1,taylor,l2", "ratio=0.3")
 
 
 def test_rows_say_which_job_and_method_they_are_of() -> None:
-    data = sweep([cell(0, "l1", 40.0, budget="macs"), cell(1, "l2", None)])
+    data = sweep([job_data(0, "l1", 40.0, budget="macs"), job_data(1, "l2", None)])
     assert data.rows[["stage", "number", "method", "is_final"]].to_numpy().tolist() == [
         ["dense", "0", "dense", False],
         ["pruned", "0", "l1", False],
@@ -43,7 +43,7 @@ def test_rows_say_which_job_and_method_they_are_of() -> None:
 
 
 def test_a_sweep_in_which_all_failed_has_no_rows() -> None:
-    data = sweep([cell(0, "l1", None)])
+    data = sweep([job_data(0, "l1", None)])
     assert data.rows.empty
     assert "miou_percent" in data.rows
 
@@ -55,8 +55,8 @@ def test_what_differs_between_jobs_makes_methods_and_settings(tmp_path: Path) ->
         ["pruner=l1", "ratio=0.3", "budget.scope=local", "finetune.epochs=5", "train.epochs=9"],
     ]
     for number, overrides in enumerate(typed):
-        write_job(tmp_path / str(number), cell(number, "l1", 40.0), typed=overrides)
-    found = collect(tmp_path).cells
+        write_job(tmp_path / str(number), job_data(number, "l1", 40.0), typed=overrides)
+    found = collect(tmp_path).jobs
     assert [job.method for job in found] == ["l1 pruner.p=1", "l1 +pruner.p=2", "l1 budget.scope=local"]
     assert [job.setting for job in found] == [
         "streets, unet; finetune.epochs=1",
@@ -74,24 +74,26 @@ def test_what_a_control_leaves_out_sets_no_other_job_apart(tmp_path: Path) -> No
         "scratch_e": ["dataset.limit=8", "rounds=2", "pruner=taylor", "ratio=0.3", "protocol=scratch_e"],
     }
     for number, (protocol, overrides) in enumerate(typed.items()):
-        write_job(tmp_path / str(number), cell(number, "taylor", 40.0, protocol=protocol), typed=overrides)
-    found = collect(tmp_path).cells
+        write_job(
+            tmp_path / str(number), job_data(number, "taylor", 40.0, protocol=protocol), typed=overrides
+        )
+    found = collect(tmp_path).jobs
     assert [job.method for job in found] == ["taylor", "dense", "half", "taylor scratch_e"]
     assert {job.setting for job in found} == {"streets, unet"}
 
 
 def test_a_status_of_before_there_were_controls_is_of_none(tmp_path: Path) -> None:
-    job = cell(0, "l1", 40.0)
+    job = job_data(0, "l1", 40.0)
     asked = {
-        name: getattr(job.cell, name) for name in ("dataset", "model", "pruner", "budget", "ratio", "seed")
+        name: getattr(job.outcome, name) for name in ("dataset", "model", "pruner", "budget", "ratio", "seed")
     }
     write_job(tmp_path / "0", job, changes={"asked": asked})
-    assert collect(tmp_path).cells[0].cell == job.cell
+    assert collect(tmp_path).jobs[0].outcome == job.outcome
 
 
 def test_jobs_that_nothing_tells_apart_are_never_taken_for_seeds() -> None:
-    data = sweep([cell(0, "l1", 40.0), cell(1, "l1", 41.0), cell(2, "l1", 42.0, seed=1)])
-    assert [job.setting for job in data.cells] == [
+    data = sweep([job_data(0, "l1", 40.0), job_data(1, "l1", 41.0), job_data(2, "l1", 42.0, seed=1)])
+    assert [job.setting for job in data.jobs] == [
         "streets, unet; job 0",
         "streets, unet; job 1",
         "streets, unet",
@@ -99,7 +101,7 @@ def test_jobs_that_nothing_tells_apart_are_never_taken_for_seeds() -> None:
 
 
 def test_hydras_own_record_of_the_command_counts_first(tmp_path: Path) -> None:
-    write_job(tmp_path / "0", cell(0, "l1", 40.0))
+    write_job(tmp_path / "0", job_data(0, "l1", 40.0))
     record = {"hydra": {"overrides": {"task": ["pruner=l1", "stages=[train, eval]"]}}}
     (tmp_path / "multirun.yaml").write_text(json.dumps(record))  # JSON is YAML
     assert collect(tmp_path, "pruner=other").overrides == ("pruner=l1", "stages=[train, eval]")
@@ -108,8 +110,8 @@ def test_hydras_own_record_of_the_command_counts_first(tmp_path: Path) -> None:
 
 
 def test_credentials_stay_out(tmp_path: Path) -> None:
-    failed = cell(1, "l1", None)
-    write_job(tmp_path / "0", cell(0, "l1", 40.0), typed=["tracking.uri=http://me:secret@host"])
+    failed = job_data(1, "l1", None)
+    write_job(tmp_path / "0", job_data(0, "l1", 40.0), typed=["tracking.uri=http://me:secret@host"])
     write_job(
         tmp_path / "1",
         failed,
@@ -118,32 +120,33 @@ def test_credentials_stay_out(tmp_path: Path) -> None:
     )
     data = collect(tmp_path, "tracking.uri=http://me:secret@host")
     assert data.overrides == ("tracking.uri=http://***@host",)
-    assert data.cells[0].setting.endswith("tracking.uri=http://***@host")
-    assert data.cells[1].cell.reason == "no answer from http://***@host"
+    assert data.jobs[0].setting.endswith("tracking.uri=http://***@host")
+    assert data.jobs[1].outcome.reason == "no answer from http://***@host"
 
 
 def test_the_noise_of_a_range_is_taken_out_of_ratios(tmp_path: Path) -> None:
     write_job(
-        tmp_path / "0", replace(cell(0, "l1", None), cell=replace(cell(0, "l1", None).cell, ratio=0.1 + 0.2))
+        tmp_path / "0",
+        replace(job_data(0, "l1", None), outcome=replace(job_data(0, "l1", None).outcome, ratio=0.1 + 0.2)),
     )
-    assert collect(tmp_path).cells[0].cell.ratio == 0.3
+    assert collect(tmp_path).jobs[0].outcome.ratio == 0.3
 
 
 def test_a_job_that_never_said_how_it_ended_was_stopped(tmp_path: Path) -> None:
-    write_job(tmp_path / "0", cell(0, "l1", 40.0), changes={"status": "running", "rows": []})
-    found = collect(tmp_path).cells[0].cell
+    write_job(tmp_path / "0", job_data(0, "l1", 40.0), changes={"status": "running", "rows": []})
+    found = collect(tmp_path).jobs[0].outcome
     assert (found.status, found.reason) == ("failed", "stopped before its end")
 
 
 def test_a_reused_job_is_told_from_a_new_one(tmp_path: Path) -> None:
-    write_job(tmp_path / "0", cell(0, "l1", 40.0), changes={"was_reused": True})
-    assert collect(tmp_path).cells[0].cell.status == "reused"
+    write_job(tmp_path / "0", job_data(0, "l1", 40.0), changes={"was_reused": True})
+    assert collect(tmp_path).jobs[0].outcome.status == "reused"
 
 
 def test_the_status_of_the_sweep_itself_is_no_job(tmp_path: Path) -> None:
-    write_job(tmp_path / "l1" / "0", cell(0, "l1", 40.0))
+    write_job(tmp_path / "l1" / "0", job_data(0, "l1", 40.0))
     (tmp_path / "status.json").write_text('{"status": "done"}')
-    assert [job.number for job in collect(tmp_path).cells] == ["l1/0"]
+    assert [job.number for job in collect(tmp_path).jobs] == ["l1/0"]
 
 
 def test_a_folder_without_jobs_is_refused(tmp_path: Path) -> None:
@@ -153,30 +156,30 @@ def test_a_folder_without_jobs_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", ["[]", "{", '{"status": "done"}'])
 def test_a_damaged_status_is_refused_by_name(tmp_path: Path, content: str) -> None:
-    write_job(tmp_path / "0", cell(0, "l1", 40.0))
+    write_job(tmp_path / "0", job_data(0, "l1", 40.0))
     (tmp_path / "0" / "status.json").write_text(content)
     with pytest.raises(CheckpointError, match=r"0/status.json cannot be read .*; remove the job's folder"):
         collect(tmp_path)
 
 
 def test_rows_of_no_schema_are_refused(tmp_path: Path) -> None:
-    write_job(tmp_path / "0", cell(0, "l1", 40.0), changes={"rows": [{"schema_version": 0}]})
+    write_job(tmp_path / "0", job_data(0, "l1", 40.0), changes={"rows": [{"schema_version": 0}]})
     with pytest.raises(CheckpointError, match="schema_version 0"):
         collect(tmp_path)
 
 
 def test_a_damaged_row_is_refused_with_its_job_and_column(tmp_path: Path) -> None:
-    rows = [to_record(row) for row in cell(0, "l1", 40.0).cell.rows]
+    rows = [to_record(row) for row in job_data(0, "l1", 40.0).outcome.rows]
     write_job(
-        tmp_path / "0", cell(0, "l1", 40.0), changes={"rows": [*rows[:-1], rows[-1] | {"macs": "many"}]}
+        tmp_path / "0", job_data(0, "l1", 40.0), changes={"rows": [*rows[:-1], rows[-1] | {"macs": "many"}]}
     )
     with pytest.raises(CheckpointError, match=r"0/status.json cannot be read .*macs: must be a whole number"):
         collect(tmp_path)
 
 
 def test_jobs_of_several_versions_make_one_table(tmp_path: Path) -> None:
-    old, new = cell(0, "l1", 40.0), cell(1, "l2", 41.0, of_tomorrow="int8")
-    write_job(tmp_path / "0", old, changes={"rows": [version_1(row) for row in old.cell.rows]})
+    old, new = job_data(0, "l1", 40.0), job_data(1, "l2", 41.0, of_tomorrow="int8")
+    write_job(tmp_path / "0", old, changes={"rows": [version_1(row) for row in old.outcome.rows]})
     write_job(tmp_path / "1", new)
     table = collect(tmp_path).rows
     assert table["of_tomorrow"].dropna().tolist() == ["int8", "int8"]

@@ -4,20 +4,20 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from segprune.report.collect import CellData
+from segprune.report.collect import JobData
 from segprune.report.gallery import gallery, save
-from tests.report.sweeps import cell, store, sweep
+from tests.report.sweeps import job_data, store, sweep
 
 
-def names_of(*jobs: CellData) -> list[str]:
+def names_of(*jobs: JobData) -> list[str]:
     return [picture.name for picture in gallery(sweep(jobs))]
 
 
 def test_every_figure_has_its_data_and_says_what_it_shows(tmp_path: Path) -> None:
     names = store(tmp_path, "ab12", [1])
     jobs = [
-        cell(0, "taylor", 40.0, root=tmp_path, names=names),
-        cell(1, "taylor", 41.0, seed=1, root=tmp_path, names=names),
+        job_data(0, "taylor", 40.0, root=tmp_path, names=names),
+        job_data(1, "taylor", 41.0, seed=1, root=tmp_path, names=names),
     ]
     pictures = {picture.name: picture for picture in gallery(sweep(jobs))}
     # the second job differs from the first in the seed alone, so that its layers and scores are not shown again
@@ -47,7 +47,7 @@ def test_widths_that_are_no_multiples_are_named_under_the_layers(tmp_path: Path)
 
     def caption(**more: object) -> str:
         plan.write_text(json.dumps({**cut, **more}))
-        shown = gallery(sweep([cell(0, "taylor", 40.0, root=tmp_path, names=names)]))
+        shown = gallery(sweep([job_data(0, "taylor", 40.0, root=tmp_path, names=names)]))
         return next(picture.caption for picture in shown if picture.name == "layers-0-taylor")
 
     assert caption(round_to=8, unaligned={"a": 12, "b": 2}).endswith(
@@ -63,15 +63,17 @@ def test_widths_that_are_no_multiples_are_named_under_the_layers(tmp_path: Path)
 
 
 def test_only_what_there_is_data_for_is_drawn() -> None:
-    untimed = cell(0, "taylor", 40.0, speedup=None, realisation_efficiency=None)
-    assert set(names_of(cell(0, "taylor", 40.0))) - set(names_of(untimed)) == {"speed-1"}
-    assert names_of(untimed, cell(1, "fgp", None)) == names_of(untimed)
-    assert names_of(cell(1, "fgp", None)) == []
+    untimed = job_data(0, "taylor", 40.0, speedup=None, realisation_efficiency=None)
+    assert set(names_of(job_data(0, "taylor", 40.0))) - set(names_of(untimed)) == {"speed-1"}
+    assert names_of(untimed, job_data(1, "fgp", None)) == names_of(untimed)
+    assert names_of(job_data(1, "fgp", None)) == []
 
 
 def test_a_control_at_another_budget_has_no_figure_of_its_own() -> None:
-    half = cell(1, "l1", 30.0, ratio=0.5, protocol="half", method="half", setting="streets, unet; rounds=2")
-    job = cell(0, "taylor", 40.0, budget="macs")
+    half = job_data(
+        1, "l1", 30.0, ratio=0.5, protocol="half", method="half", setting="streets, unet; rounds=2"
+    )
+    job = job_data(0, "taylor", 40.0, budget="macs")
     assert "retention-1-macs" in names_of(job)
     assert names_of(job, half) == names_of(job)
     assert "retention-1-channels" in names_of(half)
@@ -79,7 +81,7 @@ def test_a_control_at_another_budget_has_no_figure_of_its_own() -> None:
 
 def test_a_threshold_is_a_budget_like_others(tmp_path: Path) -> None:
     names = store(tmp_path, "ab12", [1])[1:]  # without curves of training
-    job = cell(0, "slimming", 40.0, ratio=None, budget="threshold", root=tmp_path, names=names)
+    job = job_data(0, "slimming", 40.0, ratio=None, budget="threshold", root=tmp_path, names=names)
     pictures = {picture.name: picture for picture in gallery(sweep([job]))}
     assert {"retention-1-threshold", "classes-1-threshold", "layers-0-slimming"} <= pictures.keys()
     assert "slimming, threshold, seed 0" in pictures["layers-0-slimming"].caption
@@ -87,15 +89,15 @@ def test_a_threshold_is_a_budget_like_others(tmp_path: Path) -> None:
 
 def test_settings_and_jobs_of_any_name_get_files_of_their_own(tmp_path: Path) -> None:
     names = store(tmp_path, "ab12", [1])[1:2]  # the plan
-    first = cell(0, "../../up", 40.0, root=tmp_path, names=names)
-    second = cell(1, "../../up", 40.0, root=tmp_path, names=names, setting="other", budget="a/b")
+    first = job_data(0, "../../up", 40.0, root=tmp_path, names=names)
+    second = job_data(1, "../../up", 40.0, root=tmp_path, names=names, setting="other", budget="a/b")
     found = names_of(first, second)
     assert len(set(found)) == len(found) == len(names_of(first)) + len(names_of(second))
     assert not any("/" in name or "." in name for name in found)
 
 
 def test_pictures_are_saved_with_their_data(tmp_path: Path) -> None:
-    pictures = list(gallery(sweep([cell(0, "taylor", 40.0)])))
+    pictures = list(gallery(sweep([job_data(0, "taylor", 40.0)])))
     written = save(pictures, tmp_path / "figures")
     names = [picture.name for picture in pictures]
     assert [path.name for path in written] == [f"{name}{end}" for name in names for end in (".png", ".csv")]
@@ -105,8 +107,8 @@ def test_pictures_are_saved_with_their_data(tmp_path: Path) -> None:
 
 
 def test_what_a_teacher_does_has_curves_and_classes(tmp_path: Path) -> None:
-    cells = [
-        cell(
+    jobs = [
+        job_data(
             n,
             "l1",
             40.0,
@@ -117,11 +119,11 @@ def test_what_a_teacher_does_has_curves_and_classes(tmp_path: Path) -> None:
         )
         for n, name in enumerate(("none", "kd"))
     ]
-    found = [picture for picture in gallery(sweep(cells)) if picture.kind == "teaching"]
+    found = [picture for picture in gallery(sweep(jobs)) if picture.kind == "teaching"]
     assert [picture.name for picture in found] == ["teaching-curves-1", "teaching-classes-1-channels"]
     assert "with a teacher than without" in found[1].caption
     failed = [
-        cell(n, "l1", None, distill=name, setting=f"streets, unet; distill={name}")
+        job_data(n, "l1", None, distill=name, setting=f"streets, unet; distill={name}")
         for n, name in enumerate(("none", "kd"))
     ]
     assert not [picture for picture in gallery(sweep(failed)) if picture.kind == "teaching"]

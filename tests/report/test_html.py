@@ -10,7 +10,7 @@ from segprune.report.collect import SweepData
 from segprune.report.gallery import Picture
 from segprune.report.html import html
 from segprune.report.verdict import contests
-from tests.report.sweeps import PNG, cell, dense, store, sweep
+from tests.report.sweeps import PNG, dense, job_data, store, sweep
 from tests.report.test_timing import timed
 from tests.rows import changed
 
@@ -52,13 +52,15 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Reader:
     root = tmp_path_factory.mktemp("store")
     hits = {"random": ([50, 52], 30.0), "l1": ([60, 61], 35.0), "taylor": ([80, 82], 45.0)}
     jobs = [
-        cell(10 * n + seed, name, miou, seed=seed, root=root, names=store(root, f"{name}{seed}", images * 4))
+        job_data(
+            10 * n + seed, name, miou, seed=seed, root=root, names=store(root, f"{name}{seed}", images * 4)
+        )
         for n, (name, (images, miou)) in enumerate(hits.items())
         for seed in (0, 1)
     ]
     jobs += [dense(50 + seed, 52.0, seed=seed) for seed in (0, 1)]
     (root / "eval" / "random0" / "predictions.png").unlink()
-    return page(sweep([*jobs, cell(99, "fgp", None)]))
+    return page(sweep([*jobs, job_data(99, "fgp", None)]))
 
 
 def test_the_page_loads_and_runs_nothing(whole: Reader) -> None:
@@ -131,7 +133,7 @@ def test_asked_and_reached_stand_side_by_side(whole: Reader) -> None:
 
 
 def test_no_winner_without_controls_and_the_command_that_adds_them() -> None:
-    found = page(sweep([cell(0, "taylor", 45.0), cell(1, "l1", 40.0)]))
+    found = page(sweep([job_data(0, "taylor", 45.0), job_data(1, "l1", 40.0)]))
     assert (
         "No winner at 30 % of channels removed, streets, unet: no control random; no dense network "
         "finetuned by the same schedule; fewer than" in found.text
@@ -141,26 +143,26 @@ def test_no_winner_without_controls_and_the_command_that_adds_them() -> None:
 
 
 def test_one_command_for_all_budgets_is_shown_once() -> None:
-    found = page(sweep([cell(n, "taylor", 45.0, ratio=ratio) for n, ratio in enumerate((0.2, 0.3, 0.5))]))
+    found = page(sweep([job_data(n, "taylor", 45.0, ratio=ratio) for n, ratio in enumerate((0.2, 0.3, 0.5))]))
     assert found.text.count("No winner") == 3
     assert found.text.count("To find out, run this; finished jobs are not run again.") == 1
     assert found.text.count("seed=0,1,2") == 1
 
 
 def test_what_one_seed_does_not_tell_is_a_dash() -> None:
-    found = page(sweep([cell(0, "taylor", 45.0)]))
+    found = page(sweep([job_data(0, "taylor", 45.0)]))
     assert "taylor 0 45.00 - - - - - 30.0" in found.text
 
 
 def test_controls_stand_below_the_methods_with_their_distance(tmp_path: Path) -> None:
-    jobs = [cell(seed, "taylor", 45.0, seed=seed) for seed in (0, 1)]
+    jobs = [job_data(seed, "taylor", 45.0, seed=seed) for seed in (0, 1)]
     jobs += [dense(9 + seed, 44.0 - seed, seed=seed) for seed in (0, 1)]
     found = page(sweep(jobs))
     assert "dense network, finetuned by the same schedule 0 1 43.50 0.71 100.0 taylor 1.50" in found.text
 
 
 def test_what_is_missing_is_shown_as_missing() -> None:
-    found = page(sweep([cell(0, "l1", None)], overrides=()))
+    found = page(sweep([job_data(0, "l1", None)], overrides=()))
     assert "The jobs have no predictions." in found.text
     assert "The jobs have no table of classes." in found.text
     assert "The command of this sweep is not known." in found.text
@@ -172,9 +174,11 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     names = store(tmp_path, "ab12", [1])
     about = {"versions": {EVIL: EVIL}, "python": EVIL}
     (tmp_path / "finetune" / "ab12" / "net.json").write_text(json.dumps(about))
-    job = cell(0, EVIL, 40.0, setting=EVIL, root=tmp_path, names=names, dataset=EVIL, split=EVIL, device=EVIL)
-    failed = cell(1, "l1", None, setting=EVIL)
-    failed = replace(failed, cell=replace(failed.cell, reason=EVIL))
+    job = job_data(
+        0, EVIL, 40.0, setting=EVIL, root=tmp_path, names=names, dataset=EVIL, split=EVIL, device=EVIL
+    )
+    failed = job_data(1, "l1", None, setting=EVIL)
+    failed = replace(failed, outcome=replace(failed.outcome, reason=EVIL))
     found = page(sweep([job, failed], overrides=(f"pruner={EVIL}",)), caption=EVIL)
     assert "script" not in found.tags
     assert not any(name.startswith("on") for name, _ in found.attributes)
@@ -183,27 +187,28 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
 
 
 def test_few_images_are_told_beside_the_verdicts() -> None:
-    one = cell(0, "l1", 40.0)
+    one = job_data(0, "l1", 40.0)
     few = replace(
-        one, cell=replace(one.cell, rows=tuple(changed(row, report_images=7) for row in one.cell.rows))
+        one,
+        outcome=replace(one.outcome, rows=tuple(changed(row, report_images=7) for row in one.outcome.rows)),
     )
     assert "7 report images of streets val: fewer than 60" in page(sweep([few])).text
     assert "fewer than 60" not in page(sweep([one])).text
 
 
 def test_times_that_cannot_be_compared_are_told_above_the_table() -> None:
-    cells = [cell(0, "l1", 40.0), cell(1, "random", 41.0)]
+    jobs = [job_data(0, "l1", 40.0), job_data(1, "random", 41.0)]
     for index, latency_ms in enumerate((10.0, 100.0)):
-        first, *others = cells[index].cell.rows
+        first, *others = jobs[index].outcome.rows
         rows = (timed(first, latency_ms), *others)
-        cells[index] = replace(cells[index], cell=replace(cells[index].cell, rows=rows))
-    assert "Times cannot be compared" in page(sweep(cells)).text
-    assert "Times cannot be compared" not in page(sweep(cells[:1])).text
+        jobs[index] = replace(jobs[index], outcome=replace(jobs[index].outcome, rows=rows))
+    assert "Times cannot be compared" in page(sweep(jobs)).text
+    assert "Times cannot be compared" not in page(sweep(jobs[:1])).text
 
 
 def test_a_teacher_has_a_verdict_and_a_line_for_each_method(whole: Reader) -> None:
-    cells = [
-        cell(
+    jobs = [
+        job_data(
             10 * n + seed,
             "l1",
             40.0 + 3 * n + seed,
@@ -214,7 +219,7 @@ def test_a_teacher_has_a_verdict_and_a_line_for_each_method(whole: Reader) -> No
         for n, name in enumerate(("none", "kd"))
         for seed in (0, 1)
     ]
-    found = page(sweep(cells)).text
+    found = page(sweep(jobs)).text
     assert (
         "Does distill=kd on streets, unet help? it helps l1 at 30 % of channels removed (3.00 points" in found
     )

@@ -4,7 +4,7 @@ from segprune.report.collect import SweepData
 from segprune.report.note import parent_note
 from segprune.report.verdict import contests
 from segprune.tracking.record import TAG_CHARACTERS
-from tests.report.sweeps import cell, dense, sweep
+from tests.report.sweeps import dense, job_data, sweep
 
 
 def note(data: SweepData) -> str:
@@ -16,7 +16,7 @@ def table(text: str) -> list[list[str]]:
 
 
 def test_the_headlines_come_first_and_the_command_and_the_jobs_after_them() -> None:
-    lines = note(sweep([cell(0, "taylor", 45.0), cell(1, "l1", 40.0, ratio=0.5)])).splitlines()
+    lines = note(sweep([job_data(0, "taylor", 45.0), job_data(1, "l1", 40.0, ratio=0.5)])).splitlines()
     assert lines[0].startswith("- **No winner at 30 % of channels removed, streets, unet: ")
     assert lines[1].startswith("- **No winner at 50 % of channels removed, streets, unet: ")
     assert "2 jobs, 0 failed." in lines[3]
@@ -24,8 +24,8 @@ def test_the_headlines_come_first_and_the_command_and_the_jobs_after_them() -> N
 
 
 def test_every_job_has_a_line_with_what_was_asked_reached_and_kept() -> None:
-    done = cell(0, "taylor", 45.0, macs_kept=0.55, speedup=1.5)
-    titles, rule, *jobs = table(note(sweep([done, cell(1, "fgp", None), dense(2, 52.0, seed=4)])))
+    done = job_data(0, "taylor", 45.0, macs_kept=0.55, speedup=1.5)
+    titles, rule, *jobs = table(note(sweep([done, job_data(1, "fgp", None), dense(2, 52.0, seed=4)])))
     assert (titles[0], titles[5], set(rule)) == ("method", "mIoU %", {"---"})
     assert jobs == [
         ["taylor", "30.0", "0", "30.0", "55.0", "45.00", "90.0", "x1.50", "done"],
@@ -35,27 +35,31 @@ def test_every_job_has_a_line_with_what_was_asked_reached_and_kept() -> None:
 
 
 def test_budgets_are_named_where_they_differ() -> None:
-    lines = table(note(sweep([cell(0, "taylor", 45.0), cell(1, "taylor", 45.0, budget="macs")])))[2:]
+    lines = table(note(sweep([job_data(0, "taylor", 45.0), job_data(1, "taylor", 45.0, budget="macs")])))[2:]
     assert [line[1] for line in lines] == ["30.0 of channels", "30.0 of macs"]
 
 
 def test_winners_are_named_before_open_contests() -> None:
-    lost, won = contests(sweep([cell(n, "taylor", 45.0, ratio=ratio) for n, ratio in enumerate((0.2, 0.5))]))
+    lost, won = contests(
+        sweep([job_data(n, "taylor", 45.0, ratio=ratio) for n, ratio in enumerate((0.2, 0.5))])
+    )
     won = replace(won, winner="taylor", standings=won.standings * 2)
-    first, second = parent_note(sweep([cell(0, "taylor", 45.0)]), [lost, won]).splitlines()[:2]
+    first, second = parent_note(sweep([job_data(0, "taylor", 45.0)]), [lost, won]).splitlines()[:2]
     assert first.startswith("- **At 50 % of channels removed")
     assert second.startswith("- **No winner at 20 %")
 
 
 def test_a_threshold_and_what_was_not_timed_are_dashes() -> None:
-    job = cell(0, "slimming", 45.0, ratio=None, budget="threshold", speedup=None, realisation_efficiency=None)
+    job = job_data(
+        0, "slimming", 45.0, ratio=None, budget="threshold", speedup=None, realisation_efficiency=None
+    )
     (line,) = table(note(sweep([job], overrides=())))[2:]
     assert (line[1], line[7]) == ("-", "-")
     assert "```" not in note(sweep([job], overrides=()))
 
 
 def test_what_does_not_fit_is_counted() -> None:
-    data = sweep([cell(n, f"method{n:03}", 40.0) for n in range(500)])
+    data = sweep([job_data(n, f"method{n:03}", 40.0) for n in range(500)])
     text = parent_note(data, [])
     shown = len(table(text)) - 2
     assert 10 < shown < 500
@@ -69,8 +73,8 @@ def test_what_does_not_fit_is_counted() -> None:
 
 
 def test_names_stay_text() -> None:
-    job = cell(0, "l1", None, method="a|b_c*`<img>", setting="x [y](z)")
-    job = replace(job, cell=replace(job.cell, reason="no\n\n# title " + "word " * 99))
+    job = job_data(0, "l1", None, method="a|b_c*`<img>", setting="x [y](z)")
+    job = replace(job, outcome=replace(job.outcome, reason="no\n\n# title " + "word " * 99))
     text = note(sweep([job]))
     assert r"|a\|b\_c\*\`&lt;img&gt;|" in text
     assert r"x \[y\](z)" in text

@@ -2,22 +2,22 @@ from typing import Any
 
 import pytest
 
-from segprune.report.collect import CellData
+from segprune.report.collect import JobData
 from segprune.report.paired import by_seed
 from segprune.report.references import Reference, is_control, references
-from tests.report.sweeps import cell, dense
+from tests.report.sweeps import dense, job_data
 
-TAYLOR = [cell(seed, "taylor", miou, seed=seed) for seed, miou in ((0, 45.0), (1, 47.0))]
-L1 = [cell(10 + seed, "l1", miou, seed=seed) for seed, miou in ((0, 40.0), (1, 41.0))]
+TAYLOR = [job_data(seed, "taylor", miou, seed=seed) for seed, miou in ((0, 45.0), (1, 47.0))]
+L1 = [job_data(10 + seed, "l1", miou, seed=seed) for seed, miou in ((0, 40.0), (1, 41.0))]
 
 
-def control(number: int, protocol: str, miou: float, *, seed: int = 0, **known: Any) -> CellData:
+def control(number: int, protocol: str, miou: float, *, seed: int = 0, **known: Any) -> JobData:
     known = {"method": protocol if protocol == "half" else f"taylor {protocol}", **known}
-    return cell(number, "taylor", miou, seed=seed, protocol=protocol, **known)
+    return job_data(number, "taylor", miou, seed=seed, protocol=protocol, **known)
 
 
-def found(*controls: CellData, setting: str = "streets, unet") -> list[Reference]:
-    asked = cell(0, "taylor", 45.0, setting=setting)
+def found(*controls: JobData, setting: str = "streets, unet") -> list[Reference]:
+    asked = job_data(0, "taylor", 45.0, setting=setting)
     methods = {"taylor": by_seed(TAYLOR), "l1": by_seed(L1)}
     return list(references([*TAYLOR, *L1, *controls], asked, methods, "taylor"))
 

@@ -11,12 +11,12 @@ from segprune.report.verdict import contests
 from segprune.result import evaluation_report, row
 from segprune.result.metrics import declared
 from segprune.stage.oracle import OracleReport
-from tests.report.sweeps import cell, dense, sweep
+from tests.report.sweeps import dense, job_data, sweep
 from tests.result.test_evaluation_report import TUNED, report
 from tests.rows import CUT, DENSE
 
 PAGE = Path(__file__).parents[2] / "docs" / "evaluation_report.md"
-WHOLE = ("baseline.metrics", "cells[].entries", "cells[].rows")
+WHOLE = ("baseline.metrics", "jobs[].entries", "jobs[].rows")
 """What is described as one thing."""
 
 
@@ -70,15 +70,15 @@ def test_the_oracle_is_documented_key_by_key() -> None:
 
 def test_the_summary_is_documented_key_by_key() -> None:
     jobs = [
-        cell(10 * n + seed, name, 40.0 + n, seed=seed)
+        job_data(10 * n + seed, name, 40.0 + n, seed=seed)
         for n, name in enumerate(("l1", "l2"))
         for seed in (0, 1)
     ]
     jobs += [
-        cell(20 + seed, "l1", 41.0, seed=seed, distill="kd", setting="streets, unet; distill=kd")
+        job_data(20 + seed, "l1", 41.0, seed=seed, distill="kd", setting="streets, unet; distill=kd")
         for seed in (0, 1)
     ]
-    data = sweep([*jobs, *(dense(90 + seed, 50.0, seed=seed) for seed in (0, 1)), cell(99, "fgp", None)])
+    data = sweep([*jobs, *(dense(90 + seed, 50.0, seed=seed) for seed in (0, 1)), job_data(99, "fgp", None)])
     found = set(keys(summary.summary(data, contests(data))))
     # null for the best, where the others have an object
     found -= {"contests[].standings[].behind"}

@@ -10,7 +10,7 @@ import pytest
 from segprune.report.summary import summary_text
 from segprune.report.verdict import contests
 from segprune.result.row import to_record
-from tests.report.sweeps import cell, dense, store, sweep
+from tests.report.sweeps import dense, job_data, store, sweep
 
 
 def read(*jobs: Any) -> dict[str, Any]:
@@ -24,12 +24,12 @@ def read(*jobs: Any) -> dict[str, Any]:
 
 
 def test_jobs_are_counted_by_what_became_of_them() -> None:
-    old = cell(1, "l2", 40.0)
+    old = job_data(1, "l2", 40.0)
     found = read(
-        cell(0, "l1", 40.0),
-        replace(old, cell=replace(old.cell, status="reused")),
-        cell(2, "fgp", None),
-        cell(3, "fpgm", None),
+        job_data(0, "l1", 40.0),
+        replace(old, outcome=replace(old.outcome, status="reused")),
+        job_data(2, "fgp", None),
+        job_data(3, "fpgm", None),
     )
     counted = {
         key: found[key]
@@ -47,9 +47,9 @@ def test_jobs_are_counted_by_what_became_of_them() -> None:
 
 
 def test_every_job_has_its_record(tmp_path: Path) -> None:
-    job = cell(0, "l1", 40.0, root=tmp_path, names=store(tmp_path, "ab12", [1]))
-    done, failed = read(job, cell(1, "fgp", None))["cells"]
-    assert done["rows"] == [to_record(row) for row in job.cell.rows]
+    job = job_data(0, "l1", 40.0, root=tmp_path, names=store(tmp_path, "ab12", [1]))
+    done, failed = read(job, job_data(1, "fgp", None))["jobs"]
+    assert done["rows"] == [to_record(row) for row in job.outcome.rows]
     assert done["entries"]["prune"] == "prune/ab12"
     assert (done["seconds"], done["status"], done["reason"], done["missing"]) == (1.5, "done", "", [])
     assert (failed["method"], failed["status"], failed["reason"]) == (
@@ -63,10 +63,10 @@ def test_every_job_has_its_record(tmp_path: Path) -> None:
 def test_results_are_a_frame_at_once() -> None:
     whole = {"channels_kept": 0.7, "macs_kept": 0.5, "params_kept": 0.6, "speedup": 1.5}
     jobs = [
-        cell(n, name, 40.0, ratio=ratio, **whole)
+        job_data(n, name, 40.0, ratio=ratio, **whole)
         for n, (name, ratio) in enumerate((("l1", 0.3), ("l2", 0.5)))
     ]
-    results = read(*jobs, cell(7, "fgp", None), dense(8, 52.0))["results"]
+    results = read(*jobs, job_data(7, "fgp", None), dense(8, 52.0))["results"]
     frame = pd.read_json(io.StringIO(json.dumps(results)))
     columns = ["method", "ratio", "miou_retention", "speedup_latency", "channel_reduction"]
     assert frame.loc[:1, "method"].tolist() == ["l1", "l2"]
@@ -82,7 +82,7 @@ def test_results_are_a_frame_at_once() -> None:
 
 
 def test_contests_hold_the_verdict_and_null_for_what_is_unknown() -> None:
-    (found,) = read(cell(0, "l1", 40.0), cell(1, "random", 39.0))["contests"]
+    (found,) = read(job_data(0, "l1", 40.0), job_data(1, "random", 39.0))["contests"]
     assert (found["winner"], found["budget"], found["ratio"]) == (None, "channels", 0.3)
     assert found["headline"].startswith("No winner at 30 % of channels removed")
     assert found["remedy"] == "python run.py -m ratio=0.3 pruner=l1,random seed=0,1,2 protocol=fair"
@@ -93,7 +93,7 @@ def test_contests_hold_the_verdict_and_null_for_what_is_unknown() -> None:
 
 def test_distances_keep_every_digit() -> None:
     jobs = [
-        cell(10 * n + seed, name, 40.0 + n + seed, seed=seed)
+        job_data(10 * n + seed, name, 40.0 + n + seed, seed=seed)
         for n, name in enumerate(("l1", "l2"))
         for seed in (0, 1)
     ]

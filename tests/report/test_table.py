@@ -3,7 +3,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from segprune.report.table import Cell, sweep_table, write_csv
+from segprune.report.table import Outcome, sweep_table, write_csv
 from segprune.result.metrics import declared
 from segprune.result.row import Row, from_record, to_record
 from segprune.result.table import chain_table
@@ -65,7 +65,7 @@ TUNED = changed(
 )
 
 
-def cell(
+def outcome(
     pruner: str,
     ratio: float,
     *,
@@ -73,8 +73,8 @@ def cell(
     rows: tuple[Row, ...] = (DENSE, PRUNED, TUNED),
     seed: int = 0,
     protocol: str = "standard",
-) -> Cell:
-    return Cell(
+) -> Outcome:
+    return Outcome(
         dataset="streets",
         model="unet",
         pruner=pruner,
@@ -95,13 +95,13 @@ def words(text: str) -> list[list[str]]:
 def test_columns_are_aligned_and_fit_a_console() -> None:
     *_, titles, dense, tuned = chain_table([DENSE, TUNED]).splitlines()
     assert len(titles) == len(dense) == len(tuned)  # the last column is flush right
-    whole = sweep_table([cell("activation_rank", 0.25, seed=seed) for seed in (0, 1)])
+    whole = sweep_table([outcome("activation_rank", 0.25, seed=seed) for seed in (0, 1)])
     assert max(map(len, whole.splitlines())) <= 120
 
 
 def test_sweep_lines_are_sorted_by_pruner_and_then_ratio() -> None:
-    cells = [cell("taylor", 0.5), cell("fpgm", 0.3), cell("taylor", 0.3), cell("fpgm", 0.6)]
-    lines = words(sweep_table(cells))[3:]
+    outcomes = [outcome("taylor", 0.5), outcome("fpgm", 0.3), outcome("taylor", 0.3), outcome("fpgm", 0.6)]
+    lines = words(sweep_table(outcomes))[3:]
     assert [line[:2] for line in lines] == [
         ["fpgm", "0.300"],
         ["fpgm", "0.600"],
@@ -111,7 +111,7 @@ def test_sweep_lines_are_sorted_by_pruner_and_then_ratio() -> None:
 
 
 def test_a_sweep_line_holds_asked_reached_costs_and_the_three_mious() -> None:
-    *_, titles, line = words(sweep_table([cell("taylor", 0.3, status="reused")]))
+    *_, titles, line = words(sweep_table([outcome("taylor", 0.3, status="reused")]))
     assert dict(zip(titles, line, strict=True)) == {
         "pruner": "taylor",
         "asked": "0.300",
@@ -130,27 +130,27 @@ def test_a_sweep_line_holds_asked_reached_costs_and_the_three_mious() -> None:
 
 def test_without_finetuning_the_pruned_network_is_the_last_one() -> None:
     raw = changed(PRUNED, stage="pruned_raw", miou_percent=5.0)
-    *_, titles, line = words(sweep_table([cell("taylor", 0.3, rows=(DENSE, raw, PRUNED))]))
+    *_, titles, line = words(sweep_table([outcome("taylor", 0.3, rows=(DENSE, raw, PRUNED))]))
     found = dict(zip(titles, line, strict=True))
     assert (found["pruned"], found["tuned"], found["kept"], found["ms"]) == ("11.00", "-", "0.201", "-")
 
 
 def test_a_failed_job_is_listed_with_its_reason_and_what_it_reached() -> None:
-    text = sweep_table([cell("taylor", 0.9, status="failed", rows=(DENSE,)), cell("fpgm", 0.3)])
+    text = sweep_table([outcome("taylor", 0.9, status="failed", rows=(DENSE,)), outcome("fpgm", 0.3)])
     assert text.splitlines()[-1] == "FAILED taylor 0.9 seed 0: BudgetError: floor reached"
     line = next(line for line in words(text) if line[-1] == "FAILED")
     assert line == ["taylor", "0.900", "-", "-", "-", "54.72", "-", "-", "-", "-", "-", "FAILED"]
 
 
 def test_a_sweep_in_which_all_failed_is_still_a_table() -> None:
-    text = sweep_table([cell("taylor", 0.9, status="failed", rows=())])
+    text = sweep_table([outcome("taylor", 0.9, status="failed", rows=())])
     assert words(text)[-2] == ["taylor", "0.900", *["-"] * 9, "FAILED"]
     assert text.endswith("BudgetError: floor reached")
 
 
 def test_only_what_differs_between_the_jobs_is_a_column() -> None:
-    assert "seed" not in words(sweep_table([cell("taylor", 0.3)]))[-2]
-    titles, first, second = words(sweep_table([cell("taylor", 0.3, seed=seed) for seed in (7, 5)]))[-3:]
+    assert "seed" not in words(sweep_table([outcome("taylor", 0.3)]))[-2]
+    titles, first, second = words(sweep_table([outcome("taylor", 0.3, seed=seed) for seed in (7, 5)]))[-3:]
     assert titles[1] == "seed"
     assert (first[1], second[1]) == ("5", "7")
 
@@ -177,20 +177,20 @@ PREPARED = changed(DENSE, stage="prepared", miou_percent=51.0, logit_mse=0.1, ar
 
 def test_a_network_prepared_for_the_cut_has_its_line_and_its_column() -> None:
     assert words(chain_table([DENSE, PREPARED, PRUNED]))[4][:2] == ["prepared", "51.00"]
-    cells = [cell("slimming", 0.3, rows=(DENSE, PREPARED, PRUNED, TUNED)), cell("taylor", 0.3)]
-    titles, slimming, taylor = words(sweep_table(cells))[-3:]
+    outcomes = [outcome("slimming", 0.3, rows=(DENSE, PREPARED, PRUNED, TUNED)), outcome("taylor", 0.3)]
+    titles, slimming, taylor = words(sweep_table(outcomes))[-3:]
     column = titles.index("prepared")
     assert titles[column - 1 : column + 2] == ["dense", "prepared", "pruned"]
     assert (slimming[column], taylor[column]) == ("51.00", "-")
-    assert "prepared: mIoU % after the criterion's own training" in sweep_table(cells)
-    assert "prepared" not in sweep_table(cells[1:])
+    assert "prepared: mIoU % after the criterion's own training" in sweep_table(outcomes)
+    assert "prepared" not in sweep_table(outcomes[1:])
 
 
 def test_a_ratio_that_nobody_asked_for_is_a_dash() -> None:
     rows = (DENSE, changed(PRUNED, ratio_asked=None))
     assert "removed - of channels asked | reached 0.298" in chain_table(rows)
-    failed = replace(cell("slimming", 0.3, status="failed", rows=()), ratio=None)
-    text = sweep_table([replace(cell("slimming", 0.3, rows=rows), ratio=None), failed])
+    failed = replace(outcome("slimming", 0.3, status="failed", rows=()), ratio=None)
+    text = sweep_table([replace(outcome("slimming", 0.3, rows=rows), ratio=None), failed])
     titles, done, _ = words(text)[-4:-1]
     assert (done[titles.index("asked")], done[titles.index("reached")]) == ("-", "0.298")
     assert text.splitlines()[-1].startswith("FAILED slimming - seed 0: ")
@@ -198,9 +198,9 @@ def test_a_ratio_that_nobody_asked_for_is_a_dash() -> None:
 
 def test_controls_come_last_and_the_network_that_was_never_cut_has_no_pruner() -> None:
     half, dense, asked = (
-        cell("l1", 0.5, protocol="half"),
-        cell("taylor", 0.3, protocol="dense"),
-        cell("random", 0.3),
+        outcome("l1", 0.5, protocol="half"),
+        outcome("taylor", 0.3, protocol="dense"),
+        outcome("random", 0.3),
     )
     *_, titles, first, second, third = words(sweep_table([half, dense, asked]))
     assert titles[:3] == ["pruner", "protocol", "asked"]
@@ -212,17 +212,17 @@ def test_controls_come_last_and_the_network_that_was_never_cut_has_no_pruner() -
 
 
 def test_a_sweep_says_when_its_times_cannot_be_compared() -> None:
-    def job(latency_ms: float) -> Cell:
-        return cell("l1", 0.3, rows=(changed(DENSE, latency_ms_median=latency_ms), PRUNED))
+    def job_data(latency_ms: float) -> Outcome:
+        return outcome("l1", 0.3, rows=(changed(DENSE, latency_ms_median=latency_ms), PRUNED))
 
-    assert "Times cannot be compared" in sweep_table([job(10.0), job(30.0)])
-    assert "Times cannot be compared" not in sweep_table([job(10.0), job(11.0)])
+    assert "Times cannot be compared" in sweep_table([job_data(10.0), job_data(30.0)])
+    assert "Times cannot be compared" not in sweep_table([job_data(10.0), job_data(11.0)])
 
 
 def test_few_images_are_told_once_below_the_table() -> None:
-    few = cell("l1", 0.5, rows=(changed(DENSE, report_images=7), changed(PRUNED, report_images=7)))
+    few = outcome("l1", 0.5, rows=(changed(DENSE, report_images=7), changed(PRUNED, report_images=7)))
     assert sweep_table([few, few]).count("7 report images of streets val: fewer than 60") == 1
-    assert "fewer than 60" not in sweep_table([cell("l1", 0.5)])
+    assert "fewer than 60" not in sweep_table([outcome("l1", 0.5)])
 
 
 def test_csv_keeps_columns_that_only_some_rows_have(tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def test_csv_keeps_columns_that_only_some_rows_have(tmp_path: Path) -> None:
 
 def test_a_table_of_rows_that_lack_columns_has_dashes() -> None:
     old = [from_record(version_1(row)) for row in (DENSE, changed(TUNED, speedup=None, macs_kept=None))]
-    *_, titles, line = words(sweep_table([cell("taylor", 0.3, rows=tuple(old))]))
+    *_, titles, line = words(sweep_table([outcome("taylor", 0.3, rows=tuple(old))]))
     found = dict(zip(titles, line, strict=True))
     assert (found["MACs"], found["speed-up"], found["tuned"], found["ms"]) == ("-", "-", "49.00", "12.5")
     bare = changed(TUNED, **dict.fromkeys(declared()))
@@ -243,7 +243,7 @@ def test_a_table_of_rows_that_lack_columns_has_dashes() -> None:
 
 def test_the_network_of_another_stage_has_its_column_and_is_the_last_one() -> None:
     small = changed(TUNED, stage="quantised", miou_percent=48.0, miou_retention=0.877)
-    text = sweep_table([cell("taylor", 0.3, rows=(DENSE, PRUNED, TUNED, small))])
+    text = sweep_table([outcome("taylor", 0.3, rows=(DENSE, PRUNED, TUNED, small))])
     found = dict(zip(*words(text)[-2:], strict=True))
     assert (found["tuned"], found["quantised"], found["kept"]) == ("49.00", "48.00", "0.877")
     assert "quantised: mIoU % after that stage" in text

@@ -6,44 +6,46 @@ from typing import Any
 
 import pytest
 
-from segprune.report.collect import CellData
+from segprune.report.collect import JobData
 from segprune.report.teaching import Lesson, Verdict, base, teaching_of, verdicts
 from segprune.result import files
-from tests.report.sweeps import cell, dense, store, sweep
+from tests.report.sweeps import dense, job_data, store, sweep
 
 SETTING = "streets, unet"
 
 
-def jobs(values: Mapping[str, Sequence[float]], *, pruner: str = "taylor", **known: Any) -> list[CellData]:
+def jobs_of(values: Mapping[str, Sequence[float]], *, pruner: str = "taylor", **known: Any) -> list[JobData]:
     """Distillation -> mIoU of seeds 0, 1, ..."""
     return [
-        cell(0, pruner, miou, seed=seed, distill=distill, setting=f"{SETTING}; distill={distill}", **known)
+        job_data(
+            0, pruner, miou, seed=seed, distill=distill, setting=f"{SETTING}; distill={distill}", **known
+        )
         for distill, found in values.items()
         for seed, miou in enumerate(found)
     ]
 
 
-def numbered(cells: Sequence[CellData]) -> list[CellData]:
-    return [replace(one, number=str(number)) for number, one in enumerate(cells)]
+def numbered(jobs: Sequence[JobData]) -> list[JobData]:
+    return [replace(one, number=str(number)) for number, one in enumerate(jobs)]
 
 
-def found(cells: Sequence[CellData]) -> list[Verdict]:
-    return verdicts(sweep(numbered(cells), ["pruner=taylor", "distill=none,kd", "ratio=0.3"]))
+def found(jobs: Sequence[JobData]) -> list[Verdict]:
+    return verdicts(sweep(numbered(jobs), ["pruner=taylor", "distill=none,kd", "ratio=0.3"]))
 
 
-def only(cells: Sequence[CellData]) -> Lesson:
-    (verdict,) = found(cells)
+def only(jobs: Sequence[JobData]) -> Lesson:
+    (verdict,) = found(jobs)
     (lesson,) = verdict.lessons
     return lesson
 
 
 def test_a_sweep_without_a_teacher_has_no_verdict() -> None:
-    assert found(jobs({"none": [40.0, 41.0]})) == []
+    assert found(jobs_of({"none": [40.0, 41.0]})) == []
 
 
 def test_the_gain_is_paired_over_the_seeds() -> None:
     """Gains of 2, 3 and 4 points: mean 3, and t(2 df, 97.5 %) = 4.3027 times 1 / sqrt 3 = 2.484."""
-    lesson = only(jobs({"none": [40.0, 45.0, 38.0], "kd": [42.0, 48.0, 42.0]}))
+    lesson = only(jobs_of({"none": [40.0, 45.0, 38.0], "kd": [42.0, 48.0, 42.0]}))
     assert (lesson.plain_percent, lesson.taught_percent) == (41.0, 44.0)
     assert (lesson.method, lesson.budget, lesson.ratio, lesson.seeds) == (
         "taylor",
@@ -58,14 +60,14 @@ def test_the_gain_is_paired_over_the_seeds() -> None:
 
 
 def test_what_helps_harms_or_cannot_be_told_is_said_so() -> None:
-    (helps,) = found(jobs({"none": [40.0, 45.0, 38.0], "kd": [42.0, 47.1, 40.0]}))
+    (helps,) = found(jobs_of({"none": [40.0, 45.0, 38.0], "kd": [42.0, 47.1, 40.0]}))
     assert helps.helps
     assert "it helps taylor at 30 % of channels removed (2.03 points" in helps.sentence
     assert helps.remedy is None
-    (harms,) = found(jobs({"kd": [40.0, 45.0, 38.0], "none": [42.0, 47.1, 40.0]}))
+    (harms,) = found(jobs_of({"kd": [40.0, 45.0, 38.0], "none": [42.0, 47.1, 40.0]}))
     assert not harms.helps
     assert "it harms taylor" in harms.sentence
-    (unclear,) = found(jobs({"none": [40.0, 45.0, 38.0], "kd": [42.0, 43.0, 39.0]}))
+    (unclear,) = found(jobs_of({"none": [40.0, 45.0, 38.0], "kd": [42.0, 43.0, 39.0]}))
     assert not unclear.helps
     assert "it cannot be told for taylor" in unclear.sentence
     assert unclear.remedy is not None
@@ -73,7 +75,7 @@ def test_what_helps_harms_or_cannot_be_told_is_said_so() -> None:
 
 
 def test_without_seeds_it_is_refused_with_the_command_that_finds_out() -> None:
-    (verdict,) = found(jobs({"none": [40.0], "kd": [49.0]}))
+    (verdict,) = found(jobs_of({"none": [40.0], "kd": [49.0]}))
     assert verdict.sentence == (
         "Whether distill=kd on streets, unet helps is not known: fewer than 2 seeds with and without a teacher "
         "(3 are recommended)."
@@ -83,7 +85,7 @@ def test_without_seeds_it_is_refused_with_the_command_that_finds_out() -> None:
 
 
 def test_without_jobs_that_have_no_teacher_it_is_refused() -> None:
-    alone = [replace(one, setting=SETTING) for one in jobs({"kd": [40.0, 41.0]})]
+    alone = [replace(one, setting=SETTING) for one in jobs_of({"kd": [40.0, 41.0]})]
     (verdict,) = found(alone)
     assert "no job without a teacher (distill=none) finished" in verdict.sentence
     assert verdict.remedy is not None
@@ -91,17 +93,19 @@ def test_without_jobs_that_have_no_teacher_it_is_refused() -> None:
 
 
 def test_other_seeds_and_failed_jobs_are_refused() -> None:
-    cells = jobs({"none": [40.0, 41.0], "kd": [42.0, 43.0, 44.0]})
-    assert only(cells).missing == "jobs with and without a teacher have not the same seeds"
+    jobs = jobs_of({"none": [40.0, 41.0], "kd": [42.0, 43.0, 44.0]})
+    assert only(jobs).missing == "jobs with and without a teacher have not the same seeds"
     broken = [
-        replace(one, cell=replace(one.cell, status="failed")) for one in cells if one.cell.distill == "kd"
+        replace(one, outcome=replace(one.outcome, status="failed"))
+        for one in jobs
+        if one.outcome.distill == "kd"
     ]
-    assert only([*cells[:2], *broken]).missing == "no job with the teacher finished"
+    assert only([*jobs[:2], *broken]).missing == "no job with the teacher finished"
 
 
 def test_the_comparisons_of_a_verdict_share_its_error() -> None:
     pairs = {"none": [40.0, 45.0, 38.0], "kd": [42.0, 48.0, 42.0]}
-    (verdict,) = found([*jobs(pairs), *jobs(pairs, pruner="l1"), *jobs(pairs, ratio=0.5)])
+    (verdict,) = found([*jobs_of(pairs), *jobs_of(pairs, pruner="l1"), *jobs_of(pairs, ratio=0.5)])
     assert [lesson.gain.level for lesson in verdict.lessons if lesson.gain] == [
         pytest.approx(1 - 0.05 / 3)
     ] * 3
@@ -113,27 +117,27 @@ def test_the_comparisons_of_a_verdict_share_its_error() -> None:
 
 
 def test_every_teaching_and_setting_is_a_verdict_of_its_own() -> None:
-    cells = jobs({"none": [40.0, 45.0], "kd": [42.0, 48.0], "cwd": [41.0, 46.0]})
+    jobs = jobs_of({"none": [40.0, 45.0], "kd": [42.0, 48.0], "cwd": [41.0, 46.0]})
     warm = [
-        replace(one, setting=f"{one.setting}; distill.temperature=2") for one in jobs({"kd": [43.0, 47.0]})
+        replace(one, setting=f"{one.setting}; distill.temperature=2") for one in jobs_of({"kd": [43.0, 47.0]})
     ]
-    names = [(verdict.setting, verdict.teaching) for verdict in found([*cells, *warm])]
+    names = [(verdict.setting, verdict.teaching) for verdict in found([*jobs, *warm])]
     assert names == [(SETTING, "kd"), (SETTING, "cwd"), (SETTING, "kd; distill.temperature=2")]
-    other = cell(
+    other = job_data(
         0, "taylor", 1.0, distill="kd", setting="camvid, unet; distill=kd; teacher.checkpoint=x; rounds=2"
     )
     assert (base(other), teaching_of(other)) == ("camvid, unet; rounds=2", "kd; teacher.checkpoint=x")
 
 
 def test_controls_are_compared_with_and_without_a_teacher_too() -> None:
-    cells = jobs({"none": [40.0, 45.0], "self": [42.0, 48.0]})
+    jobs = jobs_of({"none": [40.0, 45.0], "self": [42.0, 48.0]})
     controls = [
-        replace(one, cell=replace(one.cell, distill=distill), setting=f"{SETTING}; distill={distill}")
+        replace(one, outcome=replace(one.outcome, distill=distill), setting=f"{SETTING}; distill={distill}")
         for distill, values in {"none": [48.0, 49.0], "self": [48.5, 49.5]}.items()
         for seed, miou in enumerate(values)
         for one in [dense(0, miou, seed=seed)]
     ]
-    (verdict,) = found([*cells, *controls])
+    (verdict,) = found([*jobs, *controls])
     assert [(lesson.method, lesson.at) for lesson in verdict.lessons] == [
         ("taylor", "taylor at 30 % of channels removed"),
         ("dense", "dense"),
@@ -143,7 +147,7 @@ def test_controls_are_compared_with_and_without_a_teacher_too() -> None:
 
 
 def test_epochs_and_seconds_come_from_the_curves(tmp_path: Path) -> None:
-    cells = []
+    jobs = []
     for distill, epochs in (("none", 3), ("kd", 2)):
         for seed in (0, 1):
             name = f"{distill}{seed}"
@@ -160,11 +164,11 @@ def test_epochs_and_seconds_come_from_the_curves(tmp_path: Path) -> None:
                 for n in range(epochs)
             ]
             (tmp_path / "finetune" / name / files.CURVE).write_text(json.dumps(curve))
-            cells += [
-                replace(one, cell=replace(one.cell, seed=seed))
-                for one in jobs({distill: [40.0]}, root=tmp_path, names=entries)
+            jobs += [
+                replace(one, outcome=replace(one.outcome, seed=seed))
+                for one in jobs_of({distill: [40.0]}, root=tmp_path, names=entries)
             ]
-    (verdict,) = found(cells)
+    (verdict,) = found(jobs)
     (lesson,) = verdict.lessons
     assert lesson.epochs == (3, 2)
     assert lesson.extra_s_per_step == pytest.approx(0.3)
@@ -176,5 +180,5 @@ def test_epochs_and_seconds_come_from_the_curves(tmp_path: Path) -> None:
 def test_equal_epochs_are_said_not_to_be_equal_compute(tmp_path: Path) -> None:
     entries = store(tmp_path, "a", [50] * 8)
     pairs = {"none": [40.0, 45.0], "kd": [42.0, 48.0]}
-    (verdict,) = found(jobs(pairs, root=tmp_path, names=entries))
+    (verdict,) = found(jobs_of(pairs, root=tmp_path, names=entries))
     assert "Both had the same epochs, so the teacher's passes came on top" in verdict.sentence

@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from segprune.report.collect import CellData
+from segprune.report.collect import JobData
 from segprune.report.contest import Contest
 from segprune.report.statistics import image_difference
 from segprune.report.verdict import contests, final_rows
-from tests.report.sweeps import cell, counts, dense, store, sweep
+from tests.report.sweeps import counts, dense, job_data, store, sweep
 from tests.rows import changed
 
 NOT_SCRATCH = "taylor was not compared with its cut network trained from scratch: protocol=full adds that"
@@ -15,11 +15,11 @@ HITS = {"random": [50, 52, 49, 55] * 2, "l1": [60, 61, 59, 64] * 2, "taylor": [8
 MIOU = {"random": 30.0, "l1": 35.0, "taylor": 45.0}
 
 
-def jobs(root: Path, hits: dict[str, list[int]], seeds: tuple[int, ...] = (0, 1)) -> list[CellData]:
+def jobs_of(root: Path, hits: dict[str, list[int]], seeds: tuple[int, ...] = (0, 1)) -> list[JobData]:
     """One job per method and seed, whose counts per image are kept, and the dense network finetuned."""
     finetuned = [dense(70 + seed, 50.0, seed=seed) for seed in seeds]
     return finetuned + [
-        cell(
+        job_data(
             10 * n + seed,
             name,
             MIOU[name],
@@ -32,13 +32,13 @@ def jobs(root: Path, hits: dict[str, list[int]], seeds: tuple[int, ...] = (0, 1)
     ]
 
 
-def only(cells: list[CellData]) -> Contest:
-    (found,) = contests(sweep(cells))
+def only(jobs: list[JobData]) -> Contest:
+    (found,) = contests(sweep(jobs))
     return found
 
 
 def test_a_method_that_leads_beyond_doubt_wins(tmp_path: Path) -> None:
-    found = only(jobs(tmp_path, HITS))
+    found = only(jobs_of(tmp_path, HITS))
     assert (found.winner, found.reasons, found.remedy) == ("taylor", (), None)
     assert found.notes == ("2 seeds; 3 or more are recommended", NOT_SCRATCH)
     assert [reference.protocol for reference in found.references] == ["dense"]
@@ -50,7 +50,9 @@ def test_a_method_that_leads_beyond_doubt_wins(tmp_path: Path) -> None:
 
 
 def test_means_are_over_the_seeds() -> None:
-    found = only([cell(0, "l1", 40.0, seed=0, macs_kept=0.5), cell(1, "l1", 44.0, seed=1, macs_kept=0.52)])
+    found = only(
+        [job_data(0, "l1", 40.0, seed=0, macs_kept=0.5), job_data(1, "l1", 44.0, seed=1, macs_kept=0.52)]
+    )
     (standing,) = found.standings
     assert found.dense_percent == 50.0
     assert standing.seeds == (0, 1)
@@ -61,7 +63,7 @@ def test_means_are_over_the_seeds() -> None:
 
 
 def test_a_lead_on_some_images_only_is_no_win(tmp_path: Path) -> None:
-    found = only(jobs(tmp_path, {**HITS, "taylor": [80, 20, 85, 58] * 2}))
+    found = only(jobs_of(tmp_path, {**HITS, "taylor": [80, 20, 85, 58] * 2}))
     assert found.winner is None
     (reason,) = found.reasons
     assert reason.startswith("taylor cannot be told from l1, ")
@@ -71,7 +73,7 @@ def test_a_lead_on_some_images_only_is_no_win(tmp_path: Path) -> None:
 
 
 def test_a_lead_on_four_images_is_no_win(tmp_path: Path) -> None:
-    found = only(jobs(tmp_path, {name: hits[:4] for name, hits in HITS.items()}))
+    found = only(jobs_of(tmp_path, {name: hits[:4] for name, hits in HITS.items()}))
     assert found.winner is None
     (reason,) = found.reasons
     assert reason.startswith("taylor cannot be told from l1, ")
@@ -80,11 +82,11 @@ def test_a_lead_on_four_images_is_no_win(tmp_path: Path) -> None:
 
 def test_a_lead_that_training_again_may_undo_is_no_win(tmp_path: Path) -> None:
     # on every image and in both seeds, but 33 points in the one and 4 in the other
-    cells = jobs(tmp_path, HITS)
-    (index,) = (n for n, one in enumerate(cells) if (one.method, one.cell.seed) == ("taylor", 1))
+    jobs = jobs_of(tmp_path, HITS)
+    (index,) = (n for n, one in enumerate(jobs) if (one.method, one.outcome.seed) == ("taylor", 1))
     names = store(tmp_path, "taylor1", [63, 64, 62, 67] * 2)
-    cells[index] = cell(21, "taylor", 38.0, seed=1, root=tmp_path, names=names)
-    found = only(cells)
+    jobs[index] = job_data(21, "taylor", 38.0, seed=1, root=tmp_path, names=names)
+    found = only(jobs)
     behind = found.standings[1].behind
     assert behind is not None
     assert behind.low > 0
@@ -96,14 +98,14 @@ def test_a_lead_that_training_again_may_undo_is_no_win(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("control", ["random", "l1"])
 def test_without_a_control_there_is_no_winner(tmp_path: Path, control: str) -> None:
-    found = only(jobs(tmp_path, {name: hits for name, hits in HITS.items() if name != control}))
+    found = only(jobs_of(tmp_path, {name: hits for name, hits in HITS.items() if name != control}))
     assert (found.winner, found.reasons) == (None, (f"no control {control}",))
     assert found.remedy == "python run.py -m ratio=0.3 pruner=taylor seed=0,1,2 protocol=fair"
 
 
 def test_without_the_dense_network_finetuned_there_is_no_winner(tmp_path: Path) -> None:
-    finetuned, _, *others = jobs(tmp_path, HITS)
-    assert finetuned.cell.protocol == "dense"
+    finetuned, _, *others = jobs_of(tmp_path, HITS)
+    assert finetuned.outcome.protocol == "dense"
     found = only([finetuned, *others])  # the one with the other seed is not there
     assert (found.winner, found.reasons) == (
         None,
@@ -114,7 +116,7 @@ def test_without_the_dense_network_finetuned_there_is_no_winner(tmp_path: Path) 
 def test_a_winner_that_its_widths_trained_from_the_start_come_close_to_is_said(tmp_path: Path) -> None:
     names = [store(tmp_path, f"scratch{seed}", [81, 80, 80, 83] * 2) for seed in (0, 1)]
     scratch = [
-        cell(
+        job_data(
             80 + seed,
             "taylor",
             44.9,
@@ -126,7 +128,7 @@ def test_a_winner_that_its_widths_trained_from_the_start_come_close_to_is_said(t
         )
         for seed in (0, 1)
     ]
-    found = only([*jobs(tmp_path, HITS), *scratch])
+    found = only([*jobs_of(tmp_path, HITS), *scratch])
     assert found.winner == "taylor"
     assert found.notes[1:] == (
         "taylor is not clearly better than its cut network trained from scratch for as many epochs as the dense "
@@ -135,12 +137,12 @@ def test_a_winner_that_its_widths_trained_from_the_start_come_close_to_is_said(t
 
 
 def test_only_controls_are_still_compared_with_each_other() -> None:
-    found = only([cell(0, "l1", 40.0), cell(1, "random", 39.0)])
+    found = only([job_data(0, "l1", 40.0), job_data(1, "random", 39.0)])
     assert found.remedy == "python run.py -m ratio=0.3 pruner=l1,random seed=0,1,2 protocol=fair"
 
 
 def test_a_single_seed_names_no_winner_but_shows_the_distance(tmp_path: Path) -> None:
-    found = only(jobs(tmp_path, HITS, seeds=(5,)))
+    found = only(jobs_of(tmp_path, HITS, seeds=(5,)))
     assert found.winner is None
     assert found.reasons == ("fewer than 2 seeds of taylor, l1, random (3 are recommended)",)
     assert found.standings[1].behind is not None
@@ -148,9 +150,9 @@ def test_a_single_seed_names_no_winner_but_shows_the_distance(tmp_path: Path) ->
 
 
 def test_methods_with_other_seeds_are_not_compared(tmp_path: Path) -> None:
-    cells = jobs(tmp_path, HITS, seeds=(0, 1, 2))
-    failed = cell(99, "taylor", None, seed=2)
-    found = only([*cells[:-1], failed])
+    jobs = jobs_of(tmp_path, HITS, seeds=(0, 1, 2))
+    failed = job_data(99, "taylor", None, seed=2)
+    found = only([*jobs[:-1], failed])
     assert found.reasons == ("the methods were not run with the same seeds",)
     assert found.notes[1:] == ("Failed: taylor seed 2", NOT_SCRATCH)
 
@@ -158,12 +160,12 @@ def test_methods_with_other_seeds_are_not_compared(tmp_path: Path) -> None:
 def test_without_counts_per_image_the_seeds_decide() -> None:
     # differences to taylor: l1 10, 10.2, 9.8; sd 0.2, half = t(0.9875, 2) * 0.2 / sqrt(3) = 0.72 < 10
     values = {"random": (30.0, 31.0, 32.0), "l1": (35.0, 35.0, 35.0), "taylor": (45.0, 45.2, 44.8)}
-    cells = [
-        cell(10 * n + seed, name, values[name][seed], seed=seed)
+    jobs = [
+        job_data(10 * n + seed, name, values[name][seed], seed=seed)
         for n, name in enumerate(values)
         for seed in range(3)
     ]
-    found = only([*cells, *(dense(90 + seed, 50.0, seed=seed) for seed in range(3))])
+    found = only([*jobs, *(dense(90 + seed, 50.0, seed=seed) for seed in range(3))])
     behind = found.standings[1].behind
     assert behind is not None
     assert (behind.over, behind.n, behind.points) == ("seeds", 3, pytest.approx(10.0))
@@ -171,17 +173,17 @@ def test_without_counts_per_image_the_seeds_decide() -> None:
 
 
 def test_counts_of_other_images_are_not_paired(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    cells = jobs(tmp_path, {**HITS, "l1": [60, 61]})
-    behind = only(cells).standings[1].behind
+    jobs = jobs_of(tmp_path, {**HITS, "l1": [60, 61]})
+    behind = only(jobs).standings[1].behind
     assert behind is not None
     assert behind.over == "seeds"
     assert "not of the same report images" in caplog.text
 
 
 def test_a_method_off_the_budget_is_shown_but_not_ranked(tmp_path: Path) -> None:
-    cells = jobs(tmp_path, HITS)
-    off = [cell(90 + seed, "fgp", 49.0, seed=seed, ratio_asked=0.2) for seed in (0, 1)]  # reached 0.3
-    found = only([*cells, *off])
+    jobs = jobs_of(tmp_path, HITS)
+    off = [job_data(90 + seed, "fgp", 49.0, seed=seed, ratio_asked=0.2) for seed in (0, 1)]  # reached 0.3
+    found = only([*jobs, *off])
     assert found.winner == "taylor"
     assert [standing.method for standing in found.standings] == ["taylor", "l1", "random", "fgp"]
     assert [standing.is_equal for standing in found.standings] == [True, True, True, False]
@@ -190,19 +192,19 @@ def test_a_method_off_the_budget_is_shown_but_not_ranked(tmp_path: Path) -> None
 
 def test_a_method_above_the_dense_network_is_pointed_out() -> None:
     # the dense network has 50 %
-    found = only([cell(0, "l1", 50.0), cell(1, "random", 51.0)])
+    found = only([job_data(0, "l1", 50.0), job_data(1, "random", 51.0)])
     assert found.notes[0].startswith("Above the dense network: random. More training may lift that too, ")
 
 
 def test_a_threshold_makes_no_equal_budgets() -> None:
-    found = only([cell(seed, "l1", 40.0, seed=seed, ratio=None, budget="threshold") for seed in (0, 1)])
+    found = only([job_data(seed, "l1", 40.0, seed=seed, ratio=None, budget="threshold") for seed in (0, 1)])
     assert found.winner is None
     assert "there are not two methods at this budget to compare" in found.reasons
     assert not found.standings[0].is_equal
 
 
 def test_equal_channels_at_unequal_compute_are_pointed_out() -> None:
-    found = only([cell(0, "l1", 40.0, macs_kept=0.5), cell(1, "random", 39.0, macs_kept=0.6)])
+    found = only([job_data(0, "l1", 40.0, macs_kept=0.5), job_data(1, "random", 39.0, macs_kept=0.6)])
     assert found.notes[:1] == (
         "Equal channels are not equal compute: 50.0 to 60.0 % of the MACs are kept; budget=macs compares at equal "
         "MACs",
@@ -213,10 +215,10 @@ def test_every_setting_budget_and_ratio_is_a_contest_of_its_own() -> None:
     found = contests(
         sweep(
             [
-                cell(0, "l1", 40.0, ratio=0.5),
-                cell(1, "l1", 40.0),
-                cell(2, "l1", 40.0, budget="macs"),
-                cell(3, "l1", None, setting="camvid, unet"),
+                job_data(0, "l1", 40.0, ratio=0.5),
+                job_data(1, "l1", 40.0),
+                job_data(2, "l1", 40.0, budget="macs"),
+                job_data(3, "l1", None, setting="camvid, unet"),
             ]
         )
     )
@@ -232,23 +234,23 @@ def test_every_setting_budget_and_ratio_is_a_contest_of_its_own() -> None:
 
 
 def test_jobs_that_cut_nothing_take_no_part() -> None:
-    cut = cell(0, "l1", 40.0)
-    data = sweep([replace(cut, cell=replace(cut.cell, rows=cut.cell.rows[:1]))])
+    cut = job_data(0, "l1", 40.0)
+    data = sweep([replace(cut, outcome=replace(cut.outcome, rows=cut.outcome.rows[:1]))])
     assert contests(data) == []
     assert final_rows(data).empty
 
 
 def test_without_miou_there_is_no_winner_and_it_is_said_of_whom(tmp_path: Path) -> None:
-    def blind(job: CellData) -> CellData:
-        rows = tuple(changed(row, miou_percent=None) for row in job.cell.rows)
-        return replace(job, cell=replace(job.cell, rows=rows))
+    def blind(job: JobData) -> JobData:
+        rows = tuple(changed(row, miou_percent=None) for row in job.outcome.rows)
+        return replace(job, outcome=replace(job.outcome, rows=rows))
 
-    found = only([blind(job) if job.method == "taylor" else job for job in jobs(tmp_path, HITS)])
+    found = only([blind(job) if job.method == "taylor" else job for job in jobs_of(tmp_path, HITS)])
     assert found.winner is None
     assert found.reasons == ("no mIoU was measured of taylor",)
 
 
 def test_compute_that_is_not_known_is_left_out_of_the_comparison() -> None:
     known = {"l1": 0.5, "random": 0.6, "taylor": None}
-    found = only([cell(n, name, 40.0, macs_kept=kept) for n, (name, kept) in enumerate(known.items())])
+    found = only([job_data(n, name, 40.0, macs_kept=kept) for n, (name, kept) in enumerate(known.items())])
     assert "50.0 to 60.0 % of the MACs are kept" in found.notes[0]

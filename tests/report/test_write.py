@@ -8,16 +8,16 @@ import pytest
 from segprune.errors import CheckpointError
 from segprune.report.write import write_report
 from segprune.result.row import columns, from_record, to_record
-from tests.report.sweeps import cell, store, write_job
+from tests.report.sweeps import job_data, store, write_job
 from tests.rows import VERSION_1, version_1
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     root = tmp_path / "store"
-    job = cell(0, "taylor", 45.0, root=root, names=store(root, "ab12", [1]))
+    job = job_data(0, "taylor", 45.0, root=root, names=store(root, "ab12", [1]))
     write_job(tmp_path / "sweep" / "0", job)
-    write_job(tmp_path / "sweep" / "1", cell(1, "fgp", None))
+    write_job(tmp_path / "sweep" / "1", job_data(1, "fgp", None))
     return tmp_path / "sweep"
 
 
@@ -52,16 +52,17 @@ def test_what_the_page_misses_is_in_the_summary_too(folder: Path, tmp_path: Path
     (tmp_path / "store" / "prune" / "ab12" / "plan.json").unlink()
     write_report(folder, "", tmp_path / "out")
     summary = json.loads((tmp_path / "out" / "benchmark_summary.json").read_text())
-    assert "prune/ab12/plan.json is not there" in summary["cells"][0]["missing"]
+    assert "prune/ab12/plan.json is not there" in summary["jobs"][0]["missing"]
 
 
 def test_reports_of_older_sweeps_are_still_built(tmp_path: Path) -> None:
-    jobs = [cell(n, name, 40.0 + n) for n, name in enumerate(("taylor", "l1", "random"))]
+    jobs = [job_data(n, name, 40.0 + n) for n, name in enumerate(("taylor", "l1", "random"))]
     for job in jobs:
-        rows = [version_1(row) for row in job.cell.rows]
+        rows = [version_1(row) for row in job.outcome.rows]
         # the summary of a job named no entries then, and knew no controls
         asked = {
-            key: getattr(job.cell, key) for key in ("dataset", "model", "pruner", "budget", "ratio", "seed")
+            key: getattr(job.outcome, key)
+            for key in ("dataset", "model", "pruner", "budget", "ratio", "seed")
         }
         status = {"asked": asked, "seconds": 1.5, "status": "done", "was_reused": False, "rows": rows}
         (tmp_path / "sweep" / job.number).mkdir(parents=True)
@@ -78,8 +79,8 @@ def test_reports_of_older_sweeps_are_still_built(tmp_path: Path) -> None:
     for line in lines:  # what was not measured is empty, and nothing else
         empty = {name for name, value in line.items() if not value}
         assert set(columns()) - set(VERSION_1) - {"schema_version"} <= empty
-    first = json.loads(summary.read_text())["cells"][0]["rows"]
-    assert first == [to_record(from_record(version_1(row))) for row in jobs[0].cell.rows]
+    first = json.loads(summary.read_text())["jobs"][0]["rows"]
+    assert first == [to_record(from_record(version_1(row))) for row in jobs[0].outcome.rows]
 
 
 def test_a_folder_that_is_no_sweep_is_refused_before_anything_is_written(tmp_path: Path) -> None:

@@ -58,22 +58,22 @@ def test_a_report_says_what_each_channel_and_the_lowest_together_do_to_the_loss(
     ctx = tiny_context(tmp_path)
     found, net, batches = report(ctx), tiny_net(), all_images(ctx)
     groups = trace(net)
-    units = [(group.name, channel) for group in groups for channel in range(group.size)]
-    changes = loss_changes(net, groups, units, batches, LOSS, copies=1)
+    probed = [(group.name, channel) for group in groups for channel in range(group.size)]
+    changes = loss_changes(net, groups, probed, batches, LOSS, copies=1)
     table = found.channels
     assert list(table.columns) == ["layer", "channel", "loss_change", "score"]
-    assert list(zip(table["layer"], table["channel"], strict=True)) == units
+    assert list(zip(table["layer"], table["channel"], strict=True)) == probed
     assert table["loss_change"].to_numpy() == pytest.approx(changes, abs=1e-6)
-    assert table["score"].tolist() == [float(SCORES[name][channel]) for name, channel in units]
+    assert table["score"].tolist() == [float(SCORES[name][channel]) for name, channel in probed]
     (base,) = mean_losses(net, groups, [{}], batches, LOSS, copies=1)
     assert found.base_loss == pytest.approx(base, abs=1e-6)
     lowest = {"stem.0": (0, 1, 2), "inner.0": (1, 3)}  # half of each group, by SCORES
     joint = joint_loss_change(net, groups, lowest, batches, LOSS)
     assert found.joint_loss_change == pytest.approx(joint, abs=1e-6)
-    size = dict(zip(units, np.abs(table["loss_change"]), strict=True))
+    size = dict(zip(probed, np.abs(table["loss_change"]), strict=True))
     best: set[tuple[str, int]] = set()
     for name, count in (("stem.0", 3), ("inner.0", 2)):
-        best |= set(sorted((unit for unit in units if unit[0] == name), key=size.__getitem__)[:count])
+        best |= set(sorted((unit for unit in probed if unit[0] == name), key=size.__getitem__)[:count])
     hits = len(best & {(name, channel) for name, channels in lowest.items() for channel in channels})
     assert (found.agreement.k, found.agreement.precision_at_k) == (5, hits / 5)
     assert found.agreement.expected_precision == pytest.approx(0.5)
@@ -168,11 +168,11 @@ def test_metrics_are_named_and_leave_out_what_is_not_defined(tmp_path: Path) -> 
         "spearman",
         "joint_loss_change",
         "joint_loss_change_random",
-        "units",
+        "channels",
         "base_loss",
     ]
     assert all(isinstance(value, (int, float)) and np.isfinite(value) for value in metrics.values())
-    assert metrics["units"] == 10
+    assert metrics["channels"] == 10
     constant = {name: torch.ones(len(score)) for name, score in SCORES.items()}
     nothing = report(ctx, scores=constant, ratio=0.0).metrics()
     assert set(metrics) - set(nothing) == {
@@ -193,6 +193,6 @@ def test_what_is_stored_is_plain_json(tmp_path: Path) -> None:
     found = report(tiny_context(tmp_path), samples=3)
     (path,) = (tmp_path / "store" / "oracle").glob("*/loss_changes.json")
     stored = json.loads(path.read_text())
-    assert sorted(stored) == ["base_loss", "loss_changes", "units"]
-    assert stored["units"] == found.channels[["layer", "channel"]].to_numpy().tolist()
+    assert sorted(stored) == ["base_loss", "channels", "loss_changes"]
+    assert stored["channels"] == found.channels[["layer", "channel"]].to_numpy().tolist()
     assert stored["loss_changes"] == found.channels["loss_change"].tolist()

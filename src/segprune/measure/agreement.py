@@ -33,27 +33,31 @@ class Agreement:
     spearman: float | None
 
 
-def values_of(scores: Scores, units: Sequence[Channel]) -> Values:
-    """(U,) the criterion's score of each unit."""
-    return np.array([float(scores[name][channel]) for name, channel in units], dtype=np.float64)
+def values_of(scores: Scores, probed: Sequence[Channel]) -> Values:
+    """(P,) the criterion's score of each probed channel."""
+    return np.array([float(scores[name][channel]) for name, channel in probed], dtype=np.float64)
 
 
 def lowest(
-    values: Values, units: Sequence[Channel], ratio: float, scope: Literal["local", "global"]
+    values: Values, probed: Sequence[Channel], ratio: float, scope: Literal["local", "global"]
 ) -> tuple[int, ...]:
-    """Positions in ``units`` of the lowest of the (U,) values: round(ratio N) of every N that are ranked together.
+    """Positions in ``probed`` of the lowest of the (P,) values: round(ratio N) of every N that are ranked together.
 
-    Ties are settled by the order of the units.
+    Ties are settled by the order of the channels.
     """
     found: list[int] = []
-    for members in _ranked_together(units, scope):
+    for members in _ranked_together(probed, scope):
         order = members[np.argsort(values[members], kind="stable")]
         found += order[: round(ratio * len(order))].tolist()
     return tuple(sorted(found))
 
 
 def agreement(
-    scores: Scores, changes: Values, units: Sequence[Channel], ratio: float, scope: Literal["local", "global"]
+    scores: Scores,
+    changes: Values,
+    probed: Sequence[Channel],
+    ratio: float,
+    scope: Literal["local", "global"],
 ) -> Agreement:
     """Compare a criterion with the oracle, to which a channel matters as much as its removal changes the loss.
 
@@ -62,14 +66,14 @@ def agreement(
 
     Args:
         scores: Of the criterion, higher = keep.
-        changes: (U,) signed loss change of each unit.
-        units: The probed channels.
+        changes: (P,) signed loss change of each.
+        probed: The probed channels.
         ratio: Fraction of channels that would be removed.
         scope: Whether the probed channels of each group are ranked together, or all of them.
     """
-    score, importance = values_of(scores, units), np.abs(changes)
-    mine, best = (set(lowest(values, units, ratio, scope)) for values in (score, importance))
-    together = _ranked_together(units, scope)
+    score, importance = values_of(scores, probed), np.abs(changes)
+    mine, best = (set(lowest(values, probed, ratio, scope)) for values in (score, importance))
+    together = _ranked_together(probed, scope)
     precision = expected = gain = None
     if best:
         precision = len(mine & best) / len(best)
@@ -88,9 +92,9 @@ def agreement(
     )
 
 
-def _ranked_together(units: Sequence[Channel], scope: Literal["local", "global"]) -> list[NDArray[np.int64]]:
-    """Positions in ``units``, one array per ranking."""
-    names = np.array([name if scope == "local" else "" for name, _ in units])
+def _ranked_together(probed: Sequence[Channel], scope: Literal["local", "global"]) -> list[NDArray[np.int64]]:
+    """Positions in ``probed``, one array per ranking."""
+    names = np.array([name if scope == "local" else "" for name, _ in probed])
     return [np.flatnonzero(names == name) for name in dict.fromkeys(names.tolist())]
 
 

@@ -23,7 +23,7 @@ LEAST_PER_GROUP = 8
 """With fewer probed channels, a layer says little about a ranking within it."""
 
 
-def sample_units(groups: Sequence[ChannelGroup], samples: int, seed: int) -> tuple[Channel, ...]:
+def sample_channels(groups: Sequence[ChannelGroup], samples: int, seed: int) -> tuple[Channel, ...]:
     """``samples`` channels drawn without replacement, or all if there are fewer; a larger draw holds a smaller one.
 
     Groups get ``LEAST_PER_GROUP`` channels each, in a drawn order until ``samples`` are spent; any rest is spread
@@ -43,16 +43,16 @@ def sample_units(groups: Sequence[ChannelGroup], samples: int, seed: int) -> tup
 def loss_changes(
     net: SegmentationNet,
     groups: Sequence[ChannelGroup],
-    units: Sequence[Channel],
+    probed: Sequence[Channel],
     batches: Sequence[Batch],
     loss: Loss,
     copies: int,
 ) -> Values:
-    """(U,) loss without one channel minus the loss with all; arguments as in ``mean_losses``.
+    """(P,) loss without one channel minus the loss with all; arguments as in ``mean_losses``.
 
     Source: the oracle of Molchanov et al. 2019, arXiv:1906.10771. Differs: in evaluation mode, and signed.
     """
-    removals: list[Removal] = [{}, *({name: (channel,)} for name, channel in units)]
+    removals: list[Removal] = [{}, *({name: (channel,)} for name, channel in probed)]
     losses = mean_losses(net, groups, removals, batches, loss, copies)
     changes: Values = losses[1:] - losses[0]
     return changes

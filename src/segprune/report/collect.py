@@ -14,7 +14,7 @@ import yaml  # type: ignore[import-untyped]
 from segprune.config.protocol import UNTAUGHT
 from segprune.errors import CheckpointError
 from segprune.report.entries import Entries, entries_of
-from segprune.report.table import Cell
+from segprune.report.table import Outcome
 from segprune.result.metrics import declared
 from segprune.result.row import columns, from_record, to_record
 from segprune.status import STATUS, STOPPED
@@ -30,12 +30,12 @@ _OF_METHOD = ("pruner.", "budget.")
 
 
 @dataclass(frozen=True, kw_only=True)
-class CellData:
+class JobData:
     """One job of a sweep with its results.
 
     Attributes:
         number: Its folder inside the sweep's.
-        cell: Its options and its outcome.
+        outcome: Its options, and how it ended.
         setting: Dataset, model and other overrides that differ in the sweep: methods are compared within it.
         method: The pruner, and overrides of pruner or budget that differ in the sweep; for a control, its protocol,
             behind the pruner where it has one.
@@ -44,7 +44,7 @@ class CellData:
     """
 
     number: str
-    cell: Cell
+    outcome: Outcome
     setting: str
     method: str
     seconds: float | None
@@ -58,13 +58,13 @@ class SweepData:
     Attributes:
         folder: Where its jobs' folders are.
         overrides: What was typed on the command line, without credentials.
-        cells: Its jobs, in order.
+        jobs: Its jobs, in order.
         rows: One line per evaluated network of each job: the columns of its row, metrics as floats, and ``EXTRA``.
     """
 
     folder: Path
     overrides: tuple[str, ...]
-    cells: tuple[CellData, ...]
+    jobs: tuple[JobData, ...]
     rows: pd.DataFrame
 
 
@@ -86,8 +86,8 @@ def collect(folder: Path, overrides: str = "") -> SweepData:
     # a control lacks overrides that do not concern it; that is no difference between the other jobs
     usual = [mine for mine in typed if _protocol(mine) == STANDARD] or typed
     common = set.intersection(*map(set, usual))
-    cells = [
-        _cell_data(
+    jobs = [
+        _job_data(
             path,
             number=path.parent.relative_to(folder).as_posix(),
             own=[override for override in mine if override not in common],
@@ -97,17 +97,17 @@ def collect(folder: Path, overrides: str = "") -> SweepData:
     whole = _overrides(folder / "multirun.yaml", "hydra", "overrides", "task") or split_overrides(
         redacted(overrides)
     )
-    return sweep_data(folder, whole, cells)
+    return sweep_data(folder, whole, jobs)
 
 
-def sweep_data(folder: Path, overrides: Sequence[str], cells: Sequence[CellData]) -> SweepData:
+def sweep_data(folder: Path, overrides: Sequence[str], jobs: Sequence[JobData]) -> SweepData:
     """A sweep of its jobs; of jobs without any difference each gets a setting of its own."""
-    same = Counter(map(_identity, cells))
-    cells = [
-        cell if same[_identity(cell)] == 1 else replace(cell, setting=f"{cell.setting}; job {cell.number}")
-        for cell in cells
+    same = Counter(map(_identity, jobs))
+    jobs = [
+        job if same[_identity(job)] == 1 else replace(job, setting=f"{job.setting}; job {job.number}")
+        for job in jobs
     ]
-    return SweepData(folder=folder, overrides=tuple(overrides), cells=tuple(cells), rows=_frame(cells))
+    return SweepData(folder=folder, overrides=tuple(overrides), jobs=tuple(jobs), rows=_frame(jobs))
 
 
 def split_overrides(text: str) -> list[str]:
@@ -115,11 +115,11 @@ def split_overrides(text: str) -> list[str]:
     return [part for part in re.split(r" +(?=~|\+{0,2}[\w.@/:-]+=)", text.strip()) if part]
 
 
-def cell_of(status: Mapping[str, Any]) -> Cell:
+def outcome_of(status: Mapping[str, Any]) -> Outcome:
     """The job of a status file; one without an end was stopped."""
     asked, is_done = status["asked"], status["status"] == "done"
     ratio = asked["ratio"]
-    return Cell(
+    return Outcome(
         **{name: asked[name] for name in _ASKED if name not in ("ratio", "protocol")},
         protocol=asked.get("protocol", STANDARD),
         distill=asked.get("distill", UNTAUGHT),
@@ -130,12 +130,12 @@ def cell_of(status: Mapping[str, Any]) -> Cell:
     )
 
 
-def _cell_data(path: Path, *, number: str, own: Sequence[str]) -> CellData:
+def _job_data(path: Path, *, number: str, own: Sequence[str]) -> JobData:
     try:
         status = json.loads(path.read_text(encoding="utf-8"))
-        cell = cell_of(status)
+        job = outcome_of(status)
         names = (
-            status.get("entries", ()) if cell.status != "failed" else ()
+            status.get("entries", ()) if job.status != "failed" else ()
         )  # the results of a failed job may never have been written
         entries = entries_of(Path(status.get("store", path.parent)), names)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, CheckpointError) as error:
@@ -144,45 +144,45 @@ def _cell_data(path: Path, *, number: str, own: Sequence[str]) -> CellData:
         ) from error
     varied = [override for override in own if _key(override) not in _ASKED]
     of_setting = [override for override in varied if not _key(override).startswith(_OF_METHOD)]
-    return CellData(
+    return JobData(
         number=number,
-        cell=cell,
-        setting="; ".join([f"{cell.dataset}, {cell.model}", *of_setting]),
-        method=_method(cell, [override for override in varied if override not in of_setting]),
+        outcome=job,
+        setting="; ".join([f"{job.dataset}, {job.model}", *of_setting]),
+        method=_method(job, [override for override in varied if override not in of_setting]),
         seconds=status.get("seconds"),
         entries=entries,
     )
 
 
-def _method(cell: Cell, of_method: Sequence[str]) -> str:
-    match cell.protocol:
+def _method(job: Outcome, of_method: Sequence[str]) -> str:
+    match job.protocol:
         case "standard":
-            return " ".join([cell.pruner, *of_method])
+            return " ".join([job.pruner, *of_method])
         case "dense" | "half":
-            return cell.protocol
+            return job.protocol
         case _:
-            return " ".join([cell.pruner, *of_method, cell.protocol])
+            return " ".join([job.pruner, *of_method, job.protocol])
 
 
-def _frame(cells: Sequence[CellData]) -> pd.DataFrame:
+def _frame(jobs: Sequence[JobData]) -> pd.DataFrame:
     records = [
         {
             **to_record(row),
-            "number": cell.number,
-            "setting": cell.setting,
-            "option": None if row.pruner is None else cell.cell.budget,
-            "method": "dense" if row.pruner is None else cell.method,
-            "is_final": row is cell.cell.rows[-1],
+            "number": job.number,
+            "setting": job.setting,
+            "option": None if row.pruner is None else job.outcome.budget,
+            "method": "dense" if row.pruner is None else job.method,
+            "is_final": row is job.outcome.rows[-1],
         }
-        for cell in cells
-        for row in cell.cell.rows
+        for job in jobs
+        for row in job.outcome.rows
     ]
     whole = dict.fromkeys([*columns(), *EXTRA, *(name for record in records for name in record)])
     return pd.DataFrame(records, columns=list(whole)).astype(dict.fromkeys(declared(), float))
 
 
-def _identity(cell: CellData) -> tuple[object, ...]:
-    return (cell.setting, cell.method, cell.cell.budget, cell.cell.ratio, cell.cell.seed)
+def _identity(job: JobData) -> tuple[object, ...]:
+    return (job.setting, job.method, job.outcome.budget, job.outcome.ratio, job.outcome.seed)
 
 
 def _protocol(overrides: Sequence[str]) -> str:

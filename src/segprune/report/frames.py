@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from segprune.config.protocol import UNTAUGHT
-from segprune.report.collect import CellData, SweepData
+from segprune.report.collect import JobData, SweepData
 from segprune.report.teaching import base, teaching_of
 from segprune.report.verdict import final_rows
 
@@ -106,18 +106,18 @@ def speeds(data: SweepData, setting: str) -> pd.DataFrame:
     return table.reset_index()
 
 
-def layers(cell: CellData) -> pd.DataFrame | None:
+def layers(job: JobData) -> pd.DataFrame | None:
     """``layer``, ``channels``, ``kept``, ``removed`` of one job's cut, in the network's order."""
-    plan = cell.entries.plan()
+    plan = job.entries.plan()
     if plan is None:
         return None
     table = pd.DataFrame(plan["layers"], columns=["layer", "channels", "kept"])
     return table.assign(removed=table["channels"] - table["kept"])
 
 
-def scores(cell: CellData) -> pd.DataFrame | None:
+def scores(job: JobData) -> pd.DataFrame | None:
     """``layer``, ``channel``, ``score``, ``is_kept`` of one job's cut."""
-    plan, found = cell.entries.plan(), cell.entries.scores()
+    plan, found = job.entries.plan(), job.entries.scores()
     if plan is None or found is None:
         return None
     parts = []
@@ -136,20 +136,20 @@ def curves(data: SweepData, setting: str) -> pd.DataFrame:
         from 1, ``loss``, ``select_miou_percent``.
     """
     parts, seen = [], set()
-    for cell in data.cells:
+    for job in data.jobs:
         for stage in _TRAININGS:
-            name, curve = cell.entries.names.get(stage), cell.entries.curve(stage)
-            if cell.setting != setting or curve is None or name in seen:
+            name, curve = job.entries.names.get(stage), job.entries.curve(stage)
+            if job.setting != setting or curve is None or name in seen:
                 continue
             seen.add(name)
-            is_cut = stage != "train" and any(row.pruner for row in cell.cell.rows)
+            is_cut = stage != "train" and any(row.pruner for row in job.outcome.rows)
             about = {
                 "stage": stage,
-                "method": cell.method if is_cut else "dense",
-                "pruner": cell.cell.pruner if is_cut else None,
-                "option": cell.cell.budget if is_cut else None,
-                "ratio_asked": cell.cell.ratio if is_cut else None,
-                "seed": cell.cell.seed,
+                "method": job.method if is_cut else "dense",
+                "pruner": job.outcome.pruner if is_cut else None,
+                "option": job.outcome.budget if is_cut else None,
+                "ratio_asked": job.outcome.ratio if is_cut else None,
+                "seed": job.outcome.seed,
             }
             parts.append(curve.assign(**about, epoch=curve["epoch"] + 1))
     columns = ["stage", *_CUT, "epoch", "loss", "select_miou_percent"]
@@ -167,8 +167,8 @@ def taught_curves(data: SweepData, setting: str) -> pd.DataFrame:
         As ``curves``; ``method`` has the distillation behind it, where there is one.
     """
     parts = []
-    for name in dict.fromkeys(cell.setting for cell in data.cells if base(cell) == setting):
-        teaching = next(teaching_of(cell) for cell in data.cells if cell.setting == name)
+    for name in dict.fromkeys(job.setting for job in data.jobs if base(job) == setting):
+        teaching = next(teaching_of(job) for job in data.jobs if job.setting == name)
         table = curves(data, name)
         table = table[table["stage"] == "finetune"]
         parts.append(table.assign(method=[_with(method, teaching) for method in table["method"]]))
@@ -190,11 +190,11 @@ def taught_classes(data: SweepData, setting: str, option: str) -> pd.DataFrame:
     by = ["ratio_asked", "method", "seed", "class"]
     plain: list[pd.DataFrame] = []
     taught: list[pd.DataFrame] = []
-    for name in dict.fromkeys(cell.setting for cell in data.cells if base(cell) == setting):
-        for cell in _cut_cells(data, name, option):
-            change = _class_change(cell)
+    for name in dict.fromkeys(job.setting for job in data.jobs if base(job) == setting):
+        for job in _cut_jobs(data, name, option):
+            change = _class_change(job)
             if change is not None:
-                teaching = teaching_of(cell)
+                teaching = teaching_of(job)
                 (plain if teaching == UNTAUGHT else taught).append(change.assign(teaching=teaching))
     values = ["plain_iou_percent", "iou_percent", "change_points"]
     columns = ["ratio_asked", "method", "class", "seeds", *values]
@@ -221,7 +221,7 @@ def class_changes(data: SweepData, setting: str, option: str) -> pd.DataFrame:
         ``ratio_asked``, ``method``, ``class``, ``seeds``, ``dense_iou_percent``, ``iou_percent``,
         ``change_points``; nan for a class that does not occur.
     """
-    parts = [_class_change(cell) for cell in _cut_cells(data, setting, option)]
+    parts = [_class_change(job) for job in _cut_jobs(data, setting, option)]
     found = [part for part in parts if part is not None]
     by = ["ratio_asked", "method", "class"]
     values = ["dense_iou_percent", "iou_percent", "change_points"]
@@ -231,15 +231,15 @@ def class_changes(data: SweepData, setting: str, option: str) -> pd.DataFrame:
     return grouped.agg(seeds=("seed", "count"), **{name: (name, "mean") for name in values}).reset_index()
 
 
-def _class_change(cell: CellData) -> pd.DataFrame | None:
-    table, first, last = cell.entries.per_class(), cell.cell.rows[0].stage, cell.cell.rows[-1].stage
+def _class_change(job: JobData) -> pd.DataFrame | None:
+    table, first, last = job.entries.per_class(), job.outcome.rows[0].stage, job.outcome.rows[-1].stage
     if table is None or not {first, last} <= set(table.columns):
         return None
     return pd.DataFrame(
         {
-            "ratio_asked": cell.cell.ratio,
-            "method": cell.method,
-            "seed": cell.cell.seed,
+            "ratio_asked": job.outcome.ratio,
+            "method": job.method,
+            "seed": job.outcome.seed,
             "class": table.index,
             "dense_iou_percent": table[first].to_numpy(),
             "iou_percent": table[last].to_numpy(),
@@ -248,11 +248,11 @@ def _class_change(cell: CellData) -> pd.DataFrame | None:
     )
 
 
-def _cut_cells(data: SweepData, setting: str, option: str) -> Sequence[CellData]:
+def _cut_jobs(data: SweepData, setting: str, option: str) -> Sequence[JobData]:
     return [
-        cell
-        for cell in data.cells
-        if (cell.setting, cell.cell.budget) == (setting, option)
-        and cell.cell.status != "failed"
-        and any(row.pruner is not None for row in cell.cell.rows)
+        job
+        for job in data.jobs
+        if (job.setting, job.outcome.budget) == (setting, option)
+        and job.outcome.status != "failed"
+        and any(row.pruner is not None for row in job.outcome.rows)
     ]

@@ -10,10 +10,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from segprune.report import frames
-from segprune.report.cell_figures import layer_figure, score_figure
 from segprune.report.class_figure import class_figure
-from segprune.report.collect import CellData, SweepData
+from segprune.report.collect import JobData, SweepData
 from segprune.report.figures import cost_figure, curve_figure, speed_figure
+from segprune.report.job_figures import layer_figure, score_figure
 from segprune.report.references import is_control
 from segprune.report.retention_figure import detail_figure, retention_figure
 from segprune.report.style import DPI, Where
@@ -45,21 +45,21 @@ class Picture:
 
 def gallery(data: SweepData) -> Iterator[Picture]:
     """The figures for which the sweep has data; of jobs that differ only in the seed, the first is shown."""
-    compared = [cell for cell in data.cells if not is_control(cell)] or data.cells
-    settings = list(dict.fromkeys(cell.setting for cell in compared if cell.cell.rows))
+    compared = [job for job in data.jobs if not is_control(job)] or data.jobs
+    settings = list(dict.fromkeys(job.setting for job in compared if job.outcome.rows))
     for number, setting in enumerate(settings, start=1):
         where = _where(data, setting)
-        rows = data.rows[data.rows["number"].isin([cell.number for cell in compared])]
+        rows = data.rows[data.rows["number"].isin([job.number for job in compared])]
         for option in rows.loc[rows["setting"] == setting, "option"].dropna().unique():
             yield from _of_budget(data, setting, str(option), where, f"{number}-{_slug(str(option))}")
         yield from _of_methods(data, setting, where, f"{number}")
     yield from _of_teaching(data)
     shown: set[tuple[object, ...]] = set()
-    for cell in data.cells:
-        key = (cell.setting, cell.method, cell.cell.budget, cell.cell.ratio)
-        if key not in shown and cell.entries.plan() is not None:
+    for job in data.jobs:
+        key = (job.setting, job.method, job.outcome.budget, job.outcome.ratio)
+        if key not in shown and job.entries.plan() is not None:
             shown.add(key)
-            yield from _of_job(cell)
+            yield from _of_job(job)
 
 
 def save(pictures: Sequence[Picture], folder: Path) -> list[Path]:
@@ -145,7 +145,7 @@ def _of_budget(data: SweepData, setting: str, option: str, where: Where, number:
 def _of_teaching(data: SweepData) -> Iterator[Picture]:
     """Learning curves and the gain of each class, with and without a teacher."""
     for number, setting in enumerate(dict.fromkeys(verdict.setting for verdict in verdicts(data)), start=1):
-        own = [cell for cell in data.cells if base(cell) == setting and cell.cell.rows]
+        own = [job for job in data.jobs if base(job) == setting and job.outcome.rows]
         if not own:
             continue
         where = _where(data, own[0].setting)
@@ -159,7 +159,7 @@ def _of_teaching(data: SweepData) -> Iterator[Picture]:
                 table=table,
                 png=_drawn(curve_figure(table, where)),
             )
-        for option in dict.fromkeys(cell.cell.budget for cell in own):
+        for option in dict.fromkeys(job.outcome.budget for job in own):
             table = frames.taught_classes(data, setting, option)
             if not table.empty:
                 yield Picture(
@@ -172,18 +172,18 @@ def _of_teaching(data: SweepData) -> Iterator[Picture]:
                 )
 
 
-def _of_job(cell: CellData) -> Iterator[Picture]:
-    asked = cell.cell
+def _of_job(job: JobData) -> Iterator[Picture]:
+    asked = job.outcome
     ratio = "threshold" if asked.ratio is None else f"{asked.ratio:g} of {asked.budget}"
-    what = f"job {cell.number}: {cell.method}, {ratio}, seed {asked.seed}, {cell.setting}"
+    what = f"job {job.number}: {job.method}, {ratio}, seed {asked.seed}, {job.setting}"
     scope = next((row.scope for row in asked.rows if row.scope), "global")
-    table, points = frames.layers(cell), frames.scores(cell)
-    name = f"{_slug(cell.number)}-{_slug(asked.pruner)}"
+    table, points = frames.layers(job), frames.scores(job)
+    name = f"{_slug(job.number)}-{_slug(asked.pruner)}"
     if table is not None and len(table):
         yield Picture(
             name=f"layers-{name}",
             kind="job",
-            caption=f"Channels kept and removed by layer, {what}.{_unaligned(cell)}{_whole(cell)}",
+            caption=f"Channels kept and removed by layer, {what}.{_unaligned(job)}{_whole(job)}",
             table=table,
             png=_drawn(layer_figure(table)),
         )
@@ -198,16 +198,16 @@ def _of_job(cell: CellData) -> Iterator[Picture]:
         )
 
 
-def _unaligned(cell: CellData) -> str:
+def _unaligned(job: JobData) -> str:
     """The groups of a job's cut whose widths are no multiples of what the budget rounds to."""
-    plan = cell.entries.plan() or {}
+    plan = job.entries.plan() or {}
     widths = [f"{name} {width}" for name, width in (plan.get("unaligned") or {}).items()]
     return f" No multiple of {plan['round_to']} is the width of {', '.join(widths)}." if widths else ""
 
 
-def _whole(cell: CellData) -> str:
+def _whole(job: JobData) -> str:
     """What of the network was never cut, and why; nothing where all could be, or the plan does not say."""
-    plan = cell.entries.plan() or {}
+    plan = job.entries.plan() or {}
     named = [f"{one['layer']} ({one['reason']})" for one in plan.get("whole") or ()]
     if not named:
         return ""

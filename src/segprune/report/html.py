@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from segprune.report.collect import CellData, SweepData
+from segprune.report.collect import JobData, SweepData
 from segprune.report.command import command
 from segprune.report.contest import Contest
 from segprune.report.gallery import Picture
@@ -62,24 +62,24 @@ def html(data: SweepData, contests: Sequence[Contest], pictures: Sequence[Pictur
         teachings=verdicts(data),
         title=_title(data),
         command=command(data.overrides) if data.overrides else "",
-        cautions=cautions(row for cell in data.cells for row in cell.cell.rows),
-        unsteadiness=unsteadiness(row for cell in data.cells for row in cell.cell.rows),
-        failed=[cell for cell in data.cells if cell.cell.status == "failed"],
-        incomplete=[cell for cell in data.cells if cell.entries.missing],
+        cautions=cautions(row for job in data.jobs for row in job.outcome.rows),
+        unsteadiness=unsteadiness(row for job in data.jobs for row in job.outcome.rows),
+        failed=[job for job in data.jobs if job.outcome.status == "failed"],
+        incomplete=[job for job in data.jobs if job.entries.missing],
     )
 
 
 def _title(data: SweepData) -> str:
     """What was compared on what."""
-    methods = dict.fromkeys(cell.cell.pruner for cell in data.cells if not is_control(cell))
-    settings = dict.fromkeys(cell.setting.partition(";")[0] for cell in data.cells)
+    methods = dict.fromkeys(job.outcome.pruner for job in data.jobs if not is_control(job))
+    settings = dict.fromkeys(job.setting.partition(";")[0] for job in data.jobs)
     return f"{', '.join(methods) or 'Controls'} on {' and '.join(settings)}"
 
 
 def _facts(data: SweepData) -> Mapping[str, str]:
     """What was measured where and by which software; every value that occurs."""
     rows = data.rows
-    about = [cell.entries.about() for cell in data.cells]
+    about = [job.entries.about() for job in data.jobs]
     versions = [
         {**node["versions"], "python": node.get("python")}
         for node in about
@@ -92,10 +92,10 @@ def _facts(data: SweepData) -> Mapping[str, str]:
         "input size": [f"{h}x{w} px" for h, w in zip(rows["size_h_px"], rows["size_w_px"], strict=True)],
         "classes scored": rows["classes_scored"].dropna().astype(int).tolist(),
         "model": rows["model"].tolist(),
-        "seeds": sorted({cell.cell.seed for cell in data.cells}),
+        "seeds": sorted({job.outcome.seed for job in data.jobs}),
         "device": rows["device"].tolist(),
         "versions": [", ".join(f"{name} {number}" for name, number in node.items()) for node in versions],
-        "store": [cell.entries.root for cell in data.cells if cell.entries.names],
+        "store": [job.entries.root for job in data.jobs if job.entries.names],
     }
     return {name: "; ".join(map(str, dict.fromkeys(values))) or "unknown" for name, values in found.items()}
 
@@ -118,17 +118,19 @@ def _stability(contests: Sequence[Contest]) -> list[Mapping[Hashable, Any]]:
 
 def _predictions(data: SweepData) -> Iterator[Shown]:
     """Predictions of each method's network at the largest ratio; the first seed only."""
-    chosen: dict[tuple[str, str, str], CellData] = {}
-    for cell in data.cells:
-        key = (cell.setting, cell.method, cell.cell.budget)
+    chosen: dict[tuple[str, str, str], JobData] = {}
+    for job in data.jobs:
+        key = (job.setting, job.method, job.outcome.budget)
         before = chosen.get(key)
-        if cell.cell.rows and (before is None or (cell.cell.ratio or 0.0) > (before.cell.ratio or 0.0)):
-            chosen[key] = cell
-    for cell in chosen.values():
-        picture, asked = cell.entries.predictions(), cell.cell
+        if job.outcome.rows and (
+            before is None or (job.outcome.ratio or 0.0) > (before.outcome.ratio or 0.0)
+        ):
+            chosen[key] = job
+    for job in chosen.values():
+        picture, asked = job.entries.predictions(), job.outcome
         if picture is not None:
             ratio = "threshold" if asked.ratio is None else f"{asked.ratio:g} of {asked.budget}"
-            what = f"Job {cell.number}: {cell.method}, {ratio}, seed {asked.seed}, {cell.setting}."
+            what = f"Job {job.number}: {job.method}, {ratio}, seed {asked.seed}, {job.setting}."
             yield Shown(source=_png(picture), caption=what)
 
 

@@ -31,11 +31,11 @@ class Line:
 def metric_table(data: SweepData, contest: Contest) -> Iterator[Line]:
     """The metrics of a contest that were measured, in the order of the columns of a row."""
     jobs = [
-        cell.number
-        for cell in data.cells
-        if (cell.setting, cell.cell.budget, cell.cell.ratio)
+        job.number
+        for job in data.jobs
+        if (job.setting, job.outcome.budget, job.outcome.ratio)
         == (contest.setting, contest.budget, contest.ratio)
-        and not is_control(cell)
+        and not is_control(job)
     ]
     first = data.rows[data.rows["number"].isin(jobs)].drop_duplicates("number")
     dense = first.groupby("seed")[list(declared())].mean().mean()

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from itertools import accumulate
 
-from segprune.report.collect import CellData, SweepData
+from segprune.report.collect import JobData, SweepData
 from segprune.report.command import command
 from segprune.report.contest import Contest
 from segprune.result.table import MISSING, number
@@ -37,18 +37,18 @@ def parent_note(data: SweepData, contests: Sequence[Contest], *, limit: int = TA
         contests: Its settings and budgets.
         limit: Most characters; jobs whose lines do not fit are counted instead.
     """
-    failed = sum(cell.cell.status == "failed" for cell in data.cells)
+    failed = sum(job.outcome.status == "failed" for job in data.jobs)
     head = [
         *(f"- **{_plain(contest.headline)}**" for contest in sorted(contests, key=_is_open)),
         "",
-        f"{len(data.cells)} jobs, {failed} failed. Intervals, figures and predictions: artifact `report.html`.",
+        f"{len(data.jobs)} jobs, {failed} failed. Intervals, figures and predictions: artifact `report.html`.",
         "",
         *(["```", command(data.overrides), "```", ""] if data.overrides else []),
         _line(_TITLES),
         _line(["---"] * len(_TITLES)),
     ]
-    is_mixed = len({cell.cell.budget for cell in data.cells}) > 1
-    jobs = [_line(_values(cell, names_budget=is_mixed)) for cell in data.cells]
+    is_mixed = len({job.outcome.budget for job in data.jobs}) > 1
+    jobs = [_line(_values(job, names_budget=is_mixed)) for job in data.jobs]
     whole = _text([*head, *jobs])
     if len(whole) <= limit:
         return whole
@@ -61,9 +61,9 @@ def _is_open(contest: Contest) -> bool:
     return contest.winner is None
 
 
-def _values(cell: CellData, *, names_budget: bool) -> list[str]:
+def _values(job: JobData, *, names_budget: bool) -> list[str]:
     """The texts of a job's line."""
-    asked = cell.cell
+    asked = job.outcome
     status = _plain(asked.status)
     if asked.status == "failed":
         status = f"**FAILED** {_plain(textwrap.shorten(asked.reason, _REASON_CHARACTERS, placeholder='...'))}"
@@ -79,7 +79,7 @@ def _values(cell: CellData, *, names_budget: bool) -> list[str]:
         ]
     ratio = MISSING if asked.protocol == "dense" else _percent(asked.ratio)
     unit = f" of {_plain(asked.budget)}" if names_budget else ""
-    return [_plain(cell.method), f"{ratio}{unit}", str(asked.seed), *measured, status]
+    return [_plain(job.method), f"{ratio}{unit}", str(asked.seed), *measured, status]
 
 
 def _percent(fraction: float | None) -> str:

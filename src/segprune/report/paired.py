@@ -3,18 +3,18 @@
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 
-from segprune.report.collect import CellData
+from segprune.report.collect import JobData
 from segprune.report.statistics import LEVEL, Counts, Difference, Scatter, image_difference, seed_difference
 
 log = logging.getLogger(__name__)
 FEWEST_SEEDS = 2
-BySeed = Mapping[int, CellData]
+BySeed = Mapping[int, JobData]
 """Seed -> the finished job."""
 
 
-def by_seed(cells: Iterable[CellData]) -> BySeed:
+def by_seed(jobs: Iterable[JobData]) -> BySeed:
     """The finished ones of jobs that differ by their seed only."""
-    return {cell.cell.seed: cell for cell in cells if cell.cell.status != "failed"}
+    return {job.outcome.seed: job for job in jobs if job.outcome.status != "failed"}
 
 
 def difference(
@@ -35,7 +35,10 @@ def difference(
     if len(seeds) < FEWEST_SEEDS:
         return None
     return seed_difference(
-        *({seed: jobs[seed].cell.rows[-1].number("miou_percent") for seed in seeds} for jobs in (one, other)),
+        *(
+            {seed: jobs[seed].outcome.rows[-1].number("miou_percent") for seed in seeds}
+            for jobs in (one, other)
+        ),
         level=level,
         scatter=scatter,
     )
@@ -43,5 +46,5 @@ def difference(
 
 def _counts(jobs: BySeed, seeds: Sequence[int]) -> list[Counts]:
     """Those of the last networks, where they are kept."""
-    found = [jobs[seed].entries.image_counts(jobs[seed].cell.rows[-1].stage) for seed in seeds]
+    found = [jobs[seed].entries.image_counts(jobs[seed].outcome.rows[-1].stage) for seed in seeds]
     return [counts for counts in found if counts is not None]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from segprune.report.collect import STANDARD, CellData
+from segprune.report.collect import STANDARD, JobData
 from segprune.report.paired import BySeed, by_seed, difference
 from segprune.report.statistics import Difference
 
@@ -47,37 +47,37 @@ class Reference:
 
 
 def references(
-    cells: Sequence[CellData], asked: CellData, methods: Mapping[str, BySeed], best: str
+    jobs: Sequence[JobData], asked: JobData, methods: Mapping[str, BySeed], best: str
 ) -> Iterator[Reference]:
     """The controls among the jobs of a sweep that concern one setting, budget and ratio.
 
     Args:
-        cells: All jobs of the sweep.
+        jobs: All jobs of the sweep.
         asked: A job with the setting, budget and ratio.
         methods: Method -> its finished jobs there.
         best: The best of them.
     """
-    near = [cell for cell in cells if _parts(cell) <= _parts(asked)]
+    near = [job for job in jobs if _parts(job) <= _parts(asked)]
     for protocol in ("dense", "half"):
-        yield from _reference(protocol, [c for c in near if c.cell.protocol == protocol], best, methods[best])
-    for method, jobs in methods.items():
+        yield from _reference(
+            protocol, [job for job in near if job.outcome.protocol == protocol], best, methods[best]
+        )
+    for method, finished in methods.items():
         for protocol in ("scratch_e", "scratch_b"):
-            own = [
-                cell for cell in near if cell.method == f"{method} {protocol}" and _cut(cell) == _cut(asked)
-            ]
-            yield from _reference(protocol, own, method, jobs)
+            own = [job for job in near if job.method == f"{method} {protocol}" and _cut(job) == _cut(asked)]
+            yield from _reference(protocol, own, method, finished)
 
 
-def is_control(cell: CellData) -> bool:
+def is_control(job: JobData) -> bool:
     """Whether a job is one of those controls; random and l1 are methods like all others."""
-    return cell.cell.protocol != STANDARD
+    return job.outcome.protocol != STANDARD
 
 
-def _reference(protocol: str, cells: Sequence[CellData], method: str, jobs: BySeed) -> Iterator[Reference]:
+def _reference(protocol: str, jobs: Sequence[JobData], method: str, best: BySeed) -> Iterator[Reference]:
     """One reference, or none where no job finished."""
-    found = by_seed(cells)
+    found = by_seed(jobs)
     if found:
-        rows = [cell.cell.rows[-1] for cell in found.values()]
+        rows = [job.outcome.rows[-1] for job in found.values()]
         miou = pd.Series([row.number("miou_percent") for row in rows])
         yield Reference(
             protocol=protocol,
@@ -86,14 +86,14 @@ def _reference(protocol: str, cells: Sequence[CellData], method: str, jobs: BySe
             mean=float(miou.mean()),
             sd=float(miou.std()),
             macs_kept=float(pd.Series([row.number("macs_kept") for row in rows]).mean()),
-            ahead=difference(jobs, found),
+            ahead=difference(best, found),
         )
 
 
-def _cut(cell: CellData) -> tuple[str, float | None]:
-    return cell.cell.budget, cell.cell.ratio
+def _cut(job: JobData) -> tuple[str, float | None]:
+    return job.outcome.budget, job.outcome.ratio
 
 
-def _parts(cell: CellData) -> set[str]:
+def _parts(job: JobData) -> set[str]:
     """The parts of a setting; that of a control has fewer."""
-    return set(cell.setting.split("; "))
+    return set(job.setting.split("; "))

@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from segprune.report.collect import CellData, SweepData
+from segprune.report.collect import JobData, SweepData
 from segprune.report.contest import Contest, Standing
 from segprune.report.teaching import Verdict, verdicts
 from segprune.result.metrics import declared
@@ -31,7 +31,7 @@ def summary(data: SweepData, contests: Sequence[Contest]) -> dict[str, Any]:
         - ``results``: one flat record per job, for ``pandas.read_json``: ``method``, ``ratio`` (asked), every
           metric of the job's last network, and ``speedup_latency``, ``channel_reduction``, ``mac_reduction``,
           ``param_reduction`` for scripts that know these names
-        - ``cells``: one full record per job: ``number``, ``setting``, ``method``, ``dataset``, ``model``,
+        - ``jobs``: one full record per job: ``number``, ``setting``, ``method``, ``dataset``, ``model``,
           ``pruner``, ``budget``, ``protocol``, ``distill``, ``ratio``, ``seed``, ``status`` (``done``, ``reused``,
           ``failed``), ``reason``, ``seconds``, ``entries`` (stage -> entry of the store), ``missing`` (files that
           the report did not find), ``rows``
@@ -43,7 +43,7 @@ def summary(data: SweepData, contests: Sequence[Contest]) -> dict[str, Any]:
           ``remedy`` and ``lessons`` with the fields of ``Lesson``, its ``outcome`` (``helps``, ``harms``, ``open``,
           ``unknown``) and ``gain`` with the fields of ``Difference``; empty without a teacher
     """
-    statuses = [cell.cell.status for cell in data.cells]
+    statuses = [job.outcome.status for job in data.jobs]
     failed = statuses.count("failed")
     found = {
         "schema_version": SCHEMA_VERSION,
@@ -54,8 +54,8 @@ def summary(data: SweepData, contests: Sequence[Contest]) -> dict[str, Any]:
         "reused": statuses.count("reused"),
         "failed": failed,
         "success_rate": (len(statuses) - failed) / len(statuses) if statuses else None,
-        "results": [_result(cell) for cell in data.cells],
-        "cells": [_cell(cell) for cell in data.cells],
+        "results": [_result(job) for job in data.jobs],
+        "jobs": [_job(job) for job in data.jobs],
         "contests": [_contest(contest) for contest in contests],
         "teachings": [_teaching(verdict) for verdict in verdicts(data)],
     }
@@ -68,27 +68,27 @@ def summary_text(data: SweepData, contests: Sequence[Contest]) -> str:
     return json.dumps(summary(data, contests), indent=1, allow_nan=False) + "\n"
 
 
-def _cell(cell: CellData) -> dict[str, Any]:
-    asked = vars(cell.cell) | {"rows": [to_record(row) for row in cell.cell.rows]}
+def _job(job: JobData) -> dict[str, Any]:
+    asked = vars(job.outcome) | {"rows": [to_record(row) for row in job.outcome.rows]}
     return {
-        "number": cell.number,
-        "setting": cell.setting,
-        "method": cell.method,
+        "number": job.number,
+        "setting": job.setting,
+        "method": job.method,
         **asked,
-        "seconds": cell.seconds,
-        "entries": dict(cell.entries.names),
-        "missing": list(cell.entries.missing),
+        "seconds": job.seconds,
+        "entries": dict(job.entries.names),
+        "missing": list(job.entries.missing),
     }
 
 
-def _result(cell: CellData) -> dict[str, Any]:
-    asked = cell.cell
+def _result(job: JobData) -> dict[str, Any]:
+    asked = job.outcome
     last = asked.rows[-1] if asked.rows else None
     kept = {name: None if last is None else last[metric] for name, metric in _REDUCTIONS.items()}
     return {
-        "number": cell.number,
-        "setting": cell.setting,
-        "method": cell.method,
+        "number": job.number,
+        "setting": job.setting,
+        "method": job.method,
         "budget": asked.budget,
         "protocol": asked.protocol,
         "distill": asked.distill,

@@ -1,4 +1,4 @@
-"""Cells of a sweep -> its console table and a CSV file."""
+"""Outcomes of the jobs of a sweep -> its console table and a CSV file."""
 
 import csv
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ _NETWORKS = ("dense", "start", "prepared", "pruned_raw", "pruned", "finetuned")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
+class Outcome:
     """One job of a sweep, finished or not.
 
     Attributes:
@@ -46,7 +46,7 @@ class Cell:
     distill: str = UNTAUGHT
 
 
-def sweep_table(cells: Sequence[Cell]) -> str:
+def sweep_table(outcomes: Sequence[Outcome]) -> str:
     """The results of a sweep, one line per job: by pruner, then ratio, then other differences.
 
     Distillation, protocol, dataset, model, budget and seed are columns if they differ between the jobs,
@@ -55,10 +55,10 @@ def sweep_table(cells: Sequence[Cell]) -> str:
     varying = [
         name
         for name in ("distill", "protocol", "dataset", "model", "budget", "seed")
-        if _differs(cells, name)
+        if _differs(outcomes, name)
     ]
     ordered = sorted(
-        cells,
+        outcomes,
         key=lambda c: (
             c.protocol != "standard",
             c.protocol,
@@ -72,21 +72,21 @@ def sweep_table(cells: Sequence[Cell]) -> str:
             c.seed,
         ),
     )
-    rows = [row for cell in ordered for row in cell.rows]
+    rows = [row for outcome in ordered for row in outcome.rows]
     stages = dict.fromkeys(row.stage for row in rows)
     prepared = ["prepared"] if "prepared" in stages else []
     others = [stage for stage in stages if stage not in _NETWORKS]
     titles = ["pruner", *varying, "asked", "reached", "MACs", "params"]
     titles += ["dense", *prepared, "pruned", "tuned", *others, "kept", "ms", "speed-up", "status"]
-    body = [[_outcome(cell).get(title, MISSING) for title in titles] for cell in ordered]
+    body = [[_texts(outcome).get(title, MISSING) for title in titles] for outcome in ordered]
     legend = "MACs, params: % kept. dense, pruned, tuned: mIoU % before the cut, after it, finetuned. "
     legend += "prepared: mIoU % after the criterion's own training. " if prepared else ""
     legend += "".join(f"{name}: mIoU % after that stage. " for name in others)
     legend += "kept: last mIoU by dense mIoU."
     failures = [
-        f"FAILED {cell.pruner} {number(cell.ratio, '{:g}')} seed {cell.seed}: {cell.reason}"
-        for cell in ordered
-        if cell.status == "failed"
+        f"FAILED {outcome.pruner} {number(outcome.ratio, '{:g}')} seed {outcome.seed}: {outcome.reason}"
+        for outcome in ordered
+        if outcome.status == "failed"
     ]
     doubts = list(filter(None, [*cautions(rows), unsteadiness(rows)]))
     return "\n".join(
@@ -104,11 +104,11 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
         writer.writerows(records)
 
 
-def _outcome(cell: Cell) -> dict[str, str]:
-    """Column -> its text, for the columns that the cell can fill."""
-    by_stage = {row.stage: row for row in cell.rows}
+def _texts(outcome: Outcome) -> dict[str, str]:
+    """Column -> its text, for the columns that the outcome can fill."""
+    by_stage = {row.stage: row for row in outcome.rows}
     pruned = by_stage.get("pruned", by_stage.get("pruned_raw"))
-    last = cell.rows[-1] if len(cell.rows) > 1 else None
+    last = outcome.rows[-1] if len(outcome.rows) > 1 else None
     others = {stage: row for stage, row in by_stage.items() if stage not in _NETWORKS}
     networks = others | {
         "dense": by_stage.get("dense", by_stage.get("start")),
@@ -117,16 +117,16 @@ def _outcome(cell: Cell) -> dict[str, str]:
         "tuned": by_stage.get("finetuned"),
     }
     found = {
-        name: str(getattr(cell, name))
+        name: str(getattr(outcome, name))
         for name in ("pruner", "distill", "protocol", "dataset", "model", "budget", "seed")
     }
     found |= {
         name: number(row["miou_percent"], "{:.2f}") for name, row in networks.items() if row is not None
     }
-    found["asked"] = number(cell.ratio, "{:.3f}")
-    if cell.protocol == "dense":  # never cut
+    found["asked"] = number(outcome.ratio, "{:.3f}")
+    if outcome.protocol == "dense":  # never cut
         found |= {"pruner": MISSING, "asked": MISSING}
-    found["status"] = "FAILED" if cell.status == "failed" else cell.status
+    found["status"] = "FAILED" if outcome.status == "failed" else outcome.status
     if last is not None:
         found |= {
             "reached": number(last["ratio_reached"], "{:.3f}"),
@@ -139,5 +139,5 @@ def _outcome(cell: Cell) -> dict[str, str]:
     return found
 
 
-def _differs(cells: Sequence[Cell], name: str) -> bool:
-    return len({getattr(cell, name) for cell in cells}) > 1
+def _differs(outcomes: Sequence[Outcome], name: str) -> bool:
+    return len({getattr(outcome, name) for outcome in outcomes}) > 1

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from segprune.config.protocol import UNTAUGHT
-from segprune.report.collect import CellData, SweepData
+from segprune.report.collect import JobData, SweepData
 from segprune.report.command import command, more_seeds
 from segprune.report.contest import UNITS, interval_text
 from segprune.report.paired import FEWEST_SEEDS, BySeed, by_seed, difference
@@ -121,11 +121,11 @@ class Verdict:
 
 def verdicts(data: SweepData) -> list[Verdict]:
     """One for every kind of teaching in every setting of a sweep; none if no job had a teacher."""
-    taught = [cell for cell in data.cells if cell.cell.distill != UNTAUGHT]
+    taught = [job for job in data.jobs if job.outcome.distill != UNTAUGHT]
     found = []
-    for setting, teaching in dict.fromkeys((base(cell), teaching_of(cell)) for cell in taught):
-        of_setting = [cell for cell in data.cells if base(cell) == setting]
-        mine = [cell for cell in of_setting if teaching_of(cell) == teaching]
+    for setting, teaching in dict.fromkeys((base(job), teaching_of(job)) for job in taught):
+        of_setting = [job for job in data.jobs if base(job) == setting]
+        mine = [job for job in of_setting if teaching_of(job) == teaching]
         lessons = tuple(_lessons(setting, teaching, mine, of_setting))
         is_open = any(lesson.outcome in ("open", "unknown") for lesson in lessons)
         remedy = _remedy(data, lessons) if is_open else None
@@ -133,29 +133,29 @@ def verdicts(data: SweepData) -> list[Verdict]:
     return found
 
 
-def base(cell: CellData) -> str:
+def base(job: JobData) -> str:
     """The setting of a job without what is said of its teaching."""
-    return "; ".join(part for part in cell.setting.split("; ") if not part.startswith(_OF_TEACHING))
+    return "; ".join(part for part in job.setting.split("; ") if not part.startswith(_OF_TEACHING))
 
 
-def teaching_of(cell: CellData) -> str:
+def teaching_of(job: JobData) -> str:
     """The distillation of a job, with its keys that differ in the sweep."""
-    parts = cell.setting.split("; ")
+    parts = job.setting.split("; ")
     own = [part for part in parts if part.startswith(_OF_TEACHING) and not part.startswith("distill=")]
-    return "; ".join([cell.cell.distill, *own]) if cell.cell.distill != UNTAUGHT else UNTAUGHT
+    return "; ".join([job.outcome.distill, *own]) if job.outcome.distill != UNTAUGHT else UNTAUGHT
 
 
 def _lessons(
-    setting: str, teaching: str, mine: Sequence[CellData], of_setting: Sequence[CellData]
+    setting: str, teaching: str, mine: Sequence[JobData], of_setting: Sequence[JobData]
 ) -> Iterator[Lesson]:
     keys = list(dict.fromkeys(map(_key, mine)))
     level = 1 - (1 - LEVEL) / max(1, len(keys))  # the comparisons of a verdict share the 5 % of error
     for key in sorted(keys, key=lambda one: (one[0] != "standard", one[2] or "", one[3] or 0.0, one[1])):
-        taught = by_seed(cell for cell in mine if _key(cell) == key)
-        plain = by_seed(cell for cell in of_setting if cell.cell.distill == UNTAUGHT and _key(cell) == key)
+        taught = by_seed(job for job in mine if _key(job) == key)
+        plain = by_seed(job for job in of_setting if job.outcome.distill == UNTAUGHT and _key(job) == key)
         seeds = tuple(sorted(taught.keys() & plain.keys()))
         missing = _missing(taught, plain, seeds)
-        scatter = _scatter([cell for cell in of_setting if _key(cell)[2:] == key[2:]], seeds)
+        scatter = _scatter([job for job in of_setting if _key(job)[2:] == key[2:]], seeds)
         both = [{seed: jobs[seed] for seed in seeds} for jobs in (taught, plain)]
         yield Lesson(
             setting=setting,
@@ -173,12 +173,12 @@ def _lessons(
         )
 
 
-def _key(cell: CellData) -> _KEY:
+def _key(job: JobData) -> _KEY:
     """What is compared with what: protocol, method and, where something is cut, the budget."""
-    asked = cell.cell
+    asked = job.outcome
     if asked.protocol == "dense":
-        return asked.protocol, cell.method, None, None
-    return asked.protocol, cell.method, asked.budget, asked.ratio
+        return asked.protocol, job.method, None, None
+    return asked.protocol, job.method, asked.budget, asked.ratio
 
 
 def _missing(taught: BySeed, plain: BySeed, seeds: Sequence[int]) -> str:
@@ -193,13 +193,13 @@ def _missing(taught: BySeed, plain: BySeed, seeds: Sequence[int]) -> str:
     return ""
 
 
-def _scatter(cells: Sequence[CellData], seeds: Sequence[int]) -> Scatter | None:
+def _scatter(jobs: Sequence[JobData], seeds: Sequence[int]) -> Scatter | None:
     """From all jobs at the budget, with and without teachers; None unless all have the seeds."""
     table: dict[tuple[str, str], dict[int, float]] = {}
-    for cell in cells:
-        if cell.cell.status != "failed":
-            value = cell.cell.rows[-1].number("miou_percent")
-            table.setdefault((cell.method, teaching_of(cell)), {})[cell.cell.seed] = value
+    for job in jobs:
+        if job.outcome.status != "failed":
+            value = job.outcome.rows[-1].number("miou_percent")
+            table.setdefault((job.method, teaching_of(job)), {})[job.outcome.seed] = value
     if len(seeds) < FEWEST_SEEDS or any(jobs.keys() != set(seeds) for jobs in table.values()):
         return None
     values = np.array([[jobs[seed] for seed in seeds] for jobs in table.values()])
@@ -207,18 +207,18 @@ def _scatter(cells: Sequence[CellData], seeds: Sequence[int]) -> Scatter | None:
 
 
 def _mean(jobs: BySeed, seeds: Sequence[int]) -> float:
-    values = [jobs[seed].cell.rows[-1].number("miou_percent") for seed in seeds]
+    values = [jobs[seed].outcome.rows[-1].number("miou_percent") for seed in seeds]
     return sum(values) / len(values) if values else math.nan
 
 
 def _epochs(jobs: BySeed) -> int | None:
-    curves = [cell.entries.curve("finetune") for cell in jobs.values()]
+    curves = [job.entries.curve("finetune") for job in jobs.values()]
     lengths = [len(curve) for curve in curves if curve is not None]
     return max(lengths, default=None)
 
 
 def _extra(jobs: BySeed) -> float:
-    tables = [cell.entries.facts("finetune") for cell in jobs.values()]
+    tables = [job.entries.facts("finetune") for job in jobs.values()]
     found = [
         table[list(_EXTRA)].sum(axis=1).mean()
         for table in tables
@@ -244,10 +244,10 @@ def _fairness(lessons: Sequence[Lesson]) -> str:
 
 def _remedy(data: SweepData, lessons: Sequence[Lesson]) -> str:
     """The sweep's command with jobs without a teacher and enough seeds."""
-    losses = dict.fromkeys([UNTAUGHT, *(cell.cell.distill for cell in data.cells)])
-    seeds = sorted({cell.cell.seed for cell in data.cells})
+    losses = dict.fromkeys([UNTAUGHT, *(job.outcome.distill for job in data.jobs)])
+    seeds = sorted({job.outcome.seed for job in data.jobs})
     is_complete = not any(lesson.missing for lesson in lessons)
     count = max(GOOD_SEEDS, len(seeds) + 2 * is_complete)
-    pruners = dict.fromkeys(cell.cell.pruner for cell in data.cells if not is_control(cell))
+    pruners = dict.fromkeys(job.outcome.pruner for job in data.jobs if not is_control(job))
     given: Mapping[str, Sequence[object]] = {"distill": list(losses), "seed": more_seeds(seeds, count)}
     return command(data.overrides, **({"pruner": list(pruners)} if pruners else {}), **given)

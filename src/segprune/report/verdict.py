@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from segprune.report.collect import CellData, SweepData
+from segprune.report.collect import JobData, SweepData
 from segprune.report.command import command, more_seeds
 from segprune.report.contest import Contest, Standing, gap
 from segprune.report.paired import FEWEST_SEEDS, BySeed, by_seed, difference
@@ -22,60 +22,60 @@ EQUAL = 0.01
 
 def contests(data: SweepData) -> list[Contest]:
     """Every setting and budget of a sweep, in order; without controls and jobs that cut nothing."""
-    found: dict[tuple[str, str, float | None], list[CellData]] = {}
-    for cell in data.cells:
-        asked = cell.cell
-        if is_control(cell):
+    found: dict[tuple[str, str, float | None], list[JobData]] = {}
+    for job in data.jobs:
+        asked = job.outcome
+        if is_control(job):
             continue
         if asked.status == "failed" or any(row.pruner is not None for row in asked.rows):
-            found.setdefault((cell.setting, asked.budget, asked.ratio), []).append(cell)
+            found.setdefault((job.setting, asked.budget, asked.ratio), []).append(job)
     order = sorted(found, key=lambda key: (key[0], key[1], key[2] or 0.0))
     return [_contest(data, found[key]) for key in order]
 
 
 def final_rows(data: SweepData) -> pd.DataFrame:
     """The last network of each job that finished and cut one."""
-    done = [cell.number for cell in data.cells if cell.cell.status != "failed"]
+    done = [job.number for job in data.jobs if job.outcome.status != "failed"]
     rows = data.rows[data.rows["is_final"] & data.rows["pruner"].notna()]
     return rows[rows["number"].isin(done)]
 
 
-def _contest(data: SweepData, cells: Sequence[CellData]) -> Contest:
+def _contest(data: SweepData, jobs: Sequence[JobData]) -> Contest:
     rows = final_rows(data)
-    rows = rows[rows["number"].isin([cell.number for cell in cells])]
-    standings = _standings(rows, cells)
+    rows = rows[rows["number"].isin([job.number for job in jobs])]
+    standings = _standings(rows, jobs)
     equal = [standing for standing in standings if standing.is_equal]
     controls = (
-        tuple(references(data.cells, cells[0], _by_method(cells), standings[0].method)) if standings else ()
+        tuple(references(data.jobs, jobs[0], _by_method(jobs), standings[0].method)) if standings else ()
     )
-    missing = _missing(equal, cells, controls)
+    missing = _missing(equal, jobs, controls)
     reasons = missing or _doubts(equal)
-    asked = cells[0].cell
+    asked = jobs[0].outcome
     return Contest(
-        setting=cells[0].setting,
+        setting=jobs[0].setting,
         budget=asked.budget,
         ratio=asked.ratio,
-        dense_percent=_dense(cells),
+        dense_percent=_dense(jobs),
         standings=tuple(standings),
         references=controls,
         winner=None if reasons else equal[0].method,
         reasons=tuple(reasons),
-        notes=(*_notes(standings, cells), *_against_scratch(standings, controls)),
+        notes=(*_notes(standings, jobs), *_against_scratch(standings, controls)),
         remedy=_remedy(data, is_complete=not missing) if reasons else None,
     )
 
 
-def _dense(cells: Sequence[CellData]) -> float | None:
+def _dense(jobs: Sequence[JobData]) -> float | None:
     """Mean over the seeds of the mIoU that the finished jobs started from."""
     by_seed = {
-        cell.cell.seed: cell.cell.rows[0].number("miou_percent")
-        for cell in cells
-        if cell.cell.status != "failed"
+        job.outcome.seed: job.outcome.rows[0].number("miou_percent")
+        for job in jobs
+        if job.outcome.status != "failed"
     }
     return sum(by_seed.values()) / len(by_seed) if by_seed else None
 
 
-def _standings(rows: pd.DataFrame, cells: Sequence[CellData]) -> list[Standing]:
+def _standings(rows: pd.DataFrame, jobs: Sequence[JobData]) -> list[Standing]:
     """The methods, best first; each but the best with its distance to the best."""
     if rows.empty:
         return []
@@ -85,7 +85,7 @@ def _standings(rows: pd.DataFrame, cells: Sequence[CellData]) -> list[Standing]:
     error = (rows["ratio_reached"] - rows["ratio_asked"].astype(float)).abs()
     off = ~(error <= EQUAL).groupby(rows["method"]).all()  # also if no ratio was given
     table = table.assign(off=off).sort_values(["off", "mean"], ascending=[True, False], kind="stable")
-    jobs = _by_method(cells)
+    by_method = _by_method(jobs)
     # the best of M was not chosen beforehand, so its M - 1 comparisons share the 5 % of error
     level = 1 - (1 - LEVEL) / max(1, int((~off).sum()) - 1)
     best = str(table.index[0])
@@ -93,12 +93,12 @@ def _standings(rows: pd.DataFrame, cells: Sequence[CellData]) -> list[Standing]:
     return [
         Standing(
             method=str(method),
-            seeds=tuple(sorted(jobs[str(method)])),
+            seeds=tuple(sorted(by_method[str(method)])),
             values={str(key): float(value) for key, value in values.drop("off").items()},
             is_equal=not values["off"],
             behind=None
             if method == best
-            else difference(jobs[best], jobs[str(method)], level=level, scatter=scatter),
+            else difference(by_method[best], by_method[str(method)], level=level, scatter=scatter),
         )
         for method, values in table.iterrows()
     ]
@@ -111,17 +111,17 @@ def _scatter(rows: pd.DataFrame) -> Scatter | None:
     return scatter_of(table.to_numpy(dtype=float)) if is_whole else None
 
 
-def _by_method(cells: Sequence[CellData]) -> Mapping[str, BySeed]:
-    methods = dict.fromkeys(cell.method for cell in cells if cell.cell.status != "failed")
-    return {method: by_seed(cell for cell in cells if cell.method == method) for method in methods}
+def _by_method(jobs: Sequence[JobData]) -> Mapping[str, BySeed]:
+    methods = dict.fromkeys(job.method for job in jobs if job.outcome.status != "failed")
+    return {method: by_seed(job for job in jobs if job.method == method) for method in methods}
 
 
 def _missing(
-    standings: Sequence[Standing], cells: Sequence[CellData], controls: Sequence[Reference]
+    standings: Sequence[Standing], jobs: Sequence[JobData], controls: Sequence[Reference]
 ) -> list[str]:
     """Reasons why the comparison is not fair yet."""
     pruners = {
-        cell.cell.pruner for cell in cells if cell.method in {standing.method for standing in standings}
+        job.outcome.pruner for job in jobs if job.method in {standing.method for standing in standings}
     }
     reasons = []
     if len(standings) < 2:
@@ -153,8 +153,8 @@ def _doubts(standings: Sequence[Standing]) -> list[str]:
     return [f"{best.method} cannot be told from {nearest.method}, {gap(nearest)} behind{nor}"]
 
 
-def _notes(standings: Sequence[Standing], cells: Sequence[CellData]) -> list[str]:
-    failed = [f"{cell.method} seed {cell.cell.seed}" for cell in cells if cell.cell.status == "failed"]
+def _notes(standings: Sequence[Standing], jobs: Sequence[JobData]) -> list[str]:
+    failed = [f"{job.method} seed {job.outcome.seed}" for job in jobs if job.outcome.status == "failed"]
     other = [standing.method for standing in standings if not standing.is_equal]
     compute = [standing.values["macs_kept"] for standing in standings if standing.is_equal]
     kept = [value for value in compute if not math.isnan(value)]
@@ -174,8 +174,8 @@ def _notes(standings: Sequence[Standing], cells: Sequence[CellData]) -> list[str
         notes.append(f"Not ranked, since more than {100 * EQUAL:g} points off the budget: {', '.join(other)}")
     if kept and max(kept) - min(kept) > EQUAL:
         notes.append(
-            f"Equal {cells[0].cell.budget} are not equal compute: {100 * min(kept):.1f} to {100 * max(kept):.1f} % "
-            "of the MACs are kept; budget=macs compares at equal MACs"
+            f"Equal {jobs[0].outcome.budget} are not equal compute: {100 * min(kept):.1f} to "
+            f"{100 * max(kept):.1f} % of the MACs are kept; budget=macs compares at equal MACs"
         )
     return notes
 
@@ -197,10 +197,10 @@ def _against_scratch(standings: Sequence[Standing], controls: Sequence[Reference
 
 def _remedy(data: SweepData, *, is_complete: bool) -> str:
     """The sweep's command with the missing controls and seeds; with two more seeds if none is missing."""
-    pruners = list(dict.fromkeys(cell.cell.pruner for cell in data.cells if not is_control(cell)))
-    protocols = {cell.cell.protocol for cell in data.cells}
+    pruners = list(dict.fromkeys(job.outcome.pruner for job in data.jobs if not is_control(job)))
+    protocols = {job.outcome.protocol for job in data.jobs}
     protocol = "full" if "scratch_e" in protocols else "fair"
-    seeds = sorted({cell.cell.seed for cell in data.cells})
+    seeds = sorted({job.outcome.seed for job in data.jobs})
     count = max(GOOD_SEEDS, len(seeds) + 2 * is_complete)
     return command(
         data.overrides,

@@ -37,5 +37,5 @@ def write_report(sweep_folder: Path, overrides: str, out: Path) -> list[Path]:
     # after the page, which notes the files that it did not find
     summary.write_text(summary_text(data, found), encoding="utf-8")
     note.write_text(parent_note(data, found), encoding="utf-8")
-    write_csv([row for cell in data.cells for row in cell.cell.rows], rows)
+    write_csv([row for job in data.jobs for row in job.outcome.rows], rows)
     return [page, summary, note, rows, *save(pictures, out / FIGURES)]

@@ -25,7 +25,7 @@ from segprune.measure.loss_change import (
     joint_loss_change,
     loss_changes,
     mean_losses,
-    sample_units,
+    sample_channels,
 )
 from segprune.pruner.contract import Scope
 from segprune.result.files import PLAN, SCORES, removed_of
@@ -95,7 +95,7 @@ class OracleReport:
             "spearman": self.agreement.spearman,
             "joint_loss_change": self.joint_loss_change,
             "joint_loss_change_random": self.joint_loss_change_random,
-            "units": len(self.channels),
+            "channels": len(self.channels),
             "base_loss": self.base_loss,
         }
         return {name: value for name, value in values.items() if value is not None}
@@ -145,17 +145,17 @@ def oracle_report(
     if settings.samples == 0:
         return None
     key = key_of(settings, ctx, scored)
-    units, changes, base_loss = _loss_changes(settings, ctx, scored, key)
-    score = values_of(scores, units)
-    chosen = [units[position] for position in lowest(score, units, ratio, scope)]
-    removals = {"criterion": _together(chosen), "random": _together(_drawn(units, chosen, ctx.seed))}
+    probed, changes, base_loss = _loss_changes(settings, ctx, scored, key)
+    score = values_of(scores, probed)
+    chosen = [probed[position] for position in lowest(score, probed, ratio, scope)]
+    removals = {"criterion": _together(chosen), "random": _together(_drawn(probed, chosen, ctx.seed))}
     joint = _joint_loss_changes(settings, ctx, scored, key, removals)
     return OracleReport(
-        agreement=agreement(scores, changes, units, ratio, scope),
+        agreement=agreement(scores, changes, probed, ratio, scope),
         base_loss=base_loss,
         joint_loss_change=joint["criterion"],
         joint_loss_change_random=joint["random"],
-        channels=_table(units, changes, score),
+        channels=_table(probed, changes, score),
     )
 
 
@@ -179,16 +179,16 @@ def _loss_changes(
 
     def make(folder: Path) -> None:
         groups, batches, loss = trace(scored.module), _batches(settings, ctx), _loss(settings, ctx)
-        units = sample_units(groups, settings.samples, derive(ctx.seed, "oracle", "units"))
-        changes = loss_changes(scored.module, groups, units, batches, loss, settings.copies)
+        probed = sample_channels(groups, settings.samples, derive(ctx.seed, "oracle", "units"))
+        changes = loss_changes(scored.module, groups, probed, batches, loss, settings.copies)
         (base_loss,) = mean_losses(scored.module, groups, [{}], batches, loss, copies=1).tolist()
-        found = {"base_loss": base_loss, "units": units, "loss_changes": changes.tolist()}
+        found = {"base_loss": base_loss, "channels": probed, "loss_changes": changes.tolist()}
         (folder / CHANGES).write_text(json.dumps(found, allow_nan=False), encoding="utf-8")
 
     entry = ctx.store.get(WORD, key, make)
     found = json.loads((entry.folder / CHANGES).read_text(encoding="utf-8"))
-    units = tuple((name, channel) for name, channel in found["units"])
-    return units, np.array(found["loss_changes"], dtype=np.float64), found["base_loss"]
+    probed = tuple((name, channel) for name, channel in found["channels"])
+    return probed, np.array(found["loss_changes"], dtype=np.float64), found["base_loss"]
 
 
 def _joint_loss_changes(
@@ -215,24 +215,24 @@ def _joint_loss_changes(
     return found
 
 
-def _together(units: Sequence[Channel]) -> dict[str, list[int]]:
-    return {name: [c for group, c in units if group == name] for name, _ in units}
+def _together(probed: Sequence[Channel]) -> dict[str, list[int]]:
+    return {name: [c for group, c in probed if group == name] for name, _ in probed}
 
 
-def _drawn(units: Sequence[Channel], chosen: Sequence[Channel], seed: int) -> list[Channel]:
+def _drawn(probed: Sequence[Channel], chosen: Sequence[Channel], seed: int) -> list[Channel]:
     """As many of the probed channels of each group as are chosen of it, drawn."""
     drawn: list[Channel] = []
     for name, channels in _together(chosen).items():
-        probed = _together(units)[name]
-        order = np.random.default_rng(derive(seed, "oracle", "control", name)).permutation(probed)
+        of_group = _together(probed)[name]
+        order = np.random.default_rng(derive(seed, "oracle", "control", name)).permutation(of_group)
         drawn += [(name, channel) for channel in sorted(order[: len(channels)].tolist())]
     return drawn
 
 
-def _table(units: Sequence[Channel], changes: Values, score: Values) -> "pd.DataFrame":
+def _table(probed: Sequence[Channel], changes: Values, score: Values) -> "pd.DataFrame":
     import pandas as pd
 
-    layers, channels = zip(*units, strict=True)
+    layers, channels = zip(*probed, strict=True)
     return pd.DataFrame({"layer": layers, "channel": channels, "loss_change": changes, "score": score})
 
 

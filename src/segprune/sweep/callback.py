@@ -148,7 +148,7 @@ class _Sweep:
         self.tracker.params(_asked(config, typed(config.hydra.overrides.task)))
 
     def finish(self, code: int) -> int:
-        from segprune.report.collect import cell_of
+        from segprune.report.collect import outcome_of
         from segprune.report.table import sweep_table
 
         jobs = self._jobs()
@@ -160,14 +160,16 @@ class _Sweep:
             else:  # a launcher may start none on purpose
                 self._record.done({"jobs": 0, "failed": 0})
             return 0
-        cells = [cell_of(job) for job in jobs]
-        failed = [cell for cell in cells if cell.status == "failed"]
-        table = sweep_table(cells)
+        outcomes = [outcome_of(job) for job in jobs]
+        failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+        table = sweep_table(outcomes)
         log.info("\n%s", table)
         self.tracker.text(table, "sweep_report.txt")
         self._report()
-        reused = sum(cell.status == "reused" for cell in cells)
-        self.tracker.metrics({"sweep/jobs": len(cells), "sweep/failed": len(failed), "sweep/reused": reused})
+        reused = sum(outcome.status == "reused" for outcome in outcomes)
+        self.tracker.metrics(
+            {"sweep/jobs": len(outcomes), "sweep/failed": len(failed), "sweep/reused": reused}
+        )
         was_stopped = code in INTERRUPTED
         self.tracking.replay(self.folder)  # what jobs that were killed had not sent
         self.tracking.close_children(self.tracker.run_id)
@@ -175,7 +177,7 @@ class _Sweep:
         if was_stopped:
             self._record.killed()
         else:
-            self._record.done({"jobs": len(cells), "failed": len(failed)})
+            self._record.done({"jobs": len(outcomes), "failed": len(failed)})
         if self.tracker.url_hint:
             log.info("%s", self.tracker.url_hint)
         return SOME_FAILED if failed and not was_stopped else 0

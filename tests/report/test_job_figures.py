@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from segprune.report.cell_figures import layer_figure, score_figure
+from segprune.report.job_figures import layer_figure, score_figure
 from segprune.report.style import KEPT, REMOVED
 from tests.report.test_figures import boxes
 

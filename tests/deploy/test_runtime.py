@@ -85,3 +85,21 @@ def test_openvino_is_opened_without_its_telemetry(file: Path, tmp_path: Path) ->
     )
     assert done.stdout.strip() == "[]"
     assert not (tmp_path / "intel").exists()
+
+
+@pytest.mark.slow
+def test_signals_are_handled_after_two_files_were_run_beside_each_other(file: Path) -> None:
+    code = f"""
+import gc, signal
+from pathlib import Path
+from segprune.deploy.runtime import open_runner
+
+signal.signal(signal.SIGINT, lambda *_: print("heard"))
+runners = [open_runner(Path({str(file)!r}), "openvino") for _ in range(2)]
+while runners:
+    del runners[0]
+    gc.collect()
+signal.raise_signal(signal.SIGINT)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -132,14 +133,14 @@ def _onnxruntime(path: Path, threads: int, *, simulated: bool) -> Runner:
 
 
 def _openvino(path: Path, threads: int) -> Runner:
-    openvino = _import_openvino()
-    model = openvino.Core().read_model(path)
+    core = _openvino_core()
+    model = core.read_model(path)
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": threads,
         "INFERENCE_PRECISION_HINT": "f32",  # a CPU that knows bfloat16 would compute in it
     }
-    compiled = openvino.Core().compile_model(model, "CPU", settings)
+    compiled = core.compile_model(model, "CPU", settings)
     count = model.input(0).get_partial_shape()[0]
     said = model.get_rt_info()["framework"] if model.has_rt_info("framework") else {}
 
@@ -156,10 +157,15 @@ def _openvino(path: Path, threads: int) -> Runner:
     )
 
 
-def _import_openvino() -> Any:
-    """The library, without its telemetry: that would send statistics at the import, without having asked."""
+@cache
+def _openvino_core() -> Any:
+    """One for the whole process, without telemetry: that would send statistics at the import, without having asked.
+
+    The CPU plugin of each ``Core`` gives signals a stack and puts back the one before. Of two, where the first is
+    freed first, the second puts back what is no longer there: the next signal, such as Ctrl-C, ends the process.
+    """
     with _hidden("openvino_telemetry"):
-        return importlib.import_module("openvino")
+        return importlib.import_module("openvino").Core()
 
 
 @contextmanager

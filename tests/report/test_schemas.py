@@ -10,6 +10,7 @@ from segprune.report import summary
 from segprune.report.verdict import contests
 from segprune.result import evaluation_report, row
 from segprune.result.metrics import declared
+from segprune.stage.eval import SCORES
 from segprune.stage.oracle import OracleReport
 from tests.report.sweeps import dense, job_data, sweep
 from tests.result.test_evaluation_report import TUNED, report
@@ -57,6 +58,12 @@ def test_the_evaluation_report_is_documented_key_by_key() -> None:
     assert made["candidate"]["metrics"].keys() == made["baseline"]["metrics"].keys()
     oracle = {name for name in documented("evaluation_report.json") if name.startswith("oracle.")}
     found = set(keys({key: value for key, value in made.items() if key != "candidate"}))
+    # the networks of this report have two of the scores of a class; the others have the same keys
+    of_iou = [
+        f"classes[].{key}" for key in ("baseline_iou_percent", "candidate_iou_percent", "iou_change_points")
+    ]
+    assert found.issuperset(of_iou)
+    found |= {key.replace("iou", score) for key in of_iou for score in SCORES}
     assert documented("evaluation_report.json") - oracle == found
 
 

@@ -45,6 +45,8 @@ DENSE = from_record(
         "boundary_iou_percent": 31.5,
         "small_objects": 40,
         "small_object_recall_percent": 62.5,
+        "hd95_px": 1.25,
+        "hd95_missed": 2,
         "logit_mse": None,
         "argmax_agreement_percent": None,
         "latency_batch_size": None,

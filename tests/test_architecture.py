@@ -22,6 +22,7 @@ DOORS = {
     "albumentations": {"dataset"},
     "hydra": {"config", "sweep", "cli"},
     "omegaconf": {"config", "run", "app", "sweep", "cli"},
+    "tifffile": {"dataset"},
     "timm": {"model"},
     "segmentation_models_pytorch": {"model"},
     "jinja2": {"report"},

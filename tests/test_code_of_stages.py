@@ -63,8 +63,8 @@ TABLE = {
         measure/agreement.py
     """,
     "quality eval eval+": """
-        measure/boundary.py measure/quality.py measure/reconstruction.py measure/small_objects.py
-        stage/side_by_side.py
+        measure/boundary.py measure/hausdorff.py measure/quality.py measure/reconstruction.py
+        measure/small_objects.py stage/side_by_side.py
     """,
     "train prepare rounds quality oracle eval eval+": """
         measure/eval_mode.py
@@ -124,7 +124,8 @@ model/existing_weights.py model/module.py model/smp.py model/torchvision_named.p
 loss/ce_dice.py loss/dice.py loss/focal.py loss/ohem.py loss/pixels.py
 budget/threshold.py dataset/camvid.py dataset/cityscapes.py dataset/decode.py dataset/facts.py
 dataset/file_source.py dataset/folder.py dataset/frames.py dataset/mask_code.py dataset/mask_options.py
-dataset/pair_file.py dataset/pair_set.py dataset/pairing.py dataset/pairs.py dataset/roles.py dataset/split.py
+dataset/pair_file.py dataset/band_files.py dataset/band_statistics.py
+dataset/pair_set.py dataset/pairing.py dataset/pairs.py dataset/roles.py dataset/split.py
 budget/latency.py budget/search.py budget/stopwatch.py
 model/backbone_weights.py model/lite0_fpn.py model/resnet_seg.py model/simple_segnet.py
 model/torchvision_seg.py pruner/apoz.py pruner/cap.py pruner/clique.py pruner/dmcp.py pruner/fgp.py
@@ -136,7 +137,7 @@ stage/deploy_json.py deploy/mlmodel.py
 """
 """Files that only another option of a group or another stage uses."""
 SILENT = """
-run/elsewhere.py loss/contract.py
+run/elsewhere.py loss/contract.py model/bands.py
 run/taught.py run/teachers.py
 gpu.py
 gpu_check/__init__.py gpu_check/__main__.py gpu_check/commands.py gpu_check/contract.py
@@ -163,7 +164,7 @@ tracking/hint.py tracking/journal.py tracking/mlflow_run.py tracking/mlflow_trac
 tracking/provenance.py tracking/record.py tracking/replay.py tracking/search.py tracking/secrets.py
 tracking/sender.py tracking/silent.py tracking/store.py tracking/ui.py tracking/views.py
 """
-"""Files of which no result depends: they configure, refuse, keep, show or tell."""
+"""Files of which no result depends, or none of RGB images of 8 bits: they configure, refuse, keep, show or tell."""
 CRITERIA = {
     "pruner/apoz.py": "apoz",
     "pruner/bn_scale.py": "bn_scale cap dmcp slimming",

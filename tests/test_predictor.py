@@ -16,11 +16,13 @@ from PIL import Image
 
 import segprune
 from segprune import predictor, status
+from segprune.dataset.contract import Bands
 from segprune.dataset.items import ArraySource, EvaluationItems
 from segprune.errors import CheckpointError, ConfigError, DataError
 from segprune.graph.cut import cut
 from segprune.measure.inference import View, infer
 from segprune.measure.passes import ONE_PASS, Passes
+from segprune.model.bands import for_bands
 from segprune.model.unet import unet
 from segprune.stage.contract import write_state
 from segprune.transform.cut import Cut
@@ -231,3 +233,24 @@ def test_images_are_shown_to_the_network_as_in_evaluation(folder: Path, tmp_path
     back = torch.nn.functional.interpolate(expected, size=(32, 40), mode="bilinear")[0]
     assert torch.allclose(shown.logits(IMAGES[0]), back, atol=1e-5)
     assert not torch.allclose(plain.logits(IMAGES[0]), back, atol=1e-5)
+
+
+def test_a_network_for_images_of_other_bands_takes_these_and_no_others(tmp_path: Path) -> None:
+    bands = Bands(count=4, bits=16, mean=(0.1, 0.2, 0.3, 0.4), std=(1.0, 2.0, 1.0, 2.0))
+    ctx = tiny_context(tmp_path, data=tiny_data(size_hw=SIZE_HW, bands=bands))
+    ctx = dataclasses.replace(ctx, about={**ctx.about, "model": UNET, "bands": dataclasses.asdict(bands)})
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        dense = unet(**{key: value for key, value in UNET.items() if key != "_target_"}, num_classes=4)
+    net = for_bands(dense, bands.mean, bands.std, SIZE_HW)
+    write_state(tmp_path, ctx, net, (), "key")
+    loaded = segprune.load(tmp_path)
+    assert (loaded.bands, loaded.bits) == (4, 16)
+    image = np.random.default_rng(0).integers(0, 65536, (*SIZE_HW, 4), dtype=np.uint16)
+    planes = torch.from_numpy(image.transpose(2, 0, 1) / 65535).float()
+    with torch.no_grad():
+        assert torch.allclose(loaded.logits(image), net.eval()(planes[None])[0], atol=1e-5)
+    assert torch.equal(loaded.predict(image), loaded.predict(planes))
+    for wrong in (image[..., :3], image.astype(np.uint8)):
+        with pytest.raises(DataError, match=r"give uint16 images as \(H, W, 4\)"):
+            loaded.predict(wrong)

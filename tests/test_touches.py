@@ -42,6 +42,7 @@ WORDS = ("train", "prepare", "prune", "finetune", "eval")
 GROUPS = {
     "dataset": "train",
     "model": "train",
+    "loss": "train",
     "train": "train",
     "pruner": "prune",
     "budget": "prune",

@@ -183,8 +183,15 @@ CASES: Mapping[str, Touches] = {
         "dataset.values": ({0: 1, 1: 0}, "train"),
         "dataset.colours": ({"a": [0, 0, 0], "b": [1, 1, 1]}, "train"),
         "dataset.exif": ("apply", NOTHING),  # the files have no such tag
+        "dataset.bands": (0, REFUSED),  # the files have three
+        "dataset.crop_hw": ([16, 16], "train"),
         "dataset.allow_absent": (["a"], NOTHING),
         "dataset.size_hw": ([32, 48], "train"),
+    },
+    "dataset=folder dataset.root=FOLDER dataset.classes=[a,b] ROLES "
+    "dataset.mean=[0.5,0.5,0.5] dataset.std=[1,1,1]": {
+        "dataset.mean": ([0.4, 0.5, 0.5], "train"),
+        "dataset.std": ([1, 1, 2], "train"),
     },
     "loss=focal": {"loss.focus": (1.0, "train")},
     "loss=ohem": {"loss.threshold": (0.9, "train"), "loss.least": (0.1, "train")},
@@ -316,6 +323,7 @@ CASES: Mapping[str, Touches] = {
         "eval.batch_size": (2, NOTHING),
         "eval.boundary_width": (0.05, "eval"),
         "eval.small_object_area": (0.01, "eval"),
+        "eval.hd95": (True, "eval"),
         "eval.latency_batch_size": (2, "eval"),
         "eval.latency_rounds": (3, "eval"),
         "eval.latency_warmup": (1, "eval"),

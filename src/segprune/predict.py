@@ -74,7 +74,7 @@ def predict(
     mask_of = _mask_of(net, tile=tile)
     # disable=None: a bar on a terminal, nothing in a log file
     for path, name in tqdm(names.items(), desc="predict", unit="image", leave=False, disable=None):
-        _write(out, name, mask_of(read_image(path, upright=True)), net)
+        _write(out, name, mask_of(read_image(path, upright=True, bands=net.bands)), net)
     return len(names)
 
 

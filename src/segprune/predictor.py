@@ -21,12 +21,17 @@ from segprune.deploy.opened import open_file
 from segprune.errors import CheckpointError, ConfigError, DataError
 from segprune.measure.eval_mode import eval_mode
 from segprune.measure.passes import ONE_PASS, Passes
+from segprune.model.bands import for_bands
 from segprune.model.contract import Predicts, SegmentationNet
 from segprune.result.files import ONNX
 
 OWN_MODELS = "segprune.model."
 EXPORTED = Path(ONNX).suffix
-LAYOUTS = "give uint8 images as (H, W, 3) or (N, H, W, 3), float ones in [0, 1] as (3, H, W) or (N, 3, H, W)"
+PROBED_HW = (256, 256)
+LAYOUTS = (
+    "give uint{bits} images as (H, W, {bands}) or (N, H, W, {bands}), float ones in [0, 1] as ({bands}, H, W) or "
+    "(N, {bands}, H, W)"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +48,8 @@ class Predictor:
         size_hw: (H, W) in px at which the network was evaluated; None likewise.
         passes: How images of that size are shown to the network, as in evaluation: whole, or in tiles, also
             mirrored or at several scales.
+        bands: C, of images.
+        bits: Of their whole numbers, 8 or 16.
     """
 
     net: Predicts
@@ -50,13 +57,16 @@ class Predictor:
     palette: tuple[tuple[int, int, int], ...] | None
     size_hw: tuple[int, int] | None
     passes: Passes = ONE_PASS
+    bands: int = 3
+    bits: int = 8
 
     def predict(self, images: ArrayLike | Tensor) -> Tensor:
         """Class ids: (H, W) int64 of one image, (N, H, W) of several of one size.
 
         Args:
             images: RGB, as an array, a tensor or a PIL image: uint8 (H, W, 3) or (N, H, W, 3), or float in [0, 1]
-                as (3, H, W) or (N, 3, H, W).
+                as (3, H, W) or (N, 3, H, W). Of a network for other images, C bands in the place of 3, and
+                uint16 for 16 bits.
 
         Raises:
             DataError: The images have another layout or range.
@@ -69,7 +79,7 @@ class Predictor:
         Raises:
             DataError: The images have another layout or range.
         """
-        pixels = _pixels(images)
+        pixels = self._pixels(images)
         with eval_mode(self.net), torch.no_grad():
             found = self.passes(self.net, self._planes(pixels)).float()  # (N, K, H', W')
         size_hw = (pixels.shape[-3], pixels.shape[-2])
@@ -77,23 +87,41 @@ class Predictor:
         return whole if pixels.ndim == 4 else whole[0]
 
     def preprocess(self, images: ArrayLike | Tensor) -> Tensor:
-        """What ``net`` is given: (N, 3, H', W') float32 in [0, 1] on its device, with N = 1 for a single image.
+        """What ``net`` is given: (N, C, H', W') float32 in [0, 1] on its device, with N = 1 for a single image.
 
         Raises:
             DataError: The images have another layout or range.
         """
-        return self._planes(_pixels(images))
+        return self._planes(self._pixels(images))
 
     def _planes(self, pixels: NDArray[Any]) -> Tensor:
-        batch = pixels if pixels.ndim == 4 else pixels[None]  # (N, H, W, 3)
+        batch = pixels if pixels.ndim == 4 else pixels[None]  # (N, H, W, C)
         size_hw = self.size_hw or (batch.shape[1], batch.shape[2])
         resized = np.stack([resize_image(image, size_hw) for image in batch])
         planes = torch.from_numpy(
             resized.transpose(0, 3, 1, 2).astype(np.float32, order="C")
-        )  # (N, 3, H', W')
-        if resized.dtype == np.uint8:
-            planes.div_(255)
+        )  # (N, C, H', W')
+        if not np.issubdtype(resized.dtype, np.floating):
+            planes.div_(np.iinfo(resized.dtype).max)
         return planes.to(next(self.net.parameters()).device if isinstance(self.net, nn.Module) else "cpu")
+
+    def _pixels(self, images: ArrayLike | Tensor) -> NDArray[Any]:
+        """Images of any accepted layout -> (H, W, C) or (N, H, W, C), whole numbers or float32 in [0, 1]."""
+        pixels = images.detach().cpu().numpy() if isinstance(images, Tensor) else np.asarray(images)
+        is_float = np.issubdtype(pixels.dtype, np.floating)
+        axis, whole = -3 if is_float else -1, np.uint8 if self.bits == 8 else np.uint16
+        is_known = (is_float or pixels.dtype == whole) and pixels.ndim in (3, 4) and pixels.size > 0
+        layouts = LAYOUTS.format(bands=self.bands, bits=self.bits)
+        if not is_known or pixels.shape[axis] != self.bands:
+            raise DataError(
+                f"the images have shape {pixels.shape} and numbers of type {pixels.dtype}; {layouts}."
+            )
+        if not is_float:
+            return pixels
+        low, high = float(pixels.min()), float(pixels.max())
+        if not (low >= 0 and high <= 1):
+            raise DataError(f"the images have values from {low:g} to {high:g}; {layouts}.")
+        return np.moveaxis(pixels.astype(np.float32), -3, -1)
 
 
 def load(folder: str | Path, *, device: str = "cpu", extensions: Sequence[str] = ()) -> Predictor:
@@ -128,12 +156,15 @@ def load(folder: str | Path, *, device: str = "cpu", extensions: Sequence[str] =
     made = checkpoint.describe(place)
     net, _, _ = checkpoint.read(place, builder(made, place, extensions))
     palette, size_hw, passes = made.get("palette"), made.get("size_hw"), made.get("passes")
+    bands = made.get("bands") or {}
     return Predictor(
         net=net.to(device).to(memory_format=torch.channels_last).eval(),  # as it was evaluated
         classes=tuple(made["classes"]),
         palette=tuple((r, g, b) for r, g, b in palette) if palette else None,
         size_hw=(size_hw[0], size_hw[1]) if size_hw else None,
         passes=TypeAdapter(Passes).validate_python(passes) if passes else ONE_PASS,
+        bands=bands.get("count", 3),
+        bits=bands.get("bits", 8),
     )
 
 
@@ -148,6 +179,8 @@ def _of_file(path: Path, device: str) -> Predictor:
         palette=said.palette,
         size_hw=said.size_hw,
         passes=said.passes or ONE_PASS,
+        bands=said.bands,
+        bits=said.bits,
     )
 
 
@@ -188,10 +221,12 @@ def builder(
         )
     _refuse_unnamed(node, place, extensions, remedy)
     make = component(node, "model", extensions=extensions, runtime=("num_classes",))
-    size_hw = made.get("size_hw")
+    bands, size_hw = made.get("bands"), made.get("size_hw")
 
     def build() -> SegmentationNet:
         net: SegmentationNet = make(num_classes=len(classes))
+        if bands:
+            net = for_bands(net, bands["mean"], bands["std"], size_hw or PROBED_HW)
         if size_hw and isinstance(net, SegmentationNet):
             net.image_hw = (size_hw[0], size_hw[1])
         return net
@@ -228,21 +263,3 @@ def _targets(value: object) -> Iterator[str]:
     elif isinstance(value, list):
         for inner in value:
             yield from _targets(inner)
-
-
-def _pixels(images: ArrayLike | Tensor) -> NDArray[Any]:
-    """Images of any accepted layout -> (H, W, 3) or (N, H, W, 3), uint8 or float32 in [0, 1]."""
-    pixels = images.detach().cpu().numpy() if isinstance(images, Tensor) else np.asarray(images)
-    is_float = np.issubdtype(pixels.dtype, np.floating)
-    axis = -3 if is_float else -1
-    is_known = (is_float or pixels.dtype == np.uint8) and pixels.ndim in (3, 4) and pixels.size > 0
-    if not is_known or pixels.shape[axis] != 3:
-        raise DataError(
-            f"the images have shape {pixels.shape} and numbers of type {pixels.dtype}; {LAYOUTS}."
-        )
-    if not is_float:
-        return pixels
-    low, high = float(pixels.min()), float(pixels.max())
-    if not (low >= 0 and high <= 1):
-        raise DataError(f"the images have values from {low:g} to {high:g}; {LAYOUTS}.")
-    return np.moveaxis(pixels.astype(np.float32), -3, -1)

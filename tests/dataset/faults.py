@@ -82,7 +82,7 @@ FAULTS: dict[str, tuple[Spoil, str]] = {
     ),
     "16 bits of image": (
         lambda d: save(d / IMAGE, np.full((12, 16), 300, np.uint16)),
-        "is a I;16 image with more than 8 bits per pixel; convert it to 8-bit RGB",
+        "train/images/1.png has 16; all images of a dataset must be alike",
     ),
     "2 bits of gray": (lambda d: shades(d / LABEL, 2), "train/masks/1.png is a gray PNG of 2 bits"),
     "4 bits of gray": (lambda d: shades(d / LABEL, 4), "store labels as PNG of 8 bits"),

@@ -141,3 +141,36 @@ def test_batch_item_is_planes_in_0_to_1_and_a_copy_of_the_label():
     assert item.image.max() == 1
     assert item.label.dtype == torch.uint8
     assert item.label.unique().tolist() == [255]
+
+
+def test_a_small_crop_shows_things_as_large_as_in_the_whole_image():
+    image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    label = (np.arange(40 * 60) % 251).reshape(40, 60).astype(np.uint8)
+    crop, its_label = resized_crop(OFF, (40, 60), (20, 30))(image, label, 3)
+    places = [
+        (top, left)
+        for top in range(21)
+        for left in range(31)
+        if np.array_equal(image[top : top + 20, left : left + 30], crop)
+    ]
+    assert len(places) == 1  # cut out, not resized
+    (top, left) = places[0]
+    assert np.array_equal(label[top : top + 20, left : left + 30], its_label)
+
+
+@pytest.mark.parametrize("bands", [1, 2, 4, 20])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_other_bands_go_the_same_way_but_for_their_colours(bands, dtype):
+    image = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (24, 32, bands), dtype=dtype)
+    label = np.zeros((24, 32), np.uint8)
+    out = resized_crop({**FULL, "flip": 1.0}, (12, 16))(image, label, 5)[0]
+    assert (out.shape, out.dtype) == ((12, 16, bands), dtype)
+    plain = resized_crop({**FULL, "flip": 1.0, "jitter": 0.0}, (12, 16))(image, label, 5)[0]
+    assert np.array_equal(out, plain)
+    for size_hw in ((6, 8), (30, 40)):
+        whole = resize_image(image, size_hw)
+        one = np.ascontiguousarray(image[..., -1:])
+        alone = resize_image(one, size_hw).astype(int)
+        assert np.abs(whole[..., -1:].astype(int) - alone).max() <= 1  # rounding of other CPU code
+    item = as_batch_item(image, label).image
+    assert torch.allclose(item, torch.from_numpy(image.transpose(2, 0, 1) / np.iinfo(dtype).max).float())

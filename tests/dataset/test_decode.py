@@ -103,8 +103,8 @@ def test_jpeg_label_is_refused(tmp_path):
 
 
 def test_deep_image_is_refused(tmp_path):
-    path = save(tmp_path / "x.png", picture(0)[..., 0].astype(np.uint16))
-    with pytest.raises(DataError, match=r"x.png is a I;16 image.*convert it to 8-bit RGB"):
+    path = save(tmp_path / "x.pgm", picture(0)[..., 0].astype(np.uint16))
+    with pytest.raises(DataError, match=r"x\.pgm is a I.* image, .*PNG or TIFF of 16 bits.*8-bit RGB"):
         read_image(path, upright=True)
 
 

@@ -38,13 +38,14 @@ def files(tmp_path):
 
 def test_facts_are_size_content_and_label_values(files):
     image, label = gather(keys(files), files / "cache" / "index.json").values()
-    assert image == ((6, 8), hashlib.sha256((files / "a.png").read_bytes()).hexdigest(), "RGB", 1, ())
+    assert image == ((6, 8), hashlib.sha256((files / "a.png").read_bytes()).hexdigest(), "RGB", 1, (), 8)
     assert label == (
         (2, 3),
         hashlib.sha256((files / "b.png").read_bytes()).hexdigest(),
         "L",
         1,
         ((0, 2), (3, 1), (7, 3)),
+        8,
     )
 
 

@@ -29,9 +29,9 @@ def pairs(tmp_path):
 def decodes(monkeypatch):
     seen = []
 
-    def counted(path, *, upright):
+    def counted(path, *, upright, bands):
         seen.append(path.name)
-        return read(path, upright=upright)
+        return read(path, upright=upright, bands=bands)
 
     read = file_source.read_image
     monkeypatch.setattr(file_source, "read_image", counted)
@@ -132,3 +132,23 @@ def test_no_pairs_is_an_empty_source():
 
 def test_four_bytes_per_pixel():
     assert decoded_bytes([(2, 3), (10, 10)]) == 4 * (6 + 100)
+
+
+@pytest.mark.parametrize("bands", [1, 3, 5])
+def test_numbers_of_16_bits_and_other_bands_stay_in_memory_as_they_are(bands, tmp_path, monkeypatch):
+    pixels = [
+        np.random.default_rng(k).integers(0, 65536, (*size, bands), dtype=np.uint16)
+        for k, size in enumerate(SIZES)
+    ]
+    monkeypatch.setattr(file_source, "read_image", lambda path, *, upright, bands: pixels[int(path.stem)])
+    made = [
+        Pair(str(k), tmp_path / f"{k}.tif", save(tmp_path / f"{k}_l.png", labels(k, 5, s)))
+        for k, s in enumerate(SIZES)
+    ]
+    source = FileSource(made, SIZES, MaskCode(), upright=True, kept=3, bands=bands, bits=16)
+    for _ in range(2):
+        for k, size in enumerate(SIZES):
+            image, label = source[k]
+            assert np.array_equal(image, pixels[k])
+            assert np.array_equal(label, labels(k, 5, size))
+    assert decoded_bytes([(5, 3)], 2 * bands) == 5 * 3 * (2 * bands + 1) + 1

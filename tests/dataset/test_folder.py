@@ -32,6 +32,7 @@ def make(tmp_path):
             "classes": ("x", "y", "z"), "palette": None, "ignore_index": 255,
             "values": None, "colours": None, "exif": None, "allow_absent": (), "size_hw": (6, 8), "limit": None,
             "augment": OFF, "seed": 0, "cache_dir": tmp_path / "cache", "cache_mb": 10,
+            "bands": 3, "mean": None, "std": None, "crop_hw": None,
         }  # fmt: skip
         return folder(**(arguments | changes))
 
@@ -238,3 +239,60 @@ def test_roles_may_share_a_folder_when_lists_say_whose_an_image_is(make):
         ConfigError, match=r"0.png is in dataset.fit and in dataset.report: .*out of test.txt"
     ):
         make(**roles)
+
+
+def deep(folder, bands):
+    """Images of 16 bits in the place of those of the fixture, as TIFF."""
+    tifffile = pytest.importorskip("tifffile", reason="needs the extra tiff")
+    rng = np.random.default_rng(0)
+    for role in "abc":
+        for k, size in enumerate(SIZES):
+            pixels = rng.integers(1000, 3000, (*size, bands), dtype=np.uint16)
+            tifffile.imwrite(
+                folder / role / "img" / f"{k}.tif", pixels, photometric="minisblack", planarconfig="contig"
+            )
+
+
+@pytest.mark.parametrize("bands", [2, 4, 20])
+def test_images_of_many_bands_and_16_bits_are_items_like_others(make, tmp_path, bands, caplog):
+    deep(make.keywords["root"], bands)
+    with caplog.at_level("INFO"):
+        data = make(image_suffix=".tif", bands=bands, augment={**OFF, "crop_area": (0.4, 1.0), "jitter": 0.2})
+    assert f"images have {bands} bands of 16 bits" in caplog.text
+    assert "(dataset.augment.jitter) are left out" in caplog.text
+    assert (data.bands.count, data.bands.bits) == (bands, 16)
+    assert all(1000 / 65535 < mean < 3000 / 65535 for mean in data.bands.mean)
+    for role in (data.fit, data.calibration, data.report):
+        image = role[1].image
+        assert image.shape == (bands, 6, 8)
+        assert 900 / 65535 < float(image.min()) <= float(image.max()) < 3100 / 65535
+
+
+def test_wrong_bands_are_refused_with_the_number_that_works(make):
+    deep(make.keywords["root"], 5)
+    with pytest.raises(DataError, match=r"has 5 bands and dataset\.bands is 4; give dataset\.bands=5"):
+        make(image_suffix=".tif", bands=4)
+    assert make(image_suffix=".tif", bands=5).bands.count == 5
+
+
+def test_images_of_8_and_of_16_bits_do_not_mix(make):
+    root = make.keywords["root"]
+    save(root / "a" / "img" / "0.png", labels(0, 200, SIZES[0]).astype(np.uint16) * 256)
+    with pytest.raises(
+        DataError, match=r"has 8 bits and .*0\.png has 16; all images of a dataset must be alike"
+    ):
+        make()
+
+
+def test_rgb_is_normalised_by_given_numbers(make):
+    assert make().bands is None
+    assert make(mean=(0.1, 0.2, 0.3), std=(1.0, 1.0, 2.0)).bands.std == (1.0, 1.0, 2.0)
+
+
+def test_crops_are_smaller_than_images_on_request_and_not_larger(make):
+    data = make(crop_hw=(3, 4), augment={**OFF, "crop_area": (0.4, 1.0)})
+    assert data.fit[0].image.shape[1:] == (3, 4)
+    assert data.report[0].image.shape[1:] == (6, 8)
+    assert data.identity.fit != make(augment={**OFF, "crop_area": (0.4, 1.0)}).identity.fit
+    with pytest.raises(ConfigError, match=r"crop_hw is \[6, 9\].*size_hw=\[6, 8\].*crop_hw=null"):
+        make(crop_hw=(6, 9))

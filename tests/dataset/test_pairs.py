@@ -128,9 +128,9 @@ def test_images_are_kept_in_memory_only_below_cache_mb(
 def test_training_images_are_kept_before_those_that_are_looked_at_less_often():
     sizes = {"fit": [(10, 10)] * 3, "select": [(10, 10)] * 2, "report": [(1, 1)] * 5}
     # 400 bytes each, then 4
-    assert _kept(sizes, 1000) == {"fit": 2, "select": 0, "report": 5}
-    assert _kept(sizes, 2000) == {"fit": 3, "select": 2, "report": 0}
-    assert _kept(sizes, 2008) == {"fit": 3, "select": 2, "report": 2}
+    assert _kept(sizes, 1000, 3) == {"fit": 2, "select": 0, "report": 5}
+    assert _kept(sizes, 2000, 3) == {"fit": 3, "select": 2, "report": 0}
+    assert _kept(sizes, 2008, 3) == {"fit": 3, "select": 2, "report": 2}
 
 
 def test_training_labels_are_counted_once_however_many_trainings_there_are(pairs, reading, monkeypatch):

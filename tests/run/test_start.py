@@ -151,3 +151,10 @@ def test_label_counts_of_other_code_are_not_read(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(start, "code_of", lambda modules: code_of(modules, read=lambda _: edited))
     assert start._counted_by_this_code(data, sources).label_counts != first
     assert start._counted_by_this_code(tiny_data(), sources).label_counts is None
+
+
+def test_a_checkpoint_for_other_bands_is_refused_with_the_keys_that_fit(tmp_path: Path) -> None:
+    bands = {"count": 4, "bits": 16, "mean": [0.1, 0.2, 0.3, 0.4], "std": [1.0, 1.0, 1.0, 1.0]}
+    said = r"'dataset\.bands=4' 'dataset\.mean=\[0\.1, 0\.2, 0\.3, 0\.4\]' 'dataset\.std=\[1\.0"
+    with pytest.raises(CheckpointError, match=rf"the dataset has 3 bands of 8 bits\. Give {said}"):
+        starting(tmp_path, bands=bands)

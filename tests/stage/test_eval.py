@@ -323,3 +323,12 @@ def test_how_images_are_shown_is_in_rows_and_fingerprints_and_costs_are_of_one_p
     assert 4 * other["macs"] == one["macs"]
     assert (other.size_h_px, other.size_w_px) == (16, 16)
     assert [name.split("/")[0] for name in tiles.store.computed] == ["quality", "eval"]
+
+
+def test_distances_of_borders_are_measured_on_request_only(tmp_path: Path) -> None:
+    ctx = tiny_context(tmp_path)
+    (without,), (measured,) = rows_of(ctx, dense()), rows_of(ctx, dense(), hd95=True)
+    assert (without["hd95_px"], without["hd95_missed"]) == (None, None)
+    assert measured["hd95_px"] > 0
+    assert without["miou_percent"] == measured["miou_percent"]
+    assert 0 <= measured["hd95_missed"] < 6 * 4  # images by classes

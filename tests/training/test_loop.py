@@ -6,6 +6,7 @@ from torch import Tensor
 
 from segprune.dataset.contract import SegData
 from segprune.errors import TrainingError
+from segprune.measure.passes import ONE_PASS, Passes
 from segprune.model.contract import SegmentationNet
 from segprune.schedule.schedule import Schedule
 from segprune.training.loop import fit
@@ -21,6 +22,7 @@ def run(
     data: SegData | None = None,
     schedule: Schedule | None = None,
     on_epoch=lambda epoch: None,
+    passes: Passes = ONE_PASS,
 ) -> tuple[SegmentationNet, tuple[Epoch, ...]]:
     folder.mkdir(exist_ok=True)
     training = Training(
@@ -30,6 +32,7 @@ def run(
         hardware=CPU,
         folder=folder,
         on_epoch=on_epoch,
+        passes=passes,
     )
     trained, curve, _ = fit(net or tiny_net(), training, Step)
     return trained, curve
@@ -176,3 +179,10 @@ def test_an_incomplete_window_averages_the_batches_it_has(tmp_path: Path) -> Non
     plain, _ = run(tmp_path / "a", data=data, schedule=one)
     windowed, _ = run(tmp_path / "b", data=data, schedule=many)
     assert equal(plain, windowed)
+
+
+def test_the_select_split_is_shown_as_the_report_split_is(tmp_path: Path) -> None:
+    whole = run(tmp_path / "a", passes=ONE_PASS)[1]
+    tiles = run(tmp_path / "b", passes=Passes(tile=(8, 8), overlap=0.0))[1]
+    assert [epoch.loss for epoch in whole] == [epoch.loss for epoch in tiles]
+    assert [epoch.select_miou_percent for epoch in whole] != [epoch.select_miou_percent for epoch in tiles]

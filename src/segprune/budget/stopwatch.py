@@ -37,7 +37,7 @@ def stopwatch(
     """
     device = device_of(runtime, next(dense.parameters()).device)
     refuse_unusable(runtime, device)
-    image = torch.rand(timing.batch_size, 3, *size_hw, device=device)
+    image = torch.rand(timing.batch_size, dense.bands, *size_hw, device=device)
     setting = (runtime, timing, timing.threads, size_hw, device, type(dense), _widths(dense))
     with tempfile.TemporaryDirectory() as folder:
         place = Place(image=image, threads=timing.threads, folder=Path(folder))
@@ -51,6 +51,7 @@ def stopwatch(
                     [whole[0], *ready([other], runtime, place)],
                     timing,
                     size_hw=size_hw,
+                    bands=dense.bands,
                     device=device,
                     seed=SEED,
                 )

@@ -157,6 +157,6 @@ def refuse_misfit(net: SegmentationNet, classes: Sequence[str] | None, *, source
 
 def _heads(net: SegmentationNet, size_hw: tuple[int, int]) -> list[int]:
     """The number of classes of every head, by a run on an image of this size."""
-    image = torch.zeros(1, 3, *size_hw, dtype=net.mean.dtype)
+    image = torch.zeros(1, net.bands, *size_hw, dtype=net.mean.dtype)
     with eval_mode(net), torch.no_grad():
         return [logits.shape[1] for logits in net.all_logits(image)]

@@ -1,7 +1,7 @@
 """Augmentation and resizing of image/label pairs; the only importer of albumentations."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -25,6 +25,7 @@ cv2.setNumThreads(0)
 
 # The ImageNet mean: padding is then near 0 after the networks' own normalisation.
 _PAD_RGB = (124, 116, 104)
+_AT_ONCE = 4  # bands that OpenCV resizes
 _HUE_PER_JITTER = 0.25  # a small change of hue looks as unnatural as a large one of brightness
 
 
@@ -64,45 +65,65 @@ class Augmentation:
 
     Attributes:
         pipeline: The albumentations ``Compose``.
+        colourless: The same without the steps that change colours, for images that are not RGB of 8 bits.
         options: Everything that shapes the pipeline, for the dataset's identity.
     """
 
     pipeline: Any
     options: Mapping[str, object]
+    colourless: Any
 
     def __call__(self, image: Pixels, label: Pixels, seed: int) -> tuple[Pixels, Pixels]:
-        """(H, W, 3) and (H, W) uint8 -> the same at the pipeline's size; the arguments stay as they are."""
-        self.pipeline.set_random_seed(seed)
-        changed = self.pipeline(image=image, mask=label)
+        """(H, W, C) and (H, W) -> the same at the pipeline's size; the arguments stay as they are."""
+        pipeline = self.pipeline if is_rgb(image) else self.colourless
+        pipeline.set_random_seed(seed)
+        changed = pipeline(image=image, mask=label)
         return changed["image"], changed["mask"]
 
 
-def resized_crop(options: CropOptions, size_hw: tuple[int, int]) -> Augmentation:
-    """Crop of random area and aspect (3/4 to 4/3 of the target's), resized to ``size_hw``; flip; jitter.
+def resized_crop(
+    options: CropOptions, size_hw: tuple[int, int], crop_hw: tuple[int, int] | None = None
+) -> Augmentation:
+    """Crop of random area and aspect (3/4 to 4/3 of the target's), resized to ``crop_hw``; flip; jitter.
+
+    Args:
+        options: Its area is a fraction of what ``crop_hw`` shows of an image of ``size_hw``, so that things in a
+            crop are as large as there, or larger.
+        size_hw: (H, W) in px of whole images.
+        crop_hw: (H, W) in px of crops; ``None``: ``size_hw``.
 
     Raises:
-        ConfigError: ``augment.crop_area`` runs downwards.
+        ConfigError: ``augment.crop_area`` runs downwards, or a crop is larger than the image.
     """
     alb = _albumentations()
-    height, width = size_hw
+    height, width = crop_hw or size_hw
+    if height > size_hw[0] or width > size_hw[1]:
+        raise ConfigError(
+            f"dataset.crop_hw is {[height, width]}, but images have dataset.size_hw={list(size_hw)}, which is "
+            "smaller; give dataset.crop_hw=null or smaller crops"
+        )
+    share = height * width / (size_hw[0] * size_hw[1])
     resize: dict[str, Any] = {
         "interpolation": cv2.INTER_LINEAR,
         "mask_interpolation": cv2.INTER_NEAREST_EXACT,
         "area_for_downscale": "image",
     }
-    area = options["crop_area"]
-    if area is None:
+    area, aspect = options["crop_area"], width / height
+    if area is None and share == 1:
         first = alb.Resize(height, width, **resize)
     else:
-        aspect = width / height
+        low, high = _rising("crop_area", area) if area else (1.0, 1.0)
+        narrow, wide = (3 / 4, 4 / 3) if area else (1.0, 1.0)
         first = alb.RandomResizedCrop(
             size=(height, width),
-            scale=_rising("crop_area", area),
-            ratio=(aspect * 3 / 4, aspect * 4 / 3),
+            scale=(low * share, high * share),
+            ratio=(aspect * narrow, aspect * wide),
             **resize,
         )
-    steps = [first, *_flip_and_jitter(options["flip"], options["jitter"])]
-    return Augmentation(alb.Compose(steps), {"resized_crop": dict(options), "size_hw": [height, width]})
+    described: dict[str, object] = {"resized_crop": dict(options), "size_hw": [height, width]}
+    if share < 1:
+        described["of_hw"] = list(size_hw)
+    return _augmentation([first], options["flip"], options["jitter"], described)
 
 
 def scaled_crop(options: ScaleOptions, crop_hw: tuple[int, int], ignore_index: int) -> Augmentation:
@@ -118,7 +139,6 @@ def scaled_crop(options: ScaleOptions, crop_hw: tuple[int, int], ignore_index: i
     steps = [
         alb.PadIfNeeded(height, width, position="random", fill=_PAD_RGB, fill_mask=ignore_index),
         alb.RandomCrop(height, width),
-        *_flip_and_jitter(options["flip"], options["jitter"]),
     ]
     if options["scale"] is not None:
         low, high = _rising("scale", options["scale"])
@@ -131,18 +151,22 @@ def scaled_crop(options: ScaleOptions, crop_hw: tuple[int, int], ignore_index: i
         )
         steps.insert(0, scale)
     described = {"scaled_crop": dict(options), "crop_hw": [height, width], "ignore_index": ignore_index}
-    return Augmentation(alb.Compose(steps), described)
+    return _augmentation(steps, options["flip"], options["jitter"], described)
 
 
 def resize_image(image: Pixels, size_hw: tuple[int, int]) -> Pixels:
-    """(H, W, 3) uint8 -> (size_hw, 3): area average where it shrinks, bilinear otherwise."""
+    """(H, W, C) -> (size_hw, C): area average where it shrinks, bilinear otherwise."""
     height, width = image.shape[:2]
     if (height, width) == tuple(size_hw):
         return image
     shrinks = size_hw[0] <= height and size_hw[1] <= width
     how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    resized: Pixels = cv2.resize(image, (size_hw[1], size_hw[0]), interpolation=how)
-    return resized
+    if image.shape[2] == 3:
+        resized: Pixels = cv2.resize(image, (size_hw[1], size_hw[0]), interpolation=how)
+        return resized
+    parts = [image[..., at : at + _AT_ONCE] for at in range(0, image.shape[2], _AT_ONCE)]
+    done = [cv2.resize(part, (size_hw[1], size_hw[0]), interpolation=how) for part in parts]
+    return np.concatenate([part.reshape(*size_hw, -1) for part in done], axis=2)
 
 
 def resize_label(label: Pixels, size_hw: tuple[int, int]) -> Pixels:
@@ -154,9 +178,9 @@ def resize_label(label: Pixels, size_hw: tuple[int, int]) -> Pixels:
 
 
 def as_batch_item(image: Pixels, label: Pixels) -> Batch:
-    """(H, W, 3) and (H, W) uint8 -> image (3, H, W) float32 in [0, 1] and label (H, W) uint8."""
+    """(H, W, C) of whole numbers and (H, W) uint8 -> image (C, H, W) float32 in [0, 1] and label (H, W) uint8."""
     planes = image.transpose(2, 0, 1).astype(np.float32, order="C")
-    return Batch(torch.from_numpy(planes).div_(255), as_label(label))
+    return Batch(torch.from_numpy(planes).div_(np.iinfo(image.dtype).max), as_label(label))
 
 
 def as_label(label: Pixels) -> Tensor:
@@ -164,15 +188,22 @@ def as_label(label: Pixels) -> Tensor:
     return torch.tensor(label)
 
 
-def _flip_and_jitter(flip: float, jitter: float) -> list[Any]:
+def is_rgb(image: NDArray[Any]) -> bool:
+    """Whether an image is RGB of 8 bits, whose colours can be changed."""
+    return image.dtype == np.uint8 and image.shape[2] == 3
+
+
+def _augmentation(
+    steps: Sequence[Any], flip: float, jitter: float, described: Mapping[str, object]
+) -> Augmentation:
+    """The steps, then flip and jitter."""
     alb = _albumentations()
-    steps = []
-    if flip > 0:
-        steps.append(alb.HorizontalFlip(p=flip))
-    if jitter > 0:
-        hue = jitter * _HUE_PER_JITTER
-        steps.append(alb.ColorJitter(brightness=jitter, contrast=jitter, saturation=jitter, hue=hue, p=1.0))
-    return steps
+    plain = [*steps, *([alb.HorizontalFlip(p=flip)] if flip > 0 else [])]
+    hue = jitter * _HUE_PER_JITTER
+    jitters = [alb.ColorJitter(brightness=jitter, contrast=jitter, saturation=jitter, hue=hue, p=1.0)]
+    return Augmentation(
+        alb.Compose([*plain, *(jitters if jitter > 0 else [])]), described, alb.Compose(plain)
+    )
 
 
 def _albumentations() -> Any:

@@ -13,8 +13,8 @@ class Batch(NamedTuple):
     """Images and labels, as one item (no N axis) or as a batch.
 
     Attributes:
-        image: (N, 3, H, W) float32, RGB in [0, 1]. Networks normalise by themselves, with the mean and std
-            their weights were made for.
+        image: (N, C, H, W) float32, RGB or other bands in [0, 1]. Networks normalise by themselves, with the mean
+            and std their weights were made for, or with those of ``Bands``.
         label: (N, H, W) of any integer type, 0..K-1 or the dataset's ``ignore_index``. In the report and select
             roles its H and W are the label's own, which may differ from the image's.
     """
@@ -46,6 +46,23 @@ class LabelReader(Protocol):
     def label(self, index: int, /) -> Tensor:
         """(H, W), bit for bit the label of the item with this index."""
         ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bands:
+    """Images other than RGB of 8 bits.
+
+    Attributes:
+        count: Bands of an image.
+        bits: 8 or 16; the largest number of so many bits is 1 for the network.
+        mean: Of each band, in [0, 1].
+        std: Likewise, above 0.
+    """
+
+    count: int
+    bits: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -116,6 +133,7 @@ class SegData:
         files: Which file serves which role, as the CSV that ``dataset.pairs`` reads; empty: there are no files.
         decoding: How often an image is decoded from its file: ``none``: there are no files; ``once``: all stay in
             memory; ``often``: some do not.
+        bands: What images are if not RGB of 8 bits, and how networks normalise them.
         label_counts: File that keeps how often each class occurs in the training labels; ``None``: not kept.
     """
 
@@ -134,7 +152,13 @@ class SegData:
     summary: Mapping[str, RoleSummary] = field(default_factory=dict)
     files: str = ""
     decoding: Literal["none", "once", "often"] = "none"
+    bands: Bands | None = None
     label_counts: Path | None = None
+
+    @property
+    def bands_count(self) -> int:
+        """Bands of an image."""
+        return self.bands.count if self.bands else 3
 
 
 def same_shape(items: Sequence[Batch]) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from segprune.dataset.augment import Pixels
+from segprune.dataset.band_files import holds_raw_bands, read_bands
 from segprune.dataset.mask_code import Kind, Stored
 from segprune.errors import DataError
 
@@ -34,17 +34,19 @@ class Decoded(NamedTuple):
     orientation: int
 
 
-def read_image(path: Path, *, upright: bool) -> Pixels:
-    """(H, W, 3) uint8 RGB; grayscale and palette images become RGB, an alpha band is left out.
+def read_image(path: Path, *, upright: bool, bands: int = 3) -> NDArray[Any]:
+    """(H, W, C) uint8 or uint16; see ``decode_image``.
 
     Args:
         path: The file.
         upright: Whether it is turned as its EXIF tag says.
+        bands: C.
 
     Raises:
-        DataError: The file is missing, damaged, no image, or has more than 8 bits per gray value.
+        DataError: The file is missing, damaged, no image, or has other bands or numbers.
+        ConfigError: It needs a library that is missing.
     """
-    return _turned(decode_image(path), upright=upright)
+    return _turned(decode_image(path, bands), upright=upright)
 
 
 def read_mask(path: Path, kind: Kind, *, upright: bool) -> Stored:
@@ -62,14 +64,39 @@ def read_mask(path: Path, kind: Kind, *, upright: bool) -> Stored:
     return _turned(decode_mask(path, kind), upright=upright)
 
 
-def decode_image(path: Path) -> Decoded:
-    """The image as it is stored; raises as ``read_image``."""
+def decode_image(path: Path, bands: int = 3) -> Decoded:
+    """The image as it is stored; raises as ``read_image``.
+
+    Of three bands, grayscale and palette images of 8 bits become RGB, and an alpha band is left out. Of another
+    number, the file must hold as many.
+    """
+    if holds_raw_bands(path, bands):
+        pixels, mode = read_bands(path)
+        if pixels.shape[2] == 1 and bands == 3:
+            pixels = np.repeat(pixels, 3, axis=2)
+        elif pixels.shape[2] == 4 and bands == 3 and path.suffix.lower() == ".png":
+            pixels = pixels[..., :3]  # the fourth is alpha
+        return Decoded(_of_bands(pixels, bands, path), mode, 1)
     with _opened(path) as picture:
         if picture.mode in (*_DEEP_GRAY, "F"):
             raise DataError(
-                f"{path} is a {picture.mode} image with more than 8 bits per pixel; convert it to 8-bit RGB"
+                f"{path} is a {picture.mode} image, whose numbers have more than 8 bits; store it as PNG or TIFF "
+                "of 16 bits, or convert it to 8-bit RGB"
             )
-        return Decoded(np.array(picture.convert("RGB")), picture.mode, _orientation(picture))
+        if bands == 3:
+            return Decoded(np.array(picture.convert("RGB")), picture.mode, _orientation(picture))
+        pixels = np.array(picture.convert("RGB") if picture.mode == "P" else picture)
+        pixels = pixels.reshape(*pixels.shape[:2], -1)
+        return Decoded(_of_bands(pixels, bands, path), picture.mode, _orientation(picture))
+
+
+def _of_bands(pixels: NDArray[Any], bands: int, path: Path) -> NDArray[Any]:
+    if pixels.shape[2] != bands:
+        raise DataError(
+            f"{path} has {pixels.shape[2]} bands and dataset.bands is {bands}; give "
+            f"dataset.bands={pixels.shape[2]}, or files of {bands} bands"
+        )
+    return pixels
 
 
 def decode_mask(path: Path, kind: Kind) -> Decoded:

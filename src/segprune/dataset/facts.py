@@ -21,10 +21,11 @@ log = logging.getLogger(__name__)
 
 
 class FileKey(NamedTuple):
-    """A file and what is read from it: an image, or the numbers or colours of a mask."""
+    """A file and what is read from it: an image of so many bands, or the numbers or colours of a mask."""
 
     kind: Literal["image"] | Kind
     path: Path
+    bands: int = 3
 
 
 class Fact(NamedTuple):
@@ -35,6 +36,7 @@ class Fact(NamedTuple):
         sha256: Hex digest of the file's bytes.
         mode: Kind of pixel, e.g. ``RGBA``.
         orientation: EXIF's number; 1: as stored.
+        bits: Of an image's numbers, 8 or 16.
         counts: Of a mask, each stored value that occurs and its pixels, rising; empty for an image.
     """
 
@@ -43,6 +45,7 @@ class Fact(NamedTuple):
     mode: str
     orientation: int
     counts: tuple[tuple[int, int], ...]
+    bits: int = 8
 
     def seen_hw(self, *, upright: bool) -> tuple[int, int]:
         """(H, W) in px, as stored or turned as its EXIF number says."""
@@ -104,7 +107,7 @@ def _examine_all(keys: Sequence[FileKey]) -> Mapping[FileKey, Fact | DataError]:
 
 def _examine(key: FileKey) -> Fact | DataError:
     try:
-        found = decode_image(key.path) if key.kind == "image" else decode_mask(key.path, key.kind)
+        found = decode_image(key.path, key.bands) if key.kind == "image" else decode_mask(key.path, key.kind)
     except DataError as fault:
         return fault
     counts = () if key.kind == "image" else np.unique(found.pixels, return_counts=True)
@@ -112,7 +115,8 @@ def _examine(key: FileKey) -> Fact | DataError:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     height, width = found.pixels.shape[:2]
     values = zip(*(part.tolist() for part in counts), strict=True)
-    return Fact((height, width), digest, found.mode, found.orientation, tuple(values))
+    bits = 8 * found.pixels.dtype.itemsize if key.kind == "image" else 8
+    return Fact((height, width), digest, found.mode, found.orientation, tuple(values), bits)
 
 
 def _read(index: Path) -> _Known:
@@ -120,18 +124,27 @@ def _read(index: Path) -> _Known:
         return {}
     try:
         rows = json.loads(index.read_bytes())
-        return {name: ((length, mtime_ns), _fact(*fact)) for name, ((length, mtime_ns), fact) in rows.items()}
+        return {
+            name: ((length, mtime_ns), _fact(*fact))
+            for name, ((length, mtime_ns), fact) in rows.items()
+            if len(fact) == len(Fact._fields)  # else an earlier version knew less
+        }
     except (ValueError, TypeError, AttributeError) as error:
         log.warning("%s is damaged (%s): every file is checked again", index, error)
         return {}
 
 
 def _fact(
-    size_hw: Sequence[int], sha256: str, mode: str, orientation: int, counts: Sequence[Sequence[int]]
+    size_hw: Sequence[int],
+    sha256: str,
+    mode: str,
+    orientation: int,
+    counts: Sequence[Sequence[int]],
+    bits: int,
 ) -> Fact:
     height, width = size_hw
     return Fact(
-        (height, width), sha256, mode, orientation, tuple((value, pixels) for value, pixels in counts)
+        (height, width), sha256, mode, orientation, tuple((value, pixels) for value, pixels in counts), bits
     )
 
 
@@ -146,4 +159,5 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 def _name(key: FileKey) -> str:
-    return f"{key.kind}:{key.path.absolute()}"
+    bands = "" if key.bands == 3 else f" of {key.bands} bands"
+    return f"{key.kind}{bands}:{key.path.absolute()}"

@@ -14,22 +14,33 @@ from segprune.dataset.mask_code import MaskCode
 from segprune.dataset.pairing import Pair
 from segprune.errors import DataError
 
-_BYTES_PER_PIXEL = 4  # RGB and label
+RGB = 3
+"""Bytes of a pixel of an image of 8 bits."""
 
 
-def decoded_bytes(sizes_hw: Sequence[tuple[int, int]]) -> int:
-    """Memory that pairs of these sizes take, in bytes."""
-    return sum(height * width * _BYTES_PER_PIXEL for height, width in sizes_hw)
+def decoded_bytes(sizes_hw: Sequence[tuple[int, int]], pixel_bytes: int = RGB) -> int:
+    """Memory that pairs of these sizes take, in bytes.
+
+    Args:
+        sizes_hw: (H, W) in px of each.
+        pixel_bytes: Of a pixel of the image; that of the label is one more.
+    """
+    return sum(_even(height * width * (pixel_bytes + 1)) for height, width in sizes_hw)
 
 
-def first_within(sizes_hw: Sequence[tuple[int, int]], most_bytes: int) -> int:
+def _even(count: int) -> int:
+    """So that numbers of two bytes begin where processors like them."""
+    return count + count % 2
+
+
+def first_within(sizes_hw: Sequence[tuple[int, int]], most_bytes: int, pixel_bytes: int = RGB) -> int:
     """How many pairs, from the first on, take at most so much memory together."""
-    total = np.cumsum([decoded_bytes([size]) for size in sizes_hw])
+    total = np.cumsum([decoded_bytes([size], pixel_bytes) for size in sizes_hw])
     return int(np.searchsorted(total, most_bytes, side="right"))
 
 
 class FileSource:
-    """Image (H, W, 3) uint8 and label (H, W) uint8 of each pair.
+    """Image (H, W, C) uint8 or uint16 and label (H, W) uint8 of each pair.
 
     Each of the first ``kept`` pairs is decoded once. The memory is shared with forked loader workers, so more
     workers do not take more of it; it is given out page by page as pairs are decoded. A copy of the object
@@ -44,6 +55,8 @@ class FileSource:
         *,
         upright: bool,
         kept: int,
+        bands: int = 3,
+        bits: int = 8,
     ) -> None:
         """Remember what to decode; nothing is read yet.
 
@@ -53,11 +66,17 @@ class FileSource:
             code: What the stored values of masks stand for.
             upright: Whether files are turned as their EXIF tags say.
             kept: How many pairs, from the first on, stay in memory once they are decoded.
+            bands: Of the images.
+            bits: Of their numbers, as checked.
         """
         self._pairs = tuple(pairs)
         self._sizes_hw = tuple(sizes_hw)
         self._code, self._upright = code, upright
-        ends = np.cumsum([kept, *(decoded_bytes([size]) for size in self._sizes_hw[:kept])])
+        self._bands, self._dtype = bands, np.dtype(np.uint8 if bits == 8 else np.uint16)
+        pixel_bytes = bands * self._dtype.itemsize
+        ends = np.cumsum(
+            [_even(kept), *(decoded_bytes([size], pixel_bytes) for size in self._sizes_hw[:kept])]
+        )
         self._starts = tuple(int(end) for end in ends)
         # The first bytes say which pairs are there. Two workers that decode one pair write the same.
         self._memory = np.frombuffer(mmap.mmap(-1, self._starts[-1]), np.uint8) if kept else None
@@ -65,8 +84,8 @@ class FileSource:
     def __len__(self) -> int:
         return len(self._pairs)
 
-    def __getitem__(self, index: int) -> tuple[Pixels, Pixels]:
-        if self._memory is None or index >= self._starts[0]:
+    def __getitem__(self, index: int) -> tuple[NDArray[Any], Pixels]:
+        if self._memory is None or index >= len(self._starts) - 1:
             return self._decode_image(index), self._decode_label(index)
         image, label = self._kept(self._memory, index)
         if not self._memory[index]:
@@ -76,23 +95,25 @@ class FileSource:
 
     def label(self, index: int) -> Pixels:
         """(H, W) uint8; from memory if the pair is there, else from the label file alone, which is not kept."""
-        if self._memory is not None and index < self._starts[0] and self._memory[index]:
+        if self._memory is not None and index < len(self._starts) - 1 and self._memory[index]:
             return self._kept(self._memory, index)[1]
         return self._decode_label(index)
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_memory": None}
 
-    def _kept(self, memory: Pixels, index: int) -> tuple[Pixels, Pixels]:
+    def _kept(self, memory: Pixels, index: int) -> tuple[NDArray[Any], Pixels]:
         """Where image and label of a pair are in memory."""
         height, width = self._sizes_hw[index]
         place = memory[self._starts[index] : self._starts[index + 1]]
-        image, label = place[: 3 * height * width], place[3 * height * width :]
-        return image.reshape(height, width, 3), label.reshape(height, width)
+        pixels = height * width
+        end = pixels * self._bands * self._dtype.itemsize
+        image, label = place[:end].view(self._dtype), place[end : end + pixels]
+        return image.reshape(height, width, self._bands), label.reshape(height, width)
 
-    def _decode_image(self, index: int) -> Pixels:
+    def _decode_image(self, index: int) -> NDArray[Any]:
         path = self._pairs[index].image
-        return self._of_checked_size(index, path, read_image(path, upright=self._upright))
+        return self._of_checked_size(index, path, read_image(path, upright=self._upright, bands=self._bands))
 
     def _decode_label(self, index: int) -> Pixels:
         path = self._pairs[index].label

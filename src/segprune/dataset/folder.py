@@ -38,7 +38,11 @@ def folder(  # noqa: PLR0913 - one argument per key of the YAML
     colours: Colours | Path | None,
     exif: Exif | None,
     allow_absent: tuple[str, ...] | Literal["all"],
+    bands: Annotated[int, Field(ge=1, le=20)],
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
     size_hw: tuple[PositiveInt, PositiveInt],
+    crop_hw: tuple[PositiveInt, PositiveInt] | None,
     limit: PositiveInt | None,
     augment: CropOptions,
     seed: NonNegativeInt,
@@ -66,7 +70,12 @@ def folder(  # noqa: PLR0913 - one argument per key of the YAML
         colours: Class -> its colour or colours, or a file of them, for masks that store colours.
         exif: Whether files are turned as their EXIF tags say; ``None``: a file with such a tag is refused.
         allow_absent: Classes that training masks need not hold; ``all``: any.
-        size_hw: (H, W) in px of training crops, calibration and evaluation images.
+        bands: Of the images.
+        mean: Of each band, in [0, 1], for the normalisation; ``None``: that of the model's weights for RGB of 8
+            bits, else measured on the training images.
+        std: Likewise.
+        size_hw: (H, W) in px of calibration and evaluation images.
+        crop_hw: (H, W) in px of training crops, of images of that size; ``None``: ``size_hw``.
         limit: Only the first so many images of each role.
         augment: Training augmentation.
         seed: The run's seed.
@@ -94,7 +103,7 @@ def folder(  # noqa: PLR0913 - one argument per key of the YAML
         split_seed=split_seed,
         limit=limit,
     )
-    roles = sources.find(lambda found: occurring(found, code, root, cache_dir))
+    roles = sources.find(lambda found: occurring(found, code, root, cache_dir, bands))
     files = PairSet(
         name=name,
         root=root,
@@ -106,13 +115,16 @@ def folder(  # noqa: PLR0913 - one argument per key of the YAML
         report_split=report_split,
         exif=exif,
         may_lack=may_lack,
+        bands=bands,
     )
     reading = Reading(
         size_hw=size_hw,
-        augmentation=resized_crop(augment, size_hw),
+        augmentation=resized_crop(augment, size_hw, crop_hw),
         seed=seed,
         cache_dir=cache_dir,
         cache_mb=cache_mb,
+        mean=mean,
+        std=std,
     )
     return pair_data(files, reading)
 

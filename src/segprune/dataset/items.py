@@ -1,8 +1,9 @@
 """The roles of a dataset as items: training, calibration and evaluation views of the same kind of source."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -19,11 +20,11 @@ from segprune.seed import derive
 
 
 class Source(Protocol):
-    """Random access to decoded pairs: image (H, W, 3) uint8 RGB and label (H, W) uint8."""
+    """Random access to decoded pairs: image (H, W, C) uint8 or uint16 and label (H, W) uint8."""
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int, /) -> tuple[Pixels, Pixels]: ...
+    def __getitem__(self, index: int, /) -> tuple[NDArray[Any], Pixels]: ...
 
     def label(self, index: int, /) -> Pixels:
         """The label alone, without the work that its image takes."""

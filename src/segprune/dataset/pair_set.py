@@ -34,6 +34,7 @@ class PairSet:
         code: What the stored values of masks stand for.
         select: ``None``: there are none.
         exif: Whether files are turned as their EXIF tags say; ``None``: a file with such a tag is refused.
+        bands: Of the images.
         may_lack: Classes that training masks need not hold; ``None``: any of them.
     """
 
@@ -47,6 +48,7 @@ class PairSet:
     report_split: str
     exif: Exif | None = "apply"
     may_lack: tuple[str, ...] | None = None
+    bands: int = 3
 
     @property
     def roles(self) -> Mapping[str, tuple[Pair, ...]]:
@@ -76,24 +78,27 @@ def check_files(pairs: PairSet, cache_dir: Path) -> Facts:
         ConfigError: ``cache_dir`` cannot be written.
     """
     every = [pair for role in pairs.roles.values() for pair in role]
-    known = facts_of(every, pairs.code, pairs.root, cache_dir)
+    known = facts_of(every, pairs.code, pairs.root, cache_dir, pairs.bands)
     refuse([fault for pair, both in known.items() for fault in _faults(pair, both, pairs)])
+    _refuse_two_depths(known)
     _tell_of_alpha(known)
     _tell_of_copies(pairs, known)
     return known
 
 
-def facts_of(pairs: Sequence[Pair], code: MaskCode, root: Path, cache_dir: Path) -> Facts:
+def facts_of(pairs: Sequence[Pair], code: MaskCode, root: Path, cache_dir: Path, bands: int) -> Facts:
     """What is known of each file by itself; raises as ``gather``."""
-    keys = {pair: (FileKey("image", pair.image), FileKey(code.kind, pair.label)) for pair in pairs}
+    keys = {pair: (FileKey("image", pair.image, bands), FileKey(code.kind, pair.label)) for pair in pairs}
     place = sha256(os.fsencode(root.absolute())).hexdigest()[:16]
     facts = gather([key for both in keys.values() for key in both], cache_dir / "files" / f"{place}.json")
     return {pair: (facts[image], facts[label]) for pair, (image, label) in keys.items()}
 
 
-def occurring(pairs: Sequence[Pair], code: MaskCode, root: Path, cache_dir: Path) -> list[frozenset[int]]:
+def occurring(
+    pairs: Sequence[Pair], code: MaskCode, root: Path, cache_dir: Path, bands: int
+) -> list[frozenset[int]]:
     """The labels in each mask, as far as its stored values have one; raises as ``gather``."""
-    facts = facts_of(pairs, code, root, cache_dir)
+    facts = facts_of(pairs, code, root, cache_dir, bands)
     held = ({code.label_of(value) for value, _ in facts[pair][1].counts} for pair in pairs)
     return [frozenset(label for label in labels if label is not None) for labels in held]
 
@@ -250,6 +255,16 @@ def _foreign(pair: Pair, foreign: Mapping[int, int], pairs: PairSet) -> str:
         "(ignored): correct the label, or the classes and ignore_index of the dataset, or map stored values to "
         f"classes as in 'dataset.values={{{next(iter(foreign))}: {last}}}'"
     )
+
+
+def _refuse_two_depths(facts: Facts) -> None:
+    """Refuse images of 8 bits among those of 16: one number would be two brightnesses."""
+    first = {image.bits: pair.image for pair, (image, _) in facts.items()}
+    if len(first) > 1:
+        raise DataError(
+            f"{first[8]} has 8 bits and {first[16]} has 16; all images of a dataset must be alike: store "
+            "them again"
+        )
 
 
 def _tell_of_alpha(facts: Facts) -> None:

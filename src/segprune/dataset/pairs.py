@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segprune.dataset.augment import Augmentation
+from segprune.dataset.band_statistics import bands_of, statistics_file
 from segprune.dataset.contract import SegData
 from segprune.dataset.file_source import FileSource, decoded_bytes, first_within
 from segprune.dataset.frames import in_a_row
@@ -23,6 +24,9 @@ class Reading:
         augmentation: Of the training items.
         seed: The run's seed.
         cache_dir: Where checked facts are kept.
+        mean: Of each band in [0, 1], for the normalisation; None: that of the model's weights, or measured on the
+            training images where these are not RGB of 8 bits.
+        std: Likewise.
         cache_mb: Decoded pairs stay in memory up to so many MB (10^6 bytes): those of the training role first, then
             those that choose the epoch, then the reported ones.
     """
@@ -32,6 +36,8 @@ class Reading:
     seed: int
     cache_dir: Path
     cache_mb: int
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
 
 
 def pair_data(pairs: PairSet, reading: Reading) -> SegData:
@@ -45,9 +51,18 @@ def pair_data(pairs: PairSet, reading: Reading) -> SegData:
     summary = {name: summarise(pairs, role, facts) for name, role in pairs.roles.items() if role}
     refuse_unlabelled(pairs, summary)
     sizes = {name: [pairs.size_of(facts[pair][0]) for pair in role] for name, role in pairs.roles.items()}
-    kept = _kept(sizes, reading.cache_mb * 10**6)
+    bits = facts[pairs.fit[0]][0].bits
+    kept = _kept(sizes, reading.cache_mb * 10**6, pairs.bands * bits // 8)
     fit, select, report = (
-        FileSource(role, sizes[name], pairs.code, upright=pairs.upright, kept=kept[name])
+        FileSource(
+            role,
+            sizes[name],
+            pairs.code,
+            upright=pairs.upright,
+            kept=kept[name],
+            bands=pairs.bands,
+            bits=bits,
+        )
         for name, role in pairs.roles.items()
     )
     identity = identify(
@@ -77,14 +92,24 @@ def pair_data(pairs: PairSet, reading: Reading) -> SegData:
         summary=summary,
         files=as_csv(pairs.roles, pairs.root),
         decoding="once" if kept == {name: len(role) for name, role in pairs.roles.items()} else "often",
+        bands=bands_of(
+            fit,
+            count=pairs.bands,
+            bits=bits,
+            mean=reading.mean,
+            std=reading.std,
+            kept=statistics_file(reading.cache_dir, identity),
+        ),
         label_counts=counts_file(reading.cache_dir, identity),
     )
 
 
-def _kept(sizes_hw: Mapping[str, Sequence[tuple[int, int]]], most_bytes: int) -> dict[str, int]:
+def _kept(
+    sizes_hw: Mapping[str, Sequence[tuple[int, int]]], most_bytes: int, pixel_bytes: int
+) -> dict[str, int]:
     """Role -> how many of its pairs, from the first on, stay in memory."""
     kept = {}
     for name, sizes in sizes_hw.items():
-        kept[name] = first_within(sizes, most_bytes)
-        most_bytes -= decoded_bytes(sizes[: kept[name]])
+        kept[name] = first_within(sizes, most_bytes, pixel_bytes)
+        most_bytes -= decoded_bytes(sizes[: kept[name]], pixel_bytes)
     return kept

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, PositiveInt, TypeAdapter, ValidationError
 
-from segprune.dataset.contract import SegData
+from segprune.dataset.contract import Bands, SegData
 from segprune.deploy.form import Axis, Form, Output
 from segprune.errors import CheckpointError
 from segprune.measure.passes import Passes
@@ -30,6 +30,8 @@ class About:
         passes: How images were shown to the network in evaluation; None: whole, once. Where they were shown in
             tiles, the file takes tiles.
         image: What it takes.
+        bands: C, of images.
+        bits: Of the whole numbers that images are stored in; the largest is 1.
     """
 
     __pydantic_config__ = ConfigDict(extra="ignore", strict=False)
@@ -42,6 +44,8 @@ class About:
     output: Output
     passes: Passes | None = None
     image: str = "float32 NCHW, RGB in [0, 1]; the normalisation is inside"
+    bands: int = 3
+    bits: int = 8
 
     def metadata(self) -> dict[str, str]:
         """As an ONNX file holds it: name -> JSON."""
@@ -57,7 +61,15 @@ def about_data(data: SegData, form: Form) -> About:
         size_hw=data.size_hw,
         dynamic=form.dynamic,
         output=form.output,
+        **_of_bands(data.bands),
     )
+
+
+def _of_bands(bands: Bands | None) -> dict[str, Any]:
+    if bands is None:
+        return {}
+    image = f"float32 NCHW, {bands.count} bands of {bands.bits} bits in [0, 1]; the normalisation is inside"
+    return {"image": image, "bands": bands.count, "bits": bands.bits}
 
 
 def about(metadata: Mapping[str, str], path: Path) -> About:

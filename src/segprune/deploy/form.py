@@ -34,9 +34,9 @@ class Form:
     output: Output = "logits"
     opset: int = OPSET
 
-    def example(self, size_hw: tuple[int, int]) -> Tensor:
+    def example(self, size_hw: tuple[int, int], bands: int = 3) -> Tensor:
         """Images to export with; two where a file shall take any number, since one alone may be taken for fixed."""
-        return torch.rand(2 if "batch" in self.dynamic else 1, 3, *size_hw)
+        return torch.rand(2 if "batch" in self.dynamic else 1, bands, *size_hw)
 
 
 DEFAULT_FORM = Form()

@@ -74,7 +74,7 @@ def write_onnx(
     """
     refuse_missing(["onnx", "onnxscript"])
     exporter, model = _exported(
-        Deployed(net, form.output), form, form.example(size_hw), time_limit_s, fast=fast
+        Deployed(net, form.output), form, form.example(size_hw, net.bands), time_limit_s, fast=fast
     )
     return _written(path, model, exporter, metadata or {})
 

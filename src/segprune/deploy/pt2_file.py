@@ -39,7 +39,7 @@ def write_pt2(
     try:
         with time_limit(time_limit_s), quiet(), torch.no_grad():
             program = torch.export.export(
-                Deployed(net, form.output), (form.example(size_hw),), dynamic_shapes=(free,)
+                Deployed(net, form.output), (form.example(size_hw, net.bands),), dynamic_shapes=(free,)
             )
             for node in program.graph.nodes:
                 node.meta.pop("stack_trace", None)  # paths of this machine

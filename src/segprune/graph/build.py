@@ -69,8 +69,8 @@ def build(net: SegmentationNet, view: View) -> Iterator[tuple[SegmentationNet, A
 
 
 def noise(net: SegmentationNet, count: int, size_hw: tuple[int, int]) -> Tensor:
-    """(count, 3, *size_hw) in [0, 1) on the CPU, always the same, in the network's own precision."""
-    image = torch.rand(count, 3, *size_hw, generator=torch.Generator().manual_seed(0))
+    """(count, C, *size_hw) in [0, 1) on the CPU, always the same, in the network's own precision."""
+    image = torch.rand(count, net.bands, *size_hw, generator=torch.Generator().manual_seed(0))
     return image.to(next(net.parameters()).dtype)
 
 
@@ -84,7 +84,9 @@ class _Traced(nn.Module):
     def __init__(self, net: SegmentationNet, view: View, image: Tensor) -> None:
         super().__init__()
         self.net = net
-        empty = nn.Conv2d(3, 3, 1, bias=False, device="meta", dtype=next(net.parameters()).dtype)
+        empty = nn.Conv2d(
+            net.bands, net.bands, 1, bias=False, device="meta", dtype=next(net.parameters()).dtype
+        )
         self.image = empty.to_empty(device="cpu")
         nn.init.dirac_(self.image.weight)
         parts, watched = (

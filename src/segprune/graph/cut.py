@@ -58,7 +58,9 @@ def mask_error(
     0 to 0 and whose norms act on each channel by itself.
     """
     whole, twin = (duplicate(one).cpu().double().eval() for one in (net, small))
-    image = torch.rand(2, 3, *sight(net).view.size_hw, generator=torch.Generator().manual_seed(1)).double()
+    image = torch.rand(
+        2, net.bands, *sight(net).view.size_hw, generator=torch.Generator().manual_seed(1)
+    ).double()
     with torch.no_grad():
         with without(whole, groups, [plan]):
             expected = whole.all_logits(image)

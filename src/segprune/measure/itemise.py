@@ -99,7 +99,7 @@ def itemise(net: SegmentationNet, size_hw: tuple[int, int]) -> Items:
     """
     # A copy, because fvcore leaves its hooks behind when a forward pass fails.
     traced = duplicate(net).eval()
-    image = torch.zeros(1, 3, *size_hw, dtype=net.mean.dtype, device=net.mean.device)
+    image = torch.zeros(1, net.bands, *size_hw, dtype=net.mean.dtype, device=net.mean.device)
     ledger = _Ledger()
     with warnings.catch_warnings(), torch.no_grad(), _SizesAreInts():
         warnings.simplefilter("ignore")  # deprecated torch.jit, at the import and in the trace

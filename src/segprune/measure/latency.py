@@ -109,7 +109,13 @@ class Latency:
 
 
 def interleaved(
-    runners: Sequence[Predicts], timing: Timing, *, size_hw: tuple[int, int], device: torch.device, seed: int
+    runners: Sequence[Predicts],
+    timing: Timing,
+    *,
+    size_hw: tuple[int, int],
+    device: torch.device,
+    seed: int,
+    bands: int = 3,
 ) -> tuple[Latency, ...]:
     """Time runners in turns, so that whatever slows the machine down slows all of them down.
 
@@ -122,6 +128,7 @@ def interleaved(
         size_hw: (H, W) of the images in px.
         device: Where the images are, and what has to be waited for.
         seed: Of the images and of the orders.
+        bands: Of the images.
 
     Returns:
         One latency per runner, in the order of ``runners``; round r is the same moment in all of them.
@@ -132,7 +139,7 @@ def interleaved(
     if timing.clock == "cpu" and device.type != "cpu":
         raise ValueError(f"the clock is cpu, but {device} computes")
     generator = torch.Generator().manual_seed(seed)
-    image = torch.rand(timing.batch_size, 3, *size_hw, generator=generator)
+    image = torch.rand(timing.batch_size, bands, *size_hw, generator=generator)
     image = image.to(device, memory_format=torch.channels_last)
     orders, times = np.random.default_rng(seed), np.zeros((len(runners), timing.rounds))
     with torch.inference_mode(), _threads(timing.threads):

@@ -50,7 +50,7 @@ def peak_memory(device: torch.device) -> Iterator[PeakMemory]:
 
 
 def inference_peak_mb(
-    net: nn.Module, *, size_hw: tuple[int, int], batch_size: int, device: torch.device
+    net: nn.Module, *, size_hw: tuple[int, int], batch_size: int, device: torch.device, bands: int = 3
 ) -> float:
     """Peak memory of one forward pass beyond weights and image, in MB (10^6 bytes); the network stays as it is.
 
@@ -58,7 +58,7 @@ def inference_peak_mb(
     tensors that operations return, which gives the same number on every CPU. Evaluation mode, inference mode,
     float32, channels-last, as in the latency measurement.
     """
-    image = torch.zeros(batch_size, 3, *size_hw, device=device).to(memory_format=torch.channels_last)
+    image = torch.zeros(batch_size, bands, *size_hw, device=device).to(memory_format=torch.channels_last)
     measured = duplicate(net).to(device).to(memory_format=torch.channels_last).eval()
     with torch.inference_mode():
         if device.type == "cuda":

@@ -1,7 +1,7 @@
 """What networks predict on a split, as counts from which every quality number follows."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from segprune.dataset.contract import Batch, Items, SegData
 from segprune.measure.boundary import border_band, boundary_counts
+from segprune.measure.hausdorff import hausdorff_sums
 from segprune.measure.inference import View, infer
 from segprune.measure.miou import refuse_no_class, refuse_unknown
 from segprune.measure.passes import ONE_PASS, Passes
@@ -24,10 +25,12 @@ class Rules:
     Attributes:
         boundary_width: Width of the border bands, as a fraction of the image's diagonal.
         small_object_area: Objects with less than this fraction of the image's pixels are small.
+        hd95: Whether distances of borders are measured, which takes time.
     """
 
     boundary_width: float
     small_object_area: float
+    hd95: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +42,14 @@ class Quality:
         boundary: (3, K) int64, see ``boundary_counts``.
         small_objects: (2,) int64, see ``small_object_counts``.
         reconstruction: (3,) float64 against the reference network, see ``reconstruction_sums``.
+        hausdorff: (3,) float64, see ``hausdorff_sums``; zeros where that is not measured.
     """
 
     image_counts: Tensor
     boundary: Tensor
     small_objects: Tensor
     reconstruction: Tensor
+    hausdorff: Tensor = field(default_factory=lambda: torch.zeros(3, dtype=torch.float64))
 
     @property
     def counts(self) -> Tensor:
@@ -156,6 +161,9 @@ def _of_image(view: View, truth: _Truth, data: SegData, rules: Rules) -> Quality
         reconstruction=reconstruction_sums(
             view.logits, view.reference, view.prediction == view.expected, truth.scored
         ),
+        hausdorff=hausdorff_sums(view.prediction, truth.label, truth.scored, len(data.classes))
+        if rules.hd95
+        else torch.zeros(3, dtype=torch.float64),
     )
 
 
@@ -188,4 +196,5 @@ def _pooled(images: Sequence[Quality]) -> Quality:
         boundary=torch.stack([image.boundary for image in images]).cpu().sum(dim=0),
         small_objects=torch.stack([image.small_objects for image in images]).cpu().sum(dim=0),
         reconstruction=torch.stack([image.reconstruction for image in images]).cpu().sum(dim=0),
+        hausdorff=torch.stack([image.hausdorff for image in images]).sum(dim=0),
     )

@@ -18,13 +18,15 @@ class Predicts(Protocol):
 
 
 class SegmentationNet(nn.Module):
-    """A network from RGB images in [0, 1] to class logits; subclasses implement ``forward``.
+    """A network from images in [0, 1] to class logits; subclasses implement ``forward``.
+
+    It is made for RGB; ``model.bands`` changes it for images of C other bands.
 
     Attributes:
         training_only: Dotted names of submodules that only training uses (auxiliary heads). A cut shrinks their
             inputs but not their own width; they are not counted in params and MACs and do not run in ``forward``.
-        mean: (1, 3, 1, 1) float, of the images the weights were made for.
-        std: (1, 3, 1, 1) float, likewise.
+        mean: (1, C, 1, 1) float, of the images the weights were made for.
+        std: (1, C, 1, 1) float, likewise.
         image_hw: (H, W) in px of the images it is used on, where that is known; its channels are followed there.
     """
 
@@ -37,6 +39,11 @@ class SegmentationNet(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    @property
+    def bands(self) -> int:
+        """C, of the images that it reads."""
+        return self.mean.shape[1]
 
     def only_trains(self, name: str) -> bool:
         """Whether a module or parameter of this dotted name is in a part that only training uses."""

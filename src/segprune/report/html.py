@@ -90,6 +90,7 @@ def _facts(data: SweepData) -> Mapping[str, str]:
             f"{dataset} {split}" for dataset, split in zip(rows["dataset"], rows["split"], strict=True)
         ],
         "input size": [f"{h}x{w} px" for h, w in zip(rows["size_h_px"], rows["size_w_px"], strict=True)],
+        "passes": rows["passes"].fillna("one").tolist() if "passes" in rows else [],
         "classes scored": rows["classes_scored"].dropna().astype(int).tolist(),
         "model": rows["model"].tolist(),
         "seeds": sorted({job.outcome.seed for job in data.jobs}),
@@ -97,6 +98,8 @@ def _facts(data: SweepData) -> Mapping[str, str]:
         "versions": [", ".join(f"{name} {number}" for name, number in node.items()) for node in versions],
         "store": [job.entries.root for job in data.jobs if job.entries.names],
     }
+    if set(found["passes"]) <= {"one"}:
+        del found["passes"]  # the usual way
     return {name: "; ".join(map(str, dict.fromkeys(values))) or "unknown" for name, values in found.items()}
 
 

@@ -17,7 +17,7 @@ def unsteadiness(rows: Iterable[Row]) -> str:
     for row in rows:
         median = row["latency_ms_median"]
         if row.stage == "dense" and median is not None:
-            key = (row.fingerprint, row.device, row.size_h_px, row.size_w_px)
+            key = (row.fingerprint, row.device, row.size_h_px, row.size_w_px, row.passes)
             times.setdefault(key, []).append(median)
     worst = max(times.values(), key=lambda found: max(found) / min(found), default=[1.0])
     if max(worst) <= STEADY * min(worst):

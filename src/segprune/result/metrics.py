@@ -55,6 +55,11 @@ def _small_object_recall(net: Measured, _: Measured) -> float | None:
     return 100 * recalled / small if small else None
 
 
+def _hd95(net: Measured, _: Measured) -> float | None:
+    total, pairs, _one_sided = net.quality.hausdorff.tolist()
+    return total / pairs if pairs else None
+
+
 def _realised(net: Measured, dense: Measured, runtime: TimedIn = "eager") -> float | None:
     macs_kept, speedup = _by(net.macs, dense.macs), net.speedup(dense, runtime)
     return None if net.budget is None or macs_kept is None or speedup is None else speedup * macs_kept
@@ -294,6 +299,23 @@ METRICS: tuple[Metric, ...] = (
         get=_small_object_recall,
         most=_ALL,
         needs="small_objects",
+    ),
+    Metric(
+        name="hd95_px",
+        unit="px",
+        better="lower",
+        about="95th percentile of the distances between predicted and labelled borders, mean over the images and "
+        "the classes that both hold; null without `eval.hd95`, or if there are none",
+        get=_hd95,
+    ),
+    Metric(
+        name="hd95_missed",
+        unit="count",
+        better="lower",
+        about="Pairs of an image and a class that only its label or only its prediction holds: they have no "
+        "distance; null without `eval.hd95`",
+        get=lambda net, _: int(net.quality.hausdorff[2]) if net.quality.hausdorff.any() else None,
+        is_whole=True,
     ),
     Metric(
         name="logit_mse",

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from torch import Tensor
@@ -23,21 +24,23 @@ def overlay(
     palette: Sequence[tuple[int, int, int]],
     ignore_index: int,
     classes: Sequence[str],
+    is_stretched: bool = False,
 ) -> Figure:
     """One line per image: the image, its label, one prediction per network, and the last one's changes.
 
     The figure belongs to no global state; save it with ``figure.savefig(path)``.
 
     Args:
-        images: (n, 3, H, W) float in [0, 1].
+        images: (n, C, H, W) float in [0, 1].
         labels: n x (h, w) integer, 0..K-1 or the ignore index, which is drawn black.
         predictions: Title -> (n, h', w') integer, 0..K-1.
         palette: K colours, RGB 0..255.
         ignore_index: Label of unlabelled pixels.
         classes: K names.
+        is_stretched: Whether the brightness of each image is stretched, as for numbers of 16 bits.
     """
     columns: dict[str, list[npt.NDArray[np.uint8]]] = {
-        "image": [_image(image) for image in images],
+        "image": [_image(image, is_stretched=is_stretched) for image in images],
         "truth": [_colours(label, palette, ignore_index) for label in labels],
     }
     columns |= {
@@ -68,14 +71,16 @@ def blended(
     palette: Sequence[tuple[int, int, int]],
     ignore_index: int,
     classes: Sequence[str],
+    is_stretched: bool = False,
 ) -> Figure:
     """Images with their labels laid over them, four in a line.
 
     Args:
-        items: Image (3, H, W) float in [0, 1] and label (H, W) of each, all of one size.
+        items: Image (C, H, W) float in [0, 1] and label (H, W) of each, all of one size.
         palette: K colours, RGB 0..255.
         ignore_index: Label of unscored pixels, which are drawn black.
         classes: K names.
+        is_stretched: Whether the brightness of each image is stretched, as for numbers of 16 bits.
     """
     columns = min(4, len(items))
     lines = -(-len(items) // columns)
@@ -85,16 +90,31 @@ def blended(
     for axes in figure.subplots(lines, columns, squeeze=False).flat:
         axes.set_axis_off()
     for axes, item in zip(figure.axes, items, strict=False):
-        both = 0.5 * _image(item.image) + 0.5 * _colours(item.label, palette, ignore_index)
+        image = _image(item.image, is_stretched=is_stretched)
+        both = 0.5 * image + 0.5 * _colours(item.label, palette, ignore_index)
         axes.imshow(both.astype(np.uint8), interpolation="nearest")
     _add_legend(figure, palette, classes, {})
     return figure
 
 
-def _image(image: Tensor) -> npt.NDArray[np.uint8]:
-    """(3, H, W) in [0, 1] -> (H, W, 3) 0..255."""
-    pixels = image.detach().clamp(0, 1).mul(255).round().permute(1, 2, 0)  # (H, W, 3)
+def _image(image: Tensor, *, is_stretched: bool = False) -> npt.NDArray[np.uint8]:
+    """(C, H, W) in [0, 1] -> (H, W, 3) 0..255: the first three bands, or one band in gray."""
+    shown = image.detach()[:3] if len(image) > 2 else image.detach()[:1].expand(3, -1, -1)
+    shown = _stretched(shown) if is_stretched else shown
+    pixels = shown.clamp(0, 1).mul(255).round().permute(1, 2, 0)  # (H, W, 3)
     return pixels.cpu().numpy().astype(np.uint8)
+
+
+def _stretched(image: Tensor) -> Tensor:
+    """(3, H, W) whose bands run from 0 to 1 between their 2nd and 98th percentile: numbers of 16 bits are dark."""
+    flat = image.flatten(1)
+    low, high = (torch.quantile(flat[:, :: _every(flat)], at, dim=1)[:, None, None] for at in (0.02, 0.98))
+    return (image - low) / (high - low).clamp_min(1e-6)
+
+
+def _every(flat: Tensor) -> int:
+    """So that at most a million values are ranked."""
+    return 1 + flat.shape[1] // 1_000_000
 
 
 def _colours(

@@ -73,7 +73,13 @@ def describe_data(tracker: Tracker, data: SegData) -> None:
     shown = min(SHOWN, len(data.calibration))
     chosen = [index * len(data.calibration) // shown for index in range(shown)]
     items = [data.calibration[index] for index in chosen]
-    figure = blended(items, palette=data.palette, ignore_index=data.ignore_index, classes=data.classes)
+    figure = blended(
+        items,
+        palette=data.palette,
+        ignore_index=data.ignore_index,
+        classes=data.classes,
+        is_stretched=data.bands is not None,
+    )
     tracker.figure(figure, "data/masks.png")
 
 

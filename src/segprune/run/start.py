@@ -1,8 +1,10 @@
 """Where a chain starts: the context of its stages, and the checkpoint that it continues from."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import replace
+import json
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from segprune.checkpoint import checkpoint
@@ -11,6 +13,8 @@ from segprune.dataset.contract import SegData
 from segprune.dataset.weights import class_weights
 from segprune.dataset.workers import workers_for
 from segprune.errors import CheckpointError, ConfigError
+from segprune.model.bands import for_bands
+from segprune.model.contract import SegmentationNet
 from segprune.run.assemble import Run
 from segprune.run.elsewhere import from_elsewhere, tell_quality
 from segprune.run.teachers import teachers_of
@@ -25,6 +29,8 @@ from segprune.transform.contract import Transform
 from segprune.transform.cut import Cut
 from segprune.transform.registry import to_record
 
+USUAL_BANDS = "3 bands of 8 bits"
+
 
 def context_of(run: Run, data: SegData, hardware: Hardware, store: Store, tracker: Tracker) -> Context:
     """The context that the stages of a run are given."""
@@ -33,12 +39,13 @@ def context_of(run: Run, data: SegData, hardware: Hardware, store: Store, tracke
         "model_files": digests(run.settings.model),
         "classes": list(data.classes),
         "dataset": data.name,
+        **({"bands": asdict(data.bands)} if data.bands else {}),
     }
     return Context(
         data=_counted_by_this_code(data, run.sources),
-        build=lambda: run.build(len(data.classes), run.passes.size_hw(data.size_hw)),
+        build=_builder(run, data),
         about=about,
-        sources=run.sources,
+        sources=run.sources | ({for_bands.__module__} if data.bands else set()),
         seed=run.settings.seed,
         hardware=replace(hardware, workers=workers_for(run.settings.workers, data, hardware.device)),
         store=store,
@@ -48,6 +55,14 @@ def context_of(run: Run, data: SegData, hardware: Hardware, store: Store, tracke
         passes=run.passes,
         teachers=partial(teachers_of, run.settings, data, hardware.device),
     )
+
+
+def _builder(run: Run, data: SegData) -> Callable[[], SegmentationNet]:
+    """What makes the dense network, for the bands of the images."""
+    bands, size_hw = data.bands, run.passes.size_hw(data.size_hw)
+    if bands is None:
+        return lambda: run.build(len(data.classes), size_hw)
+    return lambda: for_bands(run.build(len(data.classes), size_hw), bands.mean, bands.std, size_hw)
 
 
 def _counted_by_this_code(data: SegData, sources: Collection[str]) -> SegData:
@@ -73,6 +88,7 @@ def start_of_trail(settings: Settings, ctx: Context) -> Trail:
             f"{folder} was made for the classes {classes}, the dataset has {ctx.about['classes']}. Choose the "
             "dataset that the checkpoint was made with."
         )
+    _refuse_other_bands(folder, ctx)
     net, transforms, about = checkpoint.read(folder, ctx.build)
     key = fingerprint("checkpoint", _inputs(ctx, about["weights_sha256"], transforms))
     ctx.tracker.tags({"checkpoint": str(folder)})
@@ -80,6 +96,26 @@ def start_of_trail(settings: Settings, ctx: Context) -> Trail:
     net = ready(net, ctx.hardware.device)
     state = NetState(name=name, net=net, transforms=transforms, fingerprint=key, folder=folder)
     return (replace(state, training=about.get("training")),)
+
+
+def _refuse_other_bands(folder: Path, ctx: Context) -> None:
+    """Refuse a checkpoint whose images had other bands, or were normalised by other numbers.
+
+    Raises:
+        CheckpointError: They had.
+    """
+    made, here = (about.get("bands") for about in (checkpoint.describe(folder), ctx.about))
+    if json.loads(json.dumps(here)) == made:
+        return
+    keys = ("dataset.bands", "dataset.mean", "dataset.std")
+    remedy = "images as those that it was made with"
+    if made is not None:
+        values = (made["count"], list(made["mean"]), list(made["std"]))
+        remedy = " ".join(f"'{key}={value}'" for key, value in zip(keys, values, strict=True))
+    raise CheckpointError(
+        f"{folder} was made for images of {made or USUAL_BANDS}, the dataset has {here or USUAL_BANDS}. "
+        f"Give {remedy}."
+    )
 
 
 def _inputs(ctx: Context, weights_sha256: str, transforms: Sequence[Transform]) -> dict[str, Any]:

@@ -73,6 +73,7 @@ class EvalSettings:
         latency_warmup: Untimed ones before; on a GPU at least as many as take a second.
         latency_clock: ``wall``, or ``cpu``: processor time on one thread.
         runtimes: Where networks are timed; ``auto``: in PyTorch, and on a CPU in ONNX Runtime if it is installed.
+        hd95: Whether distances of borders are measured, which takes time.
         overlay_images: Report images in the prediction figure.
         tile: (h, w) in px of the tiles that images are shown in; None: whole.
         overlap: Fraction of a tile's side that the next one covers too, at least.
@@ -90,6 +91,7 @@ class EvalSettings:
     latency_clock: Clock
     runtimes: Runtimes
     overlay_images: Annotated[int, Field(ge=0)]
+    hd95: bool = False
     tile: tuple[PositiveInt, PositiveInt] | None = None
     overlap: Annotated[float, Field(ge=0, le=0.9)] = ONE_PASS.overlap
     flips: bool = False
@@ -197,7 +199,9 @@ class Eval(Stage):
     @property
     def _rules(self) -> Rules:
         return Rules(
-            boundary_width=self.settings.boundary_width, small_object_area=self.settings.small_object_area
+            boundary_width=self.settings.boundary_width,
+            small_object_area=self.settings.small_object_area,
+            hd95=self.settings.hd95,
         )
 
     def _make(self, folder: Path, ctx: Context, trail: Trail) -> None:
@@ -261,6 +265,7 @@ class Eval(Stage):
             palette=ctx.data.palette,
             ignore_index=ctx.data.ignore_index,
             classes=ctx.data.classes,
+            is_stretched=ctx.data.bands is not None,
         ).savefig(path, dpi=100)
 
 

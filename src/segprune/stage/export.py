@@ -90,7 +90,7 @@ class Export(Stage):
             path = Path(folder, ONNX)
             self._try(net, path, ctx)
             for name in _runtimes():
-                open_runner(path, name)(torch.zeros(1, 3, *ctx.pass_hw))
+                open_runner(path, name)(torch.zeros(1, ctx.data.bands_count, *ctx.pass_hw))
 
     def _try(self, net: SegmentationNet, path: Path, ctx: Context) -> None:
         """Write a file by the quick exporter, or by the other one if that knows more."""

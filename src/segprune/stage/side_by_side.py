@@ -120,7 +120,9 @@ def _footprint(
             others=others,
             timing=said,
         )
-    memory = inference_peak_mb(net, size_hw=size_hw, batch_size=batch_size, device=ctx.hardware.device)
+    memory = inference_peak_mb(
+        net, size_hw=size_hw, batch_size=batch_size, device=ctx.hardware.device, bands=net.bands
+    )
     return Footprint(
         cost=cost(net, size_hw),
         latency=latency,
@@ -128,5 +130,6 @@ def _footprint(
         peak_memory_mb=memory,
         others=others,
         timing=said,
-        conv_inputs=conv_inputs(net, size_hw),
+        # the first one reads the image, whose 3 channels are known by their number
+        conv_inputs=conv_inputs(net, size_hw)[net.bands != 3 :],
     )

@@ -225,7 +225,9 @@ def _refuse_other_logits(ctx: Context, state: NetState) -> None:
     """
     size_hw = ctx.pass_hw
     with torch.no_grad():
-        found = list(state.net(torch.zeros(1, 3, *size_hw, device=ctx.hardware.device)).shape)
+        found = list(
+            state.net(torch.zeros(1, ctx.data.bands_count, *size_hw, device=ctx.hardware.device)).shape
+        )
     if found[:2] != [1, len(ctx.data.classes)]:
         raise ConfigError(
             f"the teacher gives logits of shape {found} for one image of {list(size_hw)} px; it must give "

@@ -127,7 +127,7 @@ def _timed(
     device, size_hw = device_of(runtime, ctx.hardware.device), ctx.pass_hw
     refuse_unusable(runtime, device)
     made = {name: net for name, net in nets.items() if isinstance(net, SegmentationNet)}
-    image = torch.rand(timing.batch_size, 3, *size_hw, device=device)
+    image = torch.rand(timing.batch_size, ctx.data.bands_count, *size_hw, device=device)
     with tempfile.TemporaryDirectory() as folder:
         place = Place(image=image, threads=timing.threads, folder=Path(folder))
         runners = dict(zip(made, ready(list(made.values()), runtime, place), strict=True))
@@ -137,6 +137,7 @@ def _timed(
             [runners[name] for name in nets if name in runners],
             timing,
             size_hw=size_hw,
+            bands=ctx.data.bands_count,
             device=device,
             seed=derive(ctx.seed, "latency"),
         )

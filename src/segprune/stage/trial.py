@@ -117,7 +117,7 @@ def refuse_kept(ctx: Context, key: str) -> None:
             f"{key} is true, but {type(net).__name__} has no submodule of several layers, so nothing would be "
             f"computed twice and no memory spared. Give {key}=false."
         )
-    image = torch.zeros(2, 3, *_crop_hw(ctx), device=ctx.hardware.device)
+    image = torch.zeros(2, net.bands, *_crop_hw(ctx), device=ctx.hardware.device)
     with seeded(ctx.seed, "try", device=ctx.hardware.device), recomputed(net):
         logits = net.all_logits(image)
         try:
@@ -174,7 +174,7 @@ def _crop_hw(ctx: Context) -> list[int]:
 def _try(ctx: Context, size_hw: Sequence[int], what: str, remedy: str, *, is_training: bool = False) -> None:
     """Run the dense network once, on one image."""
     net = shell(ctx).train(is_training)
-    image = torch.zeros(1, 3, *size_hw, device=ctx.hardware.device)
+    image = torch.zeros(1, net.bands, *size_hw, device=ctx.hardware.device)
     try:
         with torch.no_grad(), seeded(ctx.seed, "try", device=ctx.hardware.device):
             outputs = [net.all_logits(image), *([] if is_training else [(net(image),)])]

@@ -1,0 +1,110 @@
+"""Images of 16 bits, or of bands that Pillow does not know: PNG by OpenCV, TIFF by tifffile."""
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from segprune.errors import ConfigError, DataError
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_TIFF = (".tif", ".tiff")
+_PILLOWS = (1, 3, 4)
+"""Bands of a TIFF of 8 bits that Pillow reads as RGB."""
+
+
+def holds_raw_bands(path: Path, bands: int) -> bool:
+    """Whether ``read_bands`` reads the image: PNG of 16 bits, TIFF of other than three bands or of 16 bits.
+
+    Args:
+        path: The file.
+        bands: How many are wanted.
+
+    Raises:
+        ConfigError: A TIFF of other than three bands is wanted, and tifffile is missing.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".png":
+        return _png_depth(path) == 16
+    if suffix not in _TIFF:
+        return False
+    if importlib.util.find_spec("tifffile") is None:
+        if bands == 3:
+            return False
+        raise ConfigError(
+            f"dataset.bands is {bands} and {path} is a TIFF, which tifffile reads. Install it with "
+            "pip install 'segprune[tiff]'; or give PNG of up to four bands."
+        )
+    return _is_beyond_pillow(path, _PILLOWS if bands == 3 else ())
+
+
+def read_bands(path: Path) -> tuple[NDArray[Any], str]:
+    """(H, W, C) uint8 or uint16, and its kind of pixel in words.
+
+    Raises:
+        DataError: It is damaged, or holds other numbers than whole ones of 8 or 16 bits.
+    """
+    pixels = _of_png(path) if path.suffix.lower() == ".png" else _of_tiff(path)
+    return np.ascontiguousarray(pixels), f"{pixels.shape[2]} x {pixels.dtype}"
+
+
+def _png_depth(path: Path) -> int:
+    try:
+        with path.open("rb") as file:
+            header = file.read(25)
+    except OSError:
+        return 0  # who reads it says what is wrong
+    return header[24] if len(header) == 25 and header.startswith(_PNG) else 0
+
+
+def _of_png(path: Path) -> NDArray[Any]:
+    found = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    if found is None:
+        raise DataError(f"{path} cannot be decoded; the file is damaged or incomplete: restore it")
+    pixels = found.reshape(*found.shape[:2], -1)
+    order = {3: [2, 1, 0], 4: [2, 1, 0, 3]}.get(pixels.shape[2])  # OpenCV's is blue, green, red
+    ordered: NDArray[Any] = pixels if order is None else pixels[..., order]
+    return ordered
+
+
+def _is_beyond_pillow(path: Path, known: tuple[int, ...]) -> bool:
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            page = file.pages.first
+            is_known = page.dtype == np.uint8 and page.samplesperpixel in known and len(file.pages) == 1
+    except (OSError, ValueError, LookupError):
+        return False  # Pillow says what is wrong, or reads what tifffile does not
+    return not (is_known or page.bitspersample == 1)
+
+
+def _of_tiff(path: Path) -> NDArray[Any]:
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            series = file.series[0]
+            axes, pixels = series.axes, np.asarray(series.asarray())
+    except Exception as error:  # codecs raise what they like
+        raise DataError(
+            f"{path} cannot be decoded ({error}); restore it, or store it without compression or with deflate. "
+            "Some kinds of compression need pip install imagecodecs"
+        ) from error
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise DataError(
+            f"{path} holds numbers of type {pixels.dtype}; images have whole numbers of 8 or 16 bits: scale them "
+            "to uint16"
+        )
+    if pixels.ndim == 2:
+        return pixels[..., None]
+    if pixels.ndim == 3 and axes[1:] == "YX":  # bands, or pages, one behind the other
+        return np.moveaxis(pixels, 0, -1)
+    if pixels.ndim == 3 and axes[:2] == "YX":
+        return pixels
+    raise DataError(
+        f"{path} holds an array of shape {pixels.shape} ({axes}); an image has height, width and bands"
+    )

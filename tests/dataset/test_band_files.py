@@ -1,0 +1,101 @@
+"""Images of 16 bits and of other bands than three, written by other libraries and read back."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from segprune.dataset import band_files
+from segprune.dataset.band_files import holds_raw_bands, read_bands
+from segprune.dataset.decode import read_image
+from segprune.errors import ConfigError, DataError
+
+tifffile = pytest.importorskip("tifffile", reason="needs the extra tiff")
+
+
+def drawn(bands: int, dtype: type = np.uint16) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (6, 5, bands), dtype=dtype)
+
+
+@pytest.mark.parametrize("bands", [1, 2, 4, 5, 20])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("layout", ["pixel by pixel", "band by band", "deflate"])
+def test_a_tiff_is_read_as_it_was_written(bands: int, dtype: type, layout: str, tmp_path: Path) -> None:
+    path, pixels = tmp_path / "a.tif", drawn(bands, dtype)
+    if bands == 1:
+        tifffile.imwrite(path, pixels[..., 0], photometric="minisblack")
+    elif layout == "band by band":
+        written = np.ascontiguousarray(np.moveaxis(pixels, -1, 0))
+        tifffile.imwrite(path, written, photometric="minisblack", planarconfig="separate")
+    else:
+        compression = "deflate" if layout == "deflate" else None
+        tifffile.imwrite(
+            path, pixels, photometric="minisblack", planarconfig="contig", compression=compression
+        )
+    assert np.array_equal(read_image(path, upright=False, bands=bands), pixels)
+
+
+@pytest.mark.parametrize("bands", [1, 3, 4])
+def test_a_png_of_16_bits_is_read_in_the_order_red_green_blue(bands: int, tmp_path: Path) -> None:
+    path, pixels = tmp_path / "a.png", drawn(bands)
+    swapped = pixels if bands == 1 else pixels[..., [2, 1, 0, 3][:bands]]
+    cv2.imwrite(str(path), swapped)
+    assert np.array_equal(read_image(path, upright=False, bands=bands), pixels)
+    three = read_image(path, upright=False)
+    assert np.array_equal(three, np.repeat(pixels, 3, 2) if bands == 1 else pixels[..., :3])
+
+
+def test_a_tiff_of_16_bits_and_three_bands_keeps_its_bits(tmp_path: Path) -> None:
+    path, pixels = tmp_path / "a.tif", drawn(3)
+    tifffile.imwrite(path, pixels, photometric="rgb")
+    assert np.array_equal(read_image(path, upright=False), pixels)
+
+
+@pytest.mark.parametrize(("mode", "bands"), [("L", 1), ("LA", 2), ("RGB", 3), ("RGBA", 4)])
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_images_of_8_bits_have_the_bands_that_they_store(
+    mode: str, bands: int, suffix: str, tmp_path: Path
+) -> None:
+    path, pixels = tmp_path / f"a.{suffix}", drawn(bands, np.uint8)
+    Image.fromarray(pixels[..., 0] if bands == 1 else pixels, mode).save(path)
+    assert np.array_equal(read_image(path, upright=False, bands=bands), pixels)
+
+
+def test_another_number_of_bands_is_refused_with_the_number_that_there_is(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", drawn(5), photometric="minisblack", planarconfig="contig")
+    with pytest.raises(DataError, match=r"a\.tif has 5 bands and dataset\.bands is 3; give dataset\.bands=5"):
+        read_image(tmp_path / "a.tif", upright=False)
+    Image.fromarray(drawn(3, np.uint8)).save(tmp_path / "b.png")
+    with pytest.raises(DataError, match=r"b\.png has 3 bands and dataset\.bands is 4"):
+        read_image(tmp_path / "b.png", upright=False, bands=4)
+
+
+def test_numbers_that_are_not_whole_are_refused(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 4), np.float32))
+    with pytest.raises(DataError, match=r"a\.tif holds numbers of type float32.*uint16"):
+        read_image(tmp_path / "a.tif", upright=False, bands=1)
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, drawn(5), photometric="minisblack", planarconfig="contig", compression="deflate")
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(DataError, match=r"a\.tif cannot be decoded"):
+        read_image(path, upright=False, bands=5)
+
+
+def test_without_the_library_one_sentence_says_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", drawn(5), photometric="minisblack", planarconfig="contig")
+    monkeypatch.setattr(band_files.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install 'segprune\[tiff\]'"):
+        holds_raw_bands(tmp_path / "a.tif", 5)
+    assert not holds_raw_bands(tmp_path / "a.tif", 3)  # Pillow may know it
+
+
+def test_the_kind_of_pixel_is_said(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", drawn(5), photometric="minisblack", planarconfig="contig")
+    assert read_bands(tmp_path / "a.tif")[1] == "5 x uint16"

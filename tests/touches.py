@@ -77,6 +77,7 @@ RESNET: Touches = {
     "model.weights": ("imagenet", "train"),
 }
 LOSS: Touches = {
+    "distill.match": ("compute", "finetune"),
     "distill.weight": (2.0, "finetune"),
     "distill.temperature": (2.0, "finetune"),
     "distill.ignored": ("left_out", "finetune"),
@@ -235,6 +236,7 @@ CASES: Mapping[str, Touches] = {
     "finetune=short": schedule("finetune", "finetune"),
     "finetune=standard": schedule("finetune", "finetune"),
     "finetune=long": schedule("finetune", "finetune"),
+    "distill=none": {"distill.match": ("compute", NOTHING)},
     "distill=kd": LOSS,
     "distill=kd teacher.checkpoint=FIRST": {
         "teacher.checkpoint": ("SECOND", "finetune"),

@@ -35,7 +35,7 @@ LOSSES = sorted(path.stem for path in (CONF / "distill").glob("*.yaml") if path.
 
 def loss_of(option: str) -> Loss:
     node = OmegaConf.to_container(OmegaConf.load(CONF / "distill" / f"{option}.yaml"))
-    return component(node, "distill")()
+    return component({**node, "match": "epochs"}, "distill")()
 
 
 def finetune(loss: Loss | None, teacher: Mapping[str, Any] = NOBODY, **schedule: object) -> Fit:
@@ -292,3 +292,56 @@ def test_the_same_network_teaches_by_any_way_to_name_it(ctx: Context) -> None:
     one = finetune(kd_feature())(ctx, trail)[-1]
     other = finetune(kd_feature(), named(trail[0]))(at, trail)[-1]
     assert all(torch.equal(a, b) for a, b in zip(weights(one), weights(other), strict=True))
+
+
+class Curves(Recorder):
+    """Counts the epochs of each training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.epochs: dict[str, int] = {}
+
+    def metrics(self, values, /, *, step=None) -> None:
+        self.epochs |= {name: step for name in values if name.endswith("/loss")}
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.5])
+def test_at_equal_compute_the_passes_of_the_teacher_are_paid_with_epochs(ctx: Context, ratio: float) -> None:
+    """Without a cut, 3 passes of a step and 1 of the teacher: 3 / 4 of 8 epochs. A smaller student gets fewer."""
+    trail = prune(ratio=ratio)(ctx, fit(epochs=1)(ctx, ()))
+    dense, cut = (cost(trail[place].module, ctx.data.size_hw).macs for place in (0, -1))
+    object.__setattr__(ctx, "tracker", Curves())
+    even = finetune(kd(match="compute"), epochs=8)(ctx, trail)[-1]
+    expected = int(8 * 3 * cut / (3 * cut + dense))
+    assert expected == (6 if ratio == 0 else expected) < 8
+    assert ctx.tracker.epochs["finetune/loss"] == expected
+    assert even.fingerprint != finetune(kd(), epochs=8)(ctx, trail)[-1].fingerprint
+    assert ctx.tracker.epochs["finetune/loss"] == 8
+
+
+def test_the_warm_up_is_shortened_with_the_epochs(ctx: Context) -> None:
+    trail = fit(epochs=1)(ctx, ())
+    schedule = tiny_schedule(epochs=4, warmup_epochs=2.0)
+    step = taught("finetune", kd(match="compute"), NOBODY)
+    assert step is not None
+    short = step.shortened(ctx, trail, schedule)
+    assert (short.epochs, short.warmup_epochs) == (3, 1.5)
+    same = taught("finetune", kd(), NOBODY)
+    assert same is not None
+    assert same.shortened(ctx, trail, schedule) == schedule
+
+
+def test_several_teachers_are_several_passes(ctx: Context) -> None:
+    trail = fit(epochs=1)(ctx, ())
+    step = Taught(loss=kd(match="compute"), teachers=({}, {}, {}))
+    found = step.shortened(replace(ctx, teachers=lambda: trail * 3), trail, tiny_schedule(epochs=8))
+    assert found.epochs == 4  # 3 of 3 + 3 passes
+
+
+def test_one_epoch_cannot_be_shortened(ctx: Context) -> None:
+    with pytest.raises(
+        ConfigError, match=r"epochs is 1\. Give finetune\.epochs=2 or more, or distill\.match=epochs"
+    ):
+        finetune(kd(match="compute"), epochs=1).refuse(
+            replace(ctx, keys={"stage.finetune.schedule": "finetune"}), ()
+        )

@@ -73,6 +73,36 @@ def test_where_no_ratio_is_asked_for_there_is_no_chance_to_compare_with() -> Non
     assert added("pruner=slimming ratio=null", "fair") == ["protocol=dense", "protocol=half"]
 
 
+def test_a_job_with_a_teacher_is_also_run_without_one_and_by_itself_with_the_same_controls() -> None:
+    asked = "pruner=l1 ratio=0.3 distill=kd distill.weight=2 distill.match=compute teacher.checkpoint=x"
+    found = added(asked, "fair")
+    assert found[:2] == [
+        "pruner=l1 ratio=0.3 protocol=standard distill=none",
+        "pruner=l1 ratio=0.3 protocol=standard distill.match=compute distill=self",
+    ]
+    rest = "distill=kd distill.weight=2 distill.match=compute teacher.checkpoint=x"
+    assert set(found[2:]) == {
+        f"ratio=0.3 {rest} protocol=standard pruner=random",
+        f"{rest} protocol=dense",
+        f"{rest} protocol=half",
+        "ratio=0.3 protocol=standard distill=none pruner=random",
+        "distill=none protocol=dense",
+        "distill=none protocol=half",
+        "ratio=0.3 protocol=standard distill.match=compute distill=self pruner=random",
+        "distill.match=compute distill=self protocol=dense",
+        "distill.match=compute distill=self protocol=half",
+    }
+
+
+@pytest.mark.parametrize("taught", ["distill=none", "distill=self", "seed=1"])
+def test_a_job_without_a_teacher_of_its_own_gets_none(taught: str) -> None:
+    assert not [
+        job
+        for job in added(f"pruner=l1 ratio=0.3 {taught}", "full")
+        if "distill=" in job and taught not in job
+    ]
+
+
 def test_whether_a_budget_takes_a_ratio_is_read_from_its_yaml() -> None:
     config = composed("protocol=fair")
     OmegaConf.set_readonly(config.hydra, False)

@@ -8,3 +8,5 @@ CHAIN = ("train", "prune", "finetune", "eval")
 """The stages that every configuration holds, in their order; others are added where ``stages`` names them."""
 UNTAUGHT = "none"
 """The option of the group ``distill`` without a teacher."""
+BY_ITSELF = "self"
+"""The option of the group ``distill`` in which a network is taught by itself: the control of teachers."""

@@ -20,6 +20,10 @@ Maps = Literal["none", "read", "before_relu"]
 output of the last norm of the stage, before the activation; in a residual stage, before the addition too.
 """
 
+Match = Literal["epochs", "compute"]
+"""What a training with a teacher has in common with one without: the number of ``epochs``, or the multiply-adds,
+for which it has fewer epochs."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
@@ -79,6 +83,7 @@ class Loss(ABC):
     does not depend on the size of crops and batches. The teacher's values have no gradient.
 
     Attributes:
+        match: How long the student is trained.
         maps: Which feature maps it compares.
         matched: Whether channel c of both maps must be the same channel. The maps of a student that was cut out of
             the teacher are then compared at the channels it kept; where the student is no part of the teacher, a
@@ -87,6 +92,7 @@ class Loss(ABC):
         by_itself: Whether the teacher is the network itself, as it was before this training.
     """
 
+    match: Match = "epochs"
     maps: ClassVar[Maps] = "none"
     matched: ClassVar[bool] = True
     prepares: ClassVar[bool] = False

@@ -19,6 +19,7 @@ from segprune.measure.passes import ONE_PASS, Passes
 from segprune.model.contract import Predicts, SegmentationNet
 from segprune.pruner.contract import Scope
 from segprune.result.row import Row
+from segprune.schedule.schedule import Schedule
 from segprune.store.code import code_of, modules_of
 from segprune.store.fingerprint import Fingerprint, fingerprint
 from segprune.store.store import Entry, Store
@@ -232,6 +233,14 @@ class RefusingStepFactory(StepFactory, Protocol):
         Raises:
             SegpruneError: It cannot do its work; says which key to change.
         """
+
+
+@runtime_checkable
+class ShorteningStepFactory(StepFactory, Protocol):
+    """A step factory whose steps cost more than plain ones, and which can train for fewer epochs instead."""
+
+    def shortened(self, ctx: Context, trail: Trail, schedule: Schedule) -> Schedule:
+        """The schedule that the stage trains by."""
 
 
 def identity(part: object) -> dict[str, Any]:

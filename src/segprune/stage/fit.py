@@ -16,6 +16,7 @@ from segprune.seed import derive
 from segprune.stage.contract import (
     Context,
     RefusingStepFactory,
+    ShorteningStepFactory,
     Stage,
     StepFactory,
     Trail,
@@ -86,6 +87,8 @@ class Fit(Stage):
             return trail
         before = trail[-1] if trail else None
         schedule = self._stretched(ctx, trail) if self.is_stretched else self.schedule
+        if isinstance(self.step, ShorteningStepFactory):
+            schedule = self.step.shortened(ctx, trail, schedule)
         inputs = {
             **inputs_of(ctx, schedule),
             "from": before.fingerprint if before else None,

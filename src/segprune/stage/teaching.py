@@ -1,5 +1,6 @@
 """Who is taught by whom: the step of a stage whose network learns from a teacher too."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,15 +18,20 @@ from segprune.distill.pairs import Made, Pair, pairs
 from segprune.distill.step import TaughtStep, Teaching
 from segprune.distill.teacher import Teacher
 from segprune.errors import ConfigError
+from segprune.measure.cost import cost
 from segprune.model.contract import SegmentationNet
+from segprune.schedule.schedule import Schedule
 from segprune.seed import derive, seeded
 from segprune.stage.contract import Context, NetState, Trail, fingerprint_of, identity
-from segprune.stage.fit import Fit, inputs_of
+from segprune.stage.fit import WITHOUT, Fit, inputs_of
 from segprune.stage.trial import shell
 from segprune.store.code import code_of
 from segprune.store.fingerprint import digests
 from segprune.training.step import MakeStep, Step, Training
 
+log = logging.getLogger(__name__)
+PASSES = 3
+"""Of a training step: forward, and backward to the maps and to the weights."""
 WORD, LEARNED = "teach", "learned.safetensors"
 GIVE = "give teacher.checkpoint=<folder of a checkpoint>"
 
@@ -61,6 +67,11 @@ class Taught:
                 f"{key}.epochs is 0, so {fit.word} trains nothing and there is nobody to teach. Give "
                 f"distill=none, or {key}=short."
             )
+        if fit.schedule.epochs == 1 and self.loss.match == "compute" and not fit.is_stretched:
+            raise ConfigError(
+                "distill.match is 'compute', which trains for fewer epochs with a teacher than without, but "
+                f"{key}.epochs is 1. Give {key}.epochs=2 or more, or distill.match=epochs."
+            )
         self._refuse_schedule(key, fit)
         self._refuse_teacher(start, fit)
         dense = shell(ctx)
@@ -69,6 +80,29 @@ class Taught:
             _refuse_other_logits(ctx, state)
         teacher = Made(net=named[0].module, transforms=named[0].transforms) if named else Made(net=dense)
         pairs(self.loss, Made(net=dense), teacher, dense, ctx.pass_hw)
+
+    def shortened(self, ctx: Context, trail: Trail, schedule: Schedule) -> Schedule:
+        """With ``match`` = ``compute``, as many epochs as have the multiply-adds of the schedule without a teacher.
+
+        A step of the student counts ``PASSES`` passes of its MACs, every teacher one of its own, all counted by
+        ``measure.cost``, so the same on every machine. Rounded down, to one epoch at least; warm-up in proportion.
+        What the loss itself computes, such as a critic or adapters, does not count.
+        """
+        if self.loss.match == "epochs":
+            return schedule
+        own = PASSES * cost(trail[-1].module if trail else shell(ctx), ctx.data.size_hw).macs
+        teachers = sum(cost(state.module, ctx.data.size_hw).macs for state in self._teachers(ctx, trail))
+        epochs = max(1, schedule.epochs * own // (own + teachers))
+        takes = 100 * epochs * (own + teachers) / (schedule.epochs * own)
+        log.info(
+            "distill.match=compute: %d of %d epochs, which take %.0f %% of the multiply-adds without a teacher",
+            epochs,
+            schedule.epochs,
+            takes,
+        )
+        return replace(
+            schedule, epochs=epochs, warmup_epochs=schedule.warmup_epochs * epochs / schedule.epochs
+        )
 
     def _refuse_schedule(self, key: str, fit: Fit) -> None:
         for name in ("compile", "checkpointing"):
@@ -146,7 +180,7 @@ class Taught:
             "teachers": list(self.teachers) if self.teachers else [state.fingerprint for state in teachers],
             "places": [[pair.teacher.layer, pair.teacher.side] for pair in found.values()],
         }
-        key = fingerprint_of(ctx, WORD, inputs, self)
+        key = fingerprint_of(ctx, WORD, inputs, self, without=WITHOUT)
 
         def make(folder: Path) -> None:
             taps = {place: pair.teacher.on(ctx.hardware.device) for place, pair in found.items()}

@@ -19,7 +19,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from segprune.config.compose import typed
-from segprune.config.protocol import CHANCE_AND_NORM, FOR_SWEEPS
+from segprune.config.protocol import BY_ITSELF, CHANCE_AND_NORM, FOR_SWEEPS, UNTAUGHT
 from segprune.errors import ConfigError
 
 Job = list[str]
@@ -110,23 +110,41 @@ def with_controls(jobs: Sequence[Job], protocol: str, *, takes_ratio: Callable[[
     Args:
         jobs: The jobs of the command.
         protocol: ``fair`` adds, per budget, ``random`` and uniform ``l1``; per seed, the dense network finetuned
-            and the network with half the channels. ``full`` also adds the cut network of every other method
-            trained from scratch, for as many epochs and for as much compute as the dense one.
+            and the network with half the channels. A job with a teacher is also run without one and, as
+            ``distill=self``, taught by itself, both with the same controls. ``full`` also adds the cut network of
+            every other method trained from scratch, for as many epochs and for as much compute as the dense one.
         takes_ratio: Whether the budget of a job takes a ratio. Where none is asked for, the scores decide how much
             goes, and ``random`` and ``l1`` have none that mean the same.
     """
     if protocol not in FOR_SWEEPS:
         return list(jobs)
-    found = [[*_without(job, "protocol"), "protocol=standard"] for job in jobs]
+    asked = [[*_without(job, "protocol"), "protocol=standard"] for job in jobs]
+    found = _unique(asked + [other for job in asked for other in _otherwise_taught(job)])
     controls = [
         control
         for job in found
         for control in _controls(job, is_full=protocol == "full", has_ratio=takes_ratio(job))
     ]
-    for control in controls:
-        if set(control) not in map(set, found):
-            found.append(control)
-    return found
+    return _unique(found + controls)
+
+
+def _unique(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs, each once, in whatever order its overrides are."""
+    found: dict[frozenset[str], Job] = {}
+    for job in jobs:
+        found.setdefault(frozenset(job), list(job))
+    return list(found.values())
+
+
+def _otherwise_taught(job: Job) -> Iterator[Job]:
+    """A job with a teacher, without one and taught by itself: whether and why a teacher helps."""
+    options = [part.split("=")[1] for part in job if _key(part) == "distill"]
+    if not options or options[-1] in (UNTAUGHT, BY_ITSELF):
+        return
+    rest = _without(job, "distill", "teacher")
+    yield [*rest, f"distill={UNTAUGHT}"]
+    # the weight of another loss means nothing here, how long it is trained does
+    yield [*rest, *(part for part in job if _key(part) == "distill.match"), f"distill={BY_ITSELF}"]
 
 
 def _controls(job: Job, *, is_full: bool, has_ratio: bool) -> Iterator[Job]:

@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist workstea
 QUICK := budget checkpoint config dataset distill graph loss measure pruner result run schedule stage store training transform \
 	test_architecture.py test_conf.py test_docs.py test_durable.py test_seed.py test_stop.py
 
-.PHONY: help run sweep ui store quick test check format bench gpu-check clean
+.PHONY: help run sweep ui store quick test check format bench networks gpu-check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 11
@@ -58,6 +58,9 @@ format: $(VENV)/.tools ## mend formatting and what lint can mend
 
 bench: $(VENV)/.installed ## measured speed of the parts that take the time, as interleaved ratios
 	$(BIN)/python -m segprune.bench $(ARGS)
+
+networks: $(VENV)/.tools ## cut some forty networks of libraries and papers and prove it; ARGS="FPN" for some
+	$(BIN)/python -m tests.networks $(ARGS)
 
 gpu-check: $(VENV)/.installed ## thirteen rules on the first GPU, at most ten minutes; without a GPU what needs none
 	$(BIN)/python -m segprune.gpu_check $(ARGS)

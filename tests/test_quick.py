@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-ONLY_IN_THE_WHOLE = {"deploy", "gpu_check", "model", "report", "reproduce", "sweep", "tracking"}
+ONLY_IN_THE_WHOLE = {"deploy", "gpu_check", "model", "networks", "report", "reproduce", "sweep", "tracking"}
 """Rooms whose tests draw figures, build or export large networks, or start processes and servers."""
 
 

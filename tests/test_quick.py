@@ -4,8 +4,18 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-ONLY_IN_THE_WHOLE = {"deploy", "gpu_check", "model", "networks", "report", "reproduce", "sweep", "tracking"}
-"""Rooms whose tests draw figures, build or export large networks, or start processes and servers."""
+ONLY_IN_THE_WHOLE = {
+    "deploy",
+    "doctor",
+    "gpu_check",
+    "model",
+    "networks",
+    "report",
+    "reproduce",
+    "sweep",
+    "tracking",
+}
+"""Rooms whose tests draw figures, build or export large networks, load many data sets, or start processes and servers."""
 
 
 def listed() -> list[str]:

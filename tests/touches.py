@@ -172,6 +172,12 @@ CASES: Mapping[str, Touches] = {
         "dataset.pairs": (3, REFUSED),  # a file that is there touches all: tests/dataset/test_folder.py
         "dataset.fit.images": ("other/images", "train"),
         "dataset.fit.masks": ("other/masks", "train"),
+        "dataset.fit.only": (["0"], "train"),
+        "dataset.fit.list": (3, REFUSED),  # it has to be there
+        "dataset.select.only": (["0"], "train"),
+        "dataset.select.list": (3, REFUSED),
+        "dataset.report.only": (["0"], "eval"),
+        "dataset.report.list": (3, REFUSED),
         "dataset.select.images": ("other/images", "train"),
         "dataset.select.masks": ("other/masks", "train"),
         "dataset.report.images": ("other/images", "eval"),

@@ -120,6 +120,10 @@ COMMANDS = {
         does="list, verify or tidy the stored results: segprune store list",
         run=partial(_module, "segprune.store.__main__"),
     ),
+    "doctor": Command(
+        does="what is wrong with your data, and the command that works: segprune doctor dataset.root=/data",
+        run=partial(_module, "segprune.doctor.__main__"),
+    ),
     "predict": Command(
         does="masks of images: segprune predict outputs/runs/<date>/<time> images/ --out masks/",
         run=partial(_module, "segprune.predict"),

@@ -21,7 +21,13 @@ class ConfigError(SegpruneError):
 
 
 class DataError(SegpruneError):
-    """The dataset on disk is not what the configuration says it is."""
+    """The dataset on disk is not what the configuration says it is.
+
+    Attributes:
+        faults: Of single files, each in full, where the message has the first one only.
+    """
+
+    faults: tuple[str, ...] = ()
 
 
 class BudgetError(SegpruneError):

@@ -67,20 +67,36 @@ def gather(keys: Sequence[FileKey], index: Path) -> Mapping[FileKey, Fact]:
         DataError: A file is missing, damaged or of a wrong kind.
         ConfigError: The index cannot be written.
     """
+    found = examined(keys, index)
+    refuse([str(fault) for fault in found.values() if isinstance(fault, DataError)])
+    return {key: fact for key, fact in found.items() if isinstance(fact, Fact)}
+
+
+def examined(keys: Sequence[FileKey], index: Path) -> Mapping[FileKey, Fact | DataError]:
+    """As ``gather``, with what is wrong with a file in place of its facts.
+
+    Raises:
+        ConfigError: The index cannot be written.
+    """
     stamps = {key: _stamp(key.path) for key in keys}
+    faults = {key: stamp for key, stamp in stamps.items() if isinstance(stamp, DataError)}
     with locked(index):  # if several jobs start at once, one examines the files and the others wait
         known = _read(index)
-        unknown = [key for key, stamp in stamps.items() if known.get(_name(key), (None,))[0] != stamp]
-        faults = []
+        unknown = [
+            key
+            for key, stamp in stamps.items()
+            if key not in faults and known.get(_name(key), (None,))[0] != stamp
+        ]
         if unknown:
             found = _examine_all(unknown)
-            known |= {
-                _name(key): (stamps[key], fact) for key, fact in found.items() if isinstance(fact, Fact)
-            }
+            for key, fact in found.items():
+                stamp = stamps[key]
+                if isinstance(fact, Fact) and not isinstance(stamp, DataError):
+                    known[_name(key)] = (stamp, fact)
+                elif isinstance(fact, DataError):
+                    faults[key] = fact
             write_atomic(index, lambda file: file.write(json.dumps(known).encode()))
-            faults = [str(fault) for fault in found.values() if isinstance(fault, DataError)]
-    refuse(faults)
-    return {key: known[_name(key)][1] for key in keys}
+    return {key: faults[key] if key in faults else known[_name(key)][1] for key in keys}
 
 
 def refuse(faults: Sequence[str]) -> None:
@@ -91,7 +107,9 @@ def refuse(faults: Sequence[str]) -> None:
     """
     if faults:
         others = f" (and {len(faults) - 1} more faulty files)" if len(faults) > 1 else ""
-        raise DataError(faults[0] + others)
+        error = DataError(faults[0] + others)
+        error.faults = tuple(faults)
+        raise error
 
 
 def _examine_all(keys: Sequence[FileKey]) -> Mapping[FileKey, Fact | DataError]:
@@ -148,13 +166,13 @@ def _fact(
     )
 
 
-def _stamp(path: Path) -> tuple[int, int]:
+def _stamp(path: Path) -> tuple[int, int] | DataError:
     try:
         status = path.stat()
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error}); restore it, or remove its partner too") from error
+        return DataError(f"{path} cannot be read ({error}); restore it, or remove its partner too")
     if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
-        raise DataError(f"{path} is no plain file but a pipe, socket or device; remove it and its partner")
+        return DataError(f"{path} is no plain file but a pipe, socket or device; remove it and its partner")
     return status.st_size, status.st_mtime_ns
 
 

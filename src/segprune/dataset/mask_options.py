@@ -47,7 +47,7 @@ def mask_code(
             int(stored): _label(to, space, "values") for stored, to in values.items() if stored != SHIFT
         }
         return _shifted(labels, values.get(SHIFT, 0), space)
-    named = _read(colours) if isinstance(colours, Path) else _listed(colours)
+    named = read_colours(colours) if isinstance(colours, Path) else _listed(colours)
     return MaskCode("colours", _of_colours(list(named), space, values))
 
 
@@ -104,8 +104,12 @@ def _listed(colours: Colours) -> Iterator[tuple[str, Colour]]:
         yield from ((name, colour) for colour in (given if isinstance(given, list) else [given]))
 
 
-def _read(file: Path) -> Iterator[tuple[str, Colour]]:
-    """The colours of a CSV of four columns, or of a JSON: ``{name: [r, g, b]}`` or a list of ``{name, color}``."""
+def read_colours(file: Path) -> Iterator[tuple[str, Colour]]:
+    """The colours of a CSV of four columns, or of a JSON: ``{name: [r, g, b]}`` or a list of ``{name, color}``.
+
+    Raises:
+        ConfigError: It holds none.
+    """
     try:
         text = file.read_text(encoding="utf-8-sig")
         rows = json.loads(text) if file.suffix == ".json" else list(csv.reader(text.splitlines()))

@@ -87,6 +87,13 @@ def list_pairs(
     return tuple(Pair(name, image_files[name], label_files[name]) for name in sorted(image_files))[:limit]
 
 
+def matched(images: Path, labels: Path, suffixes: Suffixes) -> tuple[Pair, ...]:
+    """The pairs of two folders; files without a partner are left out. Raises as ``list_pairs``."""
+    image_files, label_files = _both(images, labels, suffixes, "")
+    both = sorted(image_files.keys() & label_files.keys())
+    return tuple(Pair(name, image_files[name], label_files[name]) for name in both)
+
+
 def pairs_of_list(
     images: Path, labels: Path, file: Path, *, suffixes: Suffixes, layout: str
 ) -> tuple[Pair, ...]:

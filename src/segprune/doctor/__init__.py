@@ -1,0 +1,1 @@
+"""``segprune doctor``: what a data set holds, all that is wrong with it, and the command that works."""

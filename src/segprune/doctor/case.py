@@ -1,0 +1,70 @@
+"""A data set under examination: its keys as they are mended, and what was found."""
+
+import contextlib
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from segprune.doctor.contract import Problem
+
+Node = dict[str, Any]
+
+
+class Case:
+    """What was found so far.
+
+    Attributes:
+        node: The keys of ``dataset`` as given, and as mended where they cannot stay so.
+        problems: In the order in which they were found.
+    """
+
+    def __init__(self, node: Mapping[str, Any], folder: Path) -> None:
+        """Nothing was found yet.
+
+        Args:
+            node: The keys of ``dataset``; those that are missing are left out.
+            folder: Where a table of pairs is written if one is needed.
+        """
+        self.node: Node = dict(node)
+        self.problems: list[Problem] = []
+        self._folder = folder
+
+    @property
+    def keys(self) -> Node:
+        """All keys that solve problems, with their last values."""
+        return {key: value for problem in self.problems for key, value in problem.keys.items()}
+
+    def add(self, text: str, **keys: Any) -> None:
+        """A problem; what is looked at later is looked at with the keys that solve it."""
+        self.problems.append(Problem(text=text, keys=keys))
+        self.node |= keys
+
+    def take(self, problems: Sequence[Problem]) -> None:
+        """Several of them."""
+        for problem in problems:
+            self.add(problem.text, **problem.keys)
+
+    def written(self, text: str) -> str:
+        """The path of a new file with a table of pairs."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / f"pairs-{len(list(self._folder.glob('pairs-*.csv')))}.csv"
+        path.write_text(text, encoding="utf-8")
+        return str(path.absolute())
+
+
+def several(endings: Any) -> tuple[str, ...]:
+    """One ending, or more."""
+    return (endings,) if isinstance(endings, str) else tuple(endings or ())
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[None]:
+    """The log lines of loading are those of a run."""
+    logger = logging.getLogger("segprune.dataset")
+    before = logger.disabled, logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.disabled, logger.level = before

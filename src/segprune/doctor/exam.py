@@ -1,0 +1,38 @@
+"""The examination of a data set: every step finds what is wrong and goes on as if it were mended."""
+
+from pathlib import Path
+
+from segprune.config.compose import component
+from segprune.dataset.contract import SegData
+from segprune.doctor.case import Case, silent
+from segprune.doctor.contents import look_into_files
+from segprune.doctor.contract import Problem
+from segprune.doctor.folders import look_for_folders
+from segprune.doctor.pairs import SHOWN, found_pairs
+from segprune.errors import SegpruneError
+
+
+def examine(case: Case) -> SegData | None:
+    """Find everything; the data set with all remedies, or None if some problem has none.
+
+    It is loaded as a run loads it, so the remedies are known to work together.
+    """
+    root = Path(str(case.node.get("root", ""))).expanduser()
+    has_root = str(case.node.get("_target_")).endswith("streets") or ("root" in case.node and root.is_dir())
+    if not has_root:
+        where = case.node.get("root", "missing")
+        case.add(f"dataset.root is {where}, which is no folder: give dataset.root=/path/to/the/data")
+        return None
+    if str(case.node.get("_target_")).endswith(".folder"):
+        look_for_folders(case, root)
+        if pairs := found_pairs(case, root):
+            look_into_files(case, root, pairs)
+    try:
+        load = component(case.node, "dataset")
+        with silent():
+            data: SegData = load()
+    except SegpruneError as error:
+        faults = getattr(error, "faults", ()) or (str(error),)
+        case.problems.append(Problem(text="\n   ".join(faults[:SHOWN])))
+        return None
+    return data

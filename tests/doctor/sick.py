@@ -1,0 +1,144 @@
+"""Tiny data sets as people have them, each with something that ``dataset=folder`` does not expect."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tests.dataset.trees import picture, save
+
+SIZE = (12, 16)
+RGB = np.array([[128, 64, 128], [0, 0, 142], [0, 0, 0]], np.uint8)
+Make = Callable[[Path], object]
+
+
+def stripes(values: Sequence[int], seed: int = 0, size: tuple[int, int] = SIZE) -> np.ndarray:
+    """(H, W) uint8: every value in a stripe of its own, moved by the seed."""
+    flat = np.array(values, np.uint8)[np.arange(size[0] * size[1]) * len(values) // (size[0] * size[1])]
+    return np.roll(flat, 7 * seed).reshape(size)
+
+
+def folders(
+    root: Path,
+    values: Sequence[int] = (0, 1),
+    *,
+    roles: Sequence[str] = ("train", "val", "test"),
+    images: str = "{}/images/{}.png",
+    masks: str = "{}/masks/{}.png",
+    count: int = 4,
+) -> Path:
+    """For each role some pairs; file names have the places of role and number."""
+    for place, role in enumerate(roles):
+        for k in range(count):
+            name = f"{'abcdefgh'[k]}{place}{k * k}"
+            save(root / images.format(role, name), picture(100 * place + k, SIZE))
+            save(root / masks.format(role, name), stripes(values, k))
+    return root
+
+
+def files(root: Path, pattern: str) -> list[Path]:
+    return sorted(root.glob(pattern))
+
+
+def recoloured(root: Path) -> None:
+    for path in files(root, "*/masks/*.png"):
+        save(path, RGB[np.array(Image.open(path))])
+
+
+def upright_masks(root: Path) -> None:
+    """Photos with EXIF orientation 6, whose masks are as viewers show them."""
+    for path in files(root, "train/images/*.png"):
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        Image.open(path).save(path, exif=exif)
+        mask = root / "train/masks" / path.name
+        save(mask, np.rot90(np.array(Image.open(mask)), 3).copy())
+
+
+def damage(root: Path) -> None:
+    first, second, third = files(root, "train/images/*.png")[:3]
+    first.write_bytes(first.read_bytes()[:-40])
+    (root / "train/masks" / second.name).unlink()
+    save(root / "train/masks" / third.name, stripes((0, 1), size=(6, 6)))
+
+
+def other_endings(root: Path) -> None:
+    for k, path in enumerate(files(root, "*/images/*.png")):
+        Image.open(path).save(path.with_suffix(".JPG" if k % 2 else ".jpg"), format="JPEG")
+        path.unlink()
+    for path in files(root, "*/masks/*.png"):
+        path.rename(path.with_name(f"{path.stem}_mask.png"))
+
+
+def with_lists(root: Path) -> None:
+    folders(root, roles=["all"], images="JPEGImages/{1}.jpg", masks="SegmentationClass/{1}.png", count=6)
+    names = [path.stem for path in files(root, "JPEGImages/*.jpg")]
+    (root / "lists").mkdir()
+    for name, some in (("train", names[:3]), ("val", names[3:5]), ("test", names[5:])):
+        (root / "lists" / f"{name}.txt").write_text("\n".join(some))
+
+
+def other_names(root: Path) -> None:
+    """img_1.png with mask_1.png, which no ending tells."""
+    folders(root, roles=["all"], count=8)
+    for k, path in enumerate(files(root, "all/images/*.png")):
+        (root / "all/masks" / path.name).rename(root / f"all/masks/mask_{k}.png")
+        path.rename(path.with_name(f"img_{k}.png"))
+
+
+def named_colours(root: Path) -> None:
+    recoloured(folders(root, (0, 1, 2)))
+    (root / "legend.csv").write_text("name,r,g,b\nroad,128,64,128\ncar,0,0,142\nvoid,0,0,0\n")
+
+
+TWO, THREE = "'dataset.classes=[ground,crack]'", "'dataset.classes=[a,b,c]'"
+PNG = "dataset.image_suffix=.png"
+SETS: dict[str, tuple[Make, Sequence[str], str]] = {
+    "black and white": (lambda d: folders(d, (0, 255)), [PNG, TWO], "{255: 1}"),
+    "stretched": (lambda d: folders(d, (0, 127, 254)), [PNG, THREE], "{127: 1, 254: 2}"),
+    "ids with gaps": (lambda d: folders(d, (0, 7, 26)), [PNG], "{7: 1, 26: 2}"),
+    "ids from 1": (lambda d: folders(d, (1, 2, 3)), [PNG, THREE], "{shift: -1}"),
+    "0 is ignored": (lambda d: folders(d, (0, 1, 2, 3)), [PNG, THREE], "{0: ignore, shift: -1}"),
+    "ignore_index of a class": (
+        lambda d: folders(d, (0, 1, 2)), [PNG, TWO, "dataset.ignore_index=0"], "dataset.ignore_index=255"
+    ),
+    "a number too many": (lambda d: folders(d, (0, 1, 9)), [PNG, TWO], "{9: ignore}"),
+    "a class that no mask holds": (lambda d: folders(d, (0, 1)), [PNG, THREE], "dataset.allow_absent=[c]"),
+    "no classes": (lambda d: folders(d, (0, 1, 2, 255)), [PNG], "dataset.classes=[class_0,class_1,class_2]"),
+    "colours": (lambda d: recoloured(folders(d, (0, 1, 2))), [PNG], "rgb_128_64_128: [128,64,128]"),
+    "colours of a table": (named_colours, [PNG], "legend.csv"),
+    "other endings": (lambda d: other_endings(folders(d)), [TWO], "dataset.mask_suffix=_mask.png"),
+    "no val": (lambda d: folders(d, roles=["train", "test"]), [PNG, TWO], "dataset.select=null"),
+    "no test": (lambda d: folders(d, roles=["train", "val"]), [PNG, TWO], "dataset.report_split=val"),
+    "only train": (lambda d: folders(d, roles=["train"], count=8), [PNG, TWO], "dataset.split=[0.7,0.15,0.15]"),
+    "one folder": (
+        lambda d: folders(d, roles=["x"], images="photos/{1}.png", masks="labels/{1}.png", count=8),
+        [PNG, TWO],
+        "dataset.split=[0.7,0.15,0.15]",
+    ),
+    "one folder for both": (
+        lambda d: folders(d, roles=["x"], images="data/{1}.jpg", masks="data/{1}.png", count=8),
+        [TWO],
+        "images: data",
+    ),
+    "other folders": (
+        lambda d: folders(d, images="img/{}/ulm/{}_rgb.png", masks="gt/{}/ulm/{}_gt.png"), [TWO], "masks: gt/train"
+    ),
+    "SegNet layout": (
+        lambda d: folders(d, images="{}/{}.png", masks="{}annot/{}.png"), [TWO], "masks: trainannot"
+    ),
+    "lists": (with_lists, [TWO], "list: lists/train.txt"),
+    "names that begin differently": (other_names, [TWO], "dataset.pairs="),
+    "EXIF": (lambda d: upright_masks(folders(d)), [PNG, TWO], "dataset.exif=apply"),
+    "damaged files": (lambda d: damage(folders(d, count=6)), [PNG, TWO], "dataset.pairs="),
+    "all at once": (
+        lambda d: other_endings(folders(d, (0, 255), roles=["train", "val"])), [], "{255: 1}"
+    ),
+}  # fmt: skip
+"""Name -> what makes it, the overrides that a person has typed, and a part of the command that works."""
+
+
+def removed(path: Path) -> None:
+    shutil.rmtree(path)

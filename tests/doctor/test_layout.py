@@ -1,0 +1,72 @@
+"""Endings and folders that belong together, told from names."""
+
+from pathlib import Path
+
+import pytest
+
+from segprune.doctor.layout import endings, lists, loose_pairs, places
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "expected"),
+    [
+        (["a.jpg", "b.jpg"], ["a.png", "b.png"], ((".jpg",), (".png",), 2)),
+        (["1.jpg", "10.jpg", "2.jpg"], ["1.png", "10.png", "2.png"], ((".jpg",), (".png",), 3)),
+        (["u_0_left8bit.png"], ["u_0_gt_ids.png"], (("_left8bit.png",), ("_gt_ids.png",), 1)),
+        (["a.jpg", "b.JPG", "c.jpg"], ["a_m.png", "b_m.png", "c_m.png"], ((".jpg", ".JPG"), ("_m.png",), 3)),
+        (["a.png", "b.png"], ["a.png", "b.png"], ((".png",), (".png",), 2)),
+        (["img_1.png"], ["mask_1.png"], ((), (), 0)),
+    ],
+)  # fmt: skip
+def test_endings(images: list[str], masks: list[str], expected: object) -> None:
+    assert endings(images, masks) == expected
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+
+
+def test_cities_are_one_place(tmp_path: Path) -> None:
+    for city in ("ulm", "bonn"):
+        touch(tmp_path, f"rgb/train/{city}/{city}_x.png", f"gtFine/train/{city}/{city}_x_gt.png")
+    (place,) = places(tmp_path)
+    assert (place.images, place.masks, place.role, place.pairs) == ("rgb/train", "gtFine/train", "fit", 2)
+
+
+def test_each_folder_of_masks_finds_its_images(tmp_path: Path) -> None:
+    for role in ("training", "validation", "testing"):
+        touch(
+            tmp_path,
+            f"images/{role}/{role}.jpg",
+            f"annotations/{role}/{role}.png",
+            f"images/{role}/other.jpg",
+        )
+    assert {place.role: place.images for place in places(tmp_path)} == {
+        "fit": "images/training", "select": "images/validation", "report": "images/testing",
+    }  # fmt: skip
+
+
+def test_a_word_in_a_folder_above_all_does_not_count(tmp_path: Path) -> None:
+    touch(tmp_path, "segmentation/photos/a.jpg", "segmentation/masks/a.png")
+    (place,) = places(tmp_path)
+    assert (place.images, place.masks) == ("segmentation/photos", "segmentation/masks")
+
+
+def test_lists_name_images(tmp_path: Path) -> None:
+    touch(tmp_path, "i/a.jpg", "masks/a.png")
+    (place,) = places(tmp_path)
+    for name, text in {
+        "train": "a\n",
+        "val": "# comment\na 1 2\n",
+        "testing": "nothing\n",
+        "readme": "a",
+    }.items():
+        (tmp_path / f"{name}.txt").write_text(text)
+    assert lists(tmp_path, place) == {"fit": "train.txt", "select": "val.txt"}
+
+
+def test_pairs_by_what_is_left_of_their_names(tmp_path: Path) -> None:
+    touch(tmp_path, "img_1.png", "mask_1.png", "img_2.png", "mask_3.png")
+    assert loose_pairs(tmp_path) == [("img_1.png", "mask_1.png")]

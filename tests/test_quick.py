@@ -15,7 +15,7 @@ ONLY_IN_THE_WHOLE = {
     "sweep",
     "tracking",
 }
-"""Rooms whose tests draw figures, build or export large networks, load many data sets, or start processes and servers."""
+"""Rooms whose tests draw figures, build large networks, load many data sets, or start processes and servers."""
 
 
 def listed() -> list[str]:

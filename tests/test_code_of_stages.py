@@ -141,7 +141,6 @@ run/elsewhere.py loss/contract.py model/bands.py
 config/dataset_node.py doctor/__init__.py doctor/__main__.py doctor/case.py doctor/contents.py
 doctor/contract.py doctor/exam.py doctor/folders.py doctor/layout.py doctor/meaning.py doctor/pairs.py
 doctor/spelled.py
-run/elsewhere.py loss/contract.py
 run/taught.py run/teachers.py
 gpu.py
 gpu_check/__init__.py gpu_check/__main__.py gpu_check/commands.py gpu_check/contract.py

@@ -52,6 +52,18 @@ def test_flags_and_overrides_may_be_typed_in_any_order(typed: str, flags: str) -
     assert parted(typed.split()) == (flags.split(), ["a=1", "b=2"])
 
 
+def test_the_home_folder_is_meant_as_in_a_shell() -> None:
+    home = str(Path.home())
+    for typed, read in {
+        "dataset.root=~/data": f"dataset.root={home}/data",
+        "dataset.root=~": f"dataset.root={home}",
+        "extensions=[~/a,b~/c]": f"extensions=[{home}/a,b~/c]",
+        "~dataset.limit": "~dataset.limit",  # Hydra takes a key away
+        "note=a~b": "note=a~b",
+    }.items():
+        assert quoted(typed) == read
+
+
 def test_a_further_stage_brings_its_file_once() -> None:
     assert with_stages(["stages=[train,mine,eval]", "a=1"]) == [
         *("stages=[train,mine,eval]", "a=1"),

@@ -4,13 +4,15 @@ Exit codes: 0 all done; 1 a mistake in the command, or a single run failed; 3 so
 Ctrl-C; 141 nobody reads the output any more; 143 terminated.
 """
 
+import io
 import logging
 import os
 import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,7 @@ VALUED = (
     "-p",
 )
 """Flags of Hydra that are followed by a value."""
+_HOME = re.compile(r"(?<=[=,\[: \"'])~(?=/)|(?<==)~$")
 
 
 class ConsoleHandler(logging.StreamHandler[Any]):
@@ -74,7 +77,8 @@ def _guarded(main: Callable[..., None]) -> int:
     handover.take_over()
     code = 1
     try:
-        main()
+        with _commented_help(flags, overrides):
+            main()
         code = 0
     except KeyboardInterrupt:
         code = _complain("interrupted; the same command continues from here", 128 + signal.SIGINT)
@@ -93,6 +97,24 @@ def _guarded(main: Callable[..., None]) -> int:
     return max(code, callback.finish(code))
 
 
+@contextmanager
+def _commented_help(flags: Sequence[str], overrides: Sequence[str]) -> Iterator[None]:
+    """``--help`` shows the comment of each key beside it."""
+    if not {"--help", "-h"} & {*flags}:
+        yield
+        return
+    from segprune.config.comments import commented, comments_of
+
+    told = io.StringIO()
+    try:
+        with redirect_stdout(told):
+            yield
+    finally:
+        conf = Path(sys.argv[0]).resolve().parent / "conf"
+        comments = comments_of(conf, overrides) if (conf / "config.yaml").is_file() else {}
+        sys.stdout.write(commented(told.getvalue(), comments))
+
+
 def _shorten_spinning() -> None:
     """How long OpenMP's threads spin for work before they sleep; only acts before torch is imported.
 
@@ -103,7 +125,8 @@ def _shorten_spinning() -> None:
 
 
 def quoted(argument: str) -> str:
-    """An override with letters in its value that Hydra takes in quotes only, such as ``ü``, in quotes."""
+    """An override as Hydra takes it: ``~/`` in its value as a shell reads it, letters such as ``ü`` in quotes."""
+    argument = _HOME.sub(lambda _: str(Path.home()), argument)
     key, _, value = argument.partition("=")
     is_as_it_is = argument.startswith("-") or value.isascii() or set(value) & set("\"'\\,()[]{}")
     return argument if is_as_it_is else f'{key}="{value}"'

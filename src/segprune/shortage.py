@@ -10,6 +10,8 @@ _BATCHES = (
 )
 """What a run as a whole keeps in memory; a stage knows better, see ``StageMemoryError``."""
 _IMAGES = ("dataset.size_hw", "dataset.crop_hw")
+NO_ROOM = 28
+"""The system's number for a full disk or /dev/shm; exit code of a data loading process that met it."""
 _NOISE = re.compile(r"^\[enforce fail at [^\]]*\] \S+ == \d+\. ")
 
 
@@ -57,7 +59,8 @@ _KINDS = (
     ),
     _Kind(
         name="the memory that data loading processes share",
-        words=r"out of shared memory|DataLoader worker .*Bus error",
+        words=r"out of shared memory|DataLoader worker .*Bus error|[Uu]nable to \w+ .*/torch_.*No space left"
+        rf"|DataLoader worker .*exit code {NO_ROOM}\b",
         keys=("workers",),
         holds_batches=False,
         remedy="Lower {keys} to 0, or make /dev/shm larger (docker run --shm-size).",

@@ -1,4 +1,8 @@
+import os
+import shlex
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -80,24 +84,74 @@ def test_workers_change_no_bit_of_training_and_persist_over_epochs():
 
 
 class Signals(Numbered):
-    """Label [SIGTERM handler, SIGINT handler] of the process that makes the item."""
+    """Label: whether the process that makes the item ignores SIGINT, SIGUSR1 and SIGUSR2."""
 
     def __getitem__(self, index):
-        handlers = [int(signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGINT)]
-        return Batch(torch.zeros(3, 1, 2), torch.tensor([handlers]))
+        numbers = signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2
+        ignored = [signal.getsignal(number) == signal.SIG_IGN for number in numbers]
+        return Batch(torch.zeros(3, 1, 3), torch.tensor([ignored]))
 
 
 def test_workers_leave_signals_to_the_parent():
-    before = signal.signal(signal.SIGTERM, lambda *_: None)  # inherited, it would keep a worker alive
-    try:
-        told = [
-            *FitLoader(Signals([(1, 2)] * 2), batch_size=2, seed=0, workers=1).epoch(0),
-            *batches(Signals([(1, 2)] * 2), batch_size=2, workers=1),
-        ]
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    expected = [[[int(signal.SIG_DFL), int(signal.SIG_IGN)]]] * 2
-    assert [batch.label.tolist() for batch in told] == [expected, expected]
+    told = [
+        *FitLoader(Signals([(1, 3)] * 2), batch_size=2, seed=0, workers=1).epoch(0),
+        *batches(Signals([(1, 3)] * 2), batch_size=2, workers=1),
+    ]
+    assert [batch.label.tolist() for batch in told] == [[[[True] * 3]] * 2] * 2
+
+
+def test_workers_survive_what_a_scheduler_sends_to_the_whole_group():
+    loader = FitLoader(Numbered([(2, 2)] * 12), batch_size=2, seed=0, workers=2)
+    epoch = loader.epoch(0)
+    seen = [number for _ in range(4) for number in numbers(next(epoch))]  # both have begun
+    for worker in loader._loader._iterator._workers:
+        os.kill(worker.pid, signal.SIGTERM)
+    seen += [number for batch in epoch for number in numbers(batch)]
+    assert sorted(seen) == list(range(12))
+    assert len([*loader.epoch(1)]) == 6
+
+
+class Deadly(Numbered):
+    """The process that makes the item ends."""
+
+    def __getitem__(self, index):
+        os._exit(7)
+
+
+@pytest.mark.parametrize("load", [
+    lambda items: FitLoader(items, batch_size=2, seed=0, workers=1).epoch(0),
+    lambda items: batches(items, batch_size=2, workers=1),
+])  # fmt: skip
+def test_a_worker_that_dies_is_one_sentence_with_a_remedy(load):
+    with pytest.raises(DataError, match=r"a data loading process ended: DataLoader worker .* Give workers=0"):
+        list(load(Deadly([(2, 2)] * 4)))
+
+
+SMALL_SHM = """
+import sys, torch
+from segprune.dataset.contract import Batch
+from segprune.dataset.loading import FitLoader
+from segprune.shortage import shortage
+class Large:
+    def __len__(self): return 8
+    def __getitem__(self, index): return Batch(torch.ones(3, 512, 512), torch.ones(512, 512))
+try:
+    list(FitLoader(Large(), batch_size=2, seed=0, workers=2).epoch(0))
+except RuntimeError as error:
+    sys.exit(shortage(error, {"workers": 2}.get) or f"not told: {error}")
+"""
+
+
+@pytest.mark.slow
+def test_a_small_shm_ends_the_training_instead_of_hanging():
+    mounted = "mount -t tmpfs -o size=1m tmpfs /dev/shm && exec "
+    command = ["unshare", "--mount", "sh", "-c", mounted + shlex.join([sys.executable, "-c", SMALL_SHM])]
+    if subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this user may not mount")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "the memory that data loading processes share ran out" in done.stderr.splitlines()[-1]
+    assert "Lower workers (2) to 0, or make /dev/shm larger" in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("pin_memory", [True, False])

@@ -1,10 +1,12 @@
+import shutil
 from typing import Any
 
 import pytest
 import torch
 
 from segprune.dataset import workers
-from segprune.dataset.workers import cores, workers_for
+from segprune.dataset.workers import cores, free_shared, refuse_crowd, workers_for
+from segprune.errors import ConfigError
 from tests.tiny import tiny_data
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
@@ -42,3 +44,20 @@ def test_files_are_loaded_by_as_many_processes_as_there_are_cores_for_a_job(
 
 def test_there_is_a_core() -> None:
     assert cores() >= 1
+
+
+def test_batches_that_wait_must_fit_into_shared_memory():
+    # 3 processes keep 2 batches of 1000 bytes each
+    refuse_crowd("train.batch_size", 3, 1000, 6000)
+    refuse_crowd("train.batch_size", 3, 1000, None)
+    refuse_crowd("train.batch_size", 0, 1000, 0)
+    with pytest.raises(
+        ConfigError,
+        match=r"workers is 3, .* 2 batches of train.batch_size in /dev/shm: 0.0 MB, .* Give workers=0, a smaller",
+    ):
+        refuse_crowd("train.batch_size", 3, 1000, 5999)
+
+
+def test_free_shared_memory_is_that_of_the_system():
+    free = free_shared()
+    assert free is None or 0 <= free <= shutil.disk_usage("/dev/shm").total

@@ -247,3 +247,12 @@ def test_the_network_of_another_stage_has_its_column_and_is_the_last_one() -> No
     found = dict(zip(*words(text)[-2:], strict=True))
     assert (found["tuned"], found["quantised"], found["kept"]) == ("49.00", "48.00", "0.877")
     assert "quantised: mIoU % after that stage" in text
+
+
+def test_jobs_that_differ_in_another_key_are_told_apart() -> None:
+    narrow, wide = (replace(outcome("taylor", 0.3), setting=f"model.width={width}") for width in (4, 8))
+    lines = sweep_table([wide, narrow]).splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("pruner"))
+    assert lines[start].split()[:2] == ["pruner", "setting"]
+    assert [line.split()[1] for line in lines[start + 1 : start + 3]] == ["model.width=4", "model.width=8"]
+    assert "setting" not in sweep_table([narrow])

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from segprune.dataset.contract import Batch
 from segprune.errors import ConfigError, DataError
 from segprune.measure.passes import Passes
 from segprune.stage.trial import (
@@ -57,9 +58,50 @@ def test_a_network_that_runs_on_the_images_is_let_through(tmp_path: Path) -> Non
 
 def test_a_network_that_cannot_run_on_the_images_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        ConfigError, match=r"dataset\.size_hw is \[16, 16\], on which the network cannot run \(.*larger"
+        ConfigError, match=r"dataset\.size_hw is \[16, 16\], on which the network cannot run \(.*it runs on "
     ):
         refuse_misfit(tiny_context(tmp_path, build=Halving))
+
+
+class Divided(Residual):
+    """As transformers do."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        if any(side % 48 for side in image.shape[-2:]):
+            raise ValueError("height and width must be divisible by 48")
+        return super().forward(image)
+
+
+class FourBands(Residual):
+    """Takes images of four bands."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        torch.nn.functional.conv2d(image, torch.zeros(1, 4, 1, 1))
+        return super().forward(image)
+
+
+def test_the_size_that_is_advised_works(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"it runs on \[48,48\], so give 'dataset.size_hw=\[48,48\]'\."):
+        refuse_misfit(tiny_context(tmp_path, build=Divided))
+    fit = replace(tiny_data(), size_hw=(48, 48), fit=Large48())
+    refuse_misfit(tiny_context(tmp_path, build=Divided, data=fit))
+
+
+def test_a_network_that_no_size_helps_is_not_told_to_take_larger_images(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"nor does it run on larger ones, so the size is not what is wrong"
+    ):
+        refuse_misfit(tiny_context(tmp_path, build=FourBands))
+
+
+class Large48:
+    """One training image of 48 px."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int, /) -> Batch:
+        return Batch(torch.zeros(3, 48, 48), torch.zeros(48, 48, dtype=torch.uint8))
 
 
 def test_a_lack_of_memory_is_no_misfit(tmp_path: Path) -> None:

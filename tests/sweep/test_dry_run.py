@@ -1,11 +1,14 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from segprune.app import run_job
 from segprune.errors import ConfigError
+from segprune.run.start import refuse
+from segprune.sweep import dry_run
 from segprune.sweep.dry_run import plan
 from tests.test_cli import TINY
 from tests.test_conf import composed
@@ -105,6 +108,31 @@ def test_a_time_known_only_of_jobs_that_made_more_is_a_bound(tmp_path: Path) -> 
 def test_a_job_that_could_not_start_says_why(tmp_path: Path) -> None:
     ((_, _, state, *_), _) = planned(tmp_path, "l1", "0.995")
     assert state.startswith("would fail: ratio=0.995 of channels cannot be removed")
+
+
+def test_what_can_start_alike_is_tried_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[tuple[str, float | None]] = []
+
+    def counted(stages: Any, ctx: Any, start: Any) -> None:
+        tried.append((ctx.facts.pruner, ctx.facts.ratio))
+        refuse(stages, ctx, start)
+
+    monkeypatch.setattr(dry_run, "refuse", counted)
+    seeds = "+hydra.sweeper.params.seed='0,1,2'"
+    *jobs, _ = planned(tmp_path, "l1,l2,taylor,slimming", "0.2,0.995", seeds)
+    assert len(jobs) == 24
+    # l1 and l2 rank within layers, taylor over all of them, and slimming trains before it scores
+    kinds = [
+        ("l1", 0.2),
+        ("l1", 0.995),
+        ("taylor", 0.2),
+        ("taylor", 0.995),
+        ("slimming", 0.2),
+        ("slimming", 0.995),
+    ]
+    assert sorted(tried) == sorted(kinds)
+    failed = [job[1] for job in jobs if "would fail: ratio=0.995" in job[2]]
+    assert len(failed) == 12
 
 
 def test_a_sweeper_that_chooses_while_it_runs_has_no_plan() -> None:

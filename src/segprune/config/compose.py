@@ -205,7 +205,7 @@ def component(
         checked = schema.model_validate(given)
     except ValidationError as error:
         raise ConfigError(explain(error, f"{key}.", names, given)) from error
-    arguments = {name: getattr(checked, name) for name in names}
+    arguments = {name: _at_home(getattr(checked, name)) for name in names}
     _refuse_switches(given, arguments, f"{key}.")
 
     def call(**late: object) -> Any:
@@ -218,6 +218,11 @@ def component(
             raise ConfigError(f"{key}: {error}") from error
 
     return call
+
+
+def _at_home(value: object) -> object:
+    """A path with ``~`` as a shell reads it."""
+    return value.expanduser() if isinstance(value, Path) else value
 
 
 @cache

@@ -1,7 +1,12 @@
 """From items to batches: seeded training epochs, evaluation in order, a fixed calibration set."""
 
+import os
 import signal
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.queues import Queue
+from types import FrameType
 from typing import Any, cast, overload
 
 import numpy as np
@@ -11,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from segprune.dataset.contract import Batch, Items, same_shape
 from segprune.errors import DataError
 from segprune.seed import derive
+from segprune.shortage import NO_ROOM, is_about_memory, shortage
 
 
 class _EpochSampler(Sampler[list[int]]):
@@ -63,7 +69,7 @@ class FitLoader:
             persistent_workers=workers > 0,
             collate_fn=_stack,
             pin_memory=pin_memory,
-            worker_init_fn=_leave_signals_to_parent,
+            worker_init_fn=_begin_worker,
             generator=_own_generator(),
         )
 
@@ -74,7 +80,8 @@ class FitLoader:
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of one epoch, counted from 0."""
         self._sampler.epoch = number
-        yield from self._loader
+        with _told_of_death():
+            yield from self._loader
 
 
 def batches(items: Items, *, batch_size: int, workers: int, pin_memory: bool = False) -> Iterator[Batch]:
@@ -88,12 +95,17 @@ def batches(items: Items, *, batch_size: int, workers: int, pin_memory: bool = F
         batch_size=None,
         num_workers=workers,
         collate_fn=_single,
-        worker_init_fn=_leave_signals_to_parent,
+        worker_init_fn=_begin_worker,
         generator=_own_generator(),
     )
     finish = _pinned if pin_memory else _single
+    with _told_of_death():
+        yield from _joined(loader, batch_size, finish)
+
+
+def _joined(items: Iterable[Batch], batch_size: int, finish: Callable[[Batch], Batch]) -> Iterator[Batch]:
     held: list[Batch] = []
-    for item in loader:
+    for item in items:
         if len(held) == batch_size or (held and not same_shape([held[0], item])):
             yield finish(_stack(held))
             held = []
@@ -155,13 +167,42 @@ def _own_generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-def _leave_signals_to_parent(worker: int) -> None:  # noqa: ARG001 - the loader passes its number
-    """Ignore Ctrl-C in a worker: it reaches the whole process group, but only the parent can end a run in order.
+def _begin_worker(worker: int) -> None:  # noqa: ARG001 - the loader passes its number
+    """Make a worker leave signals to its parent, and end when what it made cannot be handed over.
 
-    The parent ends its workers; they run no handler that they inherited.
+    Ctrl-C and what schedulers send reach the whole process group, but only the parent can end a run in order, which
+    it cannot if a worker died before. So the first SIGTERM is ignored; the parent sends another to a worker that
+    does not end by itself. An item for which /dev/shm has no room would be lost, and the parent wait for ever.
     """
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _first_of_two)
+    Queue._on_queue_feeder_error = staticmethod(_give_up)  # type: ignore[attr-defined]
+
+
+def _first_of_two(number: int, _: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_DFL)
+
+
+def _give_up(error: Exception, _: object) -> None:
+    """End a worker whose item cannot be sent; its exit code is the number of the system's error."""
+    sys.stderr.write(f"a data loading process cannot hand over what it made: {error}\n")
+    sys.stderr.flush()
+    os._exit(getattr(error, "errno", None) or NO_ROOM if is_about_memory(str(error)) else 1)
+
+
+@contextmanager
+def _told_of_death() -> Iterator[None]:
+    """A worker that died is told with a remedy; a lack of memory is told by ``shortage``."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker") or shortage(error, lambda _: None):
+            raise
+        raise DataError(
+            f"a data loading process ended: {str(error).partition('.')[0]}. Give workers=0, so that the images are "
+            "loaded where the error can be told, or fewer workers if memory is short"
+        ) from error
 
 
 def _pinned(batch: Batch) -> Batch:

@@ -82,7 +82,7 @@ def collect(folder: Path, overrides: str = "") -> SweepData:
     found = sorted(files, key=lambda path: (len(str(path)), path))
     if not found:
         raise CheckpointError(f"{folder} holds no job; give the folder of a sweep, with <job>/{STATUS} in it")
-    typed = [_overrides(path.parent / ".hydra" / "overrides.yaml") for path in found]
+    typed = [typed_in(path.parent / ".hydra" / "overrides.yaml") for path in found]
     # a control lacks overrides that do not concern it; that is no difference between the other jobs
     usual = [mine for mine in typed if _protocol(mine) == STANDARD] or typed
     common = set.intersection(*map(set, usual))
@@ -94,7 +94,7 @@ def collect(folder: Path, overrides: str = "") -> SweepData:
         )
         for path, mine in zip(found, typed, strict=True)
     ]
-    whole = _overrides(folder / "multirun.yaml", "hydra", "overrides", "task") or split_overrides(
+    whole = typed_in(folder / "multirun.yaml", "hydra", "overrides", "task") or split_overrides(
         redacted(overrides)
     )
     return sweep_data(folder, whole, jobs)
@@ -194,7 +194,7 @@ def _key(override: str) -> str:
     return override.lstrip("+~").split("=")[0]
 
 
-def _overrides(path: Path, *keys: str) -> list[str]:
+def typed_in(path: Path, *keys: str) -> list[str]:
     """The list of overrides in a YAML file that Hydra wrote; empty when there is none."""
     try:
         node = yaml.safe_load(path.read_text(encoding="utf-8"))

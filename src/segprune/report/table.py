@@ -13,6 +13,7 @@ from segprune.result.row import Row, columns, to_record
 from segprune.result.table import MISSING, aligned, header, number
 
 _NETWORKS = ("dense", "start", "prepared", "pruned_raw", "pruned", "finetuned")
+_VARYING = ("distill", "protocol", "dataset", "model", "budget", "setting", "seed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,7 @@ class Outcome:
         status: ``done`` now, ``reused`` from the store, or ``failed``.
         reason: One line on why it failed; empty otherwise.
         rows: One per evaluated network; a failed job may have some of them or none.
+        setting: Its other overrides that differ from those of other jobs.
     """
 
     dataset: str
@@ -44,19 +46,16 @@ class Outcome:
     reason: str
     rows: tuple[Row, ...]
     distill: str = UNTAUGHT
+    setting: str = ""
 
 
 def sweep_table(outcomes: Sequence[Outcome]) -> str:
     """The results of a sweep, one line per job: by pruner, then ratio, then other differences.
 
-    Distillation, protocol, dataset, model, budget and seed are columns if they differ between the jobs,
-    ``prepared`` and the networks of other stages than the usual ones if they occur. Controls come last.
+    Distillation, protocol, dataset, model, budget, other settings and seed are columns if they differ between the
+    jobs, ``prepared`` and the networks of other stages than the usual ones if they occur. Controls come last.
     """
-    varying = [
-        name
-        for name in ("distill", "protocol", "dataset", "model", "budget", "seed")
-        if _differs(outcomes, name)
-    ]
+    varying = [name for name in _VARYING if _differs(outcomes, name)]
     ordered = sorted(
         outcomes,
         key=lambda c: (
@@ -69,6 +68,7 @@ def sweep_table(outcomes: Sequence[Outcome]) -> str:
             c.dataset,
             c.model,
             c.budget,
+            c.setting,
             c.seed,
         ),
     )
@@ -84,7 +84,8 @@ def sweep_table(outcomes: Sequence[Outcome]) -> str:
     legend += "".join(f"{name}: mIoU % after that stage. " for name in others)
     legend += "kept: last mIoU by dense mIoU."
     failures = [
-        f"FAILED {outcome.pruner} {number(outcome.ratio, '{:g}')} seed {outcome.seed}: {outcome.reason}"
+        f"FAILED {outcome.pruner} {number(outcome.ratio, '{:g}')} {outcome.setting}".rstrip()
+        + f" seed {outcome.seed}: {outcome.reason}"
         for outcome in ordered
         if outcome.status == "failed"
     ]
@@ -116,10 +117,7 @@ def _texts(outcome: Outcome) -> dict[str, str]:
         "pruned": pruned,
         "tuned": by_stage.get("finetuned"),
     }
-    found = {
-        name: str(getattr(outcome, name))
-        for name in ("pruner", "distill", "protocol", "dataset", "model", "budget", "seed")
-    }
+    found = {name: str(getattr(outcome, name)) for name in ("pruner", *_VARYING)}
     found |= {
         name: number(row["miou_percent"], "{:.2f}") for name, row in networks.items() if row is not None
     }

@@ -1,9 +1,11 @@
 """Short runs of the dense network before anything is trained, so that a misfit is refused at once."""
 
+import re
 from collections.abc import Sequence
 
 import torch
 
+from segprune.dataset.workers import free_shared, refuse_crowd
 from segprune.errors import ConfigError, DataError
 from segprune.gpu import is_of_gpu
 from segprune.model.backbone_weights import weights_to_come
@@ -13,6 +15,10 @@ from segprune.seed import seeded
 from segprune.shortage import shortage
 from segprune.stage.contract import Context
 from segprune.training.recompute import blocks, recomputed
+
+MOST_PX = 2048
+"""No larger side is tried in search of one that works."""
+_KEY = re.compile(r"[\w.]+_hw|eval\.tile")
 
 
 def shell(ctx: Context) -> SegmentationNet:
@@ -33,14 +39,14 @@ def refuse_misfit(ctx: Context) -> None:
             f"eval.tile is {list(tile)}, but images are evaluated at dataset.size_hw={size_hw}, which is smaller. "
             "Give a smaller eval.tile or a larger dataset.size_hw; eval.tile=null shows images whole."
         )
-    larger = "give larger images, or a network of fewer levels"
     what = f"dataset.size_hw is {size_hw}" if tile is None else f"eval.tile is {list(tile)}"
-    _try(ctx, ctx.pass_hw, what, larger)
+    key = "dataset.size_hw" if tile is None else "eval.tile"
+    _try(ctx, ctx.pass_hw, what, key)
     if tile is None:
         for scale, scaled in ctx.passes.scaled(ctx.data.size_hw).items():
             _try(ctx, scaled, f"eval.scales has {scale:g}, so images have {list(scaled)} px", "leave it out")
     if crop_hw != list(ctx.pass_hw):
-        _try(ctx, crop_hw, f"training images have {crop_hw} px", larger)
+        _try(ctx, crop_hw, f"training images have {crop_hw} px", "dataset.crop_hw")
 
 
 def refuse_other_sizes(ctx: Context, what: str, remedy: str) -> None:
@@ -75,6 +81,9 @@ def refuse_schedule(ctx: Context, key: str, schedule: Schedule) -> None:
             activations cannot be computed twice.
     """
     refuse_batch(ctx, f"{key}.batch_size", schedule.batch_size)
+    refuse_crowd(
+        f"{key}.batch_size", ctx.hardware.workers, _bytes_of(ctx) * schedule.batch_size, free_shared()
+    )
     if schedule.compile:
         refuse_uncompiled(ctx.hardware.device, f"{key}.compile")
     if schedule.checkpointing:
@@ -167,12 +176,18 @@ def refuse_single(ctx: Context, what: str) -> None:
     _try(ctx, _crop_hw(ctx), what, remedy, is_training=True)
 
 
+def _bytes_of(ctx: Context) -> int:
+    """Of one training item."""
+    item = ctx.data.fit[0]
+    return item.image.nbytes + item.label.nbytes
+
+
 def _crop_hw(ctx: Context) -> list[int]:
     return list(ctx.data.fit[0].image.shape[-2:])
 
 
 def _try(ctx: Context, size_hw: Sequence[int], what: str, remedy: str, *, is_training: bool = False) -> None:
-    """Run the dense network once, on one image."""
+    """Run the dense network once, on one image; for a ``remedy`` that is the key of the size one is looked for."""
     net = shell(ctx).train(is_training)
     image = torch.zeros(1, net.bands, *size_hw, device=ctx.hardware.device)
     try:
@@ -189,11 +204,38 @@ def _try(ctx: Context, size_hw: Sequence[int], what: str, remedy: str, *, is_tra
                 "GPU or its libraries, not of the images: mend what is installed (docs/gpu.md) or give device=cpu."
             ) from error
         how = "be trained" if is_training else "run"
+        if _KEY.fullmatch(remedy):
+            remedy = _other_size(ctx, size_hw, remedy, str(error))
         raise ConfigError(
             f"{what}, on which the network cannot {how} ({_first_line(error)}); {remedy}."
         ) from error
     for heads in outputs:
         _refuse_other_logits(net, heads, (1, len(ctx.data.classes), *size_hw))
+
+
+def _other_size(ctx: Context, size_hw: Sequence[int], key: str, error: str) -> str:
+    """A size on which the network runs, found by trying; if there is none, the size is not what is wrong.
+
+    Multiples of the numbers in the error message come first, such as those of "must be divisible by 48".
+    """
+    told = [int(number) for number in re.findall(r"\b\d{1,3}\b", error)]
+    net = shell(ctx).eval()
+    for unit in [number for number in [*told, 32, 64, 256] if number > 1]:
+        sides = [-(-side // unit) * unit for side in size_hw]
+        if sides == list(size_hw) or max(sides) > MOST_PX:
+            continue
+        try:
+            with torch.no_grad():
+                net(torch.zeros(1, 3, *sides, device=ctx.hardware.device))
+        except Exception as failed:  # whatever a foreign forward raises
+            if shortage(failed, lambda _: None):
+                raise
+            continue
+        return f"it runs on {sides}, so give '{key}={sides}'".replace(", ", ",").replace(",so", ", so")
+    return (
+        "nor does it run on larger ones, so the size is not what is wrong: correct the network, which is given "
+        "images of shape (N, 3, H, W)"
+    )
 
 
 def _first_line(error: Exception) -> str:

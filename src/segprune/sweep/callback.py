@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -151,7 +152,8 @@ class _Sweep:
         from segprune.report.collect import outcome_of
         from segprune.report.table import sweep_table
 
-        jobs = self._jobs()
+        folders = self._folders()
+        jobs = [status.read(folder) for folder in folders]
         if not jobs:
             self.tracker.close("FAILED")
             self.tracking.discard(self.tracker.run_id)
@@ -160,7 +162,8 @@ class _Sweep:
             else:  # a launcher may start none on purpose
                 self._record.done({"jobs": 0, "failed": 0})
             return 0
-        outcomes = [outcome_of(job) for job in jobs]
+        named = zip(map(outcome_of, jobs), _settings(folders), strict=True)
+        outcomes = [replace(outcome, setting=setting) for outcome, setting in named]
         failed = [outcome for outcome in outcomes if outcome.status == "failed"]
         table = sweep_table(outcomes)
         log.info("\n%s", table)
@@ -196,10 +199,20 @@ class _Sweep:
         self.tracker.note((self.folder / NOTE).read_text(encoding="utf-8"))
         log.info("report: %s", page)
 
-    def _jobs(self) -> list[dict[str, Any]]:
+    def _folders(self) -> list[Path]:
+        """Of its jobs, in their order."""
         folders = [path.parent for path in self.folder.rglob(status.STATUS) if path.parent != self.folder]
-        ordered = sorted(folders, key=lambda folder: (len(str(folder)), folder))
-        return [status.read(folder) for folder in ordered]
+        return sorted(folders, key=lambda folder: (len(str(folder)), folder))
+
+
+def _settings(folders: Sequence[Path]) -> list[str]:
+    """What tells each job from the others besides what the table has columns for."""
+    from segprune.report.collect import typed_in
+
+    every = [typed_in(folder / ".hydra" / "overrides.yaml") for folder in folders]
+    shown = (*status.GROUPS, "ratio", "seed")
+    others = [[text for text in typed if text.lstrip("+").split("=")[0] not in shown] for typed in every]
+    return grid.labels(others) if len(others) > 1 else [""] * len(others)
 
 
 def _asked(config: DictConfig, overrides: Sequence[str]) -> dict[str, str]:

@@ -8,11 +8,15 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from segprune import stop
+from segprune.budget.contract import MeasuredBudget
 from segprune.dataset.contract import SegData
 from segprune.errors import ConfigError, SegpruneError
+from segprune.pruner.contract import TrainedPruner
 from segprune.result.table import aligned
 from segprune.run.assemble import hardware_of
 from segprune.run.start import context_of, refuse, start_of_trail
+from segprune.stage.prune import Prune
 from segprune.store.store import Entry, Store
 from segprune.sweep.estimate import (
     NOTHING,
@@ -104,7 +108,9 @@ def _states(jobs: Iterable[GridJob]) -> Iterator[State]:
     """What the store has of each job, found by running its stages up to the first that would make something."""
     data: dict[str, SegData] = {}
     makers: dict[str, int] = {}
+    refused: dict[str, SegpruneError | None] = {}
     for number, job in enumerate(jobs):
+        stop.if_asked()
         settings = job.run.settings
         place = json.dumps(settings.dataset, sort_keys=True, default=str)
         if place not in data:
@@ -112,7 +118,7 @@ def _states(jobs: Iterable[GridJob]) -> Iterator[State]:
         store = _Look(root=settings.store.root, reuse=settings.store.reuse, accept=settings.store.accept)
         found: list[str] = []
         try:
-            for word in _looked_at(job, data[place], store):
+            for word in _looked_at(job, data[place], store, refused):
                 found.append(f"{word} reused")
         except _NotMadeError as missing:
             entry = str(missing)
@@ -126,8 +132,16 @@ def _states(jobs: Iterable[GridJob]) -> Iterator[State]:
             yield State(text=REUSED, gap=None)
 
 
-def _looked_at(job: GridJob, data: SegData, store: Store) -> Iterator[str]:
+def _looked_at(
+    job: GridJob, data: SegData, store: Store, refused: dict[str, SegpruneError | None]
+) -> Iterator[str]:
     """The words of the stages that the store has, one after the other.
+
+    Args:
+        job: The job.
+        data: Its data.
+        store: What is there.
+        refused: What jobs that can start alike were refused for; this one is added.
 
     Raises:
         _NotMadeError: The next one is not there.
@@ -136,11 +150,35 @@ def _looked_at(job: GridJob, data: SegData, store: Store) -> Iterator[str]:
     run = job.run
     ctx = context_of(run, data, hardware_of(run.settings), store, SilentRun())
     trail = start_of_trail(run.settings, ctx)
-    refuse(run.stages, ctx, trail)
+    kind = _start_of(job)
+    if kind not in refused:
+        try:
+            refuse(run.stages, ctx, trail)
+            refused[kind] = None
+        except SegpruneError as error:
+            refused[kind] = error
+    if told := refused[kind]:
+        raise told
     for stage in run.stages:
         if not stage.only_measures:  # that depends on the launcher, which gives out threads
             trail = stage(ctx, trail)
             yield stage.word
+
+
+def _start_of(job: GridJob) -> str:
+    """What decides whether a job can start: not its seed, and of a criterion without a training only its scope.
+
+    Following the channels of a network and its trial cut take a second, and a sweep repeats few of them.
+    """
+    settings = job.run.settings.model_dump(mode="json")
+    del settings["seed"]
+    settings["dataset"].pop("seed", None)
+    for stage in job.run.stages:
+        if isinstance(stage, Prune) and not isinstance(stage.budget, MeasuredBudget):
+            is_plain = not isinstance(stage.pruner, TrainedPruner)
+            kind = stage.pruner.scope if is_plain else settings["pruner"]
+            settings["pruner"] = settings["stage"][stage.word]["pruner"] = kind
+    return json.dumps(settings, sort_keys=True, default=str)
 
 
 def _kind(job: GridJob) -> Kind:

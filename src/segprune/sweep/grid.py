@@ -9,6 +9,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from segprune import stop
 from segprune.errors import ConfigError, SegpruneError
 from segprune.sweep.controls import ControlSweeper, jobs_of
 
@@ -51,6 +52,7 @@ def checked_jobs(config: DictConfig) -> Iterator[GridJob]:
     loader = GlobalHydra.instance().config_loader()
     try:
         for overrides in jobs_of(config, loader):
+            stop.if_asked()
             job = loader.load_sweep_config(config, overrides)
             with open_dict(job.hydra.runtime):
                 job.hydra.runtime.output_dir = str(config.hydra.sweep.dir)

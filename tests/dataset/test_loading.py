@@ -111,6 +111,29 @@ def test_workers_survive_what_a_scheduler_sends_to_the_whole_group():
     assert len([*loader.epoch(1)]) == 6
 
 
+LEFT_OPEN = """
+from segprune.dataset.contract import Batch
+from segprune.dataset.loading import FitLoader
+import torch
+class Items:
+    def __len__(self): return 8
+    def __getitem__(self, index): return Batch(torch.ones(3, 2, 2), torch.ones(2, 2))
+loader = FitLoader(Items(), batch_size=2, seed=0, workers=2)
+epoch = loader.epoch(0)
+next(epoch)
+held = [loader._loader, loader._loader._iterator]
+held.append(held)  # a circle, so that nothing is taken down before the end
+"""
+
+
+@pytest.mark.slow
+def test_a_process_ends_although_its_workers_are_still_there():
+    done = subprocess.run(
+        [sys.executable, "-c", LEFT_OPEN], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 class Deadly(Numbered):
     """The process that makes the item ends."""
 

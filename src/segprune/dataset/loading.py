@@ -1,5 +1,7 @@
 """From items to batches: seeded training epochs, evaluation in order, a fixed calibration set."""
 
+import atexit
+import multiprocessing
 import os
 import signal
 import sys
@@ -178,6 +180,15 @@ def _begin_worker(worker: int) -> None:  # noqa: ARG001 - the loader passes its 
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _first_of_two)
     Queue._on_queue_feeder_error = staticmethod(_give_up)  # type: ignore[attr-defined]
+
+
+@atexit.register
+def _end_workers() -> None:
+    """End the workers that are left: Python would ask them once, which they ignore, and wait for them for ever."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would raise an error about each
+    for child in multiprocessing.active_children():
+        if child.daemon:
+            child.kill()
 
 
 def _first_of_two(number: int, _: FrameType | None) -> None:

@@ -64,7 +64,7 @@ if __name__ == "__main__":
     sys.exit(guarded(main))
 """
 CONFIG = """
-defaults: [dataset: a, model: a, pruner: a, budget: a, protocol: a, _self_]
+defaults: [dataset: a, model: a, pruner: a, budget: a, distill: a, protocol: a, _self_]
 act: done
 ratio: 0.5
 seed: 0

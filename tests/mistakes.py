@@ -51,7 +51,7 @@ WRONG = r"""
 +dataset.augment.jiter=0 | dataset.augment.jiter is not a key; there are crop_area, flip, jitter. Did you mean
 pruner=slimming +pruner.phase.foo=1 | pruner.phase.foo is not a key; there are penalty, schedule.
 pruner=slimming +pruner.phase.schedule.foo=1 | pruner.phase.schedule.foo is not a key; there are epochs, batch_size
-+eval.oracle.sample=1 | eval.oracle.sample is not a key; there are samples, images, batch_size, copies. Did you mean
++eval.oracle.sample=1 | eval.oracle.sample is not a key; there are samples, images, batch_size, copies, loss.
 ~ratio | ratio is missing; give ratio=... on the command line.
 ratio=??? | ratio is missing; give ratio=... on the command line.
 ~train.lr | train.lr is missing; give train.lr=... on the command line.
@@ -130,8 +130,8 @@ ratio=0.999 | ratio=0.999 of channels cannot be removed: with budget.floor=0.1 a
 budget.floor=0.99 | nothing can go (channels of the widest layer: 
 ratio=0.31 budget.tolerance=0 | the closest cut of whole channels removes
 pruner=l1 budget=macs budget.tolerance=0 | the closest cut of whole channels removes
-model.width=1 model.max_width=1 | has no channels that could be removed
-model.width=1 model.max_width=1 budget=macs | nothing can go (channels of the widest layer: 1)
+model.width=1 model.max_width=1 | no channel of UNet can be cut
+model.width=1 model.max_width=1 budget=macs | no channel of UNet can be cut
 budget.tolerance=0.05 store.root=ROOT/run.py | run.py cannot be read or written: Not a directory
 budget.tolerance=0.05 finetune.batch_size=5 | finetune.batch_size is 5, but the training images are only 4
 """

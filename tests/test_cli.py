@@ -232,11 +232,11 @@ def test_a_fair_sweep_brings_its_controls_and_lacks_none_in_its_report(tmp_path:
     ]
     assert all(reference["seeds"] == [0] and reference["ahead"] for reference in found)
     epochs = {}
-    for cell in summary["cells"]:
-        name = cell["entries"]["finetune"]
-        epochs[cell["protocol"]] = len(json.loads((tmp_path / "store" / name / "curve.json").read_text()))
+    for job in summary["jobs"]:
+        name = job["entries"]["finetune"]
+        epochs[job["protocol"]] = len(json.loads((tmp_path / "store" / name / "curve.json").read_text()))
     # scratch_b: 2 epochs by the MACs that are left
-    (kept,) = {cell["rows"][-1]["macs_kept"] for cell in summary["cells"] if cell["protocol"] == "scratch_b"}
+    (kept,) = {job["rows"][-1]["macs_kept"] for job in summary["jobs"] if job["protocol"] == "scratch_b"}
     assert epochs == {"standard": 2, "dense": 2, "half": 2, "scratch_e": 2, "scratch_b": round(2 / kept)}
     assert epochs["scratch_b"] > 4
 

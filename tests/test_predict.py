@@ -38,7 +38,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Trail:
     return stage()(ctx, cut(ctx))
 
 
-def read_image(path: Path) -> decode.Pixels:
+def read_image(path: Path) -> np.ndarray:
     return decode.read_image(path, upright=True)
 
 

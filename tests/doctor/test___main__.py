@@ -25,7 +25,14 @@ TINY = [
         "model.depth=2",
         "budget.tolerance=0.3",
     ),
-    *("train.epochs=1", "finetune.epochs=0", "eval.latency_rounds=1", "eval.latency_warmup=0", "device=cpu"),
+    *(
+        "train.epochs=1",
+        "train.warmup_epochs=0",
+        "finetune.epochs=0",
+        "eval.latency_rounds=1",
+        "eval.latency_warmup=0",
+        "device=cpu",
+    ),
     *("eval.runtimes=[eager]", "calibration={images: 2, batch_size: 2}", "tracking=silent"),
 ]
 

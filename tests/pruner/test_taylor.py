@@ -38,12 +38,12 @@ class PreActivation(SegmentationNet):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem, self.branch = nn.Conv2d(3, 5, 3, padding=1), nn.Conv2d(5, 5, 1)
+        self.stem, self.branch = nn.Conv2d(3, 5, 3, padding=1), nn.Conv2d(3, 5, 1)
         self.norm, self.head = nn.BatchNorm2d(5), nn.Conv2d(5, CLASSES, 1)
 
     def forward(self, image: Tensor) -> Tensor:
-        x = self.stem(self.normalise(image))
-        return self.head(F.relu(self.norm(x + self.branch(x.detach()))))
+        x = self.normalise(image)
+        return self.head(F.relu(self.norm(self.stem(x) + self.branch(x))))
 
 
 class NormedBranch(SegmentationNet):

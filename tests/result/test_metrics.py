@@ -16,7 +16,7 @@ from segprune.result.evaluation_report import evaluation_report
 from segprune.result.headline import headline
 from segprune.result.metrics import declared, documentation
 from segprune.result.row import columns, to_record
-from tests.report.sweeps import cell, sweep
+from tests.report.sweeps import job_data, sweep
 from tests.rows import CUT, DENSE, changed
 from tests.stage.test_rows import FACTS, FIRST, rows, state
 
@@ -59,7 +59,9 @@ def test_one_declaration_is_all_that_a_metric_needs(tmp_path: Path, monkeypatch:
 
 def test_a_sweep_tells_a_new_metric_of_every_job_and_standing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "METRICS", (*metrics.METRICS, TOY, NEVER))
-    data = sweep([cell(0, "l1", 40.0, aligned_percent=25.0), cell(1, "l2", 41.0, aligned_percent=75.0)])
+    data = sweep(
+        [job_data(0, "l1", 40.0, aligned_percent=25.0), job_data(1, "l2", 41.0, aligned_percent=75.0)]
+    )
     found = summary(data, contests(data))
     assert [job["aligned_percent"] for job in found["results"]] == [25.0, 75.0]
     page = html(data, contests(data), [])

@@ -326,7 +326,8 @@ class Outer:
 
 
 def test_the_modules_of_a_part_are_those_of_its_class_the_bases_and_what_it_holds() -> None:
-    schedule, both = tiny_schedule(), {"segprune.schedule.schedule", __name__}
+    schedule = tiny_schedule()
+    both = {"segprune.schedule.schedule", "segprune.loss.ce", __name__}
     assert modules_of("segprune.seed") == {"segprune.seed"}
     assert modules_of(Outer(schedule)) == both
     assert modules_of(Outer([Outer(None), {"a": (schedule,)}])) == both

@@ -20,7 +20,7 @@ from segprune.tracking.color import color
 from segprune.tracking.contract import RunStart
 from segprune.tracking.mlflow_tracker import MlflowTracking
 from segprune.tracking.views import WORKFLOW
-from tests.report.sweeps import cell, store, write_job
+from tests.report.sweeps import job_data, store, write_job
 from tests.rows import changed
 from tests.tracking.conftest import free_port, stop_server, wait_for_server
 
@@ -70,11 +70,11 @@ def sweep(tmp_path_factory) -> Sweep:
     parent = tracking.open(RunStart(name="sweep 01-02 03:04", kind="sweep", folder=folder, note="running"))
     for number, ((pruner, ratio), miou) in enumerate(MIOU.items()):
         names = [] if number else entries
-        job = cell(
+        job = job_data(
             number, pruner, miou, ratio=ratio, root=outputs / "store", names=names, macs_kept=1 - ratio
         )
-        rows = tuple(changed(row, ratio_reached=row.pruner and ratio) for row in job.cell.rows)
-        job = replace(job, cell=replace(job.cell, rows=rows))
+        rows = tuple(changed(row, ratio_reached=row.pruner and ratio) for row in job.outcome.rows)
+        job = replace(job, outcome=replace(job.outcome, rows=rows))
         write_job(folder / str(number), job, typed=[f"pruner={pruner}", f"ratio={ratio}"])
         start = RunStart(
             name=f"{pruner}-r{ratio}-s0",

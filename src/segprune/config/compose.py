@@ -205,6 +205,8 @@ def component(
         checked = schema.model_validate(given)
     except ValidationError as error:
         raise ConfigError(explain(error, f"{key}.", names, given)) from error
+    except TypeError as error:  # keys without a _target_ where a part is wanted whose class is abstract
+        raise ConfigError(f"{key}: a part of {sorted(given)} names no _target_ ({error})") from error
     arguments = {name: _at_home(getattr(checked, name)) for name in names}
     _refuse_switches(given, arguments, f"{key}.")
 

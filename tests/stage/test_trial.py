@@ -153,9 +153,11 @@ def test_a_missing_compiler_is_told_before_work(tmp_path: Path, monkeypatch: pyt
     from torch._inductor import config
 
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(config.cpp, "cxx", ("/nonexistent/g++",))
-    with pytest.raises(
-        ConfigError, match=r"^train\.compile is true, but torch cannot compile for cpu here \(.*"
+    with (
+        config.patch({"cpp.cxx": ("/nonexistent/g++",)}),
+        pytest.raises(
+            ConfigError, match=r"^train\.compile is true, but torch cannot compile for cpu here \(.*"
+        ),
     ):
         refuse_uncompiled(torch.device("cpu"), "train.compile")
 

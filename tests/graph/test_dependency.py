@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from segprune.errors import ConfigError
 from segprune.graph import dependency
 from segprune.graph.build import View
-from segprune.graph.dependency import TRACE_SIZE_HW, operations, sight
+from segprune.graph.dependency import TRACE_SIZE_HW, operations, sight, structure
 from segprune.graph.trace import followed
 from segprune.model.contract import SegmentationNet
 from tests.foreign_nets import FOREIGN_NETS, Foreign, Recurrent, Tied
@@ -169,3 +169,61 @@ def test_a_fault_outside_of_all_layers_is_refused(monkeypatch: pytest.MonkeyPatc
         ConfigError, match=r"channels of Lost cannot be followed: KeyError 'torch'\. .*own for"
     ):
         sight(Lost())
+
+
+class Told(Plain):
+    """What its forward does is told by attributes, constants and shared weights, in layers of one shape."""
+
+    def __init__(
+        self, activation: Callable[[Tensor], Tensor] = F.relu, order: int = 0, **also: object
+    ) -> None:
+        super().__init__()
+        self.activation = activation
+        self.register_buffer("order", torch.tensor([order]))
+        self.twin = nn.Conv2d(5, 4, 1)
+        for name, value in also.items():
+            setattr(self, name, value)
+
+
+def tied() -> Told:
+    net = Told()
+    net.other = nn.Conv2d(5, 4, 1)
+    net.other.weight = net.twin.weight
+    return net
+
+
+def untied() -> Told:
+    net = Told()
+    net.other = nn.Conv2d(5, 4, 1)
+    return net
+
+
+def test_networks_of_equal_shapes_that_run_otherwise_are_different_structures() -> None:
+    nets = [
+        *(Told(), Told(torch.sigmoid), Told(order=1), Told(strides=(1, 2)), Told(strides=(2, 1))),
+        *(Told(kinds=["a"]), Told(kinds=["b"]), Told(kinds={"a"}), tied(), untied()),
+    ]
+    assert len({structure(net) for net in nets}) == len(nets)
+
+
+def test_weights_and_statistics_are_no_structure() -> None:
+    one, other = Told(), Told().train()
+    other(torch.rand(2, 3, 16, 16))
+    assert structure(one) == structure(other)
+
+
+class Activated(Plain):
+    """Its activation is an attribute; behind a sigmoid, channels that are zero are no longer."""
+
+    def __init__(self, activation: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.activation = activation
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = F.relu(self.second(self.activation(self.first(self.normalise(image)))))
+        return self.head(F.relu(self.bare(x)))
+
+
+def test_what_was_found_of_one_activation_is_not_taken_for_another() -> None:
+    assert "first.0" in [group.name for group in followed(Activated(F.relu)).groups]
+    assert "first.0" not in [group.name for group in followed(Activated(torch.sigmoid)).groups]

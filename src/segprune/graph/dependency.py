@@ -25,6 +25,8 @@ SMALL_HW = (TRACE_SIZE_HW, (128, 128), (256, 256))
 """Sizes to trace at, where a network runs the same operations there as on the images it is used on."""
 MOST_BUILDS = 40
 """Graphs that are built to find the parts that cannot be followed; what is not found by then stays closed."""
+_OF_EVERY_MODULE = frozenset(vars(nn.Module()))
+"""Attributes of any module: its tensors, submodules and hooks, and whether it is in training."""
 _KEPT: "OrderedDict[Hashable, Sight]" = OrderedDict()
 """What was found for networks of the same structure; a run makes and cuts its network several times."""
 
@@ -68,22 +70,59 @@ def sight(net: SegmentationNet) -> Sight:
 
 
 def structure(net: SegmentationNet) -> Hashable:
-    """What a network is but for its weights: kinds, names and shapes of its parts, and plain attributes."""
-    plain = (bool, int, float, str, type(None))
+    """What a network is but for its weights and the statistics of its norms.
+
+    That is kinds, names and attributes of its parts, shapes, which names share a tensor, and constants in buffers.
+    An attribute that can only be told by its identity makes a copy another structure, which costs time alone.
+    """
     parts = tuple(
         (
             name,
             type(module),
             *(
-                (key, value)
+                (key, _hashable(value))
                 for key, value in sorted(vars(module).items(), key=lambda item: item[0])
-                if isinstance(value, plain) and key != "training"
+                if key not in _OF_EVERY_MODULE
+            ),
+            *(
+                (key, _hashable(buffer))
+                for key, buffer in module.named_buffers(recurse=False)
+                if not isinstance(module, Norm)
             ),
         )
         for name, module in net.named_modules()
     )
-    shapes = tuple((name, tuple(tensor.shape)) for name, tensor in net.state_dict().items())
-    return parts, shapes, net.image_hw
+    first: dict[int, str] = {}
+    weights = tuple(
+        (name, tuple(tensor.shape), first.setdefault(id(tensor), name))
+        for name, tensor in net.named_parameters(remove_duplicate=False)
+    )
+    return parts, weights, net.image_hw
+
+
+def _hashable(value: Any) -> Hashable:
+    """Equal for equal plain values, functions and tensors; for other things, if they are the same."""
+    if isinstance(value, Tensor):
+        content = value.detach().cpu().contiguous()
+        return tuple(content.shape), str(content.dtype), content.flatten().view(torch.uint8).numpy().tobytes()
+    if isinstance(value, dict):
+        return tuple((str(key), _hashable(one)) for key, one in value.items())
+    if isinstance(value, list | tuple):
+        return tuple(_hashable(one) for one in value)
+    return value if isinstance(value, Hashable) else _Itself(value)
+
+
+class _Itself:
+    """Equal to what holds the same object; it is held, so that no other one gets its place in memory."""
+
+    def __init__(self, value: object) -> None:
+        self._value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Itself) and self._value is other._value
+
+    def __hash__(self) -> int:
+        return id(self._value)
 
 
 def _search(net: SegmentationNet) -> Sight:

@@ -102,6 +102,45 @@ def test_jpeg_label_is_refused(tmp_path):
         read_mask(save(tmp_path / "x.jpg", labels(0, 5)), "numbers", upright=True)
 
 
+@pytest.mark.parametrize(
+    ("name", "how", "kind"),
+    [
+        ("x.webp", {"quality": 80}, "WEBP"),
+        (
+            "y.webp",
+            {"quality": 80, "exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0"},
+            "WEBP",
+        ),  # in a longer form
+        ("x.tif", {"compression": "jpeg"}, "TIFF"),
+        ("x.jp2", {}, "JPEG2000"),
+    ],
+)
+def test_labels_compressed_like_photos_are_refused(tmp_path, name, how, kind):
+    Image.fromarray(labels(0, 5)).convert("RGB").save(tmp_path / name, **how)
+    with pytest.raises(DataError, match=rf"is a {kind} label.*store labels as PNG"):
+        read_mask(tmp_path / name, "numbers", upright=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("x.webp", {"lossless": True}),
+        ("y.webp", {"lossless": True, "exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0"}),
+        ("x.tif", {"compression": "tiff_lzw"}),
+    ],
+)
+def test_labels_that_keep_their_pixels_are_read(tmp_path, name, how):
+    values = labels(0, 5)
+    Image.fromarray(values).convert("RGB").save(tmp_path / name, **how)
+    assert np.array_equal(read_mask(tmp_path / name, "numbers", upright=True), values)
+
+
+def test_a_label_of_fractions_is_refused(tmp_path):
+    Image.fromarray(labels(0, 5).astype(np.float32)).save(tmp_path / "x.tif")
+    with pytest.raises(DataError, match="x.tif holds fractions"):
+        read_mask(tmp_path / "x.tif", "numbers", upright=True)
+
+
 def test_deep_image_is_refused(tmp_path):
     path = save(tmp_path / "x.pgm", picture(0)[..., 0].astype(np.uint16))
     with pytest.raises(DataError, match=r"x\.pgm is a I.* image, .*PNG or TIFF of 16 bits.*8-bit RGB"):

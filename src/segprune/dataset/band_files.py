@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segprune.errors import ConfigError, DataError
+from segprune.shortage import shortage
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _TIFF = (".tif", ".tiff")
@@ -90,6 +91,8 @@ def _of_tiff(path: Path) -> NDArray[Any]:
             series = file.series[0]
             axes, pixels = series.axes, np.asarray(series.asarray())
     except Exception as error:  # codecs raise what they like
+        if shortage(error, lambda _: None):
+            raise
         raise DataError(
             f"{path} cannot be decoded ({error}); restore it, or store it without compression or with deflate. "
             "Some kinds of compression need pip install imagecodecs"

@@ -58,8 +58,8 @@ def read_mask(path: Path, kind: Kind, *, upright: bool) -> Stored:
         upright: Whether it is turned as its EXIF tag says.
 
     Raises:
-        DataError: The file is missing, damaged or no image; was stored as JPEG or as gray PNG of 2 or 4 bits; holds
-            colours where numbers are read, or more colours than a mask has.
+        DataError: The file is missing, damaged or no image; was compressed as photos are, or is a gray PNG of 2 or
+            4 bits; holds fractions, colours where numbers are read, or more colours than a mask has.
     """
     return _turned(decode_mask(path, kind), upright=upright)
 
@@ -104,14 +104,40 @@ def decode_mask(path: Path, kind: Kind) -> Decoded:
     if path.suffix == ".npy":
         return _decoded_array(path, kind)
     with _opened(path) as picture:
-        if picture.format == "JPEG":
+        if is_lossy(picture, path):
             raise DataError(
-                f"{path} is a JPEG label, whose compression changes class ids; store labels as PNG"
+                f"{path} is a {picture.format} label, whose compression changes class ids; store labels as PNG"
             )
         read = _numbers if kind == "numbers" else _colours
         decoded = Decoded(read(picture, path), picture.mode, _orientation(picture))
     _refuse_shades(path)
     return decoded
+
+
+def is_lossy(picture: Image.Image, path: Path) -> bool:
+    """Whether a file was compressed as photos are, so that its pixels are not those that were stored.
+
+    JPEG 2000 and AVIF, which can also keep them, count as such: the file does not simply say so.
+    """
+    match picture.format:
+        case "JPEG" | "MPO" | "JPEG2000" | "AVIF":
+            return True
+        case "TIFF":
+            return picture.info.get("compression") in ("jpeg", "tiff_jpeg", "webp")
+        case "WEBP":
+            with path.open("rb") as file:
+                file.seek(
+                    12
+                )  # behind RIFF, the size and WEBP: chunks of a name, a size and an even number of bytes
+                while len(head := file.read(8)) == 8:
+                    if head[:4] == b"VP8 ":
+                        return True
+                    if head[:4] != b"ANMF":  # which holds chunks behind 16 bytes
+                        size = int.from_bytes(head[4:], "little")
+                        file.seek(size + size % 2, 1)
+                    else:
+                        file.seek(16, 1)
+    return False
 
 
 def _turned(decoded: Decoded, *, upright: bool) -> NDArray[Any]:
@@ -137,6 +163,11 @@ def _numbers(picture: Image.Image, path: Path) -> Stored:
         return np.array(picture).astype(np.int32)
     if picture.mode == "LA":
         return np.array(picture.getchannel("L")).astype(np.int32)
+    if picture.mode == "F":
+        raise DataError(
+            f"{path} holds fractions (32-bit float); a label has whole numbers, the class id of each pixel: "
+            "store it as 8- or 16-bit gray PNG"
+        )
     bands = np.array(picture.convert("RGB"))
     if picture.mode not in ("RGB", "RGBA") or (bands != bands[..., :1]).any():
         raise DataError(

@@ -2,13 +2,11 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from segprune.distill.contract import MapLoss, Seen
-from segprune.distill.kd import divergence
-from segprune.distill.normalised import normalised_difference
-from segprune.distill.pixels import Ignored, Temperature, Weight, counted
+from segprune.distill.normalised import logits_and_maps
+from segprune.distill.pixels import Ignored, Temperature, Weight
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,15 +33,12 @@ class KDFeature(MapLoss):
     ) -> Tensor:
         """The loss of a batch."""
         del parts
-
-        def mask(like: Tensor) -> Tensor:
-            return counted(label, like=like, ignore_index=ignore_index, ignored=self.ignored)
-
-        by_logits = divergence(
-            student.logits, teacher.logits, mask(student.logits), temperature=self.temperature
+        of_logits, of_maps = logits_and_maps(
+            student,
+            teacher,
+            label,
+            ignore_index=ignore_index,
+            ignored=self.ignored,
+            temperature=self.temperature,
         )
-        of_maps = [
-            normalised_difference(maps, teacher.features[place], mask(maps))
-            for place, maps in student.features.items()
-        ]
-        return self.weight * by_logits + self.feature_weight * torch.stack(of_maps).mean()
+        return self.weight * of_logits + self.feature_weight * of_maps

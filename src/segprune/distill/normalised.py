@@ -4,6 +4,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from segprune.distill.contract import Seen
+from segprune.distill.kd import divergence
+from segprune.distill.pixels import Ignored, counted
+
 EPSILON = 1e-5
 """Added to the variance, as in a batch norm, so that a constant map stays finite."""
 
@@ -27,6 +31,31 @@ def normalised_difference(student: Tensor, teacher: Tensor, mask: Tensor | None 
     squared = (_within(student, inside) - _within(teacher, inside)) ** 2
     per_channel = torch.where(inside, squared, 0.0).sum((2, 3)) / inside.sum((2, 3)).clamp(min=1)
     return per_channel.mean()
+
+
+def logits_and_maps(
+    student: Seen, teacher: Seen, label: Tensor, *, ignore_index: int, ignored: Ignored, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """Plain distillation of the logits, and the mean over the places of the difference of normalised maps: scalars.
+
+    Args:
+        student: With gradients.
+        teacher: Without.
+        label: (N, H', W') int64.
+        ignore_index: Label of pixels that are not labelled.
+        ignored: Whether those count.
+        temperature: Of the logits.
+    """
+
+    def mask(like: Tensor) -> Tensor:
+        return counted(label, like=like, ignore_index=ignore_index, ignored=ignored)
+
+    of_logits = divergence(student.logits, teacher.logits, mask(student.logits), temperature=temperature)
+    of_maps = [
+        normalised_difference(ours, teacher.features[place], mask(ours))
+        for place, ours in student.features.items()
+    ]
+    return of_logits, torch.stack(of_maps).mean()
 
 
 def _normalised(maps: Tensor) -> Tensor:

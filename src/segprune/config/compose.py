@@ -206,7 +206,11 @@ def component(
     except ValidationError as error:
         raise ConfigError(explain(error, f"{key}.", names, given)) from error
     except TypeError as error:  # keys without a _target_ where a part is wanted whose class is abstract
-        raise ConfigError(f"{key}: a part of {sorted(given)} names no _target_ ({error})") from error
+        parts = [typed_as[name] for name, value in given.items() if isinstance(value, dict)]
+        raise ConfigError(
+            f"{' or '.join(parts) or key} cannot be made of its keys alone ({error}); give it a _target_, or an "
+            "option of its group."
+        ) from error
     arguments = {name: _at_home(getattr(checked, name)) for name in names}
     _refuse_switches(given, arguments, f"{key}.")
 

@@ -187,7 +187,9 @@ def _loss_changes(
 
     entry = ctx.store.get(WORD, key, make)
     found = json.loads((entry.folder / CHANGES).read_text(encoding="utf-8"))
-    probed = tuple((name, channel) for name, channel in found["channels"])
+    probed = tuple(
+        (name, channel) for name, channel in found.get("channels") or found["units"]
+    )  # of results kept before
     return probed, np.array(found["loss_changes"], dtype=np.float64), found["base_loss"]
 
 

@@ -350,8 +350,8 @@ def _refuse_all_whole(net: SegmentationNet, found: Followed) -> None:
     if not found.groups:
         reasons = left_whole(found) if found.whole else "It has no layer but those that make its logits"
         raise ConfigError(
-            f"model: no channel of {type(net).__name__} can be cut. {reasons}. Put layers in the place of what "
-            "cannot be followed (docs/networks.md), or leave prune out of stages."
+            f"model: no channel of {type(net).__name__} can be cut. {reasons}. Give layers more than one channel, "
+            "put others in the place of what cannot be followed (docs/networks.md), or leave prune out of stages."
         )
 
 

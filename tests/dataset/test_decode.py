@@ -137,7 +137,7 @@ def test_labels_that_keep_their_pixels_are_read(tmp_path, name, how):
 
 def test_a_label_of_fractions_is_refused(tmp_path):
     Image.fromarray(labels(0, 5).astype(np.float32)).save(tmp_path / "x.tif")
-    with pytest.raises(DataError, match="x.tif holds fractions"):
+    with pytest.raises(DataError, match=r"x\.tif holds fractions"):
         read_mask(tmp_path / "x.tif", "numbers", upright=True)
 
 

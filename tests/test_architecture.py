@@ -12,7 +12,7 @@ ORDER = [
     "gpu", "errors", "shortage", "stop", "console", "seed", "durable", "status", "dataset", "model", "loss",
     "schedule", "graph", "measure", "deploy", "transform", "training", "distill", "pruner", "budget", "checkpoint",
     "store",
-    "tracking", "result", "stage", "config", "predictor", "predict", "served", "run", "doctor", "reproduce",
+    "tracking", "result", "stage", "config", "predict", "run", "doctor", "reproduce",
     "report", "app", "sweep", "cli", "bench", "gpu_check", "__main__",
 ]  # fmt: skip
 DOORS = {

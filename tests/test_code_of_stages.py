@@ -148,7 +148,7 @@ gpu_check/numbers.py gpu_check/parts.py gpu_check/speed.py gpu_check/trainings.p
 __init__.py __main__.py app.py bench.py checkpoint/__init__.py checkpoint/admission.py
 checkpoint/checkpoint.py checkpoint/contract.py cli.py dataset/workers.py config/__init__.py config/compose.py
 config/explain.py config/protocol.py config/refusal.py config/renamed.py console.py durable.py errors.py
-predict.py predictor.py served.py
+predict/__init__.py predict/__main__.py predict/predictor.py predict/served.py
 dataset/summary.py
 report/__init__.py report/__main__.py report/job_figures.py report/class_figure.py report/collect.py
 report/command.py report/contest.py report/entries.py report/figures.py report/frames.py report/gallery.py

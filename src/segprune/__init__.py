@@ -32,7 +32,7 @@ from segprune.errors import (
 )
 
 if TYPE_CHECKING:
-    from segprune.predictor import Predictor, load
+    from segprune.predict.predictor import Predictor, load
 
     __version__: str
 
@@ -59,7 +59,7 @@ def __getattr__(name: str) -> object:
 
         return version("segprune")
     if name in ("load", "Predictor"):
-        from segprune import predictor
+        from segprune.predict import predictor
 
         return getattr(predictor, name)
     raise AttributeError(f"segprune has no {name!r}; there are {', '.join(__all__)}")

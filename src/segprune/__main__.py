@@ -126,7 +126,7 @@ COMMANDS = {
     ),
     "predict": Command(
         does="masks of images: segprune predict outputs/runs/<date>/<time> images/ --out masks/",
-        run=partial(_module, "segprune.predict"),
+        run=partial(_module, "segprune.predict.__main__"),
     ),
     "ui": Command(
         does="open the MLflow UI on what was logged, on this machine only",

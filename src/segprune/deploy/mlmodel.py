@@ -5,7 +5,7 @@ import platform
 from importlib.metadata import version
 
 MLMODEL = "MLmodel"
-LOADER = "segprune.served"
+LOADER = "segprune.predict.served"
 """The module that MLflow asks for what predicts; nothing is unpickled."""
 
 

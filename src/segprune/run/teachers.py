@@ -12,7 +12,7 @@ from segprune.config.compose import Settings, component
 from segprune.dataset.contract import SegData
 from segprune.errors import CheckpointError, ConfigError
 from segprune.model.initial import initial
-from segprune.predictor import builder
+from segprune.predict.predictor import builder
 from segprune.stage.contract import NetState, Trail, ready
 from segprune.stage.teaching import folders_of
 

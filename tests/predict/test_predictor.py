@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 import segprune
-from segprune import predictor, status
+from segprune import status
 from segprune.dataset.contract import Bands
 from segprune.dataset.items import ArraySource, EvaluationItems
 from segprune.errors import CheckpointError, ConfigError, DataError
@@ -24,6 +24,7 @@ from segprune.measure.inference import View, infer
 from segprune.measure.passes import ONE_PASS, Passes
 from segprune.model.bands import for_bands
 from segprune.model.unet import unet
+from segprune.predict import predictor
 from segprune.stage.contract import write_state
 from segprune.transform.cut import Cut
 from tests.tiny import tiny_context, tiny_data
@@ -159,7 +160,7 @@ def test_of_a_version_that_wrote_no_colours_it_is_read(folder: Path, tmp_path: P
         {"_target_": "segprune.model.torchvision_seg.partial"},
         {**UNET, "width": {"_target_": "segprune.model.backbone_weights.resnet_imagenet", "depth": 50}},
         {**UNET, "width": [{"_target_": "segprune.store.inventory.remove"}]},
-        {"_target_": "tests.test_predictor.colourful"},
+        {"_target_": "tests.predict.test_predictor.colourful"},
     ],
 )
 def test_code_that_nobody_named_is_not_run(folder: Path, tmp_path: Path, node: dict[str, Any]) -> None:
@@ -175,7 +176,7 @@ def colourful(*, num_classes: int) -> Residual:
 def test_a_package_that_is_named_may_build_it(tmp_path: Path) -> None:
     ctx = tiny_context(tmp_path)
     ctx = dataclasses.replace(
-        ctx, about={**ctx.about, "model": {"_target_": "tests.test_predictor.colourful"}}
+        ctx, about={**ctx.about, "model": {"_target_": "tests.predict.test_predictor.colourful"}}
     )
     net = toy(Residual)
     write_state(tmp_path, ctx, net, (), "key")
@@ -213,7 +214,7 @@ def test_the_import_alone_is_light() -> None:
 
 
 def test_the_example_of_the_readme_runs(folder: Path) -> None:
-    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     (example,) = (
         one for one in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "segprune.load" in one
     )

@@ -9,13 +9,13 @@ import pytest
 from PIL import Image
 
 import segprune
-from segprune import predict as door
 from segprune.dataset import decode
 from segprune.measure.passes import Passes
-from segprune.predict import main, predict
+from segprune.predict import __main__ as door
+from segprune.predict.__main__ import main, predict
 from segprune.stage.contract import Trail
+from tests.predict.test_predictor import folder as checkpoint  # noqa: F401 - a fixture
 from tests.stage.test_export import cut, stage
-from tests.test_predictor import folder as checkpoint  # noqa: F401 - a fixture
 from tests.tiny import tiny_context
 
 SIZE_HW = (16, 16)

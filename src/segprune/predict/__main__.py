@@ -14,7 +14,7 @@ from segprune.errors import DataError, SegpruneError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from segprune.predictor import Predictor
+    from segprune.predict.predictor import Predictor
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm"}
 IDS, COLOURS = "ids", "colours"
@@ -67,7 +67,7 @@ def predict(
     from tqdm import tqdm
 
     from segprune.dataset.decode import read_image
-    from segprune.predictor import load
+    from segprune.predict.predictor import load
 
     names = _names(images, out)
     net = load(network, device=device, extensions=extensions)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segprune.predictor import Predictor, load
+from segprune.predict.predictor import Predictor, load
 
 
 class Served:

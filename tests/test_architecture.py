@@ -1,6 +1,7 @@
 """The house rules that a reader relies on: who imports whom, and one keeper per third-party door."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,7 +54,14 @@ def imported(path: Path) -> Iterator[str]:
 
 
 def test_every_room_has_its_place() -> None:
-    assert {room(path) for path in modules()} <= set(ORDER)
+    assert {room(path) for path in modules()} == set(ORDER)
+
+
+def test_the_map_of_the_rooms_has_them_in_their_order() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = text.split("## The rooms")[1].split("\n## ")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    assert [name for row in rows for name in re.findall(r"`(\w+)`", row)] == ORDER
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(SOURCE)))

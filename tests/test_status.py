@@ -43,6 +43,12 @@ def test_a_record_tells_every_state(tmp_path: Path) -> None:
     assert (read(tmp_path)["status"], read(tmp_path)["error"]) == ("killed", "stopped before its end")
 
 
+def test_a_network_that_earlier_runs_cut_is_asked_for_as_it_was_cut(tmp_path: Path) -> None:
+    record = JobRecord(tmp_path, {"pruner": "taylor", "ratio": 0.3, "seed": 1})
+    record.done({"cut": {"pruner": "l1", "ratio": 0.5}, "rows": []})
+    assert read(tmp_path)["asked"] == {"pruner": "l1", "ratio": 0.5, "seed": 1}
+
+
 def test_a_folder_has_one_living_run(tmp_path: Path) -> None:
     record = JobRecord(tmp_path, ASKED)
     with pytest.raises(

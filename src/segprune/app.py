@@ -16,7 +16,7 @@ from segprune.result.row import to_record
 from segprune.result.table import chain_table
 from segprune.run.assemble import checked, hardware_of
 from segprune.run.chain import run_chain
-from segprune.run.describe import describe, describe_data, describe_result, run_start
+from segprune.run.describe import cut_before, describe, describe_data, describe_result, run_start
 from segprune.run.start import context_of, refuse, start_of_trail
 from segprune.store.store import Store, say_what_is_not_used
 from segprune.tracking.contract import Status
@@ -59,7 +59,7 @@ def run_job(
         describe_data(tracker, data)
         keep_origin(tracker, run, data, hardware)
         ctx = context_of(run, data, hardware, store, tracker)
-        start = start_of_trail(run.settings, ctx)
+        start = start_of_trail(run.settings, ctx, [name for stage in run.stages for name in stage.networks])
         refuse(run.stages, ctx, start)
         trail, rows = run_chain(run.stages, ctx, start)
         describe_result(ctx, trail, with_weights=run.settings.log_checkpoint)
@@ -78,6 +78,7 @@ def run_job(
         log.info("%s", tracker.url_hint)
     return {
         "name": run.name,
+        "cut": cut_before(run),
         "seconds": seconds,
         "was_reused": not store.computed,
         "store": str(store.root),

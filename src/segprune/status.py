@@ -59,8 +59,9 @@ class JobRecord:
         self._write(store=str(store), entries=[*self._values.get("entries", ()), entry])
 
     def done(self, summary: Mapping[str, Any]) -> None:
-        """The chain ended well."""
-        self._end(status="done", **summary)
+        """The chain ended well; ``cut`` of its summary says how its network was cut by this and earlier runs."""
+        asked = {**self._values["asked"], **summary.get("cut", {})}
+        self._end(status="done", **summary, asked=asked)
 
     def failed(self, reason: str) -> None:
         """The run ended with an error."""

@@ -53,7 +53,8 @@ def keys(value: Any, name: str = "") -> Iterator[str]:
 
 
 def test_the_evaluation_report_is_documented_key_by_key() -> None:
-    made = report(DENSE, CUT, TUNED, more=("dice", "precision", "recall"))
+    known = {"stage": "dense", "fingerprint": "ab", "miou_percent": 50.0, "since": "l1-r0.3"}
+    made = report(DENSE, CUT, TUNED, more=("dice", "precision", "recall"), ancestor=known)
     assert made["candidate"].keys() == made["baseline"].keys()
     assert made["candidate"]["metrics"].keys() == made["baseline"]["metrics"].keys()
     oracle = {name for name in documented("evaluation_report.json") if name.startswith("oracle.")}

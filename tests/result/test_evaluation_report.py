@@ -1,6 +1,6 @@
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -21,7 +21,7 @@ TUNED = changed(
 )
 
 
-def report(*rows: Row, more: Sequence[str] = ()) -> dict[str, Any]:
+def report(*rows: Row, more: Sequence[str] = (), ancestor: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Of two classes; further scores of them are as their IoU."""
     iou = {"dense": (0.75, math.nan), "pruned": (0.1, math.nan), "finetuned": (0.5, math.nan)}
     made = evaluation_report(
@@ -32,6 +32,7 @@ def report(*rows: Row, more: Sequence[str] = ()) -> dict[str, Any]:
             "boundary_iou": {"dense": (0.25, 0.0), "pruned": (0.0, 0.0), "finetuned": (0.5, math.nan)},
         },
         layers={"stem": (8, 6), "head": (4, 4)},
+        ancestor=ancestor,
     )
     read: dict[str, Any] = json.loads(json.dumps(made, allow_nan=False))
     assert read == made

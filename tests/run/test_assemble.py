@@ -8,6 +8,7 @@ import torch
 from omegaconf import OmegaConf
 
 from segprune.checkpoint import checkpoint
+from segprune.checkpoint.ancestry import Ancestry, Step
 from segprune.config.compose import Job, Settings, origins, settings_of
 from segprune.errors import CheckpointError, ConfigError
 from segprune.run.assemble import Run, checked, facts_of, hardware_of, run_name, stages_of
@@ -48,6 +49,38 @@ def facts(*overrides: str) -> RowFacts:
 def test_runs_are_named_after_what_makes_them_differ() -> None:
     assert run_name(settings("ratio=0.30000000000000004", "seed=2"), JOB) == "taylor-r0.3-s2"
     assert run_name(settings("stages=[train,eval]"), JOB) == "dense-s0"
+
+
+DENSE = Ancestry(network="dense", fingerprint="a", weights_sha256=None, place=None)
+CUT = DENSE.then(Step(network="pruned", label="l1-r0.1"))
+TUNED = CUT.then(Step(network="finetuned", label="ft"))
+
+
+@pytest.mark.parametrize(
+    ("stages", "past", "name"),
+    [
+        ("finetune,eval", CUT, "l1-r0.1-ft-s0"),
+        ("eval", TUNED, "l1-r0.1-ft-s0"),
+        ("prune,finetune,eval", TUNED, "l1-r0.1-ft-taylor-r0.3-s0"),
+        ("prune,eval", DENSE, "taylor-r0.3-s0"),
+        ("eval", DENSE, "dense-s0"),
+        ("finetune,eval", DENSE, "dense-ft-s0"),
+        ("eval", None, "start-s0"),
+        ("finetune,eval", None, "start-ft-s0"),
+        ("prune,eval", None, "start-taylor-r0.3-s0"),
+    ],
+)
+def test_a_run_that_goes_on_is_named_after_all_that_was_done(
+    stages: str, past: Ancestry | None, name: str
+) -> None:
+    assert run_name(settings(f"stages=[{stages}]", "checkpoint=here"), JOB, past) == name
+
+
+def test_weights_from_elsewhere_are_not_called_dense() -> None:
+    given = ("model=module", "model.factory=tests.x:y", "model.checkpoint=best.pth")
+    assert run_name(settings(*given, "stages=[eval]"), JOB) == "start-s0"
+    assert run_name(settings(*given, "stages=[prune,eval]"), JOB) == "taylor-r0.3-s0"
+    assert run_name(settings(*given, "stages=[train,eval]"), JOB) == "dense-s0"
 
 
 def test_a_control_is_named_after_its_protocol() -> None:

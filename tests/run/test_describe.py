@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
+from segprune.checkpoint.ancestry import Ancestry, Cause, Step
 from segprune.dataset.contract import RoleSummary
 from segprune.run.assemble import checked
-from segprune.run.describe import describe, describe_data, describe_result, run_start
+from segprune.run.describe import cut_before, describe, describe_data, describe_result, run_start
 from segprune.stage.contract import NetState
 from segprune.store.fingerprint import fingerprint
 from segprune.store.store import Store
@@ -79,6 +80,23 @@ def test_a_dense_run_has_its_own_name_and_colour(tmp_path: Path) -> None:
     cut = run_start(run_of(tmp_path), None)
     assert (dense.name, dense.parent_run_id, cut.name) == ("dense-s0", "parent", "taylor-r0.3-s0")
     assert dense.color != cut.color
+
+
+def test_how_earlier_runs_cut_a_network_is_logged(tmp_path: Path) -> None:
+    def cause(ratio: float) -> Cause:
+        return Cause(pruner="l1", budget="channels", scope="local", ratio=ratio)
+
+    past = Ancestry(network="dense", fingerprint="a", weights_sha256=None, place=None)
+    for ratio in (0.1, 0.2):
+        past = past.then(Step(network="pruned", label="l1", cut=cause(ratio)))
+    run = run_of(tmp_path, "stages=[train,eval]")
+    assert cut_before(run) == {}
+    run, tracker = replace(run, past=past), Recorder()
+    describe(tracker, run, tiny_data())
+    asked = {key: tracker.logged[key] for key in ("pruner.name", "budget.name", "ratio")}
+    assert asked == {"pruner.name": "l1", "budget.name": "channels", "ratio": pytest.approx(1 - 0.9 * 0.8)}
+    again = replace(run_of(tmp_path, "pruner=l1", "ratio=0.3"), past=past)
+    assert cut_before(again)["ratio"] == pytest.approx(1 - 0.9 * 0.8 * 0.7)
 
 
 def test_what_was_taken_of_other_code_is_a_tag(tmp_path: Path) -> None:

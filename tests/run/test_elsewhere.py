@@ -41,7 +41,9 @@ def test_weights_from_elsewhere_start_a_chain_without_training(tmp_path: Path) -
     chosen = settings(*PLAIN, f"model.checkpoint={file}", "stages=[prune,eval]")
     ctx = tiny_context(tmp_path)
     (state,) = start_of_trail(chosen, ctx)
-    assert (state.name, state.transforms, state.folder) == ("dense", (), None)
+    assert (state.name, state.transforms, state.folder) == ("start", (), None)
+    assert state.ancestry is not None
+    assert (state.ancestry.network, state.ancestry.steps) == ("start", ())
     other = replace(ctx, about={**ctx.about, "model_files": {"checkpoint": "another digest"}})
     assert from_elsewhere(chosen, other)[0].fingerprint != state.fingerprint
     assert from_elsewhere(settings(*PLAIN, f"model.checkpoint={file}"), ctx) == ()

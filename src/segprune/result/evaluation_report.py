@@ -55,6 +55,7 @@ def evaluation_report(
     classes: Sequence[str],
     by_class: Mapping[str, Mapping[str, Sequence[float]]],
     layers: Mapping[str, tuple[int, int]],
+    ancestor: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The report of a trail: its first network is the baseline, its last one the candidate.
 
@@ -66,6 +67,7 @@ def evaluation_report(
         classes: K names.
         by_class: Score, as ``iou`` -> stage -> K fractions, nan where it is not defined.
         layers: Layer -> prunable channels before, after.
+        ancestor: The dense network that rows are compared with, if it is not the first one.
 
     Returns:
         A JSON object of these keys:
@@ -83,6 +85,7 @@ def evaluation_report(
         - ``reconstruction``: outputs against the baseline's, ``before_finetune`` and ``after_finetune``.
         - ``classes``: each score of ``by_class`` of each class in percent, and the change in points.
         - ``layers``: prunable channels of each layer before and after.
+        - ``ancestor``: the dense network, where it is known but not there, so that the baseline is none; else null.
         - ``macs_rule``: what counts as a multiply-add.
         - ``caution``: what to keep in mind with intervals over these images; ``null`` if nothing.
     """
@@ -115,6 +118,7 @@ def evaluation_report(
             {"layer": name, "channels_before": before, "channels_after": after}
             for name, (before, after) in layers.items()
         ],
+        "ancestor": ancestor,
         "macs_rule": MACS_RULE,
         "caution": next(iter(cautions(rows[:1])), None),
     }

@@ -26,17 +26,20 @@ class Row:
 
     Attributes:
         run: Name of the run.
-        stage: What was evaluated: the ``dense`` network (``start``: a checkpoint that is cut already, which then
-            stands for the dense one in all comparisons below), the one that the criterion's own training phase
-            ``prepared`` for the cut, the cut one with the BN statistics from before the cut (``pruned_raw``) or
-            with re-estimated statistics (``pruned``), the ``finetuned`` one, or a network of another stage.
+        stage: What was evaluated: the ``dense`` network (``start``: one of which nothing is known, as of weights
+            from elsewhere, which then stands for the dense one in all comparisons below), the one that the
+            criterion's own training phase ``prepared`` for the cut, the cut one with the BN statistics from before
+            the cut (``pruned_raw``) or with re-estimated ones (``pruned``), the ``finetuned`` one, or a network of
+            another stage.
         dataset: Name of the dataset.
         split: Name of the evaluated split.
         model: Name of the architecture.
-        pruner: The criterion; this and the next three are ``None`` for a network that the run did not cut.
+        pruner: The criterion, of several cuts with + between them; this and the next three are ``None`` for a
+            network that is not cut, or of which that is not known.
         budget: What the ratio is a ratio of.
         scope: ``local`` or ``global`` ranking.
-        ratio_asked: Fraction to remove, of the budget's unit; ``None`` also where a threshold decided.
+        ratio_asked: Fraction to remove, of the dense network and the budget's unit, by all cuts together; ``None``
+            also where a threshold decided, or cuts had budgets of different units.
         transforms: What turned the dense network into this one, in order; ``None`` for the dense one itself.
         seed: Seed of the run.
         size_h_px: Height of the image in evaluation; also that of MACs and latency.

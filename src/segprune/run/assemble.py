@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from segprune.checkpoint import checkpoint
+from segprune.checkpoint import ancestry, checkpoint
+from segprune.checkpoint.ancestry import Ancestry
 from segprune.config.compose import (
     Job,
     Settings,
@@ -27,6 +28,7 @@ from segprune.gpu import about, lacks_code
 from segprune.measure.passes import Passes
 from segprune.model.contract import SegmentationNet
 from segprune.model.initial import initial
+from segprune.run.ancestry import UNKNOWN
 from segprune.run.taught import refuse_nobody_to_teach
 from segprune.stage.contract import RowFacts, Stage
 from segprune.store.code import code_of, modules_of
@@ -50,6 +52,7 @@ class Run:
         stages: In order.
         keys: Argument of a stage -> the key that gives its value.
         facts: What its rows say besides measurements.
+        past: Where the network of ``checkpoint`` comes from; None without one, or where that is not known.
         build: Number of classes, (H, W) of the images -> dense network.
         sources: The modules that build it and load the dataset.
         load_data: Reads and checks the dataset.
@@ -64,6 +67,7 @@ class Run:
     stages: Sequence[Stage]
     keys: Mapping[str, str]
     facts: RowFacts
+    past: Ancestry | None
     build: Callable[[int, tuple[int, int]], SegmentationNet]
     sources: frozenset[str]
     load_data: Callable[[], SegData]
@@ -82,10 +86,12 @@ def checked(cfg: DictConfig) -> Run:
     _refuse_protocol_of_sweeps(job)
     settings, values = settings_of(cfg)
     import_extensions(settings.extensions)
-    name, keys = run_name(settings, job), origins(cfg)
+    keys = origins(cfg)
     refuse_nobody_to_teach(settings, job)
     stages = stages_of(settings, keys)
     _refuse_foreign_checkpoint(settings)
+    past = past_of(settings)
+    name = run_name(settings, job, past)
     build = network_builder(settings)
     load_data = component(settings.dataset, "dataset", extensions=settings.extensions)
     passes = component(settings.eval, "eval", extensions=settings.extensions)().passes
@@ -99,6 +105,7 @@ def checked(cfg: DictConfig) -> Run:
         stages=stages,
         keys=keys,
         facts=facts_of(settings, job, name),
+        past=past,
         build=build,
         sources=sources,
         load_data=load_data,
@@ -107,16 +114,55 @@ def checked(cfg: DictConfig) -> Run:
     )
 
 
-def run_name(settings: Settings, job: Job) -> str:
+def past_of(settings: Settings) -> Ancestry | None:
+    """Where the network of ``checkpoint`` comes from; None without one, or where that is not known."""
+    folder = settings.checkpoint
+    if folder is None:
+        return None
+    made = checkpoint.describe(folder)
+    is_whole = not made.get("transforms", made.get("plans"))
+    unknown = Ancestry(network="dense", fingerprint="", weights_sha256=None, place=None) if is_whole else None
+    return ancestry.read(folder) or unknown
+
+
+def run_name(settings: Settings, job: Job, past: Ancestry | None = None) -> str:
     """``<pruner>-r<ratio>-s<seed>``, or ``dense-s<seed>`` for a chain that does not prune.
 
     Rounds, initial weights, a protocol and a teacher are named where they are not the usual ones; a budget without
-    a ratio has ``t`` and its threshold, or its name.
+    a ratio has ``t`` and its threshold, or its name. A chain that goes on from a checkpoint is named after all that
+    was done since the dense network, as ``taylor-r0.3-ft-s0``.
+
+    Args:
+        settings: The checked root.
+        job: What Hydra knows about the run.
+        past: Where the network of ``checkpoint`` comes from.
     """
+    did, is_cut = labels(settings, job), "prune" in settings.stages
+    begins = "train" in settings.stages
+    has_weights = not begins and settings.model.get("checkpoint") is not None
+    first = "dense" if begins or past is not None or not (settings.checkpoint or has_weights) else UNKNOWN
+    done = [past.label] if past and past.label else []
+    if is_cut:
+        own = f"{did['prune']}{_taught(job)}"
+        is_named = first == "dense" or has_weights
+    else:
+        is_named = False
+        own = did["finetune"] if settings.checkpoint and "finetune" in settings.stages else _taught(job)[1:]
+    parts = [*([] if done or is_named else [first]), *done, own, f"s{settings.seed}"]
+    return "-".join(part for part in parts if part)
+
+
+def labels(settings: Settings, job: Job) -> dict[str, str]:
+    """The stages that cut and finetune -> what a run's name says of them."""
+    return {"prune": _cut_label(settings, job), "finetune": f"ft{_taught(job)}"}
+
+
+def _taught(job: Job) -> str:
     distill = job.choices.get("distill", UNTAUGHT)
-    taught = "" if distill == UNTAUGHT else f"-{distill}"
-    if "prune" not in settings.stages:
-        return f"dense{taught}-s{settings.seed}"
+    return "" if distill == UNTAUGHT else f"-{distill}"
+
+
+def _cut_label(settings: Settings, job: Job) -> str:
     # the budget's own arguments are checked after the name is made, so they may still be anything
     if settings.ratio is not None:
         much = f"r{settings.ratio:g}"
@@ -128,7 +174,7 @@ def run_name(settings: Settings, job: Job) -> str:
     init = "" if settings.init == "inherited" else f"-{settings.init}"
     protocol = job.choices["protocol"]
     how = init if protocol == "standard" else f"-{protocol}"
-    return f"{job.choices['pruner']}-{much}{rounds}{how}{taught}-s{settings.seed}"
+    return f"{job.choices['pruner']}-{much}{rounds}{how}"
 
 
 def stages_of(settings: Settings, keys: Mapping[str, str]) -> list[Stage]:
@@ -214,6 +260,7 @@ def facts_of(settings: Settings, job: Job, name: str) -> RowFacts:
         budget=budget.of,
         scope=budget.ranking(pruner.scope),
         ratio=settings.ratio,
+        labels=labels(settings, job),
     )
 
 

@@ -8,6 +8,7 @@ from segprune import stop
 from segprune.errors import ConfigError
 from segprune.measure.memory import peak_memory
 from segprune.result.row import Row
+from segprune.run.ancestry import note_rows, with_ancestry
 from segprune.shortage import StageMemoryError, shortage
 from segprune.stage.contract import Context, Stage, Trail
 
@@ -24,9 +25,11 @@ def run_chain(stages: Sequence[Stage], ctx: Context, trail: Trail) -> tuple[Trai
         log.info("[%s]", stage.word)
         ctx.tracker.tags({"stage": stage.word})
         started = time.perf_counter()
-        trail = _run(stage, ctx, trail)
+        before, trail = trail, _run(stage, ctx, trail)
         _refuse_same_names(stage, trail)
+        trail = with_ancestry(ctx, stage, before, trail)
         ctx.tracker.metrics({f"time/{stage.word}_s": round(time.perf_counter() - started, 2)})
+    note_rows(ctx, trail)
     return trail, tuple(ctx.rows)
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from segprune.checkpoint.contract import DESCRIPTION, WEIGHTS
+from segprune.checkpoint.ancestry import Cause, whole
+from segprune.checkpoint.contract import ANCESTRY, DESCRIPTION, WEIGHTS
 from segprune.config.protocol import CHAIN
 from segprune.dataset.contract import SegData
 from segprune.dataset.summary import as_text
@@ -25,6 +26,17 @@ UNTRACKED = ("tracking", "paths", "store", "stage", "extensions", "threads", "wo
 """Where a run is kept and how fast it goes does not describe it."""
 PHASE = {"phase_epochs"}
 """What the options of ``pruner`` refer to."""
+
+
+def cut_before(run: Run) -> dict[str, Scalar]:
+    """Pruner, budget and ratio of a run that goes on from a cut network: of all its cuts together."""
+    cuts = run.past.cuts if run.past else []
+    if not cuts:
+        return {}
+    facts = run.facts
+    own = Cause(pruner=facts.pruner, budget=facts.budget, scope=facts.scope, ratio=facts.ratio)
+    cut = whole([*cuts, *([own] if "prune" in run.settings.stages else [])])
+    return {"pruner": cut.pruner, "budget": cut.budget, "ratio": cut.ratio}
 
 
 def run_start(run: Run, parent_run_id: str | None) -> RunStart:
@@ -50,7 +62,10 @@ def describe(tracker: Tracker, run: Run, data: SegData) -> None:
     described = {key: value for key, value in run.values.items() if key not in {*UNTRACKED, *unused}}
     own = {word: run.settings.stage[word] for word in run.settings.stages if word not in CHAIN}
     described |= {"stage": own} if own else {}
-    names = {f"{group}.name": run.job.choices[group] for group in NAMED if group not in unused}
+    names: dict[str, Scalar] = {
+        f"{group}.name": run.job.choices[group] for group in NAMED if group not in unused
+    }
+    names |= {key if key == "ratio" else f"{key}.name": value for key, value in cut_before(run).items()}
     tracker.params(_flat(described) | names)
     whole = {key: value for key, value in run.values.items() if key != "tracking"}  # it may hold a password
     tracker.text(OmegaConf.to_yaml(OmegaConf.create(whole)), "config/config.yaml")
@@ -99,15 +114,17 @@ def describe_result(ctx: Context, trail: Trail, *, with_weights: bool) -> None:
         ctx.tracker.tags({"accepted": ",".join(ctx.store.accepted)})
     folder = trail[-1].folder
     if with_weights and folder is not None:
-        for name in (DESCRIPTION, WEIGHTS):
-            if (folder / name).exists():  # a runner has a file of its own kind
+        for name in (DESCRIPTION, WEIGHTS, ANCESTRY):
+            if (folder / name).exists():  # a runner has a file of its own kind, and not every past is known
                 ctx.tracker.file(folder / name, "checkpoint")
 
 
 def _color(run: Run) -> str:
-    if "prune" not in run.settings.stages:
+    before = cut_before(run)
+    if "prune" not in run.settings.stages and not before:
         return color("dense", 0.0)
-    return color(run.job.choices["pruner"], run.settings.ratio or 0.0)
+    ratio = before.get("ratio", run.settings.ratio)
+    return color(str(before.get("pruner", run.job.choices["pruner"])), float(ratio or 0.0))
 
 
 def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:

@@ -1,12 +1,14 @@
 """A chain that starts from weights which were trained elsewhere."""
 
 import logging
+from dataclasses import replace
 
 from torch.utils.data import Subset
 
 from segprune.config.compose import Settings
 from segprune.measure.evaluate import evaluate
 from segprune.measure.miou import segmentation_metrics
+from segprune.run.ancestry import UNKNOWN, root
 from segprune.stage.contract import Context, NetState, Trail, ready
 from segprune.store.code import code_of
 from segprune.store.fingerprint import fingerprint
@@ -29,7 +31,13 @@ def from_elsewhere(settings: Settings, ctx: Context) -> Trail:
     key = fingerprint("checkpoint", {"about": ctx.about, "seed": ctx.seed, **code_of(ctx.sources)})
     ctx.tracker.tags({"checkpoint": str(file)})
     net = ready(ctx.build(), ctx.hardware.device)
-    return (NetState(name="dense", net=net, transforms=(), fingerprint=key),)
+    log.info(
+        "the weights of %s were trained elsewhere: their row is `%s`, and everything is compared with it",
+        file,
+        UNKNOWN,
+    )
+    state = NetState(name=UNKNOWN, net=net, transforms=(), fingerprint=key)
+    return (replace(state, ancestry=root(state)),)
 
 
 def tell_quality(ctx: Context, start: Trail) -> None:

@@ -1,7 +1,7 @@
 """Where a chain starts: the context of its stages, and the checkpoint that it continues from."""
 
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -15,11 +15,13 @@ from segprune.dataset.workers import workers_for
 from segprune.errors import CheckpointError, ConfigError
 from segprune.model.bands import for_bands
 from segprune.model.contract import SegmentationNet
+from segprune.run.ancestry import UNKNOWN, with_dense
 from segprune.run.assemble import Run
 from segprune.run.elsewhere import from_elsewhere, tell_quality
 from segprune.run.teachers import teachers_of
 from segprune.stage.contract import Context, NetState, Stage, Trail, ready
 from segprune.stage.trial import refuse_misfit
+from segprune.store import manifest
 from segprune.store.code import code_of
 from segprune.store.fingerprint import digests, fingerprint
 from segprune.store.store import Store
@@ -73,8 +75,13 @@ def _counted_by_this_code(data: SegData, sources: Collection[str]) -> SegData:
     return replace(data, label_counts=data.label_counts.with_stem(f"{data.label_counts.stem}-{code}"))
 
 
-def start_of_trail(settings: Settings, ctx: Context) -> Trail:
-    """Nothing, or the network the chain starts from: of a checkpoint, or with weights from elsewhere.
+def start_of_trail(settings: Settings, ctx: Context, taken: Collection[str] = ()) -> Trail:
+    """Nothing, or the networks the chain starts with: of a checkpoint and its dense one, or weights from elsewhere.
+
+    Args:
+        settings: The checked root.
+        ctx: The run.
+        taken: Names of networks that stages of this run make.
 
     Raises:
         CheckpointError: It is damaged, or was made for other classes.
@@ -90,12 +97,27 @@ def start_of_trail(settings: Settings, ctx: Context) -> Trail:
         )
     _refuse_other_bands(folder, ctx)
     net, transforms, about = checkpoint.read(folder, ctx.build)
-    key = fingerprint("checkpoint", _inputs(ctx, about["weights_sha256"], transforms))
     ctx.tracker.tags({"checkpoint": str(folder)})
-    name = "start" if transforms else "dense"
-    net = ready(net, ctx.hardware.device)
-    state = NetState(name=name, net=net, transforms=transforms, fingerprint=key, folder=folder)
-    return (replace(state, training=about.get("training")),)
+    state = NetState(
+        name=UNKNOWN,
+        net=ready(net, ctx.hardware.device),
+        transforms=transforms,
+        fingerprint=_of_entry(folder, about) or fingerprint("checkpoint", _inputs(ctx, about, transforms)),
+        folder=folder,
+        training=about.get("training"),
+    )
+    return with_dense(ctx, state, taken)
+
+
+def _of_entry(folder: Path, about: Mapping[str, Any]) -> str:
+    """The fingerprint of a result of a store that is as it was made, so that what follows it is shared.
+
+    Empty for any other one.
+    """
+    sealed, key = manifest.read(folder), about.get("fingerprint")
+    if sealed is None or not key or manifest.damage(folder, stage=sealed.stage, fingerprint=key):
+        return ""
+    return str(key)
 
 
 def _refuse_other_bands(folder: Path, ctx: Context) -> None:
@@ -118,9 +140,9 @@ def _refuse_other_bands(folder: Path, ctx: Context) -> None:
     )
 
 
-def _inputs(ctx: Context, weights_sha256: str, transforms: Sequence[Transform]) -> dict[str, Any]:
+def _inputs(ctx: Context, about: Mapping[str, Any], transforms: Sequence[Transform]) -> dict[str, Any]:
     """What identifies a network from a checkpoint; a transform that is no cut counts with its values and code."""
-    inputs = {"weights": weights_sha256, "about": ctx.about}
+    inputs = {"weights": about["weights_sha256"], "about": ctx.about}
     others = [made_by for made_by in transforms if not isinstance(made_by, Cut)]
     if not others:
         return inputs

@@ -3,7 +3,7 @@
 import platform
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -12,6 +12,7 @@ import torch
 
 from segprune import gpu
 from segprune.checkpoint import checkpoint
+from segprune.checkpoint.ancestry import Ancestry, whole
 from segprune.dataset.contract import SegData
 from segprune.errors import ConfigError
 from segprune.measure.cost import Cost
@@ -33,7 +34,8 @@ class NetState:
     """A network at one point of the chain.
 
     Attributes:
-        name: As in its row: ``dense``, ``pruned``, ``finetuned`` ...; ``start`` for a cut checkpoint.
+        name: As in its row: ``dense``, ``pruned``, ``finetuned`` ...; ``start`` where a chain starts from a network
+            of which that is not known.
         net: The network, or a runner of a deployed file; nobody changes it in place.
         transforms: What turned the dense network into it, in order.
         fingerprint: Hash of everything that made it.
@@ -43,6 +45,7 @@ class NetState:
         cost: Of a runner, if the stage that made it knows; that of a network is counted.
         file_size_bytes: Size of a runner's file, likewise.
         training: How the last training on the way to it computed, as in rows; None where that is not known.
+        ancestry: Its dense network and the steps since; None where that is not known. The chain adds it.
     """
 
     name: str
@@ -54,6 +57,7 @@ class NetState:
     cost: Cost | None = None
     file_size_bytes: int | None = None
     training: str | None = None
+    ancestry: Ancestry | None = None
 
     @property
     def module(self) -> SegmentationNet:
@@ -74,6 +78,11 @@ Trail = tuple[NetState, ...]
 """Every network of the chain so far, in order; the next stage takes the last one."""
 
 
+def is_orphan(first: NetState) -> bool:
+    """Whether the dense network of a trail's first one is known but not there, so that it is in no trail."""
+    return first.ancestry is not None and bool(first.ancestry.steps)
+
+
 @dataclass(frozen=True, kw_only=True)
 class RowFacts:
     """What the rows say besides the measurements.
@@ -85,6 +94,7 @@ class RowFacts:
         budget: What the ratio is a fraction of.
         scope: Where the scores were ranked.
         ratio: Fraction to remove; ``None`` where a threshold decides.
+        labels: Stage -> the part of a run's name that says what it did; of others their word does.
     """
 
     run: str
@@ -93,6 +103,15 @@ class RowFacts:
     budget: str
     scope: Scope
     ratio: float | None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def of(self, state: NetState) -> "RowFacts":
+        """Those of one network, which an earlier run may have cut, by another criterion."""
+        cuts = state.ancestry.cuts if state.ancestry else []
+        if not cuts:
+            return self
+        cut = whole(cuts)
+        return replace(self, pruner=cut.pruner, budget=cut.budget, scope=cut.scope, ratio=cut.ratio)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,10 +39,19 @@ from segprune.result.overlay import overlay
 from segprune.result.row import Row, from_record, to_record
 from segprune.result.slower import slower
 from segprune.result.table import per_class_table, scores_table
-from segprune.stage.contract import Context, Stage, Trail, fingerprint_of, identity, origin_of
+from segprune.stage.contract import (
+    Context,
+    NetState,
+    Stage,
+    Trail,
+    fingerprint_of,
+    identity,
+    is_orphan,
+    origin_of,
+)
 from segprune.stage.oracle import WORD as ORACLE
 from segprune.stage.oracle import OracleSettings, key_of, oracle_of_trail, scored_of
-from segprune.stage.rows import channels_kept, groups_of, rows_of
+from segprune.stage.rows import channels_kept, dense_row, groups_of, rows_of
 from segprune.stage.side_by_side import WORD as QUALITY
 from segprune.stage.side_by_side import footprints, qualities, quality_keys
 from segprune.stage.times import Runtimes, refuse_runtimes, versions
@@ -154,7 +163,7 @@ class Eval(Stage):
             if (entry.folder / name).exists():
                 ctx.tracker.file(entry.folder / name, self.word)
         ctx.tracker.tags({"macs_rule": MACS_RULE})
-        rows = _as_of_this_run(ctx, entry, self._accepted(ctx, trail))
+        rows = _as_of_this_run(ctx, entry, trail, self._accepted(ctx, trail))
         ctx.rows.extend(rows)
         ctx.tracker.metrics(headline(rows))
         if found := slower(rows[-1]):
@@ -179,6 +188,12 @@ class Eval(Stage):
             "machine": _machine(ctx.hardware.device),
             "runtimes": versions(self.settings.runtimes, ctx.hardware.device),
             "trail": [(state.name, state.fingerprint) for state in trail],
+            "asked": [
+                (state.name, asked.budget, asked.scope, asked.ratio)
+                for state in trail
+                if state.ancestry and state.ancestry.cuts and (asked := ctx.facts.of(state))
+            ],
+            **({"dense": dict(row)} if is_orphan(trail[0]) and (row := dense_row(ctx, trail[0])) else {}),
         }
         scored = scored_of(trail) if oracle.samples else None
         if scored is None:
@@ -212,7 +227,7 @@ class Eval(Stage):
             clock=self.settings.latency_clock,
         )
         quality = qualities(ctx, trail, self._rules, self.settings.batch_size)
-        groups = groups_of(trail[0])
+        groups = groups_of(ctx, trail[0])
         rows = rows_of(
             ctx, trail, ctx.facts, groups, quality, footprints(ctx, trail, timing, self.settings.runtimes)
         )
@@ -231,6 +246,7 @@ class Eval(Stage):
                 },
             },
             layers={group.name: (group.size, kept[group.name]) for group in groups},
+            ancestor=_ancestor(ctx, trail[0]),
         )
         found = oracle_of_trail(self.settings.oracle, ctx, trail)
         if found is not None:
@@ -269,19 +285,31 @@ class Eval(Stage):
         ).savefig(path, dpi=100)
 
 
-def _as_of_this_run(ctx: Context, entry: Entry, accepted: Mapping[str, frozenset[str]]) -> tuple[Row, ...]:
+def _as_of_this_run(
+    ctx: Context, entry: Entry, trail: Trail, accepted: Mapping[str, frozenset[str]]
+) -> tuple[Row, ...]:
     """Stored rows, one per network of the trail; another run may have measured them under its own names."""
     records = json.loads((entry.folder / ROWS).read_text(encoding="utf-8"))
+    facts = {state.name: ctx.facts.of(state) for state in trail}
     return tuple(
         replace(
             row,
             run=ctx.facts.run,
             model=ctx.facts.model,
-            pruner=row.pruner and ctx.facts.pruner,
+            pruner=row.pruner and facts[row.stage].pruner,
             accepted=",".join(sorted(accepted[row.stage] | entry.accepted)) or None,
         )
         for row in map(from_record, records)
     )
+
+
+def _ancestor(ctx: Context, first: NetState) -> dict[str, Any] | None:
+    """What is known of a dense network that rows are compared with although it is not there."""
+    past, row = first.ancestry, dense_row(ctx, first)
+    if past is None or not is_orphan(first):
+        return None
+    miou = None if row is None else row.get("miou_percent")
+    return {"stage": past.network, "fingerprint": past.fingerprint, "miou_percent": miou, "since": past.label}
 
 
 def _machine(device: torch.device) -> dict[str, str]:

@@ -22,12 +22,13 @@ from segprune.stage.contract import (
     Trail,
     fingerprint_of,
     identity,
+    is_orphan,
     note_source,
     read_state,
     write_state,
 )
 from segprune.stage.idle import idle
-from segprune.stage.trial import refuse_schedule
+from segprune.stage.trial import refuse_schedule, shell
 from segprune.store.store import Entry
 from segprune.training.cudnn import is_timed
 from segprune.training.loop import fit
@@ -131,7 +132,8 @@ class Fit(Stage):
         return {"step": identity(self.step), "trail": [state.fingerprint for state in trail]}
 
     def _stretched(self, ctx: Context, trail: Trail) -> Schedule:
-        dense, small = (cost(state.module, ctx.pass_hw).macs for state in (trail[0], trail[-1]))
+        whole = shell(ctx) if is_orphan(trail[0]) else trail[0].module
+        dense, small = (cost(net, ctx.pass_hw).macs for net in (whole, trail[-1].module))
         return replace(self.schedule, epochs=round(self.schedule.epochs * dense / small))
 
 

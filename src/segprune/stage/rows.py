@@ -1,17 +1,22 @@
 """Rows: the measurements of a trail as flat records, each network against the first one."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from segprune import gpu
 from segprune.graph.group import ChannelGroup
 from segprune.graph.trace import trace
+from segprune.measure.cost import cost
 from segprune.measure.quality import Quality
 from segprune.model.contract import SegmentationNet
 from segprune.result.contract import Footprint, Measured
 from segprune.result.metrics import declared
 from segprune.result.row import SCHEMA_VERSION, Row, Value, from_record
-from segprune.stage.contract import Context, NetState, RowFacts, Trail
+from segprune.stage.contract import Context, NetState, RowFacts, Trail, is_orphan
+from segprune.stage.trial import shell
 from segprune.transform.cut import Cut
+
+NOT_TIMED = "the dense network was not timed beside it: its checkpoint is not there"
 
 
 def rows_of(
@@ -28,7 +33,7 @@ def rows_of(
         ctx: The run.
         trail: Its networks; the first is what the others are compared with.
         facts: What else the rows say.
-        groups: Channel groups of the first network.
+        groups: Channel groups of the dense network, see ``groups_of``.
         qualities: Name -> what the network predicts.
         footprints: Name -> what it costs.
     """
@@ -40,40 +45,89 @@ def rows_of(
             channels=channels_kept(first, state, groups),
             size_hw=ctx.pass_hw,
             frames=ctx.data.report_frames,
-            budget=facts.budget if cuts(first, state) else None,
+            budget=facts.of(state).budget if cuts(first, state) else None,
         )
         for state in trail
     }
+    dense, timing = measured[first.name], ""
+    if is_orphan(first):
+        dense, timing = _not_there(ctx, dense, groups), f"; {NOT_TIMED}"
     return [
         from_record(
             {
                 "schema_version": SCHEMA_VERSION,
-                **_setting(ctx, state, facts, is_cut=bool(cuts(first, state))),
+                **_setting(ctx, state, facts.of(state), is_cut=bool(cuts(first, state))),
                 "absent": _absent(ctx, qualities[state.name]),
-                "timing": footprints[state.name].timing,
-                **_metrics(measured[state.name], measured[first.name]),
+                "timing": f"{footprints[state.name].timing or ''}{timing}" or None,
+                **_metrics(measured[state.name], dense),
+                **(_by_record(measured[state.name], dense_row(ctx, first)) if is_orphan(first) else {}),
             }
         )
         for state in trail
     ]
 
 
+def dense_row(ctx: Context, first: NetState) -> Mapping[str, Value] | None:
+    """The row that a dense network which is not there had on the same images; None if it had none."""
+    if first.ancestry is None:
+        return None
+    size = {
+        "size_h_px": ctx.data.size_hw[0],
+        "size_w_px": ctx.data.size_hw[1],
+        "passes": ctx.passes.describe(),
+    }
+    return first.ancestry.row_of(ctx.data.identity.report, **size)
+
+
+def _not_there(ctx: Context, first: Measured, groups: Sequence[ChannelGroup]) -> Measured:
+    """What is known of a dense network without its weights: what it costs, and no time."""
+    footprint = Footprint(
+        cost=cost(shell(ctx), ctx.pass_hw), latency=None, file_size_bytes=None, peak_memory_mb=None
+    )
+    return replace(
+        first, footprint=footprint, channels={group.name: group.size for group in groups}, budget=None
+    )
+
+
+def _by_record(net: Measured, row: Mapping[str, Value] | None) -> dict[str, Value]:
+    """The metrics that compare predictions with those of a dense network of which only a row is there, if that."""
+    found = net.segmentation
+    own = {
+        "miou_retention": (100 * found.miou, "miou_percent"),
+        "pixel_accuracy_retention": (100 * found.pixel_accuracy, "pixel_accuracy_percent"),
+    }
+    whole = {name: row.get(of) if row else None for name, (_, of) in own.items()}
+    retained: dict[str, Value] = {
+        name: value / base if isinstance(base := whole[name], int | float) and base else None
+        for name, (value, _) in own.items()
+    }
+    return {**retained, "logit_mse": None, "argmax_agreement_percent": None}
+
+
 def cuts(first: NetState, state: NetState) -> tuple[Mapping[str, tuple[int, ...]], ...]:
-    """The plans by which this run made the network of the trail's first one."""
-    return tuple(one.plan for one in state.transforms[len(first.transforms) :] if isinstance(one, Cut))
+    """The plans that made a network of the dense one; where that is not known, of the trail's first one."""
+    before = len(first.transforms) if first.ancestry is None else 0
+    return tuple(one.plan for one in state.transforms[before:] if isinstance(one, Cut))
 
 
 def channels_kept(first: NetState, state: NetState, groups: Sequence[ChannelGroup]) -> dict[str, int]:
-    """Group name -> channels that are left of the first network's ``groups``."""
+    """Group name -> channels that are left of ``groups``."""
     return {
         group.name: group.size - sum(len(plan.get(group.name, ())) for plan in cuts(first, state))
         for group in groups
     }
 
 
-def groups_of(state: NetState) -> tuple[ChannelGroup, ...]:
-    """The channel groups of a network; none of a runner, whose inside nobody knows."""
-    return trace(state.net) if isinstance(state.net, SegmentationNet) else ()
+def groups_of(ctx: Context, first: NetState) -> tuple[ChannelGroup, ...]:
+    """The channel groups of the dense network; none of a runner, whose inside nobody knows.
+
+    Args:
+        ctx: The run.
+        first: The trail's first network; one whose dense network is known and not there is not that itself.
+    """
+    if is_orphan(first):
+        return trace(shell(ctx))
+    return trace(first.net) if isinstance(first.net, SegmentationNet) else ()
 
 
 def _setting(ctx: Context, state: NetState, facts: RowFacts, *, is_cut: bool) -> dict[str, Value]:

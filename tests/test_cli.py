@@ -10,6 +10,7 @@ import pytest
 
 from segprune.cli import parted, quoted, with_stages
 from segprune.result.metrics import declared
+from tests.tables import give_tables
 
 ROOT = Path(__file__).parent.parent
 TINY = [
@@ -29,6 +30,7 @@ TINY = [
 
 
 def run(outputs: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    give_tables(outputs)
     environment = {**os.environ, "SEGPRUNE_OUTPUTS": str(outputs), "OMP_NUM_THREADS": "1"}
     environment.pop("MLFLOW_TRACKING_URI", None)
     command = [sys.executable, str(ROOT / "run.py"), *arguments]

@@ -22,6 +22,7 @@ from tests.stage.test_eval import stage as eval_stage
 from tests.stage.test_fit import stage as fit_stage
 from tests.stage.test_prune import sparse
 from tests.stage.test_prune import stage as prune_stage
+from tests.tables import give_tables
 from tests.test_cli import ROOT, TINY
 from tests.test_conf import composed
 from tests.tiny import tiny_context
@@ -236,6 +237,7 @@ def test_a_line_of_output_about_memory_is_told_from_others() -> None:
 
 
 def run(outputs: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    give_tables(outputs)
     environment = {**os.environ, "SEGPRUNE_OUTPUTS": str(outputs), "OMP_NUM_THREADS": "1", **more}
     environment.pop("MLFLOW_TRACKING_URI", None)
     command = [sys.executable, str(ROOT / "run.py"), *arguments, *TINY]
@@ -266,8 +268,10 @@ def test_jobs_without_memory_leave_the_others_alone_and_run_when_there_is_some(t
         "[32, 32]",
     ):
         assert part in str(refused["error"])
-    assert f"FAILED random 0.3 seed 0: {refused['error']}" in first.stdout
-    assert "FAILED random 0.3 seed 0: killed by signal 9, e.g. out of memory" in first.stdout
+    assert f"FAILED random 0.3 +pruner.fault=memory seed 0: {refused['error']}" in first.stdout
+    assert (
+        "FAILED random 0.3 +pruner.fault=kill seed 0: killed by signal 9, e.g. out of memory" in first.stdout
+    )
     assert "#1 +pruner.fault=kill: FAILED after" in first.stdout
     assert "#2 +pruner.fault=none: done after" in first.stdout
     assert "Traceback" not in first.stdout + first.stderr

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch_pruning as tp
 from torch import Tensor, nn
-from torch_pruning.dependency import index_mapping
 
 from segprune.graph.closing import Closing, edge_pruners
+from segprune.graph.engine import index_mapping, tp
 from segprune.model.contract import SegmentationNet
 from segprune.model.copies import duplicate
 

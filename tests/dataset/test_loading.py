@@ -3,11 +3,13 @@ import shlex
 import signal
 import subprocess
 import sys
+from multiprocessing.util import register_after_fork
 
 import numpy as np
 import pytest
 import torch
 
+from segprune import stop
 from segprune.dataset import loading
 from segprune.dataset.augment import resized_crop
 from segprune.dataset.contract import Batch
@@ -111,6 +113,21 @@ def test_workers_survive_what_a_scheduler_sends_to_the_whole_group():
     assert len([*loader.epoch(1)]) == 6
 
 
+@pytest.mark.parametrize("load", [
+    lambda items: FitLoader(items, batch_size=2, seed=0, workers=2).epoch(0),
+    lambda items: batches(items, batch_size=2, workers=2),
+])  # fmt: skip
+def test_workers_survive_a_signal_that_comes_before_they_can_deal_with_it(load):
+    class Told:
+        """Registered as long as it is there."""
+
+    told = Told()
+    register_after_fork(told, lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    assert sorted(n for batch in load(Numbered([(2, 2)] * 12)) for n in numbers(batch)) == list(range(12))
+    del told
+    assert not {signal.SIGTERM, signal.SIGINT} & signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
 LEFT_OPEN = """
 from segprune.dataset.contract import Batch
 from segprune.dataset.loading import FitLoader
@@ -148,6 +165,13 @@ class Deadly(Numbered):
 def test_a_worker_that_dies_is_one_sentence_with_a_remedy(load):
     with pytest.raises(DataError, match=r"a data loading process ended: DataLoader worker .* Give workers=0"):
         list(load(Deadly([(2, 2)] * 4)))
+
+
+def test_a_worker_that_dies_after_a_request_to_end_is_part_of_the_end(monkeypatch):
+    monkeypatch.setattr(stop, "_asked", [signal.SIGTERM])
+    with pytest.raises(SystemExit) as ended:
+        list(batches(Deadly([(2, 2)] * 4), batch_size=2, workers=1))
+    assert ended.value.code == 143
 
 
 SMALL_SHM = """

@@ -15,10 +15,14 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from segprune import stop
 from segprune.dataset.contract import Batch, Items, same_shape
 from segprune.errors import DataError
 from segprune.seed import derive
 from segprune.shortage import NO_ROOM, is_about_memory, shortage
+
+_FROM_OUTSIDE = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+"""What Ctrl-C and schedulers send, to the whole process group."""
 
 
 class _EpochSampler(Sampler[list[int]]):
@@ -83,7 +87,7 @@ class FitLoader:
         """The batches of one epoch, counted from 0."""
         self._sampler.epoch = number
         with _told_of_death():
-            yield from self._loader
+            yield from _begun(self._loader)
 
 
 def batches(items: Items, *, batch_size: int, workers: int, pin_memory: bool = False) -> Iterator[Batch]:
@@ -102,7 +106,7 @@ def batches(items: Items, *, batch_size: int, workers: int, pin_memory: bool = F
     )
     finish = _pinned if pin_memory else _single
     with _told_of_death():
-        yield from _joined(loader, batch_size, finish)
+        yield from _joined(_begun(loader), batch_size, finish)
 
 
 def _joined(items: Iterable[Batch], batch_size: int, finish: Callable[[Batch], Batch]) -> Iterator[Batch]:
@@ -169,6 +173,15 @@ def _own_generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
+def _begun(loader: DataLoader[Batch]) -> Iterator[Batch]:
+    """What a loader gives; while its workers start, signals wait until each of them can deal with them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _FROM_OUTSIDE)
+    try:
+        return iter(loader)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _begin_worker(worker: int) -> None:  # noqa: ARG001 - the loader passes its number
     """Make a worker leave signals to its parent, and end when what it made cannot be handed over.
 
@@ -179,6 +192,7 @@ def _begin_worker(worker: int) -> None:  # noqa: ARG001 - the loader passes its 
     for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _first_of_two)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _FROM_OUTSIDE)  # blocked since before this process began
     Queue._on_queue_feeder_error = staticmethod(_give_up)  # type: ignore[attr-defined]
 
 
@@ -210,6 +224,7 @@ def _told_of_death() -> Iterator[None]:
     except RuntimeError as error:
         if not str(error).startswith("DataLoader worker") or shortage(error, lambda _: None):
             raise
+        stop.if_asked()
         raise DataError(
             f"a data loading process ended: {str(error).partition('.')[0]}. Give workers=0, so that the images are "
             "loaded where the error can be told, or fewer workers if memory is short"

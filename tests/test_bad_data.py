@@ -48,7 +48,7 @@ OPTIONS = [
     (["dataset.image_suffix=.tif"], "train/images holds no *.tif"),
     (["dataset.classes=[a,b]"], "has label values [2]; allowed are 0..1 and 255 (ignored)"),
     (["dataset.classes=[a,b,a]"], "dataset.classes names ['a'] twice"),
-    (["dataset.classes=[a]"], "dataset.classes is ['a']: list should have at least 2 items"),
+    (["dataset.classes=[a]"], "dataset.classes has 'a' alone, and what is not that is a class too"),
     (["dataset.classes=3"], "dataset.classes is 3: input should be a valid list"),
     (
         ["dataset.palette=[[1,2,3]]"],

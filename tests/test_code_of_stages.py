@@ -124,7 +124,7 @@ model/existing_weights.py model/module.py model/smp.py model/torchvision_named.p
 loss/ce_dice.py loss/dice.py loss/focal.py loss/ohem.py loss/pixels.py
 budget/threshold.py dataset/camvid.py dataset/cityscapes.py dataset/decode.py dataset/facts.py
 dataset/file_source.py dataset/folder.py dataset/frames.py dataset/mask_code.py dataset/mask_options.py
-dataset/pair_file.py dataset/band_files.py dataset/band_statistics.py
+dataset/pair_file.py dataset/cells.py dataset/band_files.py dataset/band_statistics.py
 dataset/pair_set.py dataset/pairing.py dataset/pairs.py dataset/roles.py dataset/split.py
 budget/latency.py budget/search.py budget/stopwatch.py
 model/backbone_weights.py model/lite0_fpn.py model/resnet_seg.py model/simple_segnet.py

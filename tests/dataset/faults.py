@@ -126,7 +126,7 @@ FAULTS: dict[str, tuple[Spoil, str]] = {
     "role without images": (lambda d: shutil.rmtree(d / "val"), "val/images is missing. Expected: fit:"),
     "role with an empty folder": (
         lambda d: [path.unlink() for path in (d / "test/images").iterdir()],
-        "test/images holds no *.png. Expected: fit:",
+        "test/images is empty. Expected: fit:",
     ),
     "role with images of another ending": (
         lambda d: [path.rename(path.with_suffix(".PNG")) for path in (d / "test/images").iterdir()],

@@ -9,7 +9,7 @@ from PIL import Image
 
 from segprune.dataset import band_files
 from segprune.dataset.band_files import holds_raw_bands, read_bands
-from segprune.dataset.decode import read_image
+from segprune.dataset.decode import BandsError, read_image
 from segprune.errors import ConfigError, DataError
 
 tifffile = pytest.importorskip("tifffile", reason="needs the extra tiff")
@@ -37,6 +37,38 @@ def test_a_tiff_is_read_as_it_was_written(bands: int, dtype: type, layout: str, 
     assert np.array_equal(read_image(path, upright=False, bands=bands), pixels)
 
 
+@pytest.mark.parametrize("compression", ["lzw", "packbits", "zstd", "jpeg2000"])
+def test_a_compressed_tiff_is_read_as_it_was_written(compression: str, tmp_path: Path) -> None:
+    pytest.importorskip("imagecodecs", reason="needs the extra tiff")
+    path, pixels = tmp_path / "a.tif", drawn(5)
+    tifffile.imwrite(path, pixels, photometric="minisblack", planarconfig="contig", compression=compression)
+    assert np.array_equal(read_image(path, upright=False, bands=5), pixels)
+
+
+def test_overviews_of_a_tiff_are_left_alone(tmp_path: Path) -> None:
+    path, pixels = tmp_path / "a.tif", np.random.default_rng(0).integers(0, 999, (32, 48, 4), dtype=np.uint16)
+    how = {"photometric": "minisblack", "planarconfig": "contig", "tile": (16, 16)}
+    with tifffile.TiffWriter(path) as file:
+        for step in (1, 2):
+            file.write(np.ascontiguousarray(pixels[::step, ::step]), subfiletype=step - 1, **how)
+    assert np.array_equal(read_image(path, upright=False, bands=4), pixels)
+
+
+def test_a_compression_without_its_library_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", drawn(5), photometric="minisblack", planarconfig="contig")
+
+    def asarray(_: object) -> np.ndarray:
+        raise ValueError("<COMPRESSION.LZW: 5> requires the 'imagecodecs' package")
+
+    monkeypatch.setattr(tifffile.TiffPageSeries, "asarray", asarray)
+    with pytest.raises(
+        ConfigError, match=r"a.tif has a compression .*pip install 'segprune\[tiff\]'; or store"
+    ):
+        read_image(tmp_path / "a.tif", upright=False, bands=5)
+
+
 @pytest.mark.parametrize("bands", [1, 3, 4])
 def test_a_png_of_16_bits_is_read_in_the_order_red_green_blue(bands: int, tmp_path: Path) -> None:
     path, pixels = tmp_path / "a.png", drawn(bands)
@@ -51,6 +83,22 @@ def test_a_tiff_of_16_bits_and_three_bands_keeps_its_bits(tmp_path: Path) -> Non
     path, pixels = tmp_path / "a.tif", drawn(3)
     tifffile.imwrite(path, pixels, photometric="rgb")
     assert np.array_equal(read_image(path, upright=False), pixels)
+
+
+@pytest.mark.parametrize("with_tifffile", [True, False])
+def test_a_fourth_band_that_is_no_alpha_is_not_dropped(
+    with_tifffile: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, pixels = tmp_path / "a.tif", drawn(4, np.uint8)
+    tifffile.imwrite(path, pixels, photometric="rgb", extrasamples=["unspecified"])
+    assert np.array_equal(read_image(path, upright=False, bands=4), pixels)
+    if not with_tifffile:
+        monkeypatch.setattr(band_files, "holds_raw_bands", lambda *_: False)
+    with pytest.raises(
+        BandsError, match=r"a.tif has 4 bands and dataset.bands is 3; give dataset.bands=4"
+    ) as told:
+        read_image(path, upright=False)
+    assert told.value.held == 4
 
 
 @pytest.mark.parametrize(("mode", "bands"), [("L", 1), ("LA", 2), ("RGB", 3), ("RGBA", 4)])

@@ -51,6 +51,11 @@ def test_what_was_measured_is_kept_and_a_damaged_file_is_measured_again(tmp_path
         ({"mean": (0.5, 0.5)}, "given together"),
         ({"mean": (0.5,), "std": (1.0, 1.0)}, r"dataset\.mean is \[0\.5\]; it must be 2 numbers"),
         ({"mean": (0.5, 0.5), "std": (1.0, 0.0)}, r"dataset\.std is .* 2 numbers above 0"),
+        ({"mean": (123.0, 117.0), "std": (58.0, 57.0)}, r"dataset\.mean is .* are divided by (255|65535)"),
+        (
+            {"mean": (0.5, -0.1), "std": (1.0, 1.0)},
+            r"dataset\.mean is \[0\.5, -0\.1\]; .* of values in \[0, 1\]",
+        ),
     ],
 )
 def test_wrong_numbers_are_refused(changes: dict[str, object], said: str, tmp_path: Path) -> None:

@@ -71,6 +71,37 @@ def test_mask_of_too_many_colours_is_refused(tmp_path):
         read_mask(path, "colours", upright=True)
 
 
+@pytest.mark.parametrize("value", [2**32 + 1, -(2**31) - 1])
+def test_a_number_that_does_not_fit_is_not_folded_into_another(tmp_path, value):
+    np.save(tmp_path / "x.npy", np.array([[0, value]]))
+    with pytest.raises(DataError, match=r"x.npy holds .*, which no class id can be"):
+        read_mask(tmp_path / "x.npy", "numbers", upright=True)
+
+
+@pytest.mark.parametrize("name", ["x.tif", "x.gif", "x.png", "x.webp"])
+def test_a_file_of_several_pictures_is_refused(tmp_path, name):
+    first, *others = (Image.fromarray(labels(k, 2)) for k in range(3))
+    first.save(tmp_path / name, save_all=True, append_images=others, lossless=True)
+    pages_are_bands = name.endswith("tif")
+    for read in (partial(read_mask, kind="numbers"), *(() if pages_are_bands else (read_image,))):
+        with pytest.raises(DataError, match=rf"{name} holds 3 pictures, of which only one"):
+            read(tmp_path / name, upright=True)
+
+
+def test_smaller_pictures_behind_the_first_are_overviews(tmp_path):
+    values = labels(0, 5)
+    first = Image.fromarray(values)
+    first.save(tmp_path / "x.tif", save_all=True, append_images=[first.resize((8, 6))])
+    assert np.array_equal(read_mask(tmp_path / "x.tif", "numbers", upright=True), values)
+
+
+def test_black_and_white_images_are_0_and_255_with_any_bands(tmp_path):
+    Image.fromarray(labels(0, 2) > 0).save(tmp_path / "x.png")
+    one, three = (read_image(tmp_path / "x.png", upright=True, bands=bands) for bands in (1, 3))
+    assert np.array_equal(one[..., 0], 255 * labels(0, 2))
+    assert np.array_equal(np.repeat(one, 3, 2), three)
+
+
 @pytest.mark.parametrize("array", [np.zeros((2, 3)), np.zeros((2, 3, 1), np.uint8)])
 def test_array_that_is_no_mask_is_refused(tmp_path, array):
     np.save(tmp_path / "x.npy", array)

@@ -3,6 +3,7 @@ import os
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from segprune.dataset import facts
 from segprune.dataset.facts import FileKey, gather, refuse
@@ -38,7 +39,7 @@ def files(tmp_path):
 
 def test_facts_are_size_content_and_label_values(files):
     image, label = gather(keys(files), files / "cache" / "index.json").values()
-    assert image == ((6, 8), hashlib.sha256((files / "a.png").read_bytes()).hexdigest(), "RGB", 1, (), 8)
+    assert image == ((6, 8), hashlib.sha256((files / "a.png").read_bytes()).hexdigest(), "RGB", 1, (), 8, ())
     assert label == (
         (2, 3),
         hashlib.sha256((files / "b.png").read_bytes()).hexdigest(),
@@ -46,7 +47,20 @@ def test_facts_are_size_content_and_label_values(files):
         1,
         ((0, 2), (3, 1), (7, 3)),
         8,
+        (),
     )
+
+
+def test_of_a_palette_mask_the_colours_of_its_numbers_are_known(files):
+    mask = Image.open(files / "b.png")
+    mask.putpalette([channel for k in range(256) for channel in (k, 2 * k % 256, 5)])
+    mask.save(files / "b.png")
+    index = files / "cache" / "index.json"
+    for _ in range(2):  # the second time from the index
+        facts = gather([FileKey("numbers", files / "b.png")], index)
+        assert [fact.shown for fact in facts.values()] == [(0x000005, 0x030605, 0x070E05)]
+    (coloured,) = gather([FileKey("colours", files / "b.png")], index).values()
+    assert coloured.shown == ()
 
 
 def test_known_files_are_not_opened_again(files, examined):

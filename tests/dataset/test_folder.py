@@ -1,4 +1,5 @@
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -175,6 +176,10 @@ def test_colour_masks_are_the_same_data_as_their_numbers(make):
         DataError, match=r"0_m.png has colours that dataset.colours does not name: \[255, 0, 0\] \(\d+ px\)"
     ):
         make(colours={**colours, "z": (254, 0, 0)})
+    (root / "legend.csv").write_text("name;r;g;b\nx;0;0;0\ny;9;8;7\nz;255;0;0\n")
+    assert (
+        make(colours=Path("legend.csv")).identity.report == make(colours=root / "legend.csv").identity.report
+    )
 
 
 def test_files_with_an_exif_tag_need_a_word_on_how_they_lie(make):
@@ -286,7 +291,7 @@ def test_images_of_8_and_of_16_bits_do_not_mix(make):
 
 def test_rgb_is_normalised_by_given_numbers(make):
     assert make().bands is None
-    assert make(mean=(0.1, 0.2, 0.3), std=(1.0, 1.0, 2.0)).bands.std == (1.0, 1.0, 2.0)
+    assert make(mean=(0.1, 0.2, 0.3), std=(1.0, 1.0, 0.5)).bands.std == (1.0, 1.0, 0.5)
 
 
 def test_crops_are_smaller_than_images_on_request_and_not_larger(make):

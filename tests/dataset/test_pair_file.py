@@ -41,6 +41,19 @@ def test_roles_have_the_names_that_people_give_them_and_columns_any_order(root: 
     assert [*read_pairs(written(root, "image,mask\nx/a.png,y/a.png\n"), root)] == [""]
 
 
+@pytest.mark.parametrize("text", ["image;mask\n{}/x/a.png;y/a.png\n", "image\tmask\nx/a.png\ty/a.png"])
+def test_a_spreadsheet_may_part_cells_its_own_way(root: Path, text: str) -> None:
+    file = root / "pairs.csv"
+    file.write_text(text.format(root), encoding="utf-8-sig")
+    assert [pair.label for pair in read_pairs(file, root)[""]] == [root / "y/a.png"]
+
+
+def test_a_mask_that_serves_several_images_is_told(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    read_pairs(written(root, "image,mask\nx/a.png,y/a.png\nx/b.png,y/a.png\n"), root)
+    assert "gives one mask to several images: " in caplog.text
+    assert "y/a.png to 2 of them" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -49,6 +62,10 @@ def test_roles_have_the_names_that_people_give_them_and_columns_any_order(root: 
         ("image,mask\n", "names no image"),
         ("image,mask\nx/a.png\n", r"line 2: it has not a value for each of image, mask"),
         ("image,mask\nx/a.png,y/z.png\n", r"line 2: there is no .*y/z.png; restore it or remove the line"),
+        (
+            "image,mask\nx\\a.png,y\\a.png\n",
+            r"line 2: there is no .*; restore it or remove the line, write / for",
+        ),
         ("image,mask\nx/a.png,y/a.png\nx/../x/a.png,y/b.png\n", r"line 3: x/../x/a.png is in line 2 too"),
         ("image,mask,role\nx/a.png,y/a.png,dev\n", r"line 2: the role is 'dev'; write fit, select or report"),
     ],

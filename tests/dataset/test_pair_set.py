@@ -2,6 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from segprune.dataset.labels import CAMVID
 from segprune.dataset.mask_code import MaskCode
@@ -107,6 +108,20 @@ def test_a_number_beside_the_one_that_is_listed_for_its_class_is_not_taken_for_i
         check(changed(pairs, code=MaskCode("numbers", {7: 0, 26: 1})))
     found = check(changed(pairs, code=MaskCode("numbers", {7: 0, 26: 1, 0: 11})))
     assert found["fit"].pixels[:2] == (96, 96)
+
+
+def test_palettes_that_show_a_number_in_two_colours_are_refused(pairs, check):
+    for k, pair in enumerate(pairs.fit):
+        mask = Image.open(pair.label)
+        mask.putpalette([0, 0, 0, *([255, 0, 0, 0, 255, 0] if k else [0, 255, 0, 255, 0, 0]), *[7] * 759])
+        mask.save(pair.label)
+    with pytest.raises(
+        DataError, match=r"0.png shows the number 1 as \[0, 255, 0\] and .*1.png as \[255, 0, 0\]"
+    ) as told:
+        check(pairs)
+    assert "say so by 'dataset.values={1: 1, 2: 2}'" in str(told.value)
+    check(changed(pairs, code=MaskCode(labels={1: 1, 2: 2})))
+    check(changed(pairs, fit=pairs.fit[:1], report=(pairs.report[0],)))
 
 
 def test_a_reported_image_that_was_trained_on_is_told(pairs, check, caplog):

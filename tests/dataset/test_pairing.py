@@ -184,6 +184,41 @@ def test_a_list_may_have_comments_and_further_columns(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "line",
+    ["i/s/b.jpg", "/elsewhere/data/i/s/b.jpg /elsewhere/data/l/s/b_mask.png", "./i/s/b l/s/b_mask.png"],
+)
+def test_a_list_may_name_paths(tmp_path, line):
+    files(tmp_path, "i/s/b.jpg", "l/s/b_mask.png")
+    assert [pair.name for pair in of_list(tmp_path, line)] == ["s/b"]
+
+
+def test_a_list_that_names_another_label_is_refused(tmp_path):
+    files(tmp_path, "i/a.jpg", "i/b.jpg", "l/a_mask.png", "l/b_mask.png")
+    with pytest.raises(
+        DataError, match=r"line 1: the label of a would be .*l/a_mask.png and not l/b_mask.png; give"
+    ):
+        of_list(tmp_path, "i/a.jpg l/b_mask.png")
+
+
+def test_pictures_of_other_endings_are_told(tmp_path, caplog):
+    files(
+        tmp_path, "i/a.jpg", "l/a_mask.png", "i/b.JPG", "i/c.png", "i/notes.txt", "l/b_mask.PNG", "i/._c.png"
+    )
+    assert len(listed(tmp_path, where="dataset.fit")) == 1
+    assert "holds 2 other pictures, which are not used, such as b.JPG" in caplog.text
+    caplog.clear()
+    files(tmp_path, "both/a.jpg", "both/a_mask.png")
+    list_pairs(
+        tmp_path / "both",
+        tmp_path / "both",
+        suffixes=((".jpg",), ("_mask.png",)),
+        layout="",
+        where="dataset.fit",
+    )
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
     ("text", "fault"),
     [
         ("", "train.txt names no image"),

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from tests.dataset.trees import picture, save
@@ -93,6 +94,32 @@ def named_colours(root: Path) -> None:
     (root / "legend.csv").write_text("name,r,g,b\nroad,128,64,128\ncar,0,0,142\nvoid,0,0,0\n")
 
 
+def many_bands(root: Path) -> None:
+    """Images of five bands, which only TIFF holds."""
+    tifffile = pytest.importorskip("tifffile", reason="needs the extra tiff")
+    for path in files(root, "*/images/*.png"):
+        pixels = np.repeat(np.array(Image.open(path)), 2, 2)[..., :5]
+        tifffile.imwrite(path.with_suffix(".tif"), pixels, photometric="minisblack", planarconfig="contig")
+        path.unlink()
+
+
+def gray_and_colour(root: Path) -> None:
+    for path in files(root, "*/images/*.png")[::3]:
+        Image.open(path).convert("L").save(path)
+
+
+def emptied(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+
+
+def arrays(root: Path) -> None:
+    """Masks in .npy whose -1 is what is ignored."""
+    for path in files(root, "*/masks/*.png"):
+        np.save(path.with_suffix(".npy"), np.array(Image.open(path)).astype(np.int16) - 1)
+        path.unlink()
+
+
 TWO, THREE = "'dataset.classes=[ground,crack]'", "'dataset.classes=[a,b,c]'"
 PNG = "dataset.image_suffix=.png"
 SETS: dict[str, tuple[Make, Sequence[str], str]] = {
@@ -133,6 +160,30 @@ SETS: dict[str, tuple[Make, Sequence[str], str]] = {
     "names that begin differently": (other_names, [TWO], "dataset.pairs="),
     "EXIF": (lambda d: upright_masks(folders(d)), [PNG, TWO], "dataset.exif=apply"),
     "damaged files": (lambda d: damage(folders(d, count=6)), [PNG, TWO], "dataset.pairs="),
+    "five bands": (
+        lambda d: many_bands(folders(d)), ["dataset.image_suffix=.tif", TWO], "dataset.bands=5"
+    ),
+    "gray and colour": (lambda d: gray_and_colour(folders(d)), [PNG, TWO, "dataset.bands=1"], "dataset.bands=3"),
+    "one class": (folders, [PNG, "dataset.classes=[crack]"], "dataset.classes=[background,crack]"),
+    "white is the one class": (
+        lambda d: folders(d, (0, 255)), [PNG, "dataset.classes=[crack]"], "dataset.values={255: 1}"
+    ),
+    "a colour without a name": (
+        lambda d: recoloured(folders(d, (0, 1, 2))),
+        [PNG, TWO, "'dataset.colours={ground: [128, 64, 128], crack: [0, 0, 142]}'"],
+        "ignore: [[0,0,0]]",
+    ),
+    "values that leave a number out": (
+        lambda d: folders(d, (1, 2, 3)), [PNG, THREE, "'dataset.values={3: 2}'"], "{shift: -1}"
+    ),
+    "negative numbers": (
+        lambda d: arrays(folders(d, (0, 1, 2))), [PNG, TWO, "dataset.mask_suffix=.npy"], "{-1: ignore}"
+    ),
+    "val is empty": (
+        lambda d: [folders(d), emptied(d / "val/images"), emptied(d / "val/masks")],
+        [PNG, TWO],
+        "dataset.select=null",
+    ),
     "all at once": (
         lambda d: other_endings(folders(d, (0, 255), roles=["train", "val"])), [], "{255: 1}"
     ),

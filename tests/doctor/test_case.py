@@ -1,7 +1,9 @@
 import logging
 from pathlib import Path
 
-from segprune.doctor.case import Case, several, silent
+import pytest
+
+from segprune.doctor.case import Case, folded, several, silent
 from segprune.doctor.contract import Problem
 
 
@@ -25,9 +27,21 @@ def test_one_ending_or_more() -> None:
     assert (several(".png"), several([".a", ".b"]), several(None)) == ((".png",), (".a", ".b"), ())
 
 
-def test_loading_says_nothing() -> None:
-    logger = logging.getLogger("segprune.dataset")
-    before = logger.level
-    with silent():
-        assert not logger.isEnabledFor(logging.WARNING)
-    assert logger.level == before
+def test_loading_says_nothing_and_its_warnings_become_notes(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    logger, notes = logging.getLogger("segprune.dataset.some"), list[str]()
+    with silent(notes):
+        logger.info("loaded")
+        logger.warning("odd")
+    assert (notes, caplog.messages) == (["odd"], [])
+    logger.info("again")
+    assert caplog.messages == ["again"]
+
+
+def test_faults_that_differ_in_file_and_number_alone_are_told_once() -> None:
+    faults = ["/d/a.png has values [3]", "/d/a.jpg is 3x4", "/d/b.png has values [4, 5]", "/d/b.jpg is 5x6"]
+    assert folded(faults) == [
+        "/d/a.png has values [3]\n   and 1 more alike",
+        "/d/a.jpg is 3x4\n   and 1 more alike",
+    ]
+    assert folded(faults[:1]) == faults[:1]

@@ -47,6 +47,7 @@ def read_bands(path: Path) -> tuple[NDArray[Any], str]:
 
     Raises:
         DataError: It is damaged, or holds other numbers than whole ones of 8 or 16 bits.
+        ConfigError: It is compressed in a way that needs a library which is missing.
     """
     pixels = _of_png(path) if path.suffix.lower() == ".png" else _of_tiff(path)
     return np.ascontiguousarray(pixels), f"{pixels.shape[2]} x {pixels.dtype}"
@@ -93,10 +94,12 @@ def _of_tiff(path: Path) -> NDArray[Any]:
     except Exception as error:  # codecs raise what they like
         if shortage(error, lambda _: None):
             raise
-        raise DataError(
-            f"{path} cannot be decoded ({error}); restore it, or store it without compression or with deflate. "
-            "Some kinds of compression need pip install imagecodecs"
-        ) from error
+        if "imagecodecs" in str(error):
+            raise ConfigError(
+                f"{path} has a compression that imagecodecs reads ({error}). Install it with "
+                "pip install 'segprune[tiff]'; or store the images without compression or with deflate."
+            ) from error
+        raise DataError(f"{path} cannot be decoded ({error}); the file is damaged: restore it") from error
     if pixels.dtype not in (np.uint8, np.uint16):
         raise DataError(
             f"{path} holds numbers of type {pixels.dtype}; images have whole numbers of 8 or 16 bits: scale them "

@@ -54,13 +54,19 @@ def bands_of(
             "(dataset.augment.jitter) are left out",
             *(count, bits, _text(mean), _text(std), how),
         )
-    for key, values in (("mean", mean), ("std", std)):
-        if len(values) != count or (key == "std" and min(values) <= 0):
-            rule = f"{count} numbers" + (" above 0" if key == "std" else "")
-            raise ConfigError(
-                f"dataset.{key} is {list(values)}; it must be {rule}, one for each band, of values in [0, 1]"
-            )
+    _refuse_odd("mean", mean, count, bits)
+    _refuse_odd("std", std, count, bits)
     return Bands(count=count, bits=bits, mean=tuple(mean), std=tuple(std))
+
+
+def _refuse_odd(key: str, values: tuple[float, ...], count: int, bits: int) -> None:
+    is_std = key == "std"
+    rule = f"{count} numbers" + (" above 0" if is_std else "")
+    if len(values) != count or not 0 <= min(values) <= max(values) <= 1 or (is_std and min(values) == 0):
+        raise ConfigError(
+            f"dataset.{key} is {list(values)}; it must be {rule}, one for each band, of values in [0, 1]: "
+            f"those of stored numbers are divided by {2**bits - 1}"
+        )
 
 
 def statistics_file(cache_dir: Path, identity: Identity) -> Path:

@@ -18,6 +18,9 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _ORIENTATION = 0x0112
 _MOST_COLOURS = 1024
 """No label set has more; compressed or smoothed masks have."""
+_SAMPLES = 277
+"""TIFF's number of the tag that says how many bands a file has."""
+Image.MAX_IMAGE_PIXELS = None  # a person's own frames may be large; the limit is for files of strangers
 
 
 class Decoded(NamedTuple):
@@ -27,11 +30,28 @@ class Decoded(NamedTuple):
         pixels: As stored, not turned.
         mode: Pillow's name of the kind of pixel, e.g. ``RGBA``.
         orientation: EXIF's number; 1: as stored.
+        palette: Of a palette image whose numbers are read, the colour that each of them is shown in, as 0xRRGGBB.
     """
 
     pixels: NDArray[Any]
     mode: str
     orientation: int
+    palette: tuple[int, ...] = ()
+
+
+class BandsError(DataError):
+    """An image has other bands than ``dataset.bands`` says.
+
+    Attributes:
+        held: How many it has.
+    """
+
+    def __init__(self, path: Path, held: int, bands: int) -> None:
+        super().__init__(
+            f"{path} has {held} bands and dataset.bands is {bands}; give dataset.bands={held}, or files of {bands} "
+            "bands"
+        )
+        self.held = held
 
 
 def read_image(path: Path, *, upright: bool, bands: int = 3) -> NDArray[Any]:
@@ -78,24 +98,26 @@ def decode_image(path: Path, bands: int = 3) -> Decoded:
             pixels = pixels[..., :3]  # the fourth is alpha
         return Decoded(_of_bands(pixels, bands, path), mode, 1)
     with _opened(path) as picture:
+        if picture.format != "MPO":  # phones put a preview behind the photo
+            _refuse_several(picture, path)
         if picture.mode in (*_DEEP_GRAY, "F"):
             raise DataError(
                 f"{path} is a {picture.mode} image, whose numbers have more than 8 bits; store it as PNG or TIFF "
                 "of 16 bits, or convert it to 8-bit RGB"
             )
         if bands == 3:
+            held = int(getattr(picture, "tag_v2", {}).get(_SAMPLES, 0))
+            if held > len(picture.getbands()):  # Pillow drops a band that is not said to be alpha
+                raise BandsError(path, held, bands)
             return Decoded(np.array(picture.convert("RGB")), picture.mode, _orientation(picture))
-        pixels = np.array(picture.convert("RGB") if picture.mode == "P" else picture)
+        pixels = np.array(picture.convert({"P": "RGB", "1": "L"}.get(picture.mode, picture.mode)))
         pixels = pixels.reshape(*pixels.shape[:2], -1)
         return Decoded(_of_bands(pixels, bands, path), picture.mode, _orientation(picture))
 
 
 def _of_bands(pixels: NDArray[Any], bands: int, path: Path) -> NDArray[Any]:
     if pixels.shape[2] != bands:
-        raise DataError(
-            f"{path} has {pixels.shape[2]} bands and dataset.bands is {bands}; give "
-            f"dataset.bands={pixels.shape[2]}, or files of {bands} bands"
-        )
+        raise BandsError(path, pixels.shape[2], bands)
     return pixels
 
 
@@ -108,10 +130,35 @@ def decode_mask(path: Path, kind: Kind) -> Decoded:
             raise DataError(
                 f"{path} is a {picture.format} label, whose compression changes class ids; store labels as PNG"
             )
+        _refuse_several(picture, path)
         read = _numbers if kind == "numbers" else _colours
-        decoded = Decoded(read(picture, path), picture.mode, _orientation(picture))
+        palette = _palette(picture) if kind == "numbers" and picture.mode == "P" else ()
+        decoded = Decoded(read(picture, path), picture.mode, _orientation(picture), palette)
     _refuse_shades(path)
     return decoded
+
+
+def _palette(picture: Image.Image) -> tuple[int, ...]:
+    """The colours of the numbers 0, 1, 2 and so on."""
+    flat = picture.getpalette("RGB") or []
+    return tuple(red << 16 | green << 8 | blue for red, green, blue in zip(*[iter(flat)] * 3, strict=True))
+
+
+def _refuse_several(picture: Image.Image, path: Path) -> None:
+    """Refuse a file of several pictures, such as a stack or an animation; smaller ones are overviews."""
+    count, size = getattr(picture, "n_frames", 1), picture.size
+    if count == 1:
+        return
+    same = 1
+    for number in range(1, count):
+        picture.seek(number)
+        same += picture.size == size
+    picture.seek(0)
+    picture.load()
+    if same > 1:
+        raise DataError(
+            f"{path} holds {same} pictures, of which only one could be used; store each as a file of its own"
+        )
 
 
 def is_lossy(picture: Image.Image, path: Path) -> bool:
@@ -200,7 +247,10 @@ def _decoded_array(path: Path, kind: Kind) -> Decoded:
             f"{path} holds {values.dtype} values of shape {values.shape}; a mask in .npy has whole numbers of "
             "shape (H, W), the class id of each pixel, and no dataset.colours"
         )
-    return Decoded(values.astype(np.int32), f"npy {values.dtype}", 1)
+    narrow = values.astype(np.int32)
+    if (narrow != values).any():
+        raise DataError(f"{path} holds {values.max()}, which no class id can be; store class ids from 0 on")
+    return Decoded(narrow, f"npy {values.dtype}", 1)
 
 
 def _refuse_shades(path: Path) -> None:

@@ -38,6 +38,7 @@ class Fact(NamedTuple):
         orientation: EXIF's number; 1: as stored.
         bits: Of an image's numbers, 8 or 16.
         counts: Of a mask, each stored value that occurs and its pixels, rising; empty for an image.
+        shown: Of a palette mask whose numbers are read, the colour of each stored value that occurs, as 0xRRGGBB.
     """
 
     size_hw: tuple[int, int]
@@ -46,6 +47,7 @@ class Fact(NamedTuple):
     orientation: int
     counts: tuple[tuple[int, int], ...]
     bits: int = 8
+    shown: tuple[int, ...] = ()
 
     def seen_hw(self, *, upright: bool) -> tuple[int, int]:
         """(H, W) in px, as stored or turned as its EXIF number says."""
@@ -134,7 +136,9 @@ def _examine(key: FileKey) -> Fact | DataError:
     height, width = found.pixels.shape[:2]
     values = zip(*(part.tolist() for part in counts), strict=True)
     bits = 8 * found.pixels.dtype.itemsize if key.kind == "image" else 8
-    return Fact((height, width), digest, found.mode, found.orientation, tuple(values), bits)
+    counted = tuple(values)
+    shown = tuple(found.palette[value] for value, _ in counted if 0 <= value < len(found.palette))
+    return Fact((height, width), digest, found.mode, found.orientation, counted, bits, shown)
 
 
 def _read(index: Path) -> _Known:
@@ -159,11 +163,11 @@ def _fact(
     orientation: int,
     counts: Sequence[Sequence[int]],
     bits: int,
+    shown: Sequence[int],
 ) -> Fact:
     height, width = size_hw
-    return Fact(
-        (height, width), sha256, mode, orientation, tuple((value, pixels) for value, pixels in counts), bits
-    )
+    counted = tuple((value, pixels) for value, pixels in counts)
+    return Fact((height, width), sha256, mode, orientation, counted, bits, tuple(shown))
 
 
 def _stamp(path: Path) -> tuple[int, int] | DataError:

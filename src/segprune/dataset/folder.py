@@ -31,7 +31,7 @@ def folder(  # noqa: PLR0913 - one argument per key of the YAML
     split_seed: NonNegativeInt,
     image_suffix: Endings,
     mask_suffix: Endings,
-    classes: Annotated[tuple[str, ...], Field(min_length=2, max_length=255)],
+    classes: Annotated[tuple[str, ...], Field(min_length=1, max_length=255)],
     palette: tuple[RGB, ...] | None,
     ignore_index: Byte,
     values: dict[int | str, int | str] | None,
@@ -67,7 +67,7 @@ def folder(  # noqa: PLR0913 - one argument per key of the YAML
         palette: K RGB colours for figures; ``None``: generated.
         ignore_index: Pixel value that is never scored.
         values: Stored pixel value -> class, its number, or ``ignore``; the others stand for themselves.
-        colours: Class -> its colour or colours, or a file of them, for masks that store colours.
+        colours: Class -> its colour or colours, or a file of them in ``root``, for masks that store colours.
         exif: Whether files are turned as their EXIF tags say; ``None``: a file with such a tag is refused.
         allow_absent: Classes that training masks need not hold; ``all``: any.
         bands: Of the images.
@@ -83,14 +83,15 @@ def folder(  # noqa: PLR0913 - one argument per key of the YAML
         cache_mb: Decoded images stay in memory up to so many MB.
 
     Raises:
-        ConfigError: Two roles share their images, images and masks cannot be told apart, or classes, palette,
-            ignore_index, values and colours contradict each other.
+        ConfigError: There is one class, two roles share their images, images and masks cannot be told apart, or
+            classes, palette, ignore_index, values and colours contradict each other.
         DataError: A folder or file is missing, damaged or does not fit its partner.
     """
+    _refuse_one(classes)
     space = LabelSpace(
         classes=classes, palette=palette or made_palette(len(classes)), ignore_index=ignore_index
     )
-    code = mask_code(space, values or {}, colours)
+    code = mask_code(space, values or {}, root / colours if isinstance(colours, Path) else colours)
     may_lack = None if allow_absent == "all" else allow_absent
     _refuse_unknown(may_lack or (), space)
     folders = {"fit": fit, "report": report} | ({"select": select} if select else {})
@@ -127,6 +128,14 @@ def folder(  # noqa: PLR0913 - one argument per key of the YAML
         std=std,
     )
     return pair_data(files, reading)
+
+
+def _refuse_one(classes: tuple[str, ...]) -> None:
+    if len(classes) == 1:
+        raise ConfigError(
+            f"dataset.classes has {classes[0]!r} alone, and what is not that is a class too, the number 0: give "
+            f"'dataset.classes=[background,{classes[0]}]'"
+        )
 
 
 def _refuse_unknown(allow_absent: tuple[str, ...], space: LabelSpace) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from segprune.dataset.cells import cells
 from segprune.dataset.labels import Colour, LabelSpace
 from segprune.dataset.mask_code import MaskCode, as_text, packed
 from segprune.errors import ConfigError
@@ -105,14 +106,14 @@ def _listed(colours: Colours) -> Iterator[tuple[str, Colour]]:
 
 
 def read_colours(file: Path) -> Iterator[tuple[str, Colour]]:
-    """The colours of a CSV of four columns, or of a JSON: ``{name: [r, g, b]}`` or a list of ``{name, color}``.
+    """The colours of a table of four columns, or of a JSON: ``{name: [r, g, b]}`` or a list of ``{name, color}``.
 
     Raises:
         ConfigError: It holds none.
     """
     try:
         text = file.read_text(encoding="utf-8-sig")
-        rows = json.loads(text) if file.suffix == ".json" else list(csv.reader(text.splitlines()))
+        rows = json.loads(text) if file.suffix == ".json" else cells(text)
         found = list(_rows(rows, is_csv=file.suffix != ".json"))
         if not found:
             raise ValueError("it holds no colour")
@@ -131,7 +132,7 @@ def read_colours(file: Path) -> Iterator[tuple[str, Colour]]:
 
 def _rows(rows: Any, *, is_csv: bool) -> Iterable[tuple[str, list[Any]]]:
     if is_csv:
-        filled = [[cell.strip() for cell in row] for row in rows if any(cell.strip() for cell in row)]
+        filled = [row for row in rows if any(row)]
         first = 0 if filled and all(cell.isdigit() for cell in filled[0][1:4]) else 1  # a line of titles
         return [(row[0], list(map(int, row[1:4]))) for row in filled[first:]]
     if isinstance(rows, Mapping):

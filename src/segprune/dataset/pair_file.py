@@ -2,13 +2,18 @@
 
 import csv
 import io
+import logging
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from segprune.dataset.cells import cells
 from segprune.dataset.facts import refuse
 from segprune.dataset.pairing import Pair
 from segprune.errors import DataError
+
+log = logging.getLogger(__name__)
 
 ROLES = ("fit", "select", "report")
 _WORDS = {
@@ -24,24 +29,25 @@ def read_pairs(file: Path, root: Path) -> Mapping[str, tuple[Pair, ...]]:
     """Role -> its pairs, in the order of the lines; a file without roles has all of them under ``""``.
 
     Args:
-        file: A CSV with a line of titles; paths are relative to ``root``, or absolute.
+        file: A CSV with a line of titles, parted by commas, semicolons or tabs; paths are relative to ``root``, or
+            absolute.
         root: Folder that the files belong to.
 
     Raises:
         DataError: It cannot be read, names a file that is not there or an image twice, or a role that is none.
     """
     try:
-        lines = list(csv.reader(file.read_text(encoding="utf-8-sig").splitlines(), skipinitialspace=True))
+        lines = cells(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"dataset.pairs={file} cannot be read ({error}); {_FORM}") from error
-    titles = [title.strip().lower() for title in lines[0]] if lines else []
+    titles = [title.lower() for title in lines[0]] if lines else []
     if not {"image", "mask"} <= {*titles} <= {"image", "mask", "role"} or len({*titles}) < len(titles):
         raise DataError(f"dataset.pairs={file} begins with {','.join(titles)!r}; {_FORM}")
     found: dict[str, list[Pair]] = {}
     seen: dict[str, int] = {}
     faults = []
-    for number, cells in enumerate(lines[1:], 2):
-        row = {title: cell.strip() for title, cell in zip(titles, cells, strict=False)}
+    for number, line in enumerate(lines[1:], 2):
+        row = dict(zip(titles, line, strict=False))
         if not any(row.values()):
             continue
         place = f"dataset.pairs={file}, line {number}"
@@ -60,7 +66,16 @@ def read_pairs(file: Path, root: Path) -> Mapping[str, tuple[Pair, ...]]:
     refuse(faults)
     if not found:
         raise DataError(f"dataset.pairs={file} names no image; {_FORM}")
+    _tell_of_shared(file, [pair for pairs in found.values() for pair in pairs])
     return {role: tuple(pairs) for role, pairs in found.items()}
+
+
+def _tell_of_shared(file: Path, pairs: Sequence[Pair]) -> None:
+    """Say which mask several images have: right for a camera that stands still, else a slip of the table."""
+    uses = Counter(pair.label for pair in pairs)
+    mask, images = uses.most_common(1)[0]
+    if images > 1:
+        log.warning("dataset.pairs=%s gives one mask to several images: %s to %d of them", file, mask, images)
 
 
 def _fault(row: Mapping[str, str], titles: Sequence[str], root: Path) -> str | None:
@@ -69,7 +84,8 @@ def _fault(row: Mapping[str, str], titles: Sequence[str], root: Path) -> str | N
     if "role" in row and row["role"].lower() not in _WORDS:
         return f"the role is {row['role']!r}; write fit, select or report (or train, val or test)"
     missing = next((row[part] for part in ("image", "mask") if not (root / row[part]).is_file()), None)
-    return f"there is no {root / missing}; restore it or remove the line" if missing else None
+    slashes = ", write / for \\" if missing and "\\" in missing else ""
+    return f"there is no {root / missing}; restore it or remove the line{slashes}" if missing else None
 
 
 def as_csv(roles: Mapping[str, Sequence[Pair]], root: Path) -> str:

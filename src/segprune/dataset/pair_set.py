@@ -81,6 +81,7 @@ def check_files(pairs: PairSet, cache_dir: Path) -> Facts:
     known = facts_of(every, pairs.code, pairs.root, cache_dir, pairs.bands)
     refuse([fault for pair, both in known.items() for fault in _faults(pair, both, pairs)])
     _refuse_two_depths(known)
+    _refuse_two_palettes(pairs, known)
     _tell_of_alpha(known)
     _tell_of_copies(pairs, known)
     return known
@@ -265,6 +266,32 @@ def _refuse_two_depths(facts: Facts) -> None:
             f"{first[8]} has 8 bits and {first[16]} has 16; all images of a dataset must be alike: store "
             "them again"
         )
+
+
+def _refuse_two_palettes(pairs: PairSet, facts: Facts) -> None:
+    """Refuse masks that show one number in different colours: it may mean something else in each.
+
+    What ``dataset.values`` lists is a number on purpose.
+    """
+    shown: dict[int, dict[int, Path]] = {}
+    for pair, (_, mask) in facts.items():
+        for (value, _), colour in zip(mask.counts, mask.shown, strict=False):
+            shown.setdefault(value, {}).setdefault(colour, pair.label)
+    torn = [value for value in sorted(shown) if len(shown[value]) > 1 and value not in pairs.code.labels]
+    if torn:
+        (one, first), (other, second), *_ = shown[torn[0]].items()
+        meant = ", ".join(f"{value}: {_meant(value, pairs)}" for value in torn)
+        raise DataError(
+            f"{first} shows the number {torn[0]} as {as_text(one, 'colours')} and {second} as "
+            f"{as_text(other, 'colours')}: their palettes differ, so a number may be another class in each. If the "
+            "colours are the classes, give them as 'dataset.colours={road: [128, 64, 128], ...}'; if the numbers "
+            f"are, say so by 'dataset.values={{{meant}}}'"
+        )
+
+
+def _meant(value: int, pairs: PairSet) -> str:
+    label = pairs.code.label_of(value)
+    return "ignore" if label in (None, pairs.space.ignore_index) else str(label)
 
 
 def _tell_of_alpha(facts: Facts) -> None:

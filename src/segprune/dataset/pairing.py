@@ -40,6 +40,8 @@ def require_root(root: Path, layout: str) -> None:
         )
 
 
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
+"""How names of images usually end."""
 Suffixes = tuple[tuple[str, ...], tuple[str, ...]]
 """How names of images and of labels may end; the rest is the same for both files of a pair."""
 
@@ -72,6 +74,8 @@ def list_pairs(
     image_files, label_files = _both(images, labels, suffixes, layout)
     if only is not None:
         image_files, label_files = _taken(only, image_files, label_files, where or layout)
+    if where is not None:
+        _tell_of_others(images, suffixes[0] + (suffixes[1] if images == labels else ()))
     refuse(
         [
             f"{image_files[name]} has no label {_expected(labels, name, suffixes[1])}; "
@@ -87,6 +91,23 @@ def list_pairs(
     return tuple(Pair(name, image_files[name], label_files[name]) for name in sorted(image_files))[:limit]
 
 
+def _tell_of_others(folder: Path, endings: tuple[str, ...]) -> None:
+    """Say which pictures of a folder of images have none of the endings, such as .PNG beside .png."""
+    others = [
+        path.name
+        for path in _walk(folder)
+        if path.suffix.lower() in PICTURES
+        and not path.name.startswith(".")
+        and not path.name.endswith(endings)
+    ]
+    if others:
+        log.warning(
+            "%s holds %d other pictures, which are not used, such as %s; if they are images, add their ending to "
+            "dataset.image_suffix",
+            *(folder, len(others), min(others)),
+        )
+
+
 def matched(images: Path, labels: Path, suffixes: Suffixes) -> tuple[Pair, ...]:
     """The pairs of two folders; files without a partner are left out. Raises as ``list_pairs``."""
     image_files, label_files = _both(images, labels, suffixes, "")
@@ -99,7 +120,8 @@ def pairs_of_list(
 ) -> tuple[Pair, ...]:
     """The pairs that a text file names, one a line, in its order; further files of the folders are left alone.
 
-    A line may have more columns behind the name, as in Oxford-IIIT Pet; one that begins with # is a comment.
+    A line may have more columns behind the name, as in Oxford-IIIT Pet, such as the path of the label; folders
+    before the name, down to that of the images, are left out. A line that begins with # is a comment.
 
     Args:
         images: Folder of images.
@@ -124,20 +146,30 @@ def pairs_of_list(
     found: dict[str, Pair] = {}
     faults = []
     for number, line in named:
-        name = _without_suffix(line, suffixes[0])
-        if name not in image_files:
-            first = _without_suffix(line.split()[0], suffixes[0])
-            name = first if first in image_files else name
+        names = list(_names(line, images.name, suffixes[0]))
+        name = next((name for name in names if name in image_files), names[0])
         if name in found:
-            faults.append(f"{file}, line {number}: {line} is there twice; remove one")
-        elif name not in image_files:
-            faults.append(f"{file}, line {number}: there is no {_expected(images, name, suffixes[0])}")
-        elif name not in label_files:
-            faults.append(f"{file}, line {number}: there is no {_expected(labels, name, suffixes[1])}")
+            fault = f"{line} is there twice; remove one"
+        elif name not in image_files or name not in label_files:
+            place = (images, name, suffixes[0]) if name not in image_files else (labels, name, suffixes[1])
+            fault = f"there is no {_expected(*place)}; restore it or remove the line"
+        elif (other := line.split()[-1]).endswith(suffixes[1]) and Path(other).name != label_files[name].name:
+            fault = (
+                f"the label of {name} would be {label_files[name]} and not {other}; give a table of both as "
+                "dataset.pairs=pairs.csv"
+            )
         else:
             found[name] = Pair(name, image_files[name], label_files[name])
+            continue
+        faults.append(f"{file}, line {number}: {fault}")
     refuse(faults)
     return tuple(found.values())
+
+
+def _names(line: str, folder: str, suffixes: tuple[str, ...]) -> Iterator[str]:
+    """What a line of a list may name: all of it, its first column, that without the folders before the name."""
+    first = line.split(maxsplit=1)[0]
+    yield from (_without_suffix(name, suffixes) for name in (line, first, first.rpartition(f"{folder}/")[2]))
 
 
 def _without_suffix(line: str, suffixes: tuple[str, ...]) -> str:

@@ -154,7 +154,8 @@ class Sources:
         )
 
     def _refuse_missing(self, role: str, images: Path) -> None:
-        if role == "fit" or images.is_dir():
+        is_there = images.is_dir()
+        if role == "fit" or (is_there and any(path.is_file() for path in images.rglob("*"))):
             return
         others = [self.root / self.folders[one]["images"] for one in self._own if one not in ("fit", role)]
         split = (
@@ -170,8 +171,9 @@ class Sources:
             else ""
         )
         raise DataError(
-            f"{images} is missing. Expected: {self.layout}. Name the folder by dataset.{role}.images and .masks. "
-            f"If there are no such images, {none}take some out of the training images by 'dataset.split={split}'"
+            f"{images} is {'empty' if is_there else 'missing'}. Expected: {self.layout}. Name the folder by "
+            f"dataset.{role}.images and .masks. If there are no such images, {none}take some out of the "
+            f"training images by 'dataset.split={split}'"
         )
 
     def _divided(

@@ -28,14 +28,14 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     try:
         found = composed_dataset(arguments)
+        case = Case(found.node, found.outputs / "doctor")
+        data = examine(case)
     except Exception as error:
         told = str(error) if isinstance(error, SegpruneError) else refusal(error)
         if told is None:
             raise
         log.error("segprune: %s", told)
         return MISTAKE
-    case = Case(found.node, found.outputs / "doctor")
-    data = examine(case)
     lines = list[str]()
     if data is not None and data.summary:
         lines += [as_text(data.summary, data.classes), ""]
@@ -45,6 +45,7 @@ def main(arguments: Sequence[str]) -> int:
     for number, problem in enumerate(case.problems, 1):
         lines.append(f"{number}. {problem.text}")
         lines += [f"   {override(f'dataset.{key}', value)}" for key, value in problem.keys.items()]
+    lines += [f"note: {note}" for note in dict.fromkeys(case.notes)]
     log.info("%s", "\n".join(lines))
     if data is None:
         log.info("\nNo key solves what has none above: mend the files, then ask the doctor again.")

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from segprune.doctor.contract import Problem
 
 Node = dict[str, Any]
+_VARYING = re.compile(r"\S*/\S*|\[[^\]]*\]|\d+")
+"""What differs between faults of one kind: paths, lists and numbers."""
 
 
 class Case:
@@ -17,6 +20,7 @@ class Case:
     Attributes:
         node: The keys of ``dataset`` as given, and as mended where they cannot stay so.
         problems: In the order in which they were found.
+        notes: What is no mistake, but good to know.
     """
 
     def __init__(self, node: Mapping[str, Any], folder: Path) -> None:
@@ -28,6 +32,7 @@ class Case:
         """
         self.node: Node = dict(node)
         self.problems: list[Problem] = []
+        self.notes: list[str] = []
         self._folder = folder
 
     @property
@@ -58,13 +63,37 @@ def several(endings: Any) -> tuple[str, ...]:
     return (endings,) if isinstance(endings, str) else tuple(endings or ())
 
 
+def folded(faults: Sequence[str]) -> list[str]:
+    """The first fault of each kind, with the number of files that have the same one."""
+    kinds: dict[str, list[str]] = {}
+    for fault in faults:
+        kinds.setdefault(_VARYING.sub("", fault), []).append(fault)
+    return [
+        alike[0] + (f"\n   and {len(alike) - 1} more alike" if len(alike) > 1 else "")
+        for alike in kinds.values()
+    ]
+
+
+class _Kept(logging.Handler):
+    def __init__(self, notes: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self._notes = notes
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._notes.append(record.getMessage())
+
+
 @contextlib.contextmanager
-def silent() -> Iterator[None]:
-    """The log lines of loading are those of a run."""
+def silent(notes: list[str] | None = None) -> Iterator[None]:
+    """The log lines of loading are those of a run; its warnings go to ``notes``."""
     logger = logging.getLogger("segprune.dataset")
-    before = logger.disabled, logger.level
-    logger.setLevel(logging.CRITICAL)
+    before, handler = (logger.level, logger.propagate), _Kept([] if notes is None else notes)
+    logger.setLevel(logging.WARNING)
+    logger.propagate = False
+    logger.addHandler(handler)
     try:
         yield
     finally:
-        logger.disabled, logger.level = before
+        logger.removeHandler(handler)
+        logger.setLevel(before[0])
+        logger.propagate = before[1]

@@ -7,14 +7,16 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from segprune.dataset.decode import BandsError
 from segprune.dataset.facts import Fact, FileKey, examined
 from segprune.dataset.labels import LabelSpace, made_palette
-from segprune.dataset.mask_code import Kind
+from segprune.dataset.mask_code import Kind, MaskCode
 from segprune.dataset.mask_options import Colours, mask_code
 from segprune.dataset.pairing import Pair
 from segprune.doctor import meaning
-from segprune.doctor.case import Case, Node
-from segprune.doctor.pairs import SHOWN, leave_out
+from segprune.doctor.case import Case, Node, folded
+from segprune.doctor.contract import Problem
+from segprune.doctor.pairs import leave_out
 from segprune.errors import DataError, SegpruneError
 
 
@@ -29,7 +31,7 @@ def look_into_files(case: Case, root: Path, pairs: dict[str, list[Pair]]) -> Non
     every = [pair for role in pairs.values() for pair in role]
     index = Path(str(case.node["cache_dir"])) / "doctor.json"
     kind: Kind = "colours" if case.node.get("colours") else "numbers"
-    images = examined([FileKey("image", pair.image) for pair in every], index)
+    images = _images(case, every, index)
     masks = examined([FileKey(kind, pair.label) for pair in every], index)
     coloured = [
         key for key, fact in masks.items() if isinstance(fact, DataError) and "dataset.colours" in str(fact)
@@ -37,7 +39,7 @@ def look_into_files(case: Case, root: Path, pairs: dict[str, list[Pair]]) -> Non
     if kind == "numbers" and 2 * len(coloured) > len(masks):
         kind = "colours"
         masks = examined([FileKey(kind, pair.label) for pair in every], index)
-    facts = {pair: (images[FileKey("image", pair.image)], masks[FileKey(kind, pair.label)]) for pair in every}
+    facts = {pair: (images[pair.image], masks[FileKey(kind, pair.label)]) for pair in every}
     _turned(case, facts)
     faults = {pair: fault for pair in every if (fault := _fault(case, pair, facts[pair]))}
     if faults:
@@ -45,7 +47,7 @@ def look_into_files(case: Case, root: Path, pairs: dict[str, list[Pair]]) -> Non
         if all(kept.values()):
             leave_out(case, root, kept, f"{len(faults)} pairs are not usable", list(faults.values()))
         else:
-            case.add(f"{len(faults)} pairs are not usable:\n   " + "\n   ".join([*faults.values()][:SHOWN]))
+            case.add(f"{len(faults)} pairs are not usable:\n   " + "\n   ".join(folded([*faults.values()])))
         pairs = kept
     known = {
         pair: both[1] for pair, both in facts.items() if pair not in faults and isinstance(both[1], Fact)
@@ -55,7 +57,26 @@ def look_into_files(case: Case, root: Path, pairs: dict[str, list[Pair]]) -> Non
         stored.update(dict(fact.counts))
     if stored:
         _meaning(case, root, kind, stored)
-        _absent(case, [known[pair] for pair in pairs.get("fit", ()) if pair in known], kind)
+        _absent(case, root, [known[pair] for pair in pairs.get("fit", ()) if pair in known], kind)
+
+
+def _images(case: Case, pairs: Sequence[Pair], index: Path) -> Mapping[Path, Fact | DataError]:
+    """What is known of each image, read with the number of bands with which most can be read."""
+
+    def read(bands: int) -> dict[Path, Fact | DataError]:
+        found = examined([FileKey("image", pair.image, bands) for pair in pairs], index)
+        return {key.path: fact for key, fact in found.items()}
+
+    given = case.node.get("bands", 3)
+    tried = {given: read(given)}
+    others = Counter(fault.held for fault in tried[given].values() if isinstance(fault, BandsError))
+    tried |= {
+        bands: read(bands) for bands in (*others, 3) if others and bands != given
+    }  # gray is read as 3 too
+    best = max(tried, key=lambda bands: sum(isinstance(fact, Fact) for fact in tried[bands].values()))
+    if best != given:
+        case.add(f"the images have {best} bands, and dataset.bands is {given}", bands=best)
+    return tried[best]
 
 
 def _turned(case: Case, facts: Mapping[Pair, tuple[Fact | DataError, Fact | DataError]]) -> None:
@@ -97,14 +118,48 @@ def _fault(case: Case, pair: Pair, facts: tuple[Fact | DataError, Fact | DataErr
 
 def _meaning(case: Case, root: Path, kind: Kind, stored: Mapping[int, int]) -> None:
     classes, values, ignore = case.node.get("classes"), case.node.get("values"), case.node["ignore_index"]
+    if classes and len(classes) == 1:
+        classes = ["background", *classes]
+        case.add(f"{classes[1]} is the only class, and what is not {classes[1]} is one too", classes=classes)
     if classes and ignore < len(classes) and kind == "numbers" and not values:
         _ignored_class(case, classes, ignore, stored)
         return
     if kind == "colours":
         found = meaning.of_colours(stored, classes, root, case.node.get("colours"), values)
     else:
-        found = meaning.of_numbers(stored, classes, ignore, values)
+        unfit = _unfit(case, root, stored) if values and classes else ""
+        found = meaning.of_numbers(stored, classes, ignore, None if unfit else values)
+        if unfit:
+            more = Problem(text=f"dataset.values does not say what {unfit} is", keys={"values": None})
+            found = [more.joined(found[0]), *found[1:]] if found else [more]
     case.take(found)
+
+
+def _unfit(case: Case, root: Path, stored: Mapping[int, int]) -> str:
+    """The numbers that ``dataset.values`` gives to no class, or by chance to one that another number has."""
+    with contextlib.suppress(SegpruneError):  # loading says it
+        space, code = _code(case, root)
+        numbers = space.ignore_index, *range(len(space.classes))
+        mapped = {label for label in code.labels.values() if label != space.ignore_index}
+        return ", ".join(
+            str(value)
+            for value in sorted(stored)
+            if (label := code.label_of(value)) not in numbers
+            or (value not in code.labels and label in mapped)
+        )
+    return ""
+
+
+def _code(case: Case, root: Path) -> tuple[LabelSpace, MaskCode]:
+    """What the keys say of masks; raises as ``mask_code``."""
+    classes, colours = case.node["classes"], case.node.get("colours")
+    space = LabelSpace(
+        classes=tuple(classes), palette=made_palette(len(classes)), ignore_index=case.node["ignore_index"]
+    )
+    given = TypeAdapter(Colours | Path | None).validate_python(colours)
+    return space, mask_code(
+        space, case.node.get("values") or {}, root / given if isinstance(given, Path) else given
+    )
 
 
 def _ignored_class(case: Case, classes: Sequence[str], ignore: int, stored: Mapping[int, int]) -> None:
@@ -119,18 +174,12 @@ def _ignored_class(case: Case, classes: Sequence[str], ignore: int, stored: Mapp
     case.add(text, **keys, **({"classes": names} if names != list(classes) else {}))
 
 
-def _absent(case: Case, fit: Sequence[Fact], kind: Kind) -> None:
+def _absent(case: Case, root: Path, fit: Sequence[Fact], kind: Kind) -> None:
     classes = case.node.get("classes")
     if not classes:
         return
     with contextlib.suppress(SegpruneError):  # loading says it
-        space = LabelSpace(
-            classes=tuple(classes),
-            palette=made_palette(len(classes)),
-            ignore_index=case.node["ignore_index"],
-        )
-        given = TypeAdapter(Colours | Path | None).validate_python(case.node.get("colours"))
-        code = mask_code(space, case.node.get("values") or {}, given)
+        _, code = _code(case, root)
         held = (
             {code.label_of(value) for fact in fit for value, _ in fact.counts} if code.kind == kind else set()
         )

@@ -16,3 +16,7 @@ class Problem:
 
     text: str
     keys: Mapping[str, Any] = field(default_factory=dict)
+
+    def joined(self, other: "Problem") -> "Problem":
+        """Both as one, solved by the keys of both."""
+        return Problem(text=f"{self.text}; {other.text}", keys={**self.keys, **other.keys})

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from segprune.config.compose import component
 from segprune.dataset.contract import SegData
-from segprune.doctor.case import Case, silent
+from segprune.doctor.case import Case, folded, silent
 from segprune.doctor.contents import look_into_files
 from segprune.doctor.contract import Problem
 from segprune.doctor.folders import look_for_folders
-from segprune.doctor.pairs import SHOWN, found_pairs
+from segprune.doctor.pairs import found_pairs
 from segprune.errors import SegpruneError
 
 
@@ -29,10 +29,11 @@ def examine(case: Case) -> SegData | None:
             look_into_files(case, root, pairs)
     try:
         load = component(case.node, "dataset")
-        with silent():
+        with silent(case.notes):
             data: SegData = load()
     except SegpruneError as error:
-        faults = getattr(error, "faults", ()) or (str(error),)
-        case.problems.append(Problem(text="\n   ".join(faults[:SHOWN])))
+        faults = getattr(error, "faults", ())
+        if not faults or all(problem.keys for problem in case.problems):  # else the files were told above
+            case.problems.append(Problem(text="\n   ".join(folded(faults or (str(error),)))))
         return None
     return data

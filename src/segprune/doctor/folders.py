@@ -30,7 +30,7 @@ def look_for_folders(case: Case, root: Path) -> None:
 
 
 def _is_there(root: Path, where: Mapping[str, Any]) -> bool:
-    return all((root / str(where[part])).is_dir() for part in ("images", "masks"))
+    return all(any(_names(root / str(where[part]))) for part in ("images", "masks"))
 
 
 def _roles(case: Case, root: Path, found: Sequence[layout.Place]) -> None:

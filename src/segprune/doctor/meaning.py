@@ -1,8 +1,9 @@
 """A guess at what the stored numbers or colours of masks mean, and which keys say so."""
 
+import contextlib
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,12 @@ Stored = Mapping[int, int]
 """Stored number, or colour as 0xRRGGBB -> pixels of all masks."""
 MOST = 64
 """No guess is made of more numbers than these, unless they have no gap: they are shades, not classes."""
+_MOST_CLASSES = 255
+_NO_CLASSES = (
+    "Either the masks were smoothed or compressed: export them again, without antialiasing and not as JPEG. Or a "
+    "colour stands for one object and not for a class, as in the panoptic PNG of COCO: take masks of classes, such "
+    "as stuffthingmaps_trainval2017 for COCO (dataset=coco)"
+)
 _VOID = re.compile(r"void|unlabel+ed|ignored?|unknown|outline|border", re.IGNORECASE)
 
 
@@ -55,7 +62,7 @@ def of_numbers(stored: Stored, classes: Sequence[str] | None, ignore: int, value
             f"the masks hold 0..{ids[-1]}, one number more than there are classes: 0 may be what is ignored"
         )
         return [*problems, Problem(text=text, keys=keys)]
-    foreign = [value for value in ids if value >= len(names)]
+    foreign = [value for value in ids if not 0 <= value < len(names)]
     if foreign:
         text = (
             f"the masks hold {_few(foreign)}, which is no class of the {len(names)} that are given: it may be what "
@@ -77,11 +84,50 @@ def of_colours(
         colours: As given.
         values: As given.
     """
-    if colours:
-        return [] if classes else [_named(_kept_names(colours, values), "")]
     seen = sorted(stored, key=lambda colour: -stored[colour])
+    if colours:
+        with contextlib.suppress(ConfigError):  # loading says it
+            return _of_given(seen, classes, _given(root, colours), values)
+        return []
+    if len(seen) > _MOST_CLASSES:
+        return [
+            Problem(text=f"the masks hold {len(seen)} colours, more than there can be classes. {_NO_CLASSES}")
+        ]
     file = next((file for file in sorted(root.rglob("*")) if _names_all(file, seen)), None)
     return [_of_table(file, classes) if file else _of_counts(seen, classes)]
+
+
+def _given(root: Path, colours: object) -> dict[str, list[list[int]]]:
+    """Name -> its colours, as they are given or stand in a file."""
+    if isinstance(colours, Mapping):
+        rows = [(name, one) for name, given in colours.items() for one in _several(given)]
+    else:
+        rows = [(name, list(colour)) for name, colour in read_colours(root / str(colours))]
+    named: dict[str, list[list[int]]] = {}
+    for name, colour in rows:
+        named.setdefault(name, []).append(colour)
+    return named
+
+
+def _several(given: Any) -> list[Any]:
+    return given if given and isinstance(given[0], list | tuple) else [given]
+
+
+def _of_given(
+    seen: Sequence[int], classes: Sequence[str] | None, named: Mapping[str, list[list[int]]], values: object
+) -> list[Problem]:
+    problems = [] if classes else [_named(_kept_names(named, values), "")]
+    known = {(red << 16) + (green << 8) + blue for parts in named.values() for red, green, blue in parts}
+    rest = [colour for colour in seen if colour not in known]
+    if rest:
+        text = f"dataset.colours does not name {_few([_rgb(colour) for colour in rest])}"
+        if len(rest) > MOST:
+            return [*problems, Problem(text=f"{text}. {_NO_CLASSES}")]
+        more = [*named.get("ignore", ()), *(list(_parts(colour)) for colour in rest)]
+        keys = {"colours": {**named, "ignore": more}}
+        text += ": they may be what is ignored; if they are a class, give them its name"
+        problems.append(Problem(text=text, keys=keys))
+    return problems
 
 
 def _names_all(file: Path, seen: Sequence[int]) -> bool:
@@ -148,8 +194,7 @@ def _labels(values: object) -> list[object]:
     return [to for stored, to in kept if to != "ignore" and stored != "shift"]
 
 
-def _kept_names(colours: object, values: object) -> list[str]:
-    names = [name for name, _ in read_colours(Path(colours))] if isinstance(colours, str) else list(colours)  # type: ignore[call-overload]
+def _kept_names(names: Iterable[str], values: object) -> list[str]:
     meant = values if isinstance(values, Mapping) else {}
     return [name for name in dict.fromkeys(meant.get(name, name) for name in names) if name != "ignore"]
 

@@ -6,11 +6,8 @@ from pathlib import Path
 from segprune.dataset.pair_file import as_csv
 from segprune.dataset.pairing import Pair, list_pairs, matched
 from segprune.dataset.roles import Sources
-from segprune.doctor.case import Case, several, silent
+from segprune.doctor.case import Case, folded, several, silent
 from segprune.errors import DataError, SegpruneError
-
-SHOWN = 20
-"""So many faults of single files are told in full."""
 
 
 def found_pairs(case: Case, root: Path) -> dict[str, list[Pair]]:
@@ -78,9 +75,7 @@ def leave_out(
     case: Case, root: Path, kept: Mapping[str, Sequence[Pair]], what: str, faults: Sequence[str]
 ) -> None:
     """Write the pairs that are left as a table."""
-    told = "\n   ".join(
-        [*faults[:SHOWN], *([f"and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else [])]
-    )
+    told = "\n   ".join(folded(faults))
     text = as_csv(kept, root)
     if case.node.get("split"):
         text = "".join(f"{line.rpartition(',')[0]}\n" for line in text.splitlines())
@@ -88,10 +83,3 @@ def leave_out(
         f"{what}; mend them, or go on without by a table of the others:\n   {told}",
         pairs=case.written(text),
     )
-
-
-def _written(case: Case, text: str) -> str:
-    case._folder.mkdir(parents=True, exist_ok=True)
-    path = case._folder / f"pairs-{len(list(case._folder.glob('pairs-*.csv')))}.csv"
-    path.write_text(text, encoding="utf-8")
-    return str(path.absolute())

@@ -10,6 +10,7 @@ from segprune.reproduce.recorded import from_folder, from_mlflow
 from segprune.tracking.contract import RunStart
 from segprune.tracking.mlflow_tracker import MlflowTracking
 from segprune.tracking.store import sqlite_uri
+from tests.tables import give_tables
 
 MADE: dict[str, Any] = {"format": 1, "overrides": ["ratio=0.4"]}
 ROWS: list[dict[str, Any]] = [{"stage": "dense"}, {"stage": "pruned"}]
@@ -55,6 +56,7 @@ def test_what_is_no_record_is_refused(tmp_path: Path, text: str | None, message:
 
 
 def test_the_tracker_tells_the_same(tmp_path: Path) -> None:
+    give_tables(tmp_path)
     tracking = MlflowTracking(uri=None, root=tmp_path, experiment="x", flush_seconds=0)
     run, bare = (
         tracking.open(RunStart(name=name, kind="job", folder=tmp_path / name)) for name in ("run", "bare")

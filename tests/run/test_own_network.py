@@ -10,6 +10,7 @@ import torch
 
 from tests.run.test_own_stage import LITTLE, SHORT, rows
 from tests.run_here import ROOT, refused, run_here
+from tests.tables import give_tables
 
 PAGE = (
     (ROOT / "README.md")
@@ -44,14 +45,16 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_the_network_of_the_page_is_cut_with_the_weights_that_it_has(
     tmp_path: Path, command: list[str]
 ) -> None:
+    give_tables(tmp_path / "out")
     ended = run_here(tmp_path / "out", *command)
     found = rows(ended, tmp_path / "out")
-    assert list(found) == ["dense", "pruned_raw", "pruned"]
-    assert found["dense"]["model"] == "module-mynets.nets:build"
-    assert found["pruned"]["params"] < found["dense"]["params"]
+    assert list(found) == ["start", "pruned_raw", "pruned"]
+    assert found["start"]["model"] == "module-mynets.nets:build"
+    assert found["pruned"]["params"] < found["start"]["params"]
     assert "model.checkpoint: 4 tensors of best.pth, under 'state_dict', without 'module.'" in ended.out
 
 
 def test_what_does_not_fit_is_one_sentence_before_any_work(tmp_path: Path, command: list[str]) -> None:
+    give_tables(tmp_path / "out")
     message = refused(tmp_path / "out", *command, "model.args={width: 8}")
     assert "which does not fit the network: has in another shape 3: 0.weight, 0.bias, 2.weight." in message

@@ -9,6 +9,7 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.run_here import ROOT, Ended, refused, run_here
+from tests.tables import give_tables
 
 PAGE = (
     (ROOT / "README.md").read_text(encoding="utf-8").split("\n## A stage of your own\n")[1].split("\n## ")[0]
@@ -52,6 +53,7 @@ def test_the_stage_of_the_page_runs_is_tracked_stored_planned_and_reused(
     tmp_path: Path, command: list[str]
 ) -> None:
     outputs = tmp_path / "out"
+    give_tables(outputs)
     planned = run_here(outputs, "-m", "hydra/launcher=plan", *command)
     assert "train new" in planned.out, planned
     first = rows(run_here(outputs, *command), outputs)
@@ -74,6 +76,7 @@ def test_the_stage_of_the_page_runs_is_tracked_stored_planned_and_reused(
 
 def test_its_refusals_come_before_any_work(tmp_path: Path, command: list[str]) -> None:
     outputs = tmp_path / "out"
+    give_tables(outputs)
     assert "stage.round.bits is 99; it must be between 1 and 22" in refused(
         outputs, *command, "stage.round.bits=99"
     )

@@ -14,6 +14,7 @@ from segprune.status import JobRecord, write
 from segprune.sweep import callback
 from segprune.sweep.callback import SweepCallback, _asked, parent_run_id, recorded_job
 from segprune.tracking.record import checked_name
+from tests.tables import give_tables
 from tests.test_conf import composed
 
 ASKED = {
@@ -112,6 +113,7 @@ def test_a_tracking_mistake_ends_the_sweep_before_its_first_job(tmp_path: Path) 
 def test_a_sweep_without_a_job_leaves_no_run(tmp_path: Path) -> None:
     from mlflow import MlflowClient
 
+    give_tables(tmp_path)
     started(tmp_path / "sweep", f"tracking.root={tmp_path}", "tracking.experiment=none", "tracking.uri=null")
     run_id = parent_run_id()
     assert run_id
@@ -178,6 +180,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_what_a_killed_process_left_as_running_is_ended_by_the_next(tmp_path: Path) -> None:
     from mlflow import MlflowClient
 
+    give_tables(tmp_path)
     sweep_folder = tmp_path / "sweeps" / "old"
     folders = [sweep_folder, sweep_folder / "0", sweep_folder / "1", tmp_path / "runs" / "single"]
     for folder in folders:

@@ -14,6 +14,7 @@ import pytest
 from segprune.tracking.mlflow_tracker import MlflowTracking
 from segprune.tracking.store import sqlite_uri
 from segprune.tracking.ui import SERVER_ENVIRONMENT, command
+from tests.tables import give_tables
 
 Make = Callable[..., MlflowTracking]
 
@@ -32,8 +33,10 @@ def no_tracking_environment(monkeypatch):
 
 @pytest.fixture(scope="session")
 def root(tmp_path_factory) -> Path:
-    """One SQLite store for all tests: creating one takes seconds. Each test has its own experiment."""
-    return tmp_path_factory.mktemp("store")
+    """One SQLite store for all tests; each test has its own experiment."""
+    store = tmp_path_factory.mktemp("store")
+    give_tables(store)
+    return store
 
 
 @pytest.fixture
@@ -64,6 +67,7 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        give_tables(folder)
         self.port = free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None

@@ -8,7 +8,15 @@ dataset=folder dataset.root=[ä] | it has a character that must stand in quotes.
 -cn mine | Cannot find primary config 'mine'
 foo=1 | 'foo' is not a key of this configuration. There are ratio, phase_epochs, rounds, init
 raito=0.2 | 'raito' is not a key of this configuration. Did you mean 'ratio'?
-epochs=2 | 'epochs' is not a key of this configuration. Did you mean 'train.epochs'?
+epochs=2 | 'epochs' is not a key of this configuration; give train.epochs=2 finetune.epochs=2.
+batch_size=8 | give train.batch_size=8 finetune.batch_size=8.
+lr=0.01 | give train.lr=0.01 finetune.lr=0.01.
+global_ratio=0.5 | give ratio=0.5 budget.scope=global.
+slimming_lambda=1e-4 | give pruner=slimming pruner.phase.penalty=1e-4.
+oracle_samples=50 | give eval.oracle.samples=50.
+scheduler=poly | give train.decay=poly finetune.decay=poly (or cosine, or constant).
+--epochs 2 | --epochs is no flag here; give train.epochs=2 finetune.epochs=2.
+--skip-existing | --skip-existing is no flag here; finished results are always used again
 pruner.foo=1 | 'pruner.foo' is not a key of this configuration. There are variant.
 pruner=fpgm pruner.norm_mx=1 | 'pruner.norm_mx' is not a key of this configuration. Did you mean 'pruner.norm_mix'?
 pruner.variant.x=1 | 'pruner.variant.x' is not a key
@@ -47,6 +55,7 @@ ratio=0.2 hydra/launcher=processes hydra.launcher.timeout_s=-5 | hydra.launcher.
 """
 WRONG = r"""
 +foo=1 | foo is not a key; there are dataset, model
++batch_size=8 | batch_size is not a key; give train.batch_size=8 finetune.batch_size=8.
 +pruner.foo=1 | pruner.foo is not a key; there are variant.
 +dataset.augment.jiter=0 | dataset.augment.jiter is not a key; there are crop_area, flip, jitter. Did you mean
 pruner=slimming +pruner.phase.foo=1 | pruner.phase.foo is not a key; there are penalty, schedule.

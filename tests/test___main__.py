@@ -46,7 +46,7 @@ def test_it_answers_at_once() -> None:
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("sweeep", "'sweeep' is no command; there are run, sweep, plan, report"),
+        ("sweeep", "'sweeep' is no command; there are run, sweep, eval, plan, report"),
         ("sweeep", "Did you mean segprune sweep?"),
         ("xyz", "'xyz' is no command; there are run, sweep"),
         ("pruner=taylor", "is an override, which needs a command before it: segprune run pruner=taylor"),

@@ -100,6 +100,7 @@ ROOT: Touches = {
     "rounds": (2, "prune"),
     "init": ("scratch", "prune"),
     "stretch": (True, "finetune"),
+    "baseline": ("elsewhere", REFUSED),  # of a chain that only evaluates
     "stage.finetune.makes": ("trained", "eval"),
     "seed": (1, "train"),
     "stages": (["train", "prune", "eval"], "finetune"),

@@ -6,6 +6,7 @@ A new command is one entry of ``COMMANDS``.
 import difflib
 import importlib
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -94,6 +95,11 @@ def _run_py(flags: Sequence[str], choices: Sequence[str], overrides: Sequence[st
     return MISTAKE
 
 
+def _evaluated(override: str) -> str:
+    """An override of ``segprune eval``, which calls ``checkpoint`` the candidate."""
+    return re.sub(r"^candidate=", "checkpoint=", override)
+
+
 def _module(name: str, arguments: Sequence[str]) -> int:
     """Run the ``main`` of a module."""
     return command(importlib.import_module(name).main, arguments)
@@ -107,6 +113,10 @@ COMMANDS = {
     "sweep": Command(
         does="one run per combination: segprune sweep pruner=taylor,fpgm ratio=0.2,0.3",
         run=partial(_run_py, ["-m"], []),
+    ),
+    "eval": Command(
+        does="two finished networks side by side: segprune eval baseline=<run> candidate=<run>",
+        run=lambda arguments: _run_py([], ["stages=[eval]"], [_evaluated(one) for one in arguments]),
     ),
     "plan": Command(
         does="what a sweep would do and how long it would take; runs nothing",

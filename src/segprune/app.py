@@ -17,6 +17,7 @@ from segprune.result.table import chain_table
 from segprune.run.assemble import checked, hardware_of
 from segprune.run.chain import run_chain
 from segprune.run.describe import cut_before, describe, describe_data, describe_result, run_start
+from segprune.run.onward import onward
 from segprune.run.start import context_of, refuse, start_of_trail
 from segprune.store.store import Store, say_what_is_not_used
 from segprune.tracking.contract import Status
@@ -74,6 +75,8 @@ def run_job(
     if rows:
         log.info("\n%s", chain_table(rows))
     log.info("%s: done in %.0f s; log and rows in %s", run.name, seconds, run.job.folder)
+    for line in onward(run, trail):
+        log.info("%s", line)
     if tracker.url_hint:
         log.info("%s", tracker.url_hint)
     return {

@@ -23,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from segprune import console, stop
 from segprune.config.protocol import CHAIN
 from segprune.config.refusal import refusal
+from segprune.config.synonyms import meant
 from segprune.errors import SegpruneError
 from segprune.shortage import shortage
 
@@ -71,6 +72,8 @@ def _guarded(main: Callable[..., None]) -> int:
 
     _shorten_spinning()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on instead of printing them and exiting
+    if foreign := _foreign(sys.argv[1:]):
+        return _complain(foreign, console.MISTAKE)
     flags, overrides = parted(sys.argv[1:])
     sys.argv[1:] = [*flags, *with_stages([quoted(override) for override in overrides])]
     stop.install()
@@ -130,6 +133,14 @@ def quoted(argument: str) -> str:
     key, _, value = argument.partition("=")
     is_as_it_is = argument.startswith("-") or value.isascii() or set(value) & set("\"'\\,()[]{}")
     return argument if is_as_it_is else f'{key}="{value}"'
+
+
+def _foreign(arguments: Sequence[str]) -> str:
+    """What to type instead of a flag of other programs, as ``--epochs 2``; empty if there is none."""
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if argument.startswith("--") and (told := meant(argument, following)):
+            return f"{argument} is no flag here; {told} Overrides are key=value, without dashes."
+    return ""
 
 
 def parted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

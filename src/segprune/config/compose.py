@@ -84,6 +84,7 @@ class Settings(BaseModel):
     stages: Annotated[list[Annotated[str, Field(pattern=r"^\w+$")]], Field(min_length=1)]
     stage: dict[str, Node]
     checkpoint: Path | None
+    baseline: Path | None
     device: str
     threads: Annotated[int, Field(ge=1, le=1024)] | None  # OpenMP ends the process if it cannot start them
     workers: Annotated[int, Field(ge=0, le=256)] | Literal["auto"]
@@ -158,6 +159,7 @@ def settings_of(cfg: DictConfig) -> tuple[Settings, Node]:
     _refuse_switches(values, dict(settings), "")
     _refuse_missing_packages(settings.extensions)
     _refuse_impossible_chain(settings)
+    _refuse_baseline(settings)
     return settings, values
 
 
@@ -334,6 +336,16 @@ def _refuse_missing_packages(extensions: Sequence[str]) -> None:
                 f"extensions is {list(extensions)}, but Python finds no package {name!r}. Install it, or "
                 "start with PYTHONPATH=<the folder that it is in>."
             )
+
+
+def _refuse_baseline(settings: Settings) -> None:
+    making = [word for word in settings.stages if word in CHAIN and word != "eval"]
+    if settings.baseline is not None and (making or settings.checkpoint is None):
+        raise ConfigError(
+            f"baseline is {settings.baseline}, which a checkpoint is compared with, without training or cutting "
+            f"anything, but stages is {settings.stages} and checkpoint is {settings.checkpoint}. Give "
+            "'stages=[eval]' and checkpoint=<what to compare>, as segprune eval baseline=... candidate=... does."
+        )
 
 
 def _refuse_impossible_chain(settings: Settings) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from segprune.config.renamed import renamed
+from segprune.config.synonyms import meant
 
 TYPES = re.compile(r" for <class '[^>]*'>| or (an )?instance of \w+")
 """What pydantic adds about the types of this program."""
@@ -38,7 +39,8 @@ def explain(error: ValidationError, prefix: str, known: Sequence[str], given: Ma
             close = difflib.get_close_matches(name, beside, n=1)
             hint = f". Did you mean {where}{close[0]}?" if close else "."
             there = f"there are {', '.join(beside)}{hint}"
-            rules[f"{where}{name} is not a key;"] = [renamed(f"{where}{name}") or there]
+            told = "" if where else meant(f"{name}={_inside(given, [name])}")
+            rules[f"{where}{name} is not a key;"] = [renamed(f"{where}{name}") or told or there]
         elif kind == "missing":
             lacking.setdefault(where, []).append(name)
         else:

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from segprune.config.renamed import renamed
+from segprune.config.synonyms import meant
 
 _BELOW_HYDRA = sys.stdlib_module_names | {"omegaconf", "antlr4", "yaml"}
 AMBIGUOUS = "Ambiguous value for argument"
@@ -82,7 +83,7 @@ def _no_such_key(cause: ConfigAttributeError | ConfigKeyError) -> str:
     """What to type instead of an unknown key: its name elsewhere, else the closest beside it, else all there."""
     wrong, place = str(cause.full_key), cause.parent_node
     above, _, name = wrong.rpartition(".")
-    if told := renamed(wrong):
+    if told := renamed(wrong) or _meant(wrong):
         return f"'{wrong}' is not a key of this configuration; {told}"
     beside = _names(place)
     close: list[str] = []
@@ -93,6 +94,12 @@ def _no_such_key(cause: ConfigAttributeError | ConfigKeyError) -> str:
         close = [f"{above}.{key}".lstrip(".") for key in difflib.get_close_matches(name, beside, n=1)]
     hint = f"Did you mean '{close[0]}'?" if close else f"There are {', '.join(beside)}. {ALL_KEYS}"
     return f"'{wrong}' is not a key of this configuration. {hint}"
+
+
+def _meant(key: str) -> str:
+    """What a word of other programs is called here, with the value that was typed; empty if it is none."""
+    typed = [one for one in sys.argv[1:] if one.lstrip("+").startswith(f"{key}=")]
+    return meant(typed[0].lstrip("+") if typed else key)
 
 
 def _names(place: Any) -> Sequence[str]:

@@ -150,7 +150,7 @@ def load(folder: str | Path, *, device: str = "cpu", extensions: Sequence[str] =
             and ONNX Runtime is missing, or another device is asked for.
     """
     import_extensions(extensions)
-    place = _network_folder(Path(folder))
+    place = network_folder(Path(folder))
     if place.suffix == EXPORTED or (not (place / DESCRIPTION).exists() and (place / ONNX).exists()):
         return _of_file(place if place.suffix == EXPORTED else place / ONNX, device)
     made = checkpoint.describe(place)
@@ -184,8 +184,12 @@ def _of_file(path: Path, device: str) -> Predictor:
     )
 
 
-def _network_folder(folder: Path) -> Path:
-    """The folder itself, or for that of a run the last entry of its store that holds a network."""
+def network_folder(folder: Path) -> Path:
+    """The folder itself, or for that of a run the last entry of its store that holds a network.
+
+    Raises:
+        CheckpointError: The run has none.
+    """
     found = status.read(folder)
     if (folder / DESCRIPTION).exists() or not found:
         return folder

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ from segprune.measure.passes import Passes
 from segprune.model.contract import SegmentationNet
 from segprune.model.initial import initial
 from segprune.run.ancestry import UNKNOWN
+from segprune.run.place import checkpoint_folder
 from segprune.run.taught import refuse_nobody_to_teach
 from segprune.stage.contract import RowFacts, Stage
 from segprune.store.code import code_of, modules_of
@@ -86,6 +88,7 @@ def checked(cfg: DictConfig) -> Run:
     _refuse_protocol_of_sweeps(job)
     settings, values = settings_of(cfg)
     import_extensions(settings.extensions)
+    settings = _with_place(settings)
     keys = origins(cfg)
     refuse_nobody_to_teach(settings, job)
     stages = stages_of(settings, keys)
@@ -114,10 +117,23 @@ def checked(cfg: DictConfig) -> Run:
     )
 
 
+def _with_place(settings: Settings) -> Settings:
+    """The settings, with the folders that ``checkpoint`` and ``baseline`` mean."""
+    if settings.checkpoint is None or "train" in settings.stages:
+        return settings
+    uri, outputs = settings.tracking.get("uri"), Path(str(settings.paths["outputs"]))
+    named = {"checkpoint": settings.checkpoint, "baseline": settings.baseline}
+    found = {
+        key: place and checkpoint_folder(key, place, outputs, str(uri) if uri else None)
+        for key, place in named.items()
+    }
+    return settings.model_copy(update=found)
+
+
 def past_of(settings: Settings) -> Ancestry | None:
     """Where the network of ``checkpoint`` comes from; None without one, or where that is not known."""
     folder = settings.checkpoint
-    if folder is None:
+    if folder is None or not folder.is_dir():
         return None
     made = checkpoint.describe(folder)
     is_whole = not made.get("transforms", made.get("plans"))
@@ -359,7 +375,7 @@ def _refuse_foreign_checkpoint(settings: Settings) -> None:
     Raises:
         CheckpointError: It is no checkpoint, or of another model.
     """
-    if settings.checkpoint is None:
+    if settings.checkpoint is None or settings.baseline is not None:
         return
     made = checkpoint.describe(settings.checkpoint).get("model", {})
     wrong = [

@@ -1,37 +1,29 @@
 """Where a chain starts: the context of its stages, and the checkpoint that it continues from."""
 
-import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, replace
 from functools import partial
-from pathlib import Path
-from typing import Any
 
-from segprune.checkpoint import checkpoint
 from segprune.config.compose import Settings
 from segprune.dataset.contract import SegData
 from segprune.dataset.weights import class_weights
 from segprune.dataset.workers import workers_for
-from segprune.errors import CheckpointError, ConfigError
+from segprune.errors import ConfigError
 from segprune.model.bands import for_bands
 from segprune.model.contract import SegmentationNet
-from segprune.run.ancestry import UNKNOWN, with_dense
+from segprune.run.ancestry import with_dense
 from segprune.run.assemble import Run
+from segprune.run.compared import compared
 from segprune.run.elsewhere import from_elsewhere, tell_quality
+from segprune.run.reading import state_of
 from segprune.run.teachers import teachers_of
-from segprune.stage.contract import Context, NetState, Stage, Trail, ready
+from segprune.stage.contract import Context, Stage, Trail
 from segprune.stage.trial import refuse_misfit
-from segprune.store import manifest
 from segprune.store.code import code_of
 from segprune.store.fingerprint import digests, fingerprint
 from segprune.store.store import Store
 from segprune.tracking.contract import Tracker
 from segprune.training.step import Hardware
-from segprune.transform.contract import Transform
-from segprune.transform.cut import Cut
-from segprune.transform.registry import to_record
-
-USUAL_BANDS = "3 bands of 8 bits"
 
 
 def context_of(run: Run, data: SegData, hardware: Hardware, store: Store, tracker: Tracker) -> Context:
@@ -89,65 +81,11 @@ def start_of_trail(settings: Settings, ctx: Context, taken: Collection[str] = ()
     folder = settings.checkpoint
     if folder is None:
         return from_elsewhere(settings, ctx)
-    classes = checkpoint.describe(folder).get("classes")
-    if classes != ctx.about["classes"]:
-        raise CheckpointError(
-            f"{folder} was made for the classes {classes}, the dataset has {ctx.about['classes']}. Choose the "
-            "dataset that the checkpoint was made with."
-        )
-    _refuse_other_bands(folder, ctx)
-    net, transforms, about = checkpoint.read(folder, ctx.build)
     ctx.tracker.tags({"checkpoint": str(folder)})
-    state = NetState(
-        name=UNKNOWN,
-        net=ready(net, ctx.hardware.device),
-        transforms=transforms,
-        fingerprint=_of_entry(folder, about) or fingerprint("checkpoint", _inputs(ctx, about, transforms)),
-        folder=folder,
-        training=about.get("training"),
-    )
-    return with_dense(ctx, state, taken)
-
-
-def _of_entry(folder: Path, about: Mapping[str, Any]) -> str:
-    """The fingerprint of a result of a store that is as it was made, so that what follows it is shared.
-
-    Empty for any other one.
-    """
-    sealed, key = manifest.read(folder), about.get("fingerprint")
-    if sealed is None or not key or manifest.damage(folder, stage=sealed.stage, fingerprint=key):
-        return ""
-    return str(key)
-
-
-def _refuse_other_bands(folder: Path, ctx: Context) -> None:
-    """Refuse a checkpoint whose images had other bands, or were normalised by other numbers.
-
-    Raises:
-        CheckpointError: They had.
-    """
-    made, here = (about.get("bands") for about in (checkpoint.describe(folder), ctx.about))
-    if json.loads(json.dumps(here)) == made:
-        return
-    keys = ("dataset.bands", "dataset.mean", "dataset.std")
-    remedy = "images as those that it was made with"
-    if made is not None:
-        values = (made["count"], list(made["mean"]), list(made["std"]))
-        remedy = " ".join(f"'{key}={value}'" for key, value in zip(keys, values, strict=True))
-    raise CheckpointError(
-        f"{folder} was made for images of {made or USUAL_BANDS}, the dataset has {here or USUAL_BANDS}. "
-        f"Give {remedy}."
-    )
-
-
-def _inputs(ctx: Context, about: Mapping[str, Any], transforms: Sequence[Transform]) -> dict[str, Any]:
-    """What identifies a network from a checkpoint; a transform that is no cut counts with its values and code."""
-    inputs = {"weights": about["weights_sha256"], "about": ctx.about}
-    others = [made_by for made_by in transforms if not isinstance(made_by, Cut)]
-    if not others:
-        return inputs
-    code = code_of({type(made_by).__module__ for made_by in others})
-    return {**inputs, "transforms": [to_record(made_by) for made_by in transforms], **code}
+    if settings.baseline is not None:
+        ctx.tracker.tags({"baseline.checkpoint": str(settings.baseline)})
+        return compared(settings, ctx, settings.baseline, folder)
+    return with_dense(ctx, state_of(ctx, folder, ctx.build), taken)
 
 
 def refuse(stages: Sequence[Stage], ctx: Context, start: Trail) -> None:

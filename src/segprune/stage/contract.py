@@ -45,6 +45,7 @@ class NetState:
         cost: Of a runner, if the stage that made it knows; that of a network is counted.
         file_size_bytes: Size of a runner's file, likewise.
         training: How the last training on the way to it computed, as in rows; None where that is not known.
+        model: Its architecture, where that is not the run's; None: it is.
         ancestry: Its dense network and the steps since; None where that is not known. The chain adds it.
     """
 
@@ -57,6 +58,7 @@ class NetState:
     cost: Cost | None = None
     file_size_bytes: int | None = None
     training: str | None = None
+    model: str | None = None
     ancestry: Ancestry | None = None
 
     @property
@@ -107,11 +109,12 @@ class RowFacts:
 
     def of(self, state: NetState) -> "RowFacts":
         """Those of one network, which an earlier run may have cut, by another criterion."""
+        facts = replace(self, model=state.model or self.model)
         cuts = state.ancestry.cuts if state.ancestry else []
         if not cuts:
-            return self
+            return facts
         cut = whole(cuts)
-        return replace(self, pruner=cut.pruner, budget=cut.budget, scope=cut.scope, ratio=cut.ratio)
+        return replace(facts, pruner=cut.pruner, budget=cut.budget, scope=cut.scope, ratio=cut.ratio)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -245,7 +245,7 @@ class Eval(Stage):
                     score: {name: getattr(found, score) for name, found in scores.items()} for score in SCORES
                 },
             },
-            layers={group.name: (group.size, kept[group.name]) for group in groups},
+            layers={group.name: (group.size, kept[group.name]) for group in groups if kept},
             ancestor=_ancestor(ctx, trail[0]),
         )
         found = oracle_of_trail(self.settings.oracle, ctx, trail)
@@ -295,7 +295,7 @@ def _as_of_this_run(
         replace(
             row,
             run=ctx.facts.run,
-            model=ctx.facts.model,
+            model=facts[row.stage].model,
             pruner=row.pruner and facts[row.stage].pruner,
             accepted=",".join(sorted(accepted[row.stage] | entry.accepted)) or None,
         )

@@ -106,12 +106,22 @@ def _by_record(net: Measured, row: Mapping[str, Value] | None) -> dict[str, Valu
 
 def cuts(first: NetState, state: NetState) -> tuple[Mapping[str, tuple[int, ...]], ...]:
     """The plans that made a network of the dense one; where that is not known, of the trail's first one."""
+    if not is_of(first, state):
+        return ()
     before = len(first.transforms) if first.ancestry is None else 0
     return tuple(one.plan for one in state.transforms[before:] if isinstance(one, Cut))
 
 
+def is_of(first: NetState, state: NetState) -> bool:
+    """Whether a network was made of a trail's first one; two that are only compared may have nothing in common."""
+    made_so = state.transforms[: len(first.transforms)] == first.transforms
+    return state is first or (made_so and state.model == first.model)
+
+
 def channels_kept(first: NetState, state: NetState, groups: Sequence[ChannelGroup]) -> dict[str, int]:
-    """Group name -> channels that are left of ``groups``."""
+    """Group name -> channels that are left of ``groups``; none where a network was not made of the first one."""
+    if not is_of(first, state):
+        return {}
     return {
         group.name: group.size - sum(len(plan.get(group.name, ())) for plan in cuts(first, state))
         for group in groups

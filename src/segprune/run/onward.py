@@ -1,0 +1,34 @@
+"""What a run leaves to go on from: its last checkpoint, and the command that does."""
+
+import shlex
+from pathlib import Path
+
+from segprune.checkpoint.contract import DESCRIPTION
+from segprune.run.assemble import Run
+from segprune.stage.contract import Trail
+from segprune.transform.cut import Cut
+
+NEXT = {"dense": "[prune,finetune,eval]", "cut": "[finetune,eval]", "tuned": "[export,eval]"}
+"""Kind of the last network -> the stages that usually follow."""
+OF_THIS_RUN = ("stages", "checkpoint", "protocol", "hydra", "model.checkpoint", "sweep")
+OF_A_CUT = ("pruner", "budget", "ratio", "rounds", "phase_epochs", "init")
+
+
+def onward(run: Run, trail: Trail) -> list[str]:
+    """Lines that name the checkpoint of the last network and what to type to go on from it; none without one."""
+    kept = [state for state in trail if state.folder is not None and (state.folder / DESCRIPTION).exists()]
+    if not kept or kept[-1].folder is None:
+        return []
+    last, folder = kept[-1], Path(kept[-1].folder)
+    is_cut = any(isinstance(one, Cut) for one in last.transforms)
+    kind = "tuned" if last.name == "finetuned" else "cut" if is_cut else "dense"
+    without = OF_THIS_RUN if kind == "dense" else (*OF_THIS_RUN, *OF_A_CUT)
+    typed = [one for one in run.job.overrides if not _is_about(one, without)]
+    command = ["segprune", "run", f"stages={NEXT[kind]}", f"checkpoint={folder}", *typed]
+    return [f"checkpoint: {folder}", f"go on from it: {shlex.join(command)}"]
+
+
+def _is_about(override: str, keys: tuple[str, ...]) -> bool:
+    """Whether an override sets one of these keys or groups, or something below one."""
+    key = override.lstrip("+~").partition("=")[0].partition("@")[0]
+    return any(key == one or key.startswith((f"{one}.", f"{one}/")) for one in keys)

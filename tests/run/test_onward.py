@@ -1,0 +1,47 @@
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from segprune.checkpoint.contract import DESCRIPTION
+from segprune.config.compose import Job
+from segprune.run.onward import onward
+from segprune.stage.contract import NetState
+from segprune.transform.cut import Cut
+from tests.tiny import tiny_net
+
+TYPED = ["dataset=camvid", "dataset.root=/my data", "pruner=l1", "ratio=0.5", "stages=[a]", "checkpoint=last"]
+RUN = SimpleNamespace(job=Job(choices={}, folder=Path(), overrides=TYPED))
+
+
+def state(name: str, folder: Path | None, *plans: dict[str, tuple[int, ...]]) -> NetState:
+    if folder is not None:
+        folder.mkdir(exist_ok=True)
+        (folder / DESCRIPTION).touch()
+    transforms = tuple(map(Cut, plans))
+    return NetState(name=name, net=tiny_net(), transforms=transforms, fingerprint=name, folder=folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_cut", "stages", "cut"),
+    [
+        ("dense", False, "[prune,finetune,eval]", " pruner=l1 ratio=0.5"),
+        ("pruned", True, "[finetune,eval]", ""),
+        ("finetuned", True, "[export,eval]", ""),
+    ],
+)
+def test_the_end_of_a_run_names_its_checkpoint_and_what_usually_follows(
+    name: str, is_cut: bool, stages: str, cut: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / name
+    last = state(name, folder, *([{"stem.0": (1,)}] if is_cut else []))
+    trail = (last, state("file", None))
+    assert onward(RUN, trail) == [  # type: ignore[arg-type]
+        f"checkpoint: {folder}",
+        f"go on from it: segprune run 'stages={stages}' checkpoint={folder} dataset=camvid "
+        f"'dataset.root=/my data'{cut}",
+    ]
+
+
+def test_a_run_without_a_checkpoint_of_its_own_names_none() -> None:
+    assert onward(RUN, (state("start", None),)) == []  # type: ignore[arg-type]

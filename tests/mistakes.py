@@ -28,8 +28,8 @@ pruner=tayler | pruner is 'tayler'; it must be one of apoz, bn_scale
 pruner=tayler | Did you mean pruner=taylor?
 pruner=null | the command 'tracking=silent pruner=null' cannot be read: Config group override must be
 model=resnet | model is 'resnet'; it must be one of deeplabv3_resnet101
-experiment=camvid | experiment is 'camvid'; it must be one of camvid_cpu. Did you mean experiment=camvid_cpu?
-finetune@between=fast rounds=2 | finetune is 'fast'; it must be one of long, none, short, standard.
+experiment=camvid | experiment is 'camvid'; it must be one of camvid_cpu, camvid_r50, cityscapes_r50.
+finetune@between=fast rounds=2 | finetune is 'fast'; it must be one of like_train, long, none, sgd_poly
 phase_epochs=0 pruner=cap | phase_epochs is 0: input should be greater than or equal to 1.
 hydra/launcher=slurm | hydra/launcher is 'slurm'; it must be one of basic, plan, processes
 hydra.mode=fast | hydra.mode: Invalid value 'fast', expected one of [RUN, MULTIRUN]
@@ -82,7 +82,7 @@ weights=retrained | 'weights' is not a key of this configuration; it is called i
 train.epochs=-1 | train.epochs is -1: input should be greater than or equal to 0.
 train.epochs=2.5 | train.epochs is 2.5: input should be a valid integer
 train.epochs=yes | train.epochs is 'yes': input should be a valid integer
-train.epochs=1 | train: warmup_epochs is 1 but epochs is 1
+train.epochs=1 train.warmup_epochs=2 | train: warmup_epochs is 2 but epochs is 1
 finetune.warmup_epochs=9 | finetune: warmup_epochs is 9 but epochs is 2
 train.lr=0 | train.lr is 0: input should be greater than 0.
 train.lr=inf | train.lr is inf: input should be a finite number.

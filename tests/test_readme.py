@@ -29,6 +29,7 @@ OPTIONS = [
         "budget=threshold",
         "budget=latency",
         "dataset=folder",
+        "dataset=camvid",
         "model=resnet50_seg",
         "distill=kd_feature",
         "loss=ce_dice",
@@ -127,7 +128,8 @@ def test_every_key_that_a_page_names_is_one() -> None:
         compose("config", [*option, "hydra/launcher=processes"], return_hydra_config=True)
         for option in ([], *([option] for option in OPTIONS))
     ]
-    groups = "|".join(str(key) for key in configurations[0])
+    whole = configurations[0]
+    groups = "|".join(str(key) for key in whole if key != "baseline")  # which has no key below it
     named = set(re.findall(rf"`((?:{groups})\.[a-z_.]+)\b", WHOLE)) - KEYS_OF_AN_EXAMPLE - FILES
     assert len(named) >= 10
     unknown = [key for key in named if not any(_has(cfg, key) for cfg in configurations)]

@@ -14,6 +14,7 @@ from segprune import stop
 from segprune.reproduce.origin import keep_origin
 from segprune.result.row import to_record
 from segprune.result.table import chain_table
+from segprune.run.advice import advice
 from segprune.run.assemble import checked, hardware_of
 from segprune.run.chain import run_chain
 from segprune.run.describe import cut_before, describe, describe_data, describe_result, run_start
@@ -62,6 +63,8 @@ def run_job(
         ctx = context_of(run, data, hardware, store, tracker)
         start = start_of_trail(run.settings, ctx, [name for stage in run.stages for name in stage.networks])
         refuse(run.stages, ctx, start)
+        for line in advice(run.settings):
+            log.warning("%s", line)
         trail, rows = run_chain(run.stages, ctx, start)
         describe_result(ctx, trail, with_weights=run.settings.log_checkpoint)
         status = "FINISHED"

@@ -23,7 +23,7 @@ def plan(budget: ThresholdBudget) -> dict[str, tuple[int, ...]]:
     reached = budget(
         groups, scores, ratio=None, paper_scope="local", simulator=CostSimulator(net, groups, (8, 8))
     )
-    assert (reached.asked, reached.scope) == (None, "global")
+    assert (reached.asked, reached.scope, reached.threshold) == (None, "global", budget.threshold)
     assert reached.channels == pytest.approx(sum(map(len, reached.plan.values())) / 15)
     return dict(reached.plan)
 

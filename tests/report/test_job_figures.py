@@ -78,6 +78,8 @@ def test_local_scores_are_distances_from_their_own_layers_line() -> None:
 
 @pytest.mark.parametrize("scope", ["local", "global"])
 def test_without_a_cut_there_is_no_line(scope: str) -> None:
+    drawn = score_figure(SCORES.assign(is_kept=True), "global", threshold=-5.0).axes[0]
+    assert drawn.get_xlim()[0] < drawn.lines[0].get_xdata()[0] == -5.0
     figure = score_figure(SCORES.assign(is_kept=True), scope)
     assert [text.get_text() for text in figure.axes[0].texts] == ["nothing was removed"]
 

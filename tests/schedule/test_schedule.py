@@ -15,7 +15,8 @@ from segprune.schedule.schedule import Schedule, autocast_dtype, learning_rate, 
 from tests.gpus import with_gpus
 
 CONF = Path(__file__).parents[2] / "conf"
-YAMLS = sorted([*(CONF / "train").glob("*.yaml"), *(CONF / "finetune").glob("*.yaml")])
+OF_ANOTHER = CONF / "finetune" / "like_train.yaml"
+YAMLS = sorted({*(CONF / "train").glob("*.yaml"), *(CONF / "finetune").glob("*.yaml")} - {OF_ANOTHER})
 
 PLAIN = Schedule(
     epochs=5,
@@ -85,11 +86,17 @@ def test_a_step_outside_of_the_schedule_is_refused(step: int) -> None:
         learning_rate(PLAIN, step, 2)
 
 
-@pytest.mark.parametrize("warmup_epochs", [5.0, 7.5])
-def test_a_warmup_as_long_as_the_training_is_refused(warmup_epochs: float) -> None:
+@pytest.mark.parametrize("warmup_epochs", [5.1, 7.5])
+def test_a_warmup_longer_than_the_training_is_refused(warmup_epochs: float) -> None:
     message = f"warmup_epochs is {warmup_epochs:g} but epochs is 5; .* give warmup_epochs=2.5, or more epochs"
     with pytest.raises(ConfigError, match=message):
         replace(PLAIN, warmup_epochs=warmup_epochs)
+
+
+def test_a_single_epoch_warms_up_for_its_first_half() -> None:
+    schedule = replace(PLAIN, epochs=1, warmup_epochs=1.0, decay="constant")
+    assert schedule.warmup == 0.5
+    assert rates(schedule, 4) == [PLAIN.lr / 2, PLAIN.lr, PLAIN.lr, PLAIN.lr]
 
 
 def test_a_schedule_of_no_epochs_may_keep_its_warmup() -> None:

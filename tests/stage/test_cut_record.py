@@ -1,9 +1,12 @@
 from dataclasses import replace
 
+import pytest
+import torch
+
 from segprune.budget.contract import Found, Reached
 from segprune.graph.grouping import Whole
 from segprune.graph.trace import Followed, followed
-from segprune.stage.cut_record import left_whole, line, metrics, record, unaligned
+from segprune.stage.cut_record import by_threshold, left_whole, line, metrics, record, unaligned
 from segprune.stage.rounds import Outcome
 from tests.toys import Plain
 
@@ -30,6 +33,32 @@ def outcome(**changes: object) -> Outcome:
         scoring_peak_mb=7.89,
         error=2e-15,
     )
+
+
+@pytest.mark.parametrize(
+    ("threshold", "plan", "told"),
+    [
+        (0.05, {}, "budget.threshold=0.05 is not above the smallest score, so nothing is removed"),
+        (
+            0.65,
+            {"first.0": (0, 1, 2)},
+            "6 of 10 channels score below budget.threshold=0.65, and 3 of them stay",
+        ),
+        (0.35, {"first.0": (0, 1, 2)}, ""),
+    ],
+)
+def test_where_scores_lie_and_what_decided_besides_a_threshold_is_told(
+    threshold: float, plan: dict[str, tuple[int, ...]], told: str
+) -> None:
+    scores = {"first.0": torch.arange(1, 7) / 10, "second.0": torch.arange(7, 11) / 10}
+    found = by_threshold(replace(outcome(threshold=threshold, plan=plan), scores=scores))
+    assert found[0] == (
+        "scores are 0.1 to 1; this share of channels scores below a budget.threshold of 0.25 (20%), 0.55 (50%), "
+        "0.85 (80%)"
+    )
+    assert len(found) == 1 + bool(told)
+    assert found[-1].startswith(told)
+    assert by_threshold(outcome()) == []
 
 
 def test_the_plan_file_has_fractions_under_the_names_of_mlflow_and_counts_per_layer() -> None:

@@ -47,6 +47,7 @@ class Reached:
         round_to: What widths should be multiples of.
         unaligned: Group name -> channels that stay, of the groups where this is no multiple.
         found: What a search found, of a budget that searches.
+        threshold: The score below which channels go, of a budget that is one.
     """
 
     plan: PrunePlan
@@ -59,6 +60,7 @@ class Reached:
     round_to: int = 1
     unaligned: Mapping[str, int] = field(default_factory=dict)
     found: Found | None = None
+    threshold: float | None = None
 
 
 @runtime_checkable

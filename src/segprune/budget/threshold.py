@@ -1,7 +1,7 @@
 """Removal below a threshold: without a ratio; the scores decide how much is removed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, ClassVar
 
@@ -81,4 +81,5 @@ class ThresholdBudget:
         below = {name: int((score < self.threshold).sum()) for name, score in scores.items()}
         plan = allocation.plan({name: allocation.most(name, count) for name, count in below.items()})
         scope = self.ranking(paper_scope)
-        return reached_by(plan, simulator, of=self.of, scope=scope, asked=None, round_to=self.round_to)
+        reached = reached_by(plan, simulator, of=self.of, scope=scope, asked=None, round_to=self.round_to)
+        return replace(reached, threshold=self.threshold)

@@ -194,7 +194,7 @@ def _of_job(job: JobData) -> Iterator[Picture]:
             caption=f"Scores and the cut ({scope} ranking), {what}. Floors, rounding and the last steps towards "
             "the budget can keep channels on the wrong side of the line.",
             table=points,
-            png=_drawn(score_figure(points, scope)),
+            png=_drawn(score_figure(points, scope, (job.entries.plan() or {}).get("threshold"))),
         )
 
 

@@ -36,7 +36,7 @@ def layer_figure(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def score_figure(table: pd.DataFrame, scope: str) -> Figure:
+def score_figure(table: pd.DataFrame, scope: str, threshold: float | None = None) -> Figure:
     """Distribution of the channels' scores and the line of the cut.
 
     A global ranking has one line for all scores. A local one has a line in every layer, and layers differ in scale;
@@ -45,6 +45,7 @@ def score_figure(table: pd.DataFrame, scope: str) -> Figure:
     Args:
         table: See ``frames.scores``.
         scope: ``local`` or ``global`` ranking.
+        threshold: The line, where a threshold was given; it is drawn also when nothing or all is below it.
     """
     figure = Figure(figsize=(7.2, 3.6), layout="constrained")
     ax = figure.subplots()
@@ -52,7 +53,7 @@ def score_figure(table: pd.DataFrame, scope: str) -> Figure:
         drawn, line = _from_own_line(table), 0.0
         ax.set_xlabel("score minus the layer's cut, in the layer's standard deviations")
     else:
-        drawn, line = table, _cut_line(table)
+        drawn, line = table, _cut_line(table) if threshold is None else threshold
         ax.set_xlabel("score (all layers ranked together)")
     if drawn.empty or not np.isfinite(line):
         empty(ax, "nothing was removed")

@@ -170,7 +170,9 @@ def _notes(standings: Sequence[Standing], jobs: Sequence[JobData]) -> list[str]:
         )
     if failed:
         notes.append(f"Failed: {', '.join(failed)}")
-    if other:
+    if other and jobs[0].outcome.ratio is None:
+        notes.append(f"Not ranked, since a threshold decided how much goes: {', '.join(other)}")
+    elif other:
         notes.append(f"Not ranked, since more than {100 * EQUAL:g} points off the budget: {', '.join(other)}")
     if kept and max(kept) - min(kept) > EQUAL:
         notes.append(

@@ -40,7 +40,7 @@ class Schedule:
         momentum: Of ``sgd``; ``adamw`` does not read it.
         decay: Shape of the learning rate after the warm-up: ``poly`` and ``cosine`` fall towards 0.
         poly_power: Exponent of ``poly``; the others do not read it.
-        warmup_epochs: Epochs of linear warm-up, a part of ``epochs``.
+        warmup_epochs: Epochs of linear warm-up, a part of ``epochs``; see ``warmup``.
         loss: What the training makes small.
         class_weights: Weights of the classes in the loss from the class frequencies in the training labels:
             ``sqrt`` (inverse square root), ``median`` (median frequency by frequency) or ``none``.
@@ -54,7 +54,7 @@ class Schedule:
         keep: Which epoch's weights count: the ``best`` on the select role, or the ``last``.
 
     Raises:
-        ConfigError: The warm-up leaves no epoch to train at the full rate, or the network is to be compiled and
+        ConfigError: The warm-up is longer than the training, or the network is to be compiled and
             its activations are to be computed twice.
     """
 
@@ -78,7 +78,7 @@ class Schedule:
     keep: Literal["best", "last"]
 
     def __post_init__(self) -> None:
-        if self.epochs > 0 and self.warmup_epochs >= self.epochs:
+        if 0 < self.epochs < self.warmup_epochs:
             raise ConfigError(
                 f"warmup_epochs is {self.warmup_epochs:g} but epochs is {self.epochs}; the warm-up is a part of "
                 f"the epochs: give warmup_epochs={self.epochs / 2:g}, or more epochs"
@@ -88,6 +88,11 @@ class Schedule:
                 "compile and checkpointing are both true; a compiled network decides by itself what it keeps: give "
                 "compile=false or checkpointing=false"
             )
+
+    @property
+    def warmup(self) -> float:
+        """Epochs of warm-up: half of a training that would be all warm-up, as of a single epoch to try things."""
+        return self.epochs / 2 if self.warmup_epochs == self.epochs else self.warmup_epochs
 
 
 def learning_rate(schedule: Schedule, step: int, steps_per_epoch: int) -> float:
@@ -108,7 +113,7 @@ def learning_rate(schedule: Schedule, step: int, steps_per_epoch: int) -> float:
     total = schedule.epochs * steps_per_epoch
     if not 0 <= step < total:
         raise ValueError(f"step {step} is not one of the {total} steps of the schedule")
-    warmup = round(schedule.warmup_epochs * steps_per_epoch)
+    warmup = round(schedule.warmup * steps_per_epoch)
     if step < warmup:
         return schedule.lr * (step + 1) / warmup
     done = (step - warmup) / (total - warmup)

@@ -4,11 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from segprune.budget.contract import Reached
 from segprune.graph.trace import Followed
 from segprune.result.files import removed_of
 from segprune.stage.rounds import Outcome
 
+SHARES = (0.2, 0.5, 0.8)
+"""Of channels, that are told for other thresholds."""
 UNITS = ("channels", "macs", "params")
 _NAMED = 5
 """Layers that a line of the log names."""
@@ -77,6 +82,35 @@ def line(pruner: str, unit: str, result: Outcome) -> str:
         removed = {unit: reached.removed, **removed}
     shares = ", ".join(f"{share:.1%} of {name}" for name, share in removed.items())
     return f"{pruner}: {goal}removed {shares} ({reached.scope} ranking); cut proven, error {result.error:.0e}"
+
+
+def by_threshold(result: Outcome) -> list[str]:
+    """What to know of a cut by a threshold: where scores lie, and what decided besides it; empty otherwise."""
+    threshold = result.reached.threshold
+    if threshold is None:
+        return []
+    scores = torch.cat([score.double().flatten() for score in result.scores.values()]).sort().values
+    count, below = len(scores), int((scores < threshold).sum())
+    removed = sum(map(len, result.reached.plan.values()))
+    useful = ", ".join(f"{_between(scores, share):.4g} ({share:.0%})" for share in SHARES)
+    lines = [
+        f"scores are {scores[0]:.4g} to {scores[-1]:.4g}; this share of channels scores below a budget.threshold "
+        f"of {useful}"
+    ]
+    if not below:
+        lines.append(f"budget.threshold={threshold:g} is not above the smallest score, so nothing is removed")
+    elif removed < below:
+        lines.append(
+            f"{below} of {count} channels score below budget.threshold={threshold:g}, and {below - removed} of "
+            "them stay because of budget.floor and budget.round_to"
+        )
+    return lines
+
+
+def _between(scores: Tensor, share: float) -> float:
+    """A threshold that a share of sorted scores is below, halfway to the next score."""
+    place = min(len(scores) - 1, round(share * len(scores)))
+    return float(scores[max(0, place - 1)] + scores[place]) / 2
 
 
 def left_whole(found: Followed) -> str:

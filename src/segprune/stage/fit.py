@@ -1,6 +1,7 @@
 """Train and finetune: the same thing at two places of the chain."""
 
 import json
+import logging
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -34,6 +35,7 @@ from segprune.training.cudnn import is_timed
 from segprune.training.loop import fit
 from segprune.training.step import Epoch, Step, Training
 
+log = logging.getLogger(__name__)
 WITHOUT = ("measure.cost",)
 """Costs decide only how many epochs a stretched training has, and the epochs are among its inputs."""
 
@@ -76,7 +78,13 @@ class Fit(Stage):
         if isinstance(self.step, RefusingStepFactory):
             self.step.refuse(ctx, start, self)
         if self.schedule.epochs > 0:
-            refuse_schedule(ctx, ctx.key_of(self, "schedule"), self.schedule)
+            key = ctx.key_of(self, "schedule")
+            refuse_schedule(ctx, key, self.schedule)
+            if self.schedule.warmup < self.schedule.warmup_epochs:
+                log.info(
+                    "%s.warmup_epochs is %g, as long as the whole training, so it is %g here",
+                    *(key, self.schedule.warmup_epochs, self.schedule.warmup),
+                )
 
     def memory_keys(self, ctx: Context) -> tuple[str, ...]:
         """The size of its batches."""

@@ -36,7 +36,7 @@ from segprune.stage.contract import (
     read_state,
     write_state,
 )
-from segprune.stage.cut_record import left_whole, line, metrics, record, unaligned
+from segprune.stage.cut_record import by_threshold, left_whole, line, metrics, record, unaligned
 from segprune.stage.fit import Fit
 from segprune.stage.idle import idle
 from segprune.stage.prepare import WORD as PREPARE
@@ -304,6 +304,8 @@ class Prune(Stage):
         )
         result = rounds(before.module, ctx.pass_hw)
         log.info("%s", line(self._scored_by, self.budget.of, result))
+        for text in by_threshold(result):
+            log.info("%s", text)
         if result.reached.unaligned:
             log.info("%s", unaligned(result.reached))
         transforms = (*before.transforms, *result.cuts)

@@ -68,6 +68,21 @@ def test_the_legend_names_every_class_and_void_in_its_colour() -> None:
         assert np.allclose(to_rgb(patch.get_facecolor()), np.array(colour) / 255)
 
 
+def legend_of(*labels: list[int], classes: tuple[str, ...]) -> list[str]:
+    items = [Batch(torch.zeros(3, 1, len(label)), torch.tensor([label])) for label in labels]
+    palette = [(k, k, k) for k in range(len(classes))]
+    (legend,) = blended(items, palette=palette, ignore_index=255, classes=classes).legends
+    return [text.get_text() for text in legend.get_texts()]
+
+
+def test_the_legend_names_what_is_there_and_of_many_classes_the_largest() -> None:
+    assert legend_of([2, 2, 0], [2, 0, 0], classes=CLASSES) == ["road", "pole"]
+    many = tuple(f"c{k}" for k in range(40))
+    large = [k for k in range(5, 40) for _ in range(2)]
+    assert legend_of([*range(5), *large, 255], classes=many)[-2:] == ["and 10 others", "void"]
+    assert not {"c0", "c4"} & {*legend_of([*range(5), *large], classes=many)}
+
+
 def test_the_figure_can_be_saved_without_a_display(tmp_path: Path) -> None:
     figure_of_two().savefig(tmp_path / "overlay.png", dpi=40)
     assert (tmp_path / "overlay.png").read_bytes().startswith(b"\x89PNG")

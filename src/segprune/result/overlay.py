@@ -1,5 +1,6 @@
 """Figure of images, their labels and what the networks see."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -14,6 +15,11 @@ from segprune.result.difference import COLOURS, difference
 
 _VOID = (0, 0, 0)
 _PANEL_INCHES = 3.2
+_NAMED = 30
+"""So many classes a legend names at most, those of most pixels."""
+_COLUMNS = 6
+_ROW_INCHES = 0.22
+Colour = tuple[int, int, int]
 
 
 def overlay(
@@ -21,7 +27,7 @@ def overlay(
     labels: Sequence[Tensor],
     predictions: Mapping[str, Tensor],
     *,
-    palette: Sequence[tuple[int, int, int]],
+    palette: Sequence[Colour],
     ignore_index: int,
     classes: Sequence[str],
     is_stretched: bool = False,
@@ -52,23 +58,25 @@ def overlay(
         columns[f"difference to {next(iter(predictions))}"] = [
             difference(*found, ignore_index=ignore_index) for found in zip(labels, first, last, strict=True)
         ]
+    drawn = [*labels, *(classes_of for values in predictions.values() for classes_of in values)]
+    entries = _entries(drawn, palette, ignore_index, classes)
+    if len(predictions) > 1:
+        entries |= {f"difference: {name}": colour for name, colour in COLOURS.items()}
     aspect = images.shape[-2] / images.shape[-1]
-    size = (_PANEL_INCHES * len(columns), _PANEL_INCHES * aspect * len(images) + 1.0)
-    figure = Figure(figsize=size, layout="constrained")
+    figure = _figure(len(columns), len(images), aspect, entries)
     axes = figure.subplots(len(images), len(columns), squeeze=False)
     for column, (title, pictures) in enumerate(columns.items()):
         axes[0, column].set_title(title)
         for line, picture in enumerate(pictures):
             axes[line, column].imshow(picture, interpolation="nearest")
             axes[line, column].set_axis_off()
-    _add_legend(figure, palette, classes, COLOURS if len(predictions) > 1 else {})
     return figure
 
 
 def blended(
     items: Sequence[Batch],
     *,
-    palette: Sequence[tuple[int, int, int]],
+    palette: Sequence[Colour],
     ignore_index: int,
     classes: Sequence[str],
     is_stretched: bool = False,
@@ -85,15 +93,14 @@ def blended(
     columns = min(4, len(items))
     lines = -(-len(items) // columns)
     aspect = items[0].image.shape[-2] / items[0].image.shape[-1]
-    size = (_PANEL_INCHES * columns, _PANEL_INCHES * aspect * lines + 1.0)
-    figure = Figure(figsize=size, layout="constrained")
+    entries = _entries([item.label for item in items], palette, ignore_index, classes)
+    figure = _figure(columns, lines, aspect, entries)
     for axes in figure.subplots(lines, columns, squeeze=False).flat:
         axes.set_axis_off()
     for axes, item in zip(figure.axes, items, strict=False):
         image = _image(item.image, is_stretched=is_stretched)
         both = 0.5 * image + 0.5 * _colours(item.label, palette, ignore_index)
         axes.imshow(both.astype(np.uint8), interpolation="nearest")
-    _add_legend(figure, palette, classes, {})
     return figure
 
 
@@ -117,9 +124,7 @@ def _every(flat: Tensor) -> int:
     return 1 + flat.shape[1] // 1_000_000
 
 
-def _colours(
-    classes_of: Tensor, palette: Sequence[tuple[int, int, int]], ignore_index: int
-) -> npt.NDArray[np.uint8]:
+def _colours(classes_of: Tensor, palette: Sequence[Colour], ignore_index: int) -> npt.NDArray[np.uint8]:
     """(H, W) classes -> (H, W, 3) colours."""
     values = classes_of.cpu().numpy()
     colours = np.array([*palette, _VOID], dtype=np.uint8)  # (K + 1, 3)
@@ -127,15 +132,35 @@ def _colours(
     return picture
 
 
-def _add_legend(
-    figure: Figure,
-    palette: Sequence[tuple[int, int, int]],
-    classes: Sequence[str],
-    differences: Mapping[str, tuple[int, int, int]],
-) -> None:
-    changes = [(f"difference: {name}", colour) for name, colour in differences.items()]
-    entries = [*zip(classes, palette, strict=True), ("void", _VOID), *changes]
+def _entries(
+    drawn: Sequence[Tensor], palette: Sequence[Colour], ignore_index: int, classes: Sequence[str]
+) -> dict[str, Colour | None]:
+    """Name -> colour of what is drawn, in the order of the classes; of many, those of most pixels."""
+    found = Counter[int]()
+    for classes_of in drawn:
+        values, pixels = np.unique(classes_of.cpu().numpy(), return_counts=True)
+        found.update(dict(zip(values.tolist(), pixels.tolist(), strict=True)))
+    has_void = found.pop(ignore_index, 0) > 0
+    named = sorted(value for value, _ in found.most_common(_NAMED))
+    entries: dict[str, Colour | None] = {classes[value]: palette[value] for value in named}
+    if rest := len(found) - len(named):
+        entries[f"and {rest} others"] = None
+    return entries | ({"void": _VOID} if has_void else {})
+
+
+def _figure(columns: int, lines: int, aspect: float, entries: Mapping[str, Colour | None]) -> Figure:
+    """An empty figure with room for the panels and for the legend below them."""
+    height = _PANEL_INCHES * aspect * lines + _ROW_INCHES * (2 + -(-len(entries) // _COLUMNS))
+    figure = Figure(figsize=(_PANEL_INCHES * columns, height), layout="constrained")
     handles = [
-        Patch(facecolor=f"#{bytes(colour).hex()}", edgecolor="grey", label=name) for name, colour in entries
+        Patch(
+            facecolor=f"#{bytes(colour).hex()}" if colour else "none",
+            edgecolor="grey" if colour else "none",
+            label=name,
+        )
+        for name, colour in entries.items()
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6), frameon=False)
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=min(len(handles), _COLUMNS), frameon=False
+    )
+    return figure

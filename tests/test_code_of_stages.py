@@ -46,7 +46,7 @@ TABLE = {
     """,
     "train prepare rounds": """
         dataset/weights.py measure/evaluate.py stage/fit.py training/cudnn.py training/loop.py
-        training/recompute.py training/step.py
+        training/recompute.py training/step.py training/waiting.py
     """,
     "prepare score prune rounds oracle eval eval+": """
         graph/__init__.py graph/layers.py
@@ -140,8 +140,8 @@ SILENT = """
 config/synonyms.py run/advice.py run/compared.py run/onward.py run/place.py run/reading.py
 run/elsewhere.py loss/contract.py model/bands.py checkpoint/ancestry.py run/ancestry.py
 config/comments.py config/dataset_node.py doctor/__init__.py doctor/__main__.py doctor/case.py doctor/contents.py
-doctor/contract.py doctor/exam.py doctor/folders.py doctor/layout.py doctor/meaning.py doctor/pairs.py
-doctor/spelled.py
+doctor/contract.py doctor/exam.py doctor/folders.py doctor/layout.py doctor/pace.py doctor/meaning.py
+doctor/pairs.py doctor/spelled.py
 run/taught.py run/teachers.py
 gpu.py
 gpu_check/__init__.py gpu_check/__main__.py gpu_check/commands.py gpu_check/contract.py

@@ -108,6 +108,15 @@ def gray_and_colour(root: Path) -> None:
         Image.open(path).convert("L").save(path)
 
 
+def own_palettes(root: Path) -> None:
+    """Every second mask has its classes in another order, with its own palette."""
+    for k, path in enumerate(files(root, "*/masks/*.png")):
+        turn = [0, 2, 1] if k % 2 else [0, 1, 2]
+        mask = Image.fromarray(np.array(turn, np.uint8)[np.array(Image.open(path))])
+        mask.putpalette(RGB[turn].flatten().tolist())
+        mask.save(path)
+
+
 def emptied(folder: Path) -> None:
     for path in folder.iterdir():
         path.unlink()
@@ -175,6 +184,9 @@ SETS: dict[str, tuple[Make, Sequence[str], str]] = {
     ),
     "values that leave a number out": (
         lambda d: folders(d, (1, 2, 3)), [PNG, THREE, "'dataset.values={3: 2}'"], "{shift: -1}"
+    ),
+    "palettes that differ": (
+        lambda d: own_palettes(folders(d, (0, 1, 2))), [PNG, THREE], "[128,64,128]"
     ),
     "negative numbers": (
         lambda d: arrays(folders(d, (0, 1, 2))), [PNG, TWO, "dataset.mask_suffix=.npy"], "{-1: ignore}"

@@ -268,18 +268,24 @@ def _refuse_two_depths(facts: Facts) -> None:
         )
 
 
+def two_colours(masks: Iterable[tuple[Path, Fact]]) -> Mapping[int, Mapping[int, Path]]:
+    """The numbers that palettes show in several colours -> each colour and the first mask that has it."""
+    shown: dict[int, dict[int, Path]] = {}
+    for path, mask in masks:
+        for (value, _), colour in zip(mask.counts, mask.shown, strict=False):
+            shown.setdefault(value, {}).setdefault(colour, path)
+    return {value: shown[value] for value in sorted(shown) if len(shown[value]) > 1}
+
+
 def _refuse_two_palettes(pairs: PairSet, facts: Facts) -> None:
     """Refuse masks that show one number in different colours: it may mean something else in each.
 
     What ``dataset.values`` lists is a number on purpose.
     """
-    shown: dict[int, dict[int, Path]] = {}
-    for pair, (_, mask) in facts.items():
-        for (value, _), colour in zip(mask.counts, mask.shown, strict=False):
-            shown.setdefault(value, {}).setdefault(colour, pair.label)
-    torn = [value for value in sorted(shown) if len(shown[value]) > 1 and value not in pairs.code.labels]
+    found = two_colours((pair.label, mask) for pair, (_, mask) in facts.items())
+    torn = [value for value in found if value not in pairs.code.labels]
     if torn:
-        (one, first), (other, second), *_ = shown[torn[0]].items()
+        (one, first), (other, second), *_ = found[torn[0]].items()
         meant = ", ".join(f"{value}: {_meant(value, pairs)}" for value in torn)
         raise DataError(
             f"{first} shows the number {torn[0]} as {as_text(one, 'colours')} and {second} as "

@@ -10,6 +10,7 @@ from segprune.console import MISTAKE
 from segprune.dataset.summary import as_text
 from segprune.doctor.case import Case
 from segprune.doctor.exam import examine
+from segprune.doctor.pace import pace
 from segprune.doctor.spelled import override
 from segprune.errors import SegpruneError
 
@@ -50,6 +51,7 @@ def main(arguments: Sequence[str]) -> int:
     if data is None:
         log.info("\nNo key solves what has none above: mend the files, then ask the doctor again.")
         return MISTAKE
+    log.info("%s", pace(data))
     given = {key: override(f"dataset.{key}", value) for key, value in case.keys.items()}
     small = {f"{key}={len(data.fit)}": key for key, size in found.batch_sizes.items() if size > len(data.fit)}
     if small:

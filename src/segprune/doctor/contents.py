@@ -12,6 +12,7 @@ from segprune.dataset.facts import Fact, FileKey, examined
 from segprune.dataset.labels import LabelSpace, made_palette
 from segprune.dataset.mask_code import Kind, MaskCode
 from segprune.dataset.mask_options import Colours, mask_code
+from segprune.dataset.pair_set import two_colours
 from segprune.dataset.pairing import Pair
 from segprune.doctor import meaning
 from segprune.doctor.case import Case, Node, folded
@@ -36,7 +37,9 @@ def look_into_files(case: Case, root: Path, pairs: dict[str, list[Pair]]) -> Non
     coloured = [
         key for key, fact in masks.items() if isinstance(fact, DataError) and "dataset.colours" in str(fact)
     ]
-    if kind == "numbers" and 2 * len(coloured) > len(masks):
+    sound = [(key.path, fact) for key, fact in masks.items() if isinstance(fact, Fact)]
+    torn = [] if case.node.get("values") else [*two_colours(sound)]
+    if kind == "numbers" and (torn or 2 * len(coloured) > len(masks)):
         kind = "colours"
         masks = examined([FileKey(kind, pair.label) for pair in every], index)
     facts = {pair: (images[pair.image], masks[FileKey(kind, pair.label)]) for pair in every}
@@ -56,7 +59,7 @@ def look_into_files(case: Case, root: Path, pairs: dict[str, list[Pair]]) -> Non
     for fact in known.values():
         stored.update(dict(fact.counts))
     if stored:
-        _meaning(case, root, kind, stored)
+        _meaning(case, root, kind, stored, torn)
         _absent(case, root, [known[pair] for pair in pairs.get("fit", ()) if pair in known], kind)
 
 
@@ -116,7 +119,7 @@ def _fault(case: Case, pair: Pair, facts: tuple[Fact | DataError, Fact | DataErr
     return "{} is {}x{} but its label {} is {}x{}".format(pair.image, *image[::-1], pair.label, *mask[::-1])
 
 
-def _meaning(case: Case, root: Path, kind: Kind, stored: Mapping[int, int]) -> None:
+def _meaning(case: Case, root: Path, kind: Kind, stored: Mapping[int, int], torn: Sequence[int]) -> None:
     classes, values, ignore = case.node.get("classes"), case.node.get("values"), case.node["ignore_index"]
     if classes and len(classes) == 1:
         classes = ["background", *classes]
@@ -126,6 +129,9 @@ def _meaning(case: Case, root: Path, kind: Kind, stored: Mapping[int, int]) -> N
         return
     if kind == "colours":
         found = meaning.of_colours(stored, classes, root, case.node.get("colours"), values)
+        if torn and found:
+            text = f"palettes show the number {torn[0]} in another colour from file to file, so the colours count"
+            found = [Problem(text=text).joined(found[0]), *found[1:]]
     else:
         unfit = _unfit(case, root, stored) if values and classes else ""
         found = meaning.of_numbers(stored, classes, ignore, None if unfit else values)

@@ -23,6 +23,7 @@ from segprune.shortage import shortage
 from segprune.training.cudnn import one_size
 from segprune.training.recompute import recomputed
 from segprune.training.step import Epoch, Step, Training
+from segprune.training.waiting import Waits
 
 log = logging.getLogger(__name__)
 PROGRESS = "progress.pt"
@@ -64,6 +65,7 @@ def fit(
     )
     with seeded(training.seed, "step", device=hardware.device):
         step = make_step(net, training, len(loader))
+    waits = Waits()
     state = _Progress(training.folder / PROGRESS, net, step)
     for done in state.curve:
         training.on_epoch(done)
@@ -75,7 +77,7 @@ def fit(
             recompute,
         ):
             batches = tqdm(
-                loader.epoch(epoch),
+                waits(loader.epoch(epoch)),
                 f"epoch {epoch + 1}/{schedule.epochs}",
                 len(loader),
                 leave=False,
@@ -88,6 +90,8 @@ def fit(
         state.advance(done, keep_best=schedule.keep == "best" and data.select is not None)
         log.info("%s", _line(done, schedule.epochs))
         training.on_epoch(done)
+    if told := waits.told(data, hardware.workers):
+        log.warning("%s", told)
     net.load_state_dict(state.kept)
     return net.eval(), tuple(state.curve), step
 

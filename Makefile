@@ -59,7 +59,7 @@ format: $(VENV)/.tools ## mend formatting and what lint can mend
 bench: $(VENV)/.installed ## measured speed of the parts that take the time, as interleaved ratios
 	$(BIN)/python -m segprune.bench $(ARGS)
 
-networks: $(VENV)/.tools ## cut some forty networks of libraries and papers and prove it; ARGS="FPN" for some
+networks: $(VENV)/.tools ## cut some fifty networks of libraries and papers and prove it; ARGS="FPN" for some
 	$(BIN)/python -m tests.networks $(ARGS)
 
 gpu-check: $(VENV)/.installed ## thirteen rules on the first GPU, at most ten minutes; without a GPU what needs none

@@ -26,6 +26,7 @@ DOORS = {
     "tifffile": {"dataset"},
     "timm": {"model"},
     "segmentation_models_pytorch": {"model"},
+    "transformers": {"model"},
     "jinja2": {"report"},
     "onnx": {"deploy"},
     "onnxscript": {"deploy"},

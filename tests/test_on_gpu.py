@@ -36,7 +36,9 @@ from tests.tiny import CPU, tiny_context, tiny_data, tiny_net, tiny_schedule
 from tests.toys import Plain, Residual, toy, toy_batches, toy_loss
 
 GPU = torch.device("cuda", 0)
-MODELS = sorted({path.stem for path in (CONF / "model").glob("*.yaml")} - {"module", "smp", "torchvision"})
+MODELS = sorted(
+    {path.stem for path in (CONF / "model").glob("*.yaml")} - {"module", "smp", "torchvision", "transformers"}
+)
 pytestmark = pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")
 
 

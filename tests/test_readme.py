@@ -37,7 +37,7 @@ OPTIONS = [
         "loss=ohem",
     ),
     *("+stage@stage.export=export", "+stage@stage.quantise=quantise"),
-    *("model=module", "model=smp", "model=torchvision"),
+    *("model=module", "model=smp", "model=torchvision", "model=transformers"),
 ]
 """Between them and the defaults they have every key that the pages name."""
 KEYS_OF_AN_EXAMPLE = {"stage.round.bits"}

@@ -15,7 +15,7 @@ from segprune.graph.trace import trace
 from segprune.model.contract import SegmentationNet
 from tests.test_conf import CONF
 
-OTHERS = {"module", "smp", "torchvision"}
+OTHERS = {"module", "smp", "torchvision", "transformers"}
 """These take a network by its name."""
 MODELS = sorted({path.stem for path in (CONF / "model").glob("*.yaml")} - OTHERS)
 BY_DYNAMO = ["unet", "simple_segnet", "lite0_fpn"]

@@ -9,6 +9,7 @@ from torch import nn
 from segprune.model.contract import SegmentationNet
 from segprune.model.smp import smp
 from segprune.model.torchvision_named import torchvision as by_name
+from segprune.model.transformers_named import transformers
 from segprune.model.wrapped import Wrapped
 from tests.networks.realtime import BiSeNetV2, ENet, ESPNet, FastSCNN
 
@@ -60,6 +61,7 @@ TORCHVISION = (
     *("lraspp_mobilenet_v3_large", "deeplabv3_mobilenet_v3_large", "deeplabv3_resnet50", "fcn_resnet50"),
     *("deeplabv3_resnet101", "fcn_resnet101"),
 )
+TRANSFORMERS = ("segformer", "mobilevit", "mobilenet_v2", "upernet")
 REALTIME: tuple[type[nn.Module], ...] = (FastSCNN, BiSeNetV2, ENet, ESPNet)
 
 
@@ -81,6 +83,8 @@ def zoo() -> Iterator[tuple[str, Callable[[], SegmentationNet]]]:
         ("DeepLabV3Plus", "efficientnet-b0"),
     ):
         yield f"smp {arch} {encoder}", partial(_smp, arch, encoder)
+    for name in TRANSFORMERS:
+        yield f"transformers {name}", partial(transformers, name=name, weights="none", args=None, **PLAIN)
     for name in TORCHVISION[2:]:
         yield f"torchvision {name}", partial(by_name, name=name, weights="none", aux=True, **PLAIN)
 

@@ -62,6 +62,22 @@ def load_existing(net: nn.Module, path: Path | None, *, allow: Sequence[str] = (
     if path is None or are_to_come():
         return
     match = matched(net.state_dict(), read(path), source=path)
+    refuse_misfit(match, f"model.checkpoint is {path}", allow=allow)
+    net.load_state_dict(dict(match.fits), strict=False)
+    tell(f"model.checkpoint: {len(match.fits)} tensors of {path.name}", match)
+
+
+def refuse_misfit(match: Match, source: str, *, allow: Sequence[str]) -> None:
+    """Check that tensors fit, but for names that may differ.
+
+    Args:
+        match: How they fit.
+        source: Key and value that they are from, for the message.
+        allow: Patterns of names that may be missing, left over or of another shape.
+
+    Raises:
+        CheckpointError: They do not.
+    """
     wrong = {
         "the file lacks": match.missing,
         "has in another shape": match.other_shape,
@@ -74,12 +90,9 @@ def load_existing(net: nn.Module, path: Path | None, *, allow: Sequence[str] = (
     parts = [f"{what} {len(names)}: {_first(names)}" for what, names in refused.items() if names]
     if parts or not match.fits:
         raise CheckpointError(
-            f"model.checkpoint is {path}, which does not fit the network: "
-            f"{'; '.join(parts) or 'no name is the same'}. "
+            f"{source}, which does not fit the network: {'; '.join(parts) or 'no name is the same'}. "
             "Give the network that it was trained as, or let names differ by model.allow=['<pattern>', ...]."
         )
-    net.load_state_dict(dict(match.fits), strict=False)
-    _tell(path, match)
 
 
 def read(path: Path) -> Any:
@@ -158,10 +171,15 @@ def _match(own: Mapping[str, Tensor], place: str, state: Mapping[str, Tensor], p
     )
 
 
-def _tell(path: Path, match: Match) -> None:
-    under = f", under {match.place!r}" if match.place else ""
-    without = f", without {match.prefix!r} before their names" if match.prefix else ""
-    line = f"model.checkpoint: {len(match.fits)} tensors of {path.name}{under}{without}"
+def tell(line: str, match: Match) -> None:
+    """Log once what went where.
+
+    Args:
+        line: How the line begins.
+        match: How the tensors fit.
+    """
+    line += f", under {match.place!r}" if match.place else ""
+    line += f", without {match.prefix!r} before their names" if match.prefix else ""
     for what, names in (("as initialised", [*match.missing, *match.other_shape]), ("not used", match.left)):
         line += f"; {what}: {_first(names)}" if names else ""
     if line not in _TOLD:

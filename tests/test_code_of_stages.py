@@ -49,7 +49,7 @@ TABLE = {
         training/recompute.py training/step.py training/waiting.py
     """,
     "prepare score prune rounds oracle eval eval+": """
-        graph/__init__.py graph/layers.py
+        graph/__init__.py graph/group.py graph/layers.py graph/units.py
     """,
     "prune rounds eval eval+": """
         measure/cost.py measure/itemise.py transform/__init__.py transform/contract.py transform/cut.py
@@ -58,6 +58,8 @@ TABLE = {
     "prepare prune rounds oracle eval eval+": """
         graph/build.py graph/closing.py graph/cut.py graph/dependency.py graph/engine.py graph/group.py
         graph/grouping.py graph/proof.py graph/silence.py graph/trace.py
+        graph/build.py graph/closing.py graph/cut.py graph/dependency.py graph/grouping.py
+        graph/heads.py graph/proof.py graph/silence.py graph/trace.py
     """,
     "eval+": """
         measure/agreement.py

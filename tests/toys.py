@@ -178,6 +178,23 @@ class Normed(SegmentationNet):
 TOYS: tuple[type[SegmentationNet], ...] = (Plain, Residual, Concat, Depthwise, Upsampling)
 
 
+class InGroups(SegmentationNet):
+    """A norm and a convolution in groups."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.normed, self.norm = nn.Conv2d(3, 9, 3, padding=1), nn.GroupNorm(3, 9)
+        self.into, self.over = conv_bn(9, 8), conv_bn(8, 6, groups=2)
+        self.last, self.head = conv_bn(6, 12), nn.Conv2d(12, CLASSES, 1)
+
+    def features(self, image: Tensor) -> Tensor:
+        x = F.relu(self.norm(self.normed(self.normalise(image))))
+        return F.relu(self.last(F.relu(self.over(F.relu(self.into(x))))))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.head(self.features(image))
+
+
 def toy(kind: type[SegmentationNet], *, seed: int = 0) -> SegmentationNet:
     """The network with every weight, norm scale, norm statistic and bias drawn, none at its usual start."""
     net = kind()

@@ -45,6 +45,20 @@ def test_local_takes_the_same_fraction_of_every_group() -> None:
     assert dict(allocation.local(0.3)) == {"a": 3, "b": 6}
 
 
+def test_units_go_as_wholes_in_the_order_of_their_scores_and_widths_are_multiples_where_they_can_be() -> None:
+    units = torch.tensor([0, 1, 2, 0, 1, 2])  # three units of two channels, far apart
+    group = ChannelGroup(name="a", size=6, members=(), units=units)
+    scores = {"a": torch.tensor([5.0, 1.0, 1.0])[units]}
+    allocation = Allocation([group], scores, floor=0, round_to=1)
+    assert allocation.allowed["a"].tolist() == [0, 2, 4]
+    assert allocation.plan({"a": 2}) == {"a": (1, 4)}
+    assert allocation.plan(allocation.lowest(3)) == {"a": (1, 4)}
+    assert allocation.plan(allocation.deepest) == {"a": (1, 2, 4, 5)}
+    wide = ChannelGroup(name="a", size=48, members=(), units=torch.arange(48) % 16)  # units of three
+    aligned = Allocation([wide], {"a": torch.arange(16.0)[wide.units]}, floor=0.1, round_to=8)
+    assert aligned.allowed["a"].tolist() == [0, 24]
+
+
 def test_the_floor_keeps_the_best_channels_of_a_group() -> None:
     scores = {"a": torch.arange(10.0), "b": torch.arange(10.0) + 1000}
     allocation = Allocation(groups_of(a=10, b=10), scores, floor=0.2, round_to=1)

@@ -10,13 +10,14 @@ from torch.nn import functional as F
 from segprune.budget.simulate import CostSimulator
 from segprune.graph.cut import cut
 from segprune.graph.trace import trace
+from segprune.graph.units import first_of, together
 from segprune.measure.cost import cost
 from segprune.model.contract import SegmentationNet
 from segprune.model.lite0_fpn import lite0_fpn
 from segprune.model.simple_segnet import simple_segnet
 from segprune.model.unet import unet
 from tests.odd_nets import ODD_NETS, DeadStages, DroppedHead
-from tests.toys import TOYS, Plain, SqueezeExcite, conv_bn, toy
+from tests.toys import TOYS, InGroups, Plain, SqueezeExcite, conv_bn, toy
 
 
 class TwoConvs(SegmentationNet):
@@ -81,11 +82,11 @@ def test_grouped_and_shared_convolutions_and_bare_norms_by_hand() -> None:
     assert cost(net, (8, 8)).macs == simulator.cost({}, "macs")
 
 
-@pytest.mark.parametrize("kind", [*TOYS, *ODD_NETS, Slopes, SqueezeExcite])
+@pytest.mark.parametrize("kind", [*TOYS, *ODD_NETS, Slopes, SqueezeExcite, InGroups])
 def test_simulated_costs_equal_those_of_the_cut_network(kind: type[SegmentationNet]) -> None:
     net = toy(kind)
     groups = trace(net)
-    plan = {group.name: tuple(range(0, group.size, 3))[: group.size - 1] for group in groups}
+    plan = {group.name: together(group, first_of(group)[:-1:3].tolist()) for group in groups}
     simulator, counted = CostSimulator(net, groups, (48, 64)), cost(cut(net, plan), (48, 64))
     assert simulator.cost(plan, "macs") == counted.macs
     assert simulator.cost(plan, "params") == counted.params

@@ -25,10 +25,9 @@ def test_what_only_trains_and_makes_logits_has_no_width() -> None:
 def test_what_stays_whole_has_a_reason() -> None:
     assert reasons(NormsOverChannels()) == {
         "first": "a LayerNorm over several of its channels",
-        "second": "a GroupNorm over several of its channels",
     }
-    groups = "a convolution in groups"
-    assert reasons(Multiplied()) == {"first.0": groups, "second.0": groups}
+    together = "all of its channels go only together (norms or convolutions in groups, one head)"
+    assert reasons(Multiplied()) == {"first.0": together}
     assert reasons(OnImage())["change.0"] == "it is joined with the image or with logits"
     assert reasons(Parts())["part.0"] == "its channels become pixels"
     assert reasons(Parts())["first.0"] == "parts of its channels go to different layers"

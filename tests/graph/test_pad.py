@@ -8,8 +8,9 @@ from segprune.graph.cut import cut
 from segprune.graph.group import PrunePlan
 from segprune.graph.pad import padded
 from segprune.graph.trace import trace
+from segprune.graph.units import first_of, together
 from segprune.model.contract import SegmentationNet
-from tests.toys import Concat, Depthwise, Plain, Residual, SqueezeExcite, Upsampling, toy
+from tests.toys import Concat, Depthwise, InGroups, Plain, Residual, SqueezeExcite, Upsampling, toy
 
 IMAGE = torch.rand(2, 3, 16, 24, generator=torch.Generator().manual_seed(0))
 
@@ -39,6 +40,17 @@ def test_wider_layers_predict_the_same(kind: type[SegmentationNet], multiple: in
         wanted = -(-left.get(group.name, 1) // multiple) * multiple
         assert now.get(group.name, 1) == min(wanted, group.size)
     assert all(torch.equal(tensor, before[name]) for name, tensor in small.state_dict().items())
+
+
+def test_whole_units_come_back() -> None:
+    dense = toy(InGroups).double()
+    groups = trace(dense)
+    plan = {group.name: together(group, first_of(group)[1:].tolist()) for group in groups}
+    small = cut(dense, plan)
+    wide = padded(small, dense, groups, [plan], 2)
+    assert (wide.norm.num_groups, wide.normed.out_channels) == (2, 6)  # three channels are odd, six are not
+    with torch.no_grad():
+        torch.testing.assert_close(wide(IMAGE.double()), small(IMAGE.double()), rtol=0, atol=1e-12)
 
 
 def test_channels_come_back_at_their_places_as_zeros() -> None:

@@ -5,6 +5,7 @@ from torch.nn import functional as F
 
 from segprune.graph.cut import cut, mask_error
 from segprune.graph.trace import trace
+from segprune.graph.units import first_of, together
 from segprune.model.contract import SegmentationNet
 from tests.toys import (
     CLASSES,
@@ -22,10 +23,10 @@ from tests.toys import (
 
 
 def law_error(kind: type[SegmentationNet]) -> float:
-    """Error of a cut of the second channel and every third one further on, in every group."""
+    """Error of a cut of the second channel, or unit of them, and every third one further on, in every group."""
     net = toy(kind)
     groups = trace(net)
-    plan = {group.name: tuple(range(1, group.size, 3)) for group in groups}
+    plan = {group.name: together(group, first_of(group)[1::3].tolist()) for group in groups}
     return mask_error(net, cut(net, plan), groups, plan)
 
 
@@ -133,7 +134,7 @@ class OverChannels(nn.LayerNorm):
 
 
 class NormsOverChannels(SegmentationNet):
-    """Norms that mix channels, in all but one layer."""
+    """Norms that mix channels: all of them, and those of two halves."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -148,7 +149,7 @@ class NormsOverChannels(SegmentationNet):
 
 
 def test_channels_of_norms_over_several_channels_stay_whole() -> None:
-    assert sizes(NormsOverChannels()) == {"third.0": 5}
+    assert sizes(NormsOverChannels()) == {"second": 8, "third.0": 5}
     assert law_error(NormsOverChannels) < 1e-13
 
 
@@ -234,6 +235,6 @@ class Multiplied(SegmentationNet):
         return self.head(F.relu(self.project(x)))
 
 
-def test_both_sides_of_a_convolution_in_groups_stay_whole() -> None:
-    assert sizes(Multiplied()) == {"project.0": 5}
+def test_a_convolution_with_one_input_per_group_loses_the_same_place_of_each() -> None:
+    assert sizes(Multiplied()) == {"second.0": 12, "project.0": 5}
     assert law_error(Multiplied) < 1e-13

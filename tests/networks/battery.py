@@ -9,9 +9,10 @@ import torch
 
 from segprune.errors import BudgetError, SegpruneError
 from segprune.graph.cut import LARGEST_MASK_ERROR, cut, fit_shapes, mask_error
-from segprune.graph.group import PrunePlan
+from segprune.graph.group import ChannelGroup, PrunePlan
 from segprune.graph.proof import _shaken
 from segprune.graph.trace import Followed, followed
+from segprune.graph.units import first_of, together
 from segprune.measure.cost import cost
 from segprune.model.contract import SegmentationNet
 
@@ -28,7 +29,7 @@ class Tried:
         verdict: ``passes``, or what does not hold.
         groups: Channel groups that can be cut.
         cuttable: Fraction of all channels, in percent.
-        macs: Most that a cut removes, in percent: one channel of each group stays, or a tenth of each.
+        macs: Most that a cut removes, in percent: one unit of each group stays, or a tenth of each.
         params: Likewise.
         error: Of a cut of half of every group against the masked network, float64, relative.
         reload: Whether a cut network comes back from its state dict, bit for bit.
@@ -113,16 +114,13 @@ def _narrowest(net: SegmentationNet, found: Followed) -> SegmentationNet:
 
 def _plan(found: Followed, fraction: float) -> PrunePlan:
     draw = torch.Generator().manual_seed(1)
-    return {
-        group.name: tuple(
-            sorted(
-                torch.randperm(group.size, generator=draw)[
-                    : min(int(fraction * group.size), group.size - 1)
-                ].tolist()
-            )
-        )
-        for group in found.groups
-    }
+    return {group.name: _some(group, fraction, draw) for group in found.groups}
+
+
+def _some(group: ChannelGroup, fraction: float, draw: torch.Generator) -> tuple[int, ...]:
+    first = first_of(group)
+    count = min(int(fraction * len(first)), len(first) - 1)
+    return together(group, first[torch.randperm(len(first), generator=draw)[:count]].tolist())
 
 
 def _comes_back(net: SegmentationNet, small: SegmentationNet, size_hw: tuple[int, int]) -> bool:

@@ -18,6 +18,7 @@ from segprune.config.compose import component
 from segprune.graph.cut import cut, mask_error
 from segprune.graph.group import ChannelGroup, PrunePlan, Scores
 from segprune.graph.trace import trace
+from segprune.graph.units import by_unit
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Calibration, Target
 from segprune.stage.calibration import reestimate_batchnorm
@@ -26,7 +27,7 @@ from tests.pruner.battery import PrunerBattery
 from tests.pruner.surgery import duplicate, kill, permute, same, snapshot
 from tests.pruner.test_dmcp import learned_by
 from tests.tiny import CPU, tiny_data
-from tests.toys import CLASSES, toy_batches, toy_calibration
+from tests.toys import CLASSES, InGroups, toy, toy_batches, toy_calibration
 
 CONF = Path(__file__).parents[2] / "conf"
 PRUNERS = sorted(path.stem for path in (CONF / "pruner").glob("*.yaml") if "_target_" in OmegaConf.load(path))
@@ -128,6 +129,27 @@ def test_the_scope_is_that_of_the_paper_and_the_other_one_an_option(pruner: str)
     assert budget.ranking(scope) == scope == battery.paper_scope
     for other in ("local", "global"):
         assert replace(budget, scope=other).ranking(scope) == other
+
+
+@every_pruner
+def test_units_of_channels_are_scored_as_one_channel_each(pruner: str) -> None:
+    net = toy(InGroups)
+    groups = tuple(by_unit(group) for group in trace(net))
+    assert [group.size for group in groups] == [3, 4, 3, 12]
+    battery, calibration = battery_of(pruner), replace(toy_calibration(), learned=learned_by(groups))
+    scores = battery.build()(net, groups, calibration)
+    assert [scores[group.name].shape for group in groups] == [(group.size,) for group in groups]
+    assert all(score.isfinite().all() and score.min() < score.max() for score in scores.values())
+    if battery.dead_goes_first:
+        for group in groups:
+            damaged = copy.deepcopy(net)
+            for member in group.members:
+                if member.axis == "out":
+                    layer, dead = damaged.get_submodule(member.layer), member.own[member.root == 1]
+                    for tensor in (*layer.parameters(), *layer.buffers()):
+                        tensor.data[dead if tensor.dim() else ...] = 0
+            score = battery.build()(damaged, groups, calibration)[group.name]
+            assert score[1] == score.min()
 
 
 @pytest.mark.slow

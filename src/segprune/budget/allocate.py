@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segprune.graph.group import ChannelGroup, PrunePlan, Scores
+from segprune.graph.units import unit_of
 
 Counts = Mapping[str, int]
 FEWEST_STEPS = 4
@@ -24,7 +25,7 @@ class Allocation:
     """The cuts that a budget may choose from: per group an order of removal and the allowed numbers.
 
     Channels are removed from the lowest score up; of equal scores the lower group name goes first, then the lower
-    channel index.
+    channel index. Units of channels go as wholes; all channels of one have the same score.
 
     Args:
         groups: Channel groups.
@@ -46,10 +47,16 @@ class Allocation:
     ) -> None:
         self.sizes = {group.name: group.size for group in groups}
         self._scores = {name: scores[name].double().cpu().numpy() for name in self.sizes}
-        self._order = {name: np.argsort(value, kind="stable") for name, value in self._scores.items()}
+        units = {group.name: unit_of(group).numpy() for group in groups}
+        self._order = {
+            name: np.lexsort((np.arange(len(value)), units[name], value))
+            for name, value in self._scores.items()
+        }
         self.allowed = {
-            name: _allowed(size, floor, round_to, gone=len((gone or {}).get(name, ())))
-            for name, size in self.sizes.items()
+            name: _allowed(
+                _ends(units[name][self._order[name]]), floor, round_to, gone=len((gone or {}).get(name, ()))
+            )
+            for name in self.sizes
         }
 
     @property
@@ -201,13 +208,25 @@ def _beside(allowed: NDArray[np.int64], count: int) -> list[int]:
     return [int(allowed[place]) for place in (at - 1, at + 1) if 0 <= place < len(allowed)]
 
 
-def _allowed(size: int, floor: float, round_to: int, *, gone: int) -> NDArray[np.int64]:
-    """Sorted numbers of channels that may be removed from a group of this size; those gone are always one."""
+def _ends(units: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(C,) unit of each channel, in the order of removal -> after how many channels a unit is whole."""
+    return np.append(np.flatnonzero(np.diff(units)) + 1, len(units))
+
+
+def _allowed(ends: NDArray[np.int64], floor: float, round_to: int, *, gone: int) -> NDArray[np.int64]:
+    """Sorted numbers of channels that may be removed from a group; those gone are always one.
+
+    Args:
+        ends: After how many channels a unit is whole; the last one is the number of channels.
+        floor: Fraction of the channels that always stays.
+        round_to: Kept widths are multiples of it, or of the next of ``multiples`` of which there are some.
+        gone: Channels that are gone.
+    """
+    size = int(ends[-1])
     least = max(1, math.ceil(floor * size - 1e-9))
-    most = size - gone - 1  # the widest that is still a cut
+    widths = size - ends[(ends > gone) & (ends <= size - least)]
     steps = [
-        step for step in multiples(round_to) if FEWEST_STEPS * step <= size and most // step * step >= least
+        step for step in multiples(round_to) if FEWEST_STEPS * step <= size and not (widths % step).all()
     ]
     wide = max(steps, default=1)
-    kept = [width for width in range(least, most + 1) if width % wide == 0]
-    return np.array(sorted({gone, *(size - width for width in kept)}), dtype=np.int64)
+    return np.array(sorted({gone, *(size - widths[widths % wide == 0]).tolist()}), dtype=np.int64)

@@ -12,15 +12,17 @@ from torch import nn
 
 from segprune.errors import BudgetError, ConfigError
 from segprune.graph.cut import cut
-from segprune.graph.group import ChannelGroup, PrunePlan
-from segprune.graph.layers import Conv, channel_axis
+from segprune.graph.group import ChannelGroup, Member, PrunePlan
+from segprune.graph.layers import Conv, channel_axis, is_depthwise
 from segprune.graph.proof import trial_plan
+from segprune.graph.units import by_unit, first_of, together
 from segprune.measure.itemise import Item, Items, itemise
 from segprune.model.contract import SegmentationNet
 from segprune.shortage import shortage
 
 Shares = Mapping[str, NDArray[np.int64]]
-"""Group name -> (C,) by how much a size shrinks for each of its channels that goes."""
+"""Group name -> (C,) by how much a size shrinks for each of its channels that goes; in a unit, the
+first one may stand for all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +95,7 @@ def _by_layers(
     sides: dict[str, list[tuple[str, str, NDArray[np.int64]]]] = {}
     for group in groups:
         for member in group.members:
-            share = np.bincount(member.root.numpy(), minlength=group.size)
+            share = _share(group, member, layers[member.layer])
             sides.setdefault(member.layer, []).append((group.name, member.axis, share))
     for item in items:
         layer, shares = layers[item.module], [dict[str, NDArray[np.int64]]() for _ in item.sizes]
@@ -106,6 +108,15 @@ def _by_layers(
                 if axis is not None:
                     shares[start + axis][group_name] = share
         yield Dependent(unit=unit, item=item, shares=tuple(shares))
+
+
+def _share(group: ChannelGroup, member: Member, layer: nn.Module) -> NDArray[np.int64]:
+    """(C,) how many entries of a layer's weight are of each channel, on one side of the layer."""
+    if member.axis == "in" and isinstance(layer, Conv) and layer.groups > 1 and not is_depthwise(layer):
+        share = np.zeros(group.size, dtype=np.int64)
+        share[first_of(group).numpy()] = 1  # one place in every group of the convolution
+        return share
+    return np.bincount(member.root.numpy(), minlength=group.size)
 
 
 def _cut_sizes(
@@ -137,9 +148,9 @@ def _cut_sizes(
 
 @dataclass(frozen=True, kw_only=True)
 class _Part:
-    """Channels of a group that every layer of the group carries alike."""
+    """Channels of a group that every layer of the group carries alike; of each unit the first one."""
 
-    group: str
+    group: ChannelGroup
     channels: tuple[int, ...]
 
 
@@ -157,14 +168,14 @@ def _with_measured(
         groups: Channel groups.
         count: Plan -> sizes of all items after this cut.
     """
-    sizes = {group.name: group.size for group in groups}
     shares: dict[tuple[int, int], dict[str, NDArray[np.int64]]] = {place: {} for place in places}
 
     def measure(parts: Sequence[_Part]) -> None:
         """Cut one channel of each part; where a size changed, do so with each half of the parts."""
         plan: dict[str, tuple[int, ...]] = {}
         for part in parts:
-            plan[part.group] = tuple(sorted((*plan.get(part.group, ()), part.channels[0])))
+            name = part.group.name
+            plan[name] = together(part.group, (*plan.get(name, ()), part.channels[0]))
         after = count(plan)
         lost = {(i, axis): found[i].item.sizes[axis] - after[i][axis] for i, axis in places}
         if not any(lost.values()):
@@ -175,7 +186,7 @@ def _with_measured(
             return
         (part,) = parts
         for place, number in lost.items():
-            share = shares[place].setdefault(part.group, np.zeros(sizes[part.group], dtype=np.int64))
+            share = shares[place].setdefault(part.group.name, np.zeros(part.group.size, dtype=np.int64))
             share[list(part.channels)] = number
 
     measure([part for group in groups for part in _parts(group)])
@@ -187,11 +198,11 @@ def _with_measured(
 
 
 def _parts(group: ChannelGroup) -> list[_Part]:
-    carried = np.stack([np.bincount(member.root.numpy(), minlength=group.size) for member in group.members])
+    seen, first = by_unit(group), first_of(group).numpy()
+    carried = np.stack([np.bincount(member.root.numpy(), minlength=seen.size) for member in seen.members])
     _, kind = np.unique(carried, axis=1, return_inverse=True)
     return [
-        _Part(group=group.name, channels=tuple(np.flatnonzero(kind == number).tolist()))
-        for number in range(kind.max() + 1)
+        _Part(group=group, channels=tuple(first[kind == number].tolist())) for number in range(kind.max() + 1)
     ]
 
 

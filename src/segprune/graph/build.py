@@ -1,6 +1,6 @@
 """torch-pruning's graph of a network: which layers make channels and which ones read them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from segprune.graph.closing import Closing, edge_pruners
 from segprune.graph.engine import index_mapping, tp
+from segprune.graph.heads import Heads, HeadViews
 from segprune.model.contract import SegmentationNet
 from segprune.model.copies import duplicate
 
@@ -44,7 +45,7 @@ def build(net: SegmentationNet, view: View) -> Iterator[tuple[SegmentationNet, A
     """A traced copy of the network on the CPU, and torch-pruning's graph of it.
 
     The copy is in eval mode, with gradients on for every parameter: torch-pruning silently leaves frozen layers
-    out. The graph is that of a ``_Traced`` copy.
+    out. The graph is that of a ``_Traced`` copy, and its ``model.heads`` has the views of channels as heads.
     """
     twin = duplicate(net).cpu().eval()
     for parameter in twin.parameters():
@@ -56,7 +57,7 @@ def build(net: SegmentationNet, view: View) -> Iterator[tuple[SegmentationNet, A
             _Traced(twin, view, image),
             example_inputs=(image,),
             forward_fn=lambda module, inputs: module(inputs[0]),
-            customized_pruners=edge_pruners(),
+            customized_pruners={**edge_pruners(), **_norm_pruners(twin)},
             verbose=False,
         )
         try:
@@ -91,14 +92,42 @@ class _Traced(nn.Module):
         parts, watched = (
             {name: net.get_submodule(name) for name in names} for names in (view.closed, view.watched)
         )
+        self.heads: Mapping[Any, Heads] = {}
         self.closing = Closing(parts, watched, splits=view.splits)
         if parts or watched or view.splits:
             self(image)  # makes the edges
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        with self.closing.around() as read:
+        views = HeadViews()
+        with self.closing.around() as read, views:
             logits = self.net.traced_logits(self.image(image))
+        self.heads = views.found
         return (*(head * 1 for head in logits), *read)
+
+
+class _WholeNormGroups(tp.pruner.function.GroupNormPruner):  # type: ignore[misc]
+    """Takes whole groups out of a GroupNorm; torch-pruning's own keeps their number."""
+
+    def prune_out_channels(self, layer: nn.GroupNorm, idxs: Sequence[int]) -> nn.GroupNorm:
+        """The layer without these channels.
+
+        Raises:
+            ValueError: They are no whole groups.
+        """
+        each = layer.num_channels // layer.num_groups
+        gone = {index // each for index in idxs}
+        if len(gone) * each != len(idxs):
+            raise ValueError("channels of a GroupNorm go only with all others of their group")
+        pruned: nn.GroupNorm = super().prune_out_channels(layer, idxs)
+        pruned.num_groups -= len(gone)
+        return pruned
+
+    prune_in_channels = prune_out_channels
+
+
+def _norm_pruners(net: nn.Module) -> dict[type, Any]:
+    pruner = _WholeNormGroups()
+    return {type(layer): pruner for layer in net.modules() if isinstance(layer, nn.GroupNorm)}
 
 
 class _BoundedFlatten(index_mapping._FlattenIndexMapping):  # type: ignore[misc]

@@ -62,7 +62,7 @@ class _EdgePruner(tp.pruner.function.BasePruningFunc):  # type: ignore[misc]
         return layer.channels
 
 
-def edge_pruners() -> dict[type[Edge], Any]:
+def edge_pruners() -> dict[type, Any]:
     """What torch-pruning is told of edges."""
     return {Sink: _EdgePruner(), Source: _EdgePruner()}
 

@@ -127,5 +127,8 @@ def _set_widths(layer: nn.Module, weight: torch.Size) -> None:
         layer.out_features, layer.in_features = weight
     elif isinstance(layer, nn.modules.batchnorm._NormBase):
         layer.num_features = weight[0]
+    elif isinstance(layer, nn.GroupNorm):
+        each = layer.num_channels // layer.num_groups  # whole groups go
+        layer.num_channels, layer.num_groups = weight[0], weight[0] // each
     elif isinstance(layer, nn.PReLU):
         layer.num_parameters = weight[0]

@@ -10,7 +10,7 @@ Scores = Mapping[str, Tensor]
 """Group name -> (C,) float, finite; higher = keep."""
 
 PrunePlan = Mapping[str, tuple[int, ...]]
-"""Group name -> channels to remove, sorted, each in 0..C-1. A group without an entry stays whole."""
+"""Group name -> channels to remove, sorted, each in 0..C-1, whole units. A group without an entry stays whole."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +38,8 @@ class ChannelGroup:
     Attributes:
         name: Dotted name of the root layer, whose output channel c is the group's channel c.
         size: C, number of channels.
+        units: (C,) int64, the number of the unit that a channel is in, where channels go only together with others
+            of theirs (``graph.units``); None where each goes by itself.
         members: Every layer side that carries these channels. A convolution and the norm behind it are both
             members with axis ``out``; the convolutions that read the channels have axis ``in``.
     """
@@ -45,3 +47,4 @@ class ChannelGroup:
     name: str
     size: int
     members: tuple[Member, ...]
+    units: Tensor | None = None

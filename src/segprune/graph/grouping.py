@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from segprune.graph.closing import Edge, Sink
 from segprune.graph.dependency import dependency_graph, said
 from segprune.graph.group import ChannelGroup, Member
 from segprune.graph.layers import Conv, channel_axis, is_depthwise
+from segprune.graph.units import joined
 from segprune.model.contract import SegmentationNet
 from segprune.shortage import shortage
 
@@ -131,7 +132,7 @@ def _group_or_reason(
         return _lost(failure)
     if group is None:
         return _whole_for(found, graph) or "no layer makes all of its channels in order"
-    return _whole_for(found, graph) or _misread(group, net) or group
+    return _whole_for(found, graph) or _misread(group, net) or joined(group, net, _heads(found, graph))
 
 
 def output_layers(graph: Any) -> set[nn.Module]:
@@ -224,12 +225,19 @@ def _whole_at(layer: Any) -> str:
         return f"it goes through {layer.part}, which cannot be followed"
     if not isinstance(layer, nn.Module):
         return "a parameter of its own, outside of any layer, has as many entries"
-    if isinstance(layer, Conv) and layer.groups > 1 and not is_depthwise(layer):
-        return "a convolution in groups"
-    for kind in (nn.GroupNorm, nn.LayerNorm, nn.MultiheadAttention):
+    for kind in (nn.LayerNorm, nn.MultiheadAttention):
         if isinstance(layer, kind):
             return f"a {kind.__name__} over several of its channels"
     return ""
+
+
+def _heads(group: Any, graph: Any) -> Iterator[tuple[Tensor, Tensor]]:
+    """Of each view of a group's channels as heads the (M,) channels, and the (M,) pieces that go only as wholes."""
+    for item in group:
+        heads = graph.model.heads.get(item.dep.target.grad_fn)
+        own = torch.as_tensor(item.idxs)
+        if heads is not None and int(own.max()) < heads.channels:
+            yield torch.as_tensor(item.root_idxs), heads.pieces(own)
 
 
 def _parted(made_by: Any) -> str:

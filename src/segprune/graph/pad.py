@@ -7,6 +7,7 @@ import torch
 
 from segprune.graph.cut import cut
 from segprune.graph.group import ChannelGroup, PrunePlan
+from segprune.graph.units import together
 from segprune.model.contract import SegmentationNet
 
 
@@ -53,7 +54,11 @@ def _detour(
             gone = {*plan.get(group.name, ())}
             left = [channel for position, channel in enumerate(left) if position not in gone]
         removed = sorted({*range(group.size)} - {*left})
-        back = removed[: -len(left) % multiple]
+        back: tuple[int, ...] = ()
+        for channel in removed:
+            if (len(left) + len(back)) % multiple == 0:
+                break
+            back = together(group, {*back, channel})
         stay = sorted([*left, *back])
         wide[group.name] = tuple(channel for channel in removed if channel not in {*back})
         narrow[group.name] = tuple(position for position, channel in enumerate(stay) if channel in {*back})

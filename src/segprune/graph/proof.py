@@ -10,6 +10,7 @@ from segprune.graph.build import noise
 from segprune.graph.cut import LARGEST_MASK_ERROR, cut, mask_error
 from segprune.graph.dependency import operations, said, sight
 from segprune.graph.group import ChannelGroup, PrunePlan
+from segprune.graph.units import first_of, together
 from segprune.model.contract import SegmentationNet
 from segprune.model.copies import duplicate
 from segprune.shortage import shortage
@@ -62,14 +63,15 @@ def refuse_branches(net: SegmentationNet, image: torch.Tensor) -> None:
 
 
 def trial_plan(groups: Sequence[ChannelGroup]) -> PrunePlan:
-    """A third of the channels of every group, at least one, drawn always the same."""
+    """A third of the channels of every group, at least one unit, drawn always the same."""
     draw = torch.Generator().manual_seed(0)
-    return {
-        group.name: tuple(
-            sorted(torch.randperm(group.size, generator=draw)[: (group.size + 2) // 3].tolist())
-        )
-        for group in groups
-    }
+    return {group.name: _third(group, draw) for group in groups}
+
+
+def _third(group: ChannelGroup, draw: torch.Generator) -> tuple[int, ...]:
+    first = first_of(group)
+    chosen = torch.randperm(len(first), generator=draw)[: (len(first) + 2) // 3]
+    return together(group, first[chosen].tolist())
 
 
 def _fault(net: SegmentationNet, groups: Sequence[ChannelGroup]) -> str:

@@ -11,6 +11,7 @@ from segprune import stop
 from segprune.dataset.contract import Batch
 from segprune.graph.group import ChannelGroup
 from segprune.graph.silence import without
+from segprune.graph.units import first_of, together
 from segprune.measure.agreement import Channel, Values
 from segprune.measure.eval_mode import eval_mode
 from segprune.model.contract import SegmentationNet
@@ -27,15 +28,17 @@ def sample_channels(groups: Sequence[ChannelGroup], samples: int, seed: int) -> 
     """``samples`` channels drawn without replacement, or all if there are fewer; a larger draw holds a smaller one.
 
     Groups get ``LEAST_PER_GROUP`` channels each, in a drawn order until ``samples`` are spent; any rest is spread
-    in proportion to their sizes. The result is in the order of the groups, channels ascending.
+    in proportion to their sizes. The result is in the order of the groups, channels ascending. Of channels that go
+    only together, the first one stands for all.
     """
     draw = np.random.default_rng(seed)
     turns = draw.permutation(len(groups)).tolist()
     queue: list[tuple[float, int, int, int, int]] = []
     for number, (group, turn) in enumerate(zip(groups, turns, strict=True)):
-        for rank, channel in enumerate(draw.permutation(group.size).tolist()):
-            depth = 0.0 if rank < LEAST_PER_GROUP else rank / group.size
-            queue.append((depth, turn, rank, number, channel))
+        first = first_of(group).tolist()
+        for rank, unit in enumerate(draw.permutation(len(first)).tolist()):
+            depth = 0.0 if rank < LEAST_PER_GROUP else rank / len(first)
+            queue.append((depth, turn, rank, number, first[unit]))
     chosen = sorted((number, channel) for *_, number, channel in sorted(queue)[:samples])
     return tuple((groups[number].name, channel) for number, channel in chosen)
 
@@ -80,9 +83,9 @@ def mean_losses(
 ) -> Values:
     """(R,) loss of the deployed head without the channels of each removal, mean over the batches.
 
-    Channels are set to zero behind every layer that makes them or passes them on; for every network that passes
-    ``graph.cut.mask_error`` that is the same as cutting them. The network runs in evaluation mode and stays as it
-    is.
+    Channels are set to zero, with those that go only with them, behind every layer that makes them or passes them
+    on; for every network that passes ``graph.cut.mask_error`` that is the same as cutting them. The network runs in
+    evaluation mode and stays as it is.
 
     Args:
         net: On the device of the batches.
@@ -92,6 +95,8 @@ def mean_losses(
         loss: Of the deployed head alone.
         copies: Removals tried in one forward pass; changes speed and memory, and the losses only by rounding.
     """
+    of = {group.name: group for group in groups}
+    removals = [{name: together(of[name], gone) for name, gone in removal.items()} for removal in removals]
     copies = min(copies, len(removals))
     sums = np.zeros(len(removals))
     with eval_mode(net), torch.no_grad(), torch.autocast(batches[0].image.device.type, enabled=False):

@@ -13,7 +13,7 @@ from segprune.graph.group import ChannelGroup, Member, Scores
 from segprune.graph.layers import Conv
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Calibration, Needs, Scope
-from segprune.pruner.gather import BatchNorm, checked, filter_rows, root_sum
+from segprune.pruner.gather import SCALING, checked, filter_rows, root_sum
 from segprune.pruner.scoring_mode import scoring_mode
 
 
@@ -65,7 +65,7 @@ class Fisher:
 def _carriers(net: SegmentationNet, group: ChannelGroup) -> list[tuple[Member, nn.Module]]:
     """The layers with parameters that make the channels or pass them on."""
     pairs = [(member, net.get_submodule(member.layer)) for member in group.members if member.axis == "out"]
-    return [(member, layer) for member, layer in pairs if isinstance(layer, Conv | nn.Linear | BatchNorm)]
+    return [(member, layer) for member, layer in pairs if isinstance(layer, (Conv, nn.Linear, *SCALING))]
 
 
 def _information(

@@ -19,7 +19,7 @@ from segprune.graph.layers import is_depthwise
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.gather import filter_rows, producers
 
-Norm = nn.modules.batchnorm._NormBase  # batch norms and instance norms
+Norm = nn.modules.batchnorm._NormBase | nn.GroupNorm  # the first: batch norms and instance norms
 Variant = Literal["gate", "gamma"]
 
 
@@ -94,7 +94,8 @@ def find_gates(
 @contextmanager
 def scaled_norms(net: SegmentationNet) -> Iterator[None]:
     """Within the block, norms without scale and shift have ones and zeros, whose gates have a derivative."""
-    bare = [layer for layer in net.modules() if isinstance(layer, Norm) and not layer.affine]
+    norms = nn.modules.batchnorm._NormBase
+    bare = [layer for layer in net.modules() if isinstance(layer, norms) and not layer.affine]
     try:
         for norm in bare:
             for name, value in (("weight", 1.0), ("bias", 0.0)):
@@ -125,11 +126,15 @@ def _passers(net: SegmentationNet, group: ChannelGroup, behind: Mapping[str, str
     at_maker = {behind.get(member.layer) for member, _ in producers(net, group)}
     layers = [(member, net.get_submodule(member.layer)) for member in group.members if member.axis == "out"]
     return tuple(
-        Gate(member=member, layer=layer, is_passing=not isinstance(layer, Norm) or layer.track_running_stats)
+        Gate(member=member, layer=layer, is_passing=not isinstance(layer, Norm) or _has_statistics(layer))
         for member, layer in layers
         if (is_depthwise(layer) and layer.bias is not None)
         or (isinstance(layer, Norm) and member.layer not in at_maker)
     )
+
+
+def _has_statistics(norm: nn.Module) -> bool:
+    return bool(getattr(norm, "track_running_stats", False))
 
 
 def _norms_behind(net: SegmentationNet, groups: Sequence[ChannelGroup], image: Tensor) -> dict[str, str]:

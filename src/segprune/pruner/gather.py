@@ -13,6 +13,8 @@ from segprune.model.contract import SegmentationNet
 
 ConvTranspose = nn.modules.conv._ConvTransposeNd
 BatchNorm = nn.modules.batchnorm._BatchNorm
+SCALING = (BatchNorm, nn.GroupNorm)
+"""Norms with a scale for each channel."""
 Found = TypeVar("Found")
 
 
@@ -43,15 +45,15 @@ def producers(net: SegmentationNet, group: ChannelGroup) -> list[tuple[Member, n
 
 
 def norms(net: SegmentationNet, group: ChannelGroup) -> list[tuple[Member, nn.Module]]:
-    """The batch norms among the group's members."""
+    """The batch and group norms among the group's members."""
     pairs = [(member, net.get_submodule(member.layer)) for member in group.members if member.axis == "out"]
-    return [(member, layer) for member, layer in pairs if isinstance(layer, BatchNorm)]
+    return [(member, layer) for member, layer in pairs if isinstance(layer, SCALING)]
 
 
 def map_layers(net: SegmentationNet, group: ChannelGroup) -> list[tuple[Member, nn.Module]]:
     """The layers whose outputs are the group's feature maps, before any activation.
 
-    Its batch norms; where they do not carry every channel, the layers that make the channels.
+    Its norms; where they do not carry every channel, the layers that make the channels.
 
     Raises:
         ConfigError: A channel of the group that neither a norm carries nor a convolution makes, or a linear

@@ -69,10 +69,14 @@ def _squares(member: Member, layer: nn.Module) -> Tensor:
     """(C_layer,) float64 CPU: summed squares of the weights at every position of one side of a layer."""
     if isinstance(layer, nn.modules.batchnorm._NormBase) and not layer.affine:
         return torch.zeros(layer.num_features, dtype=torch.float64)
-    weight = layer.get_parameter("weight")
+    weight = layer.get_parameter("weight").detach()
     if isinstance(layer, Conv | nn.Linear) and member.axis == "in":
         if is_depthwise(layer):  # the same filters as on its other side
             return torch.zeros(weight.shape[0], dtype=torch.float64)
-        rows = weight if isinstance(layer, ConvTranspose) else weight.transpose(0, 1)  # (C_in, C_out, ...)
-        return rows.detach().cpu().double().flatten(1).square().sum(1)
+        rows = weight
+        if not isinstance(layer, ConvTranspose):
+            groups = layer.groups if isinstance(layer, Conv) else 1
+            # (C_out, C_in / groups, ...) -> (C_in, C_out / groups, ...)
+            rows = weight.view(groups, -1, *weight.shape[1:]).transpose(1, 2).flatten(0, 1)
+        return rows.cpu().double().flatten(1).square().sum(1)
     return filter_rows(layer, weight).square().sum(1)

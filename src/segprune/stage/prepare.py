@@ -13,6 +13,7 @@ from segprune.budget.contract import Budget
 from segprune.budget.simulate import CostSimulator
 from segprune.graph.group import ChannelGroup
 from segprune.graph.trace import trace
+from segprune.graph.units import by_unit, unit_of
 from segprune.loss.contract import Loss
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Phase, Target
@@ -105,7 +106,7 @@ class Preparation:
         )
         prepared = self.phase(
             before.module,
-            groups,
+            [by_unit(group) for group in groups],
             training=training,
             calibration=self.calibration.calibration(
                 ctx, self.loss, self.aux_weight, with_images=self.phase.needs_budget
@@ -125,4 +126,11 @@ class Preparation:
         """The share that the budget leaves; all of it for a phase that needs no budget."""
         if not self.phase.needs_budget:
             return Target(share=1.0, remaining=lambda _: torch.ones(()))
-        return self.budget.target(self.ratio, CostSimulator(net, groups, size_hw))
+        target = self.budget.target(self.ratio, CostSimulator(net, groups, size_hw))
+        units = {group.name: unit_of(group) for group in groups}
+        return Target(
+            share=target.share,
+            remaining=lambda keep: target.remaining(
+                {name: chance[units[name]] for name, chance in keep.items()}
+            ),
+        )

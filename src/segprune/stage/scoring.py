@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from segprune.errors import BudgetError
 from segprune.graph.group import ChannelGroup, Scores
+from segprune.graph.units import by_unit, unit_of
 from segprune.measure.memory import peak_memory
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Calibration, Pruner
@@ -44,23 +45,25 @@ def score(
     groups: Sequence[ChannelGroup],
     calibration: Calibration,
 ) -> Scored:
-    """Score a network.
+    """Score a network; channels of one unit have the score of the unit.
 
     Raises:
         BudgetError: The criterion gives no finite score for each channel of a group.
     """
+    seen = [by_unit(group) for group in groups]
     with peak_memory(ctx.hardware.device) as peak:
         started = time.perf_counter()
         with seeded(ctx.seed, "pruner"):
-            scores = pruner(net, groups, calibration)
+            scores = pruner(net, seen, calibration)
         seconds = time.perf_counter() - started
-    for group in groups:
+    for group in seen:
         found = scores.get(group.name)
         if found is None or found.shape != (group.size,) or not torch.isfinite(found).all():
             raise BudgetError(
                 f"pruner {pruner.name!r} gives no finite score for each of the {group.size} channels of "
                 f"{group.name!r}; a budget needs one score per channel of every group."
             )
+    scores = {group.name: scores[group.name].cpu()[unit_of(group)] for group in groups}
     return Scored(scores=scores, seconds=seconds, peak_mb=peak.mb)
 
 

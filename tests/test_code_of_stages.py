@@ -56,10 +56,8 @@ TABLE = {
         transform/registry.py
     """,
     "prepare prune rounds oracle eval eval+": """
-        graph/build.py graph/closing.py graph/cut.py graph/dependency.py graph/engine.py graph/group.py
-        graph/grouping.py graph/proof.py graph/silence.py graph/trace.py
-        graph/build.py graph/closing.py graph/cut.py graph/dependency.py graph/grouping.py
-        graph/heads.py graph/proof.py graph/silence.py graph/trace.py
+        graph/build.py graph/closing.py graph/cut.py graph/dependency.py graph/engine.py graph/grouping.py
+        graph/heads.py graph/program.py graph/proof.py graph/silence.py graph/trace.py
     """,
     "eval+": """
         measure/agreement.py

@@ -38,6 +38,28 @@ def test_a_layer_that_runs_untraced_is_refused() -> None:
         sight(HiddenHead())
 
 
+TURN = {"by": 0}
+
+
+class ReadsGlobal(Plain):
+    """Turns its channels round by what a global says."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = F.relu(self.second(F.relu(self.first(self.normalise(image)))))
+        return self.head(F.relu(self.bare(x.roll(TURN["by"], 1))))
+
+
+def test_what_was_found_is_not_taken_for_a_network_that_a_global_makes_another_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = ReadsGlobal()
+    assert {group.name for group in followed(before).groups} == {"first.0", "second.0", "bare"}
+    assert structure(before) == structure(ReadsGlobal())
+    monkeypatch.setitem(TURN, "by", 2)
+    assert structure(ReadsGlobal()) != structure(before)
+    assert {group.name for group in followed(ReadsGlobal()).groups} == {"first.0", "bare"}
+
+
 class ThrownAway(Plain):
     """Runs a layer whose output nobody reads."""
 

@@ -52,6 +52,38 @@ def test_only_the_group_that_a_cut_gets_wrong_is_found(kind: type[SegmentationNe
     assert reason.startswith("a cut of them fails (" if kind is Unfolded else "a cut changes the logits by ")
 
 
+class Block(nn.Module):
+    """A layer that cannot be cut, since its width is written down, and one that can."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fixed, self.free, self.out = nn.Conv2d(5, 6, 1), nn.Conv2d(6, 4, 1), nn.Conv2d(4, 5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.out(F.relu(self.free(self.fixed(x).view(len(x), 6, *x.shape[2:]))))
+
+
+class Blocks(Plain):
+    """Many blocks of one kind."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(*(Block() for _ in range(12)))
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.second(F.relu(self.first(self.normalise(image))))
+        return self.head(F.relu(self.bare(self.blocks(x))))
+
+
+def test_of_many_wrong_groups_of_a_kind_few_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, fault, trials = toy(Blocks), proof._fault, list[int]()
+    monkeypatch.setattr(proof, "_fault", lambda *given: trials.append(len(given[1])) or fault(*given))
+    bad = unproven(net, grouped(net).groups)
+    assert bad.keys() == {f"blocks.{number}.fixed" for number in range(12)}
+    assert all("is invalid for input of size" in reason for reason in bad.values())
+    assert len(trials) <= 16
+
+
 class Silent(Shuffled):
     """Channels in another order, and weights that hide it."""
 

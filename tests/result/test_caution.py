@@ -63,6 +63,20 @@ def test_networks_trained_in_several_ways_are_not_mixed_silently() -> None:
     )
 
 
+def test_a_cut_that_seems_to_help_has_better_statistics() -> None:
+    own = changed(DENSE, report_images=60, report_frames=0, miou_percent=2.3)
+    worse = changed(own, stage="pruned", miou_percent=2.3)
+    better = changed(own, stage="pruned", miou_percent=14.3)
+    assert cautions([own, worse]) == cautions([own, changed(better, stage="finetuned")]) == []
+    (said,) = cautions([own, better])
+    assert said.startswith(
+        f"A cut alone seems to help: 14.30 after 2.30 % mIoU in {own.run}. The row pruned has its BN"
+    )
+    assert said.endswith("Compare pruned_raw, or train longer.")
+    assert len(cautions([changed(own, stage="start"), better])) == 1
+    assert cautions([better]) == []
+
+
 def test_rows_of_several_kinds_of_device_are_not_mixed_silently() -> None:
     own = changed(DENSE, report_images=60, report_frames=0)
     here = changed(own, precision="float32")

@@ -62,9 +62,9 @@ def mask_error(
         2, net.bands, *sight(net).view.size_hw, generator=torch.Generator().manual_seed(1)
     ).double()
     with torch.no_grad():
+        got = twin.all_logits(image)  # first, since that is where a wrong cut ends soonest
         with without(whole, groups, [plan]):
             expected = whole.all_logits(image)
-        got = twin.all_logits(image)
     scale = max(float(logits.abs().max()) for logits in expected)
     worst = max(float((a - b).abs().max()) for a, b in zip(expected, got, strict=True))
     return worst / max(scale, 1e-300)

@@ -5,17 +5,17 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
-from torch.overrides import TorchFunctionMode
 
 from segprune.errors import ConfigError, SegpruneError
 from segprune.graph.build import View, build, noise
 from segprune.graph.layers import Conv
+from segprune.graph.program import ATTRIBUTE, hashable, program
 from segprune.model.contract import SegmentationNet
-from segprune.model.copies import duplicate
 from segprune.shortage import shortage
 
 Norm = nn.modules.batchnorm._NormBase
@@ -29,6 +29,8 @@ _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 """Attributes of any module: its tensors, submodules and hooks, and whether it is in training."""
 _KEPT: "OrderedDict[Hashable, Sight]" = OrderedDict()
 """What was found for networks of the same structure; a run makes and cuts its network several times."""
+_PROGRAMS: "WeakKeyDictionary[SegmentationNet, tuple[Hashable, Hashable]]" = WeakKeyDictionary()
+"""Network -> its parts, and what its forward ran when it had these."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,20 +74,21 @@ def sight(net: SegmentationNet) -> Sight:
 def structure(net: SegmentationNet) -> Hashable:
     """What a network is but for its weights and the statistics of its norms.
 
-    That is kinds, names and attributes of its parts, shapes, which names share a tensor, and constants in buffers.
-    An attribute that can only be told by its identity makes a copy another structure, which costs time alone.
+    That is kinds, names and attributes of its parts, shapes, which names share a tensor, constants in buffers, and
+    what its forward runs, which may depend on what no part of it holds. What can only be told by its identity makes
+    a copy another structure, which costs time alone.
     """
-    parts = tuple(
+    modules = tuple(
         (
             name,
             type(module),
             *(
-                (key, _hashable(value))
+                (key, hashable(value))
                 for key, value in sorted(vars(module).items(), key=lambda item: item[0])
                 if key not in _OF_EVERY_MODULE
             ),
             *(
-                (key, _hashable(buffer))
+                (key, hashable(buffer))
                 for key, buffer in module.named_buffers(recurse=False)
                 if not isinstance(module, Norm)
             ),
@@ -97,32 +100,22 @@ def structure(net: SegmentationNet) -> Hashable:
         (name, tuple(tensor.shape), first.setdefault(id(tensor), name))
         for name, tensor in net.named_parameters(remove_duplicate=False)
     )
-    return parts, weights, net.image_hw
+    parts = modules, weights, net.image_hw
+    kept = _PROGRAMS.get(net)
+    if kept is None or kept[0] != parts:
+        kept = _PROGRAMS[net] = parts, _ran(net)
+    return kept
 
 
-def _hashable(value: Any) -> Hashable:
-    """Equal for equal plain values, functions and tensors; for other things, if they are the same."""
-    if isinstance(value, Tensor):
-        content = value.detach().cpu().contiguous()
-        return tuple(content.shape), str(content.dtype), content.flatten().view(torch.uint8).numpy().tobytes()
-    if isinstance(value, dict):
-        return tuple((str(key), _hashable(one)) for key, one in value.items())
-    if isinstance(value, list | tuple):
-        return tuple(_hashable(one) for one in value)
-    return value if isinstance(value, Hashable) else _Itself(value)
-
-
-class _Itself:
-    """Equal to what holds the same object; it is held, so that no other one gets its place in memory."""
-
-    def __init__(self, value: object) -> None:
-        self._value = value
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Itself) and self._value is other._value
-
-    def __hash__(self) -> int:
-        return id(self._value)
+def _ran(net: SegmentationNet) -> Hashable:
+    """What its forward runs on the smallest image that it takes; None if it takes none."""
+    for size_hw in (*SMALL_HW, *([net.image_hw] if net.image_hw else [])):
+        try:
+            return tuple(program(net, noise(net, 1, size_hw)))
+        except Exception as failure:  # whatever a foreign forward ends in; the search says so
+            if shortage(failure, lambda _: None):
+                raise
+    return None
 
 
 def _search(net: SegmentationNet) -> Sight:
@@ -276,25 +269,7 @@ def operations(net: SegmentationNet, image: Tensor) -> list[str]:
         net: Left as it was.
         image: (N, 3, H, W).
     """
-    twin = duplicate(net).eval()
-    with torch.no_grad(), _Names() as names:
-        twin.traced_logits(image.to(next(twin.parameters()).device))
-    found: list[str] = names.found
-    return found
-
-
-class _Names(TorchFunctionMode):
-    """Notes which functions run."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = getattr(func, "__name__", repr(func))
-        if name != "__get__":  # attributes, such as shape
-            self.found.append(name)
-        return func(*args, **(kwargs or {}))
+    return [name for name, *_ in program(net, image) if name != ATTRIBUTE]
 
 
 def _untraced(twin: SegmentationNet, graph: Any, view: View) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Trial cuts before any work: which of the traced groups are right."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import torch
 from torch import nn
@@ -17,30 +17,48 @@ from segprune.shortage import shortage
 
 MOST_TRIALS = 48
 """Cuts that are tried to find the wrong groups; what none of them has proven stays whole."""
+ENOUGH = 2
+"""Groups of a kind, such as those of one layer in every block of a transformer, that are tried if each is wrong."""
 
 
 def unproven(net: SegmentationNet, groups: Sequence[ChannelGroup]) -> dict[str, str]:
     """The groups that a cut gets wrong, and what happens: name -> reason.
 
     All groups are cut together. Where that fails, ever smaller parts are tried, each together with all that is
-    proven so far, so that what is left is proven as a whole. The weights are drawn for it, because trained or
-    initial ones could hide a fault, such as scales that are 0; so it depends on the network's structure alone.
+    proven so far, so that what is left is proven as a whole. After ``ENOUGH`` wrong ones of a kind the others of it
+    are not tried. The weights are drawn for it, because trained or initial ones could hide a fault, such as scales
+    that are 0; so it depends on the network's structure alone.
     """
     trial, left = _shaken(net), MOST_TRIALS
     good: list[ChannelGroup] = []
     bad: dict[str, str] = {}
+    faults: dict[Hashable, list[str]] = {}
     waiting = [list(groups)] if groups else []
     while waiting:
         part = waiting.pop()
+        alike = {group.name: faults.get(_kind(net, group.name), []) for group in part}
+        bad |= {name: found[-1] for name, found in alike.items() if len(found) >= ENOUGH}
+        part = [group for group in part if group.name not in bad]
         fault = _fault(trial, [*good, *part]) if left else f"none of {MOST_TRIALS} trial cuts has proven them"
         left -= bool(left)
         if not fault:
             good += part
         elif len(part) == 1 or not left:
             bad |= dict.fromkeys((group.name for group in part), fault)
+            faults.setdefault(_kind(net, part[0].name), []).append(fault)
         else:
             waiting += [part[len(part) // 2 :], part[: len(part) // 2]]
     return bad
+
+
+def _kind(net: nn.Module, name: str) -> Hashable:
+    """The kind of the module that a layer is in, and its name there; the same in blocks of one class."""
+    parts = name.split(".")
+    for depth in range(len(parts) - 1, -1, -1):
+        inside = net.get_submodule(".".join(parts[:depth]))
+        if not isinstance(inside, nn.Sequential | nn.ModuleList | nn.ModuleDict):
+            return type(inside), ".".join(parts[depth:])
+    return name
 
 
 def refuse_branches(net: SegmentationNet, image: torch.Tensor) -> None:

@@ -150,6 +150,23 @@ class PositionAttention(Foreign):
         return F.interpolate((flat @ weights).unflatten(2, x.shape[2:]), scale_factor=2)
 
 
+class ReadByEinsum(Foreign):
+    """Every position reads all others, by products that torch-pruning lays out over ever more places."""
+
+    cuttable: ClassVar[set[str]] = {"last.0"}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q, self.k, self.v = nn.Conv2d(8, 4, 1), nn.Conv2d(8, 4, 1), nn.Conv2d(8, 8, 1)
+
+    def between(self, x: Tensor) -> Tensor:
+        n, _, h, w = (small := F.avg_pool2d(x, 8)).shape
+        q, k, v = (one(small).flatten(2) for one in (self.q, self.k, self.v))
+        weights = torch.einsum("ncp, ncq -> npq", q, k).softmax(-1)
+        read = torch.einsum("npq, ncq -> ncp", weights, v).view(n, -1, h, w)
+        return x + F.interpolate(read, size=x.shape[2:])
+
+
 class PartlyWritten(Foreign):
     """Channels written into the front of a tensor of zeros, and others added to all of it."""
 
@@ -270,7 +287,17 @@ class Encoded(Foreign):
 
 
 FOREIGN_NETS: tuple[type[Foreign], ...] = (
-    *(Tied, Recurrent, Unrolled, GroupedQueries, ChunkAndCat, SplitAndCat, PositionAttention, PartlyWritten),
+    *(
+        Tied,
+        Recurrent,
+        Unrolled,
+        GroupedQueries,
+        ChunkAndCat,
+        SplitAndCat,
+        PositionAttention,
+        PartlyWritten,
+        ReadByEinsum,
+    ),
     *(Constant, Fixed, Branching, LayerScaled, Placed, Gated, BareNorms, Encoded),
     *(
         _with(lambda net, how=how: _reweighted(net.middle, how), name, "last.0")  # type: ignore[misc]

@@ -8,8 +8,9 @@ import warnings
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.networks.battery import Tried, tried
-from tests.networks.zoo import zoo
+from tests.networks.bare import bare
+from tests.networks.battery import Tried, smallest, tried
+from tests.networks.zoo import CLASSES, zoo
 
 COLUMNS = ("network", "can be cut %", "most MACs %", "most params %", "error", "reload", "CPU s", "verdict")
 
@@ -18,9 +19,12 @@ def main(argv: list[str]) -> int:
     """Try all networks whose name holds one of the words given; all without words."""
     parser = argparse.ArgumentParser(prog="make networks ARGS=...", description=main.__doc__)
     parser.add_argument("words", nargs="*")
+    parser.add_argument("--alone", action="store_true", help="what torch-pruning alone makes of the same cut")
     parser.add_argument("--json", type=Path, default=Path("outputs/networks.json"))
     given = parser.parse_args(argv)
     warnings.simplefilter("ignore")
+    if given.alone:
+        return alone(given.words)
     results: list[Tried] = []
     say(f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|")
     for name, make in zoo():
@@ -38,6 +42,14 @@ def main(argv: list[str]) -> int:
     passed = sum(one.verdict == "passes" for one in results)
     say(f"\n{passed} of {len(results)} networks pass")
     return int(any(one.verdict.startswith("FAILED") for one in results))
+
+
+def alone(words: list[str]) -> int:
+    """A line for each network; nothing bounds how long one takes."""
+    for name, make in zoo():
+        if not words or any(word in name for word in words):
+            say(f"| {name} | {bare(make, smallest(make().eval()), CLASSES)} |")
+    return 0
 
 
 def say(text: str) -> None:

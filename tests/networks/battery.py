@@ -54,7 +54,7 @@ def tried(name: str, make: Callable[[], SegmentationNet]) -> Tried:
     torch.manual_seed(0)
     try:
         net = make().eval()
-        net.image_hw = size_hw = _smallest(net)
+        net.image_hw = size_hw = smallest(net)
         started = time.process_time()
         found = followed(net)
         seconds = time.process_time() - started
@@ -94,7 +94,8 @@ def told(found: Followed) -> str:
     return "; ".join(f"{channels} channels: {reason}" for reason, channels in reasons.items())
 
 
-def _smallest(net: SegmentationNet) -> tuple[int, int]:
+def smallest(net: SegmentationNet) -> tuple[int, int]:
+    """The first of ``SIZES`` that a network takes."""
     for size_hw in SIZES[:-1]:
         try:
             with torch.no_grad():

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from segprune.graph.closing import Closing, edge_pruners
 from segprune.graph.engine import index_mapping, tp
 from segprune.graph.heads import Heads, HeadViews
+from segprune.graph.layers import Conv
 from segprune.model.contract import SegmentationNet
 from segprune.model.copies import duplicate
 
@@ -142,11 +143,25 @@ class _BoundedFlatten(index_mapping._FlattenIndexMapping):  # type: ignore[misc]
         return found
 
 
+def _add_dep(group: Any, dep: Any, idxs: Sequence[Any]) -> None:
+    """torch-pruning's, which goes round for ever where each round lays out the channels over more places."""
+    layer = dep.target.module
+    if isinstance(layer, Conv | nn.Linear):
+        pruner, reads = dep.handler.__self__, dep.handler.__name__ == "prune_in_channels"
+        places = pruner.get_in_channels(layer) if reads else pruner.get_out_channels(layer)
+        if len(idxs) > places:
+            raise OverflowError(f"its channels come to {len(idxs):,} places of a layer that has {places:,}")
+    _ADD_DEP(group, dep, idxs)
+
+
+_ADD_DEP = tp.dependency.Group.add_dep
+
+
 @contextmanager
 def _bounded() -> Iterator[None]:
     whole = index_mapping._FlattenIndexMapping
-    index_mapping._FlattenIndexMapping = _BoundedFlatten
+    index_mapping._FlattenIndexMapping, tp.dependency.Group.add_dep = _BoundedFlatten, _add_dep
     try:
         yield
     finally:
-        index_mapping._FlattenIndexMapping = whole
+        index_mapping._FlattenIndexMapping, tp.dependency.Group.add_dep = whole, _ADD_DEP

@@ -106,7 +106,7 @@ def test_what_reproduces_the_sweep_is_told(whole: Reader) -> None:
     for fact in (
         "streets val",
         "96x128 px",
-        "seeds 0; 1",
+        "seeds seed 0; seed 1",
         "torch 2.9, python 3.11",
         "train/taylor1 prune/taylor1",
     ):

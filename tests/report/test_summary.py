@@ -79,6 +79,12 @@ def test_results_are_a_frame_at_once() -> None:
     assert frame["ratio"].isna().tolist() == [False, False, False, True]
     assert frame["miou_retention"].isna().tolist() == [False, False, True, False]
     assert frame.loc[3, "channel_reduction"] == 0
+    # what a mean must not be taken over
+    about = ["dataset", "split", "model", "seed", "stage"]
+    assert frame.loc[0, about].tolist() == ["streets", jobs[0].outcome.rows[-1].split, "unet", 0, "finetuned"]
+    assert frame.loc[0, "miou_reestimated_percent"] == 10.0
+    assert frame.loc[[2, 3], "miou_reestimated_percent"].isna().all()
+    assert frame["miou_raw_percent"].isna().all()  # these jobs have no such row
 
 
 def test_contests_hold_the_verdict_and_null_for_what_is_unknown() -> None:

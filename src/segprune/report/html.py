@@ -93,7 +93,7 @@ def _facts(data: SweepData) -> Mapping[str, str]:
         "passes": rows["passes"].fillna("one").tolist() if "passes" in rows else [],
         "classes scored": rows["classes_scored"].dropna().astype(int).tolist(),
         "model": rows["model"].tolist(),
-        "seeds": sorted({job.outcome.seed for job in data.jobs}),
+        "seeds": [f"seed {seed}" for seed in sorted({job.outcome.seed for job in data.jobs})],
         "device": rows["device"].tolist(),
         "versions": [", ".join(f"{name} {number}" for name, number in node.items()) for node in versions],
         "store": [job.entries.root for job in data.jobs if job.entries.names],

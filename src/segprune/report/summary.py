@@ -9,7 +9,7 @@ from segprune.report.collect import JobData, SweepData
 from segprune.report.contest import Contest, Standing
 from segprune.report.teaching import Verdict, verdicts
 from segprune.result.metrics import declared
-from segprune.result.row import to_record
+from segprune.result.row import Row, to_record
 
 SCHEMA_VERSION = 3
 """Raised when a key changes its meaning or is removed, not by a new key."""
@@ -28,8 +28,10 @@ def summary(data: SweepData, contests: Sequence[Contest]) -> dict[str, Any]:
         - ``schema_version``, ``sweep`` (name of the folder), ``overrides`` (list)
         - ``total``, ``completed`` (computed or reused), ``reused``, ``failed``: numbers of
           jobs; ``success_rate``: ``completed`` by ``total``
-        - ``results``: one flat record per job, for ``pandas.read_json``: ``method``, ``ratio`` (asked), every
-          metric of the job's last network, and ``speedup_latency``, ``channel_reduction``, ``mac_reduction``,
+        - ``results``: one flat record per job, for ``pandas.read_json``: what it is of (``dataset``, ``split``,
+          ``model``, ``method``, ``ratio`` asked, ``seed`` ...), ``miou_raw_percent`` and
+          ``miou_reestimated_percent`` right after the cut, every metric of the job's last network, whose ``stage``
+          it says, and ``speedup_latency``, ``channel_reduction``, ``mac_reduction``,
           ``param_reduction`` for scripts that know these names
         - ``jobs``: one full record per job: ``number``, ``setting``, ``method``, ``dataset``, ``model``,
           ``pruner``, ``budget``, ``protocol``, ``distill``, ``ratio``, ``seed``, ``status`` (``done``, ``reused``,
@@ -89,16 +91,28 @@ def _result(job: JobData) -> dict[str, Any]:
         "number": job.number,
         "setting": job.setting,
         "method": job.method,
+        "dataset": asked.dataset,
+        "split": last and last.split,
+        "model": asked.model,
         "budget": asked.budget,
         "protocol": asked.protocol,
         "distill": asked.distill,
         "ratio": None if asked.protocol == "dense" else asked.ratio,
         "seed": asked.seed,
         "status": asked.status,
+        "stage": last and last.stage,
+        **{name: row and row["miou_percent"] for name, row in _cut_rows(asked.rows).items()},
         **{name: None if last is None else last[name] for name in declared()},
         "speedup_latency": None if last is None else last["speedup"],
         **{name: None if value is None else 1 - value for name, value in kept.items()},
     }
+
+
+def _cut_rows(rows: Sequence[Row]) -> dict[str, Row | None]:
+    """Key -> row of the network right after the cut: as it was cut, and with its BN statistics re-estimated."""
+    by_stage = {row.stage: row for row in rows}
+    names = {"miou_raw_percent": "pruned_raw", "miou_reestimated_percent": "pruned"}
+    return {key: by_stage.get(stage) for key, stage in names.items()}
 
 
 def _contest(contest: Contest) -> dict[str, Any]:

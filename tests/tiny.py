@@ -71,6 +71,7 @@ def tiny_schedule(**changes: object) -> Schedule:
         "loss": CrossEntropy(),
         "class_weights": "sqrt",
         "aux_weight": 0.4,
+        "penalty": 0.0,
         "amp": "auto",
         "compile": False,
         "checkpointing": False,

@@ -43,6 +43,7 @@ def schedule(at: str, stage: str, **others: object) -> Touches:
         "loss": DICE,
         "class_weights": "median",
         "aux_weight": 0.2,
+        "penalty": 0.001,
         "amp": "none",
         "compile": True,
         "checkpointing": True,

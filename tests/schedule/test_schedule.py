@@ -32,6 +32,7 @@ PLAIN = Schedule(
     loss=CrossEntropy(),
     class_weights="none",
     aux_weight=0.4,
+    penalty=0.0,
     amp="auto",
     compile=False,
     checkpointing=False,

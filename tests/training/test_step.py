@@ -15,6 +15,7 @@ from segprune.tracking.silent import SilentRun
 from segprune.training.loop import fit
 from segprune.training.step import READ_EVERY, Step, Training
 from tests.tiny import CPU, tiny_context, tiny_data, tiny_net, tiny_schedule
+from tests.toys import Residual, toy
 
 
 def training(folder: Path, **schedule: object) -> Training:
@@ -47,6 +48,38 @@ def test_gradients_are_adjusted_after_clipping_and_before_the_update(tmp_path: P
     Shifted(shifted, of, 1).epoch([stacked], 0)
     for a, b in zip(plain.parameters(), shifted.parameters(), strict=True):
         assert torch.allclose(a - b, torch.full_like(a, 0.5), atol=1e-6)
+
+
+def test_the_penalty_moves_the_scales_of_batch_norms_alone_and_by_its_weight(tmp_path: Path) -> None:
+    # plain SGD, one update: the two differ by exactly lr * penalty * sign(scale), whatever was clipped
+    keys = {"optimizer": "sgd", "momentum": 0.0, "lr": 0.5, "grad_clip": 0.001, "decay": "constant"}
+    nets = toy(Residual), toy(Residual)
+    batch = batches(1)
+    for net, penalty in zip(nets, (0.0, 0.25), strict=True):
+        Step(net, training(tmp_path, penalty=penalty, **keys), 1).epoch(batch, 0)
+    plain, sparse = (dict(net.named_parameters()) for net in nets)
+    before = dict(toy(Residual).named_parameters())
+    norms = [n for n, layer in nets[0].named_modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    assert norms
+    for name, value in plain.items():
+        is_scale = name in {f"{norm}.weight" for norm in norms}
+        moved = 0.5 * 0.25 * before[name].sign() if is_scale else torch.zeros_like(value)
+        assert torch.allclose(value - sparse[name], moved, atol=1e-6), name
+
+
+def test_sparse_training_tells_its_penalty_and_the_share_of_small_scales(tmp_path: Path) -> None:
+    net = toy(Residual)
+    norms = [layer for layer in net.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    count = sum(layer.num_features for layer in norms)
+    with torch.no_grad():
+        for layer in norms:
+            layer.weight.fill_(0.5)
+        norms[0].weight[0] = -0.05
+    found = Step(net, training(tmp_path, penalty=0.2), 1).scale_facts()
+    assert found["penalty"] == pytest.approx(0.2 * (0.5 * (count - 1) + 0.05))
+    assert found["scales_below_0.1"] == pytest.approx(100 / count)
+    assert found["scales_below_0.01"] == 0
+    assert Step(net, training(tmp_path), 1).scale_facts() == {}
 
 
 def test_a_step_has_no_facts_of_its_own(tmp_path: Path) -> None:

@@ -127,6 +127,7 @@ def train_coder(look: Look, training: Training, place: str, channels: int, codin
         lr=coding.lr,
         weight_decay=coding.weight_decay,
         warmup_epochs=0.0,
+        penalty=0.0,
         class_weights="none",
         amp="none",
         compile=False,

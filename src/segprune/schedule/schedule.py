@@ -45,6 +45,8 @@ class Schedule:
         class_weights: Weights of the classes in the loss from the class frequencies in the training labels:
             ``sqrt`` (inverse square root), ``median`` (median frequency by frequency) or ``none``.
         aux_weight: Weight of an auxiliary head's loss; the main head has 1.
+        penalty: Weight of the sum of the absolute scales of all batch norms, which is added to the loss: sparse
+            training (Network Slimming, arXiv:1708.06519, which takes 1e-4); 0: none.
         amp: ``auto``: half-precision autocast on a GPU that computes in it, see ``autocast_dtype``; ``none``:
             float32 everywhere.
         compile: Whether ``torch.compile`` makes kernels for this very network: the first steps take minutes, the
@@ -71,6 +73,7 @@ class Schedule:
     loss: Annotated[Loss, BeforeValidator(_no_word)]
     class_weights: Literal["none", "sqrt", "median"]
     aux_weight: NonNegativeFloat
+    penalty: NonNegativeFloat
     amp: Literal["auto", "none"]
     compile: bool
     checkpointing: bool

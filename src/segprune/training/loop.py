@@ -86,7 +86,7 @@ def fit(
             loss = step.epoch(batches, epoch)
         select = _select_miou_percent(net, training)
         facts = {"overflows": step.overflows} if step.scaler.is_enabled() else {}
-        done = Epoch(epoch, loss, step.lr, select, {**facts, **step.facts()})
+        done = Epoch(epoch, loss, step.lr, select, {**facts, **step.scale_facts(), **step.facts()})
         state.advance(done, keep_best=schedule.keep == "best" and data.select is not None)
         log.info("%s", _line(done, schedule.epochs))
         training.on_epoch(done)

@@ -76,6 +76,8 @@ class Training:
     passes: Passes = ONE_PASS
 
 
+SMALL = (0.1, 0.01, 0.001)
+"""Scales of batch norms below these are counted in sparse training."""
 READ_EVERY = 16
 """Steps between two looks at the losses. A look waits for the GPU; a loss that is not finite ends a training within
 so many steps."""
@@ -109,6 +111,7 @@ class Step:
             class_weights=None if schedule.class_weights == "none" else weights.to(device),
             aux_weight=schedule.aux_weight,
         )
+        self._scales = _scales_of(net) if schedule.penalty else []
         self.optimizer = make_optimizer(schedule, net)
         self.amp = autocast_dtype(schedule, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.amp == torch.float16)
@@ -127,6 +130,22 @@ class Step:
     def facts(self) -> dict[str, float]:
         """What to log after an epoch besides its loss, by metric name."""
         return {}
+
+    @torch.no_grad()
+    def scale_facts(self) -> dict[str, float]:
+        """What to log after an epoch of sparse training: the penalty, and the percentage of small scales."""
+        if not self._scales:
+            return {}
+        sizes = torch.cat([scale.detach().abs() for scale in self._scales]).cpu().double()
+        small = {f"scales_below_{limit:g}": 100 * float((sizes < limit).double().mean()) for limit in SMALL}
+        return {"penalty": self.schedule.penalty * float(sizes.sum()), **small}
+
+    @torch.no_grad()
+    def _press(self) -> None:
+        """Add the subgradient of the penalty to the gradients of the scales, where nothing rescales it."""
+        for scale in self._scales:
+            if scale.grad is not None:
+                scale.grad += self.schedule.penalty * scale.sign()
 
     def adjust_gradients(self) -> None:
         """Change the unscaled, clipped gradients before an update; here not at all."""
@@ -208,10 +227,17 @@ class Step:
         self.scaler.unscale_(self.optimizer)
         if self.schedule.grad_clip is not None:
             nn.utils.clip_grad_norm_(self.net.parameters(), self.schedule.grad_clip)
+        self._press()
         self.adjust_gradients()
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
+
+
+def _scales_of(net: nn.Module) -> list[nn.Parameter]:
+    """The scales of all batch norms that have some."""
+    norms = (layer for layer in net.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm))
+    return [layer.weight for layer in norms if layer.affine]
 
 
 MakeStep = Callable[[SegmentationNet, Training, int], Step]

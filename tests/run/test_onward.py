@@ -1,8 +1,10 @@
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from segprune.checkpoint.ancestry import Ancestry, Step
 from segprune.checkpoint.contract import DESCRIPTION
 from segprune.config.compose import Job
 from segprune.run.onward import onward
@@ -10,7 +12,15 @@ from segprune.stage.contract import NetState
 from segprune.transform.cut import Cut
 from tests.tiny import tiny_net
 
-TYPED = ["dataset=camvid", "dataset.root=/my data", "pruner=l1", "ratio=0.5", "stages=[a]", "checkpoint=last"]
+TYPED = [
+    "baseline=dense-s0",
+    "dataset=camvid",
+    "dataset.root=/my data",
+    "pruner=l1",
+    "ratio=0.5",
+    "stages=[a]",
+    "checkpoint=last",
+]
 RUN = SimpleNamespace(job=Job(choices={}, folder=Path(), overrides=TYPED))
 
 
@@ -41,6 +51,13 @@ def test_the_end_of_a_run_names_its_checkpoint_and_what_usually_follows(
         f"go on from it: segprune run 'stages={stages}' checkpoint={folder} dataset=camvid "
         f"'dataset.root=/my data'{cut}",
     ]
+
+
+def test_a_compared_network_goes_on_as_what_it_is(tmp_path: Path) -> None:
+    past = Ancestry(network="dense", fingerprint="a", weights_sha256=None, place=None)
+    past = past.then(Step(network="finetuned", label="ft"))
+    last = replace(state("candidate", tmp_path / "any", {"stem.0": (1,)}), ancestry=past)
+    assert "stages=[export,eval]" in onward(RUN, (last,))[1]  # type: ignore[arg-type]
 
 
 def test_a_run_without_a_checkpoint_of_its_own_names_none() -> None:

@@ -10,7 +10,7 @@ from segprune.transform.cut import Cut
 
 NEXT = {"dense": "[prune,finetune,eval]", "cut": "[finetune,eval]", "tuned": "[export,eval]"}
 """Kind of the last network -> the stages that usually follow."""
-OF_THIS_RUN = ("stages", "checkpoint", "protocol", "hydra", "model.checkpoint", "sweep")
+OF_THIS_RUN = ("stages", "checkpoint", "baseline", "protocol", "hydra", "model.checkpoint", "sweep")
 OF_A_CUT = ("pruner", "budget", "ratio", "rounds", "phase_epochs", "init")
 
 
@@ -21,7 +21,9 @@ def onward(run: Run, trail: Trail) -> list[str]:
         return []
     last, folder = kept[-1], Path(kept[-1].folder)
     is_cut = any(isinstance(one, Cut) for one in last.transforms)
-    kind = "tuned" if last.name == "finetuned" else "cut" if is_cut else "dense"
+    past = last.ancestry.steps if last.ancestry else ()
+    name = past[-1].network if past else last.name  # in a comparison it has another one
+    kind = "tuned" if name == "finetuned" else "cut" if is_cut else "dense"
     without = OF_THIS_RUN if kind == "dense" else (*OF_THIS_RUN, *OF_A_CUT)
     typed = [one for one in run.job.overrides if not _is_about(one, without)]
     command = ["segprune", "run", f"stages={NEXT[kind]}", f"checkpoint={folder}", *typed]

@@ -52,7 +52,7 @@ def checkpoint_folder(key: str, which: Path, outputs: Path, uri: str | None) -> 
         names = dict.fromkeys(str(said["name"]) for _, said in runs if "name" in said)
         raise CheckpointError(_nothing(key, text, outputs, list(names)))
     folder = network_folder(found[0])
-    others = f", the newest of {len(found)}" if len(found) > 1 else ""
+    others = f", the newest of {len(found)}" if len(found) > 1 and text != LAST else ""
     log.info("%s=%s is %s, of the run in %s%s", key, text, folder, found[0], others)
     return folder
 

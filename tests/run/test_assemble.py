@@ -7,6 +7,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from segprune import status
 from segprune.checkpoint import checkpoint
 from segprune.checkpoint.ancestry import Ancestry, Step
 from segprune.config.compose import Job, Settings, origins, settings_of
@@ -74,6 +75,23 @@ def test_a_run_that_goes_on_is_named_after_all_that_was_done(
     stages: str, past: Ancestry | None, name: str
 ) -> None:
     assert run_name(settings(f"stages=[{stages}]", "checkpoint=here"), JOB, past) == name
+
+
+def test_a_record_names_the_folder_that_was_meant(tmp_path: Path) -> None:
+    model = OmegaConf.to_container(composed().model)
+    entry = tmp_path / "store" / "train" / "1"
+    entry.mkdir(parents=True)
+    checkpoint.write(entry, tiny_net(), transforms=(), about={"model": model})
+    run = tmp_path / "runs" / "day" / "time"
+    run.mkdir(parents=True)
+    said = {"status": "done", "name": "dense-s0", "store": str(tmp_path / "store"), "entries": ["train/1"]}
+    status.write(run, said)
+    typed = [f"paths.outputs={tmp_path}", "tracking=silent", "stages=[eval]", "checkpoint=last"]
+    cfg = composed(f"hydra.runtime.output_dir={tmp_path}", *typed)
+    made = checked(OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]))
+    assert (made.settings.checkpoint, made.values["checkpoint"]) == (entry, str(entry))
+    assert f'checkpoint="{entry}"' in made.job.overrides
+    assert "checkpoint=last" not in made.job.overrides
 
 
 def test_weights_from_elsewhere_are_not_called_dense() -> None:

@@ -44,6 +44,17 @@ def test_a_checkpoint_can_be_named_in_every_way(tmp_path: Path, caplog: pytest.L
     assert caplog.messages[-1].startswith(f"checkpoint=last is {store / 'prune/2'}, of the run in ")
 
 
+def test_jobs_of_a_sweep_that_is_going_on_are_not_the_last_run(tmp_path: Path) -> None:
+    finished(tmp_path, 0, "dense-s0", "train/1")
+    job = finished(tmp_path, 1, "l1-r0.3-s0", "train/1", "prune/2")
+    sweep = tmp_path / "sweeps" / "day" / "time"
+    sweep.mkdir(parents=True)
+    job.rename(sweep / "0")
+    for ended, entry in (("running", "train/1"), ("done", "prune/2")):
+        status.write(sweep, {"status": ended})
+        assert checkpoint_folder("checkpoint", Path("last"), tmp_path, None) == tmp_path / "store" / entry
+
+
 def test_what_nothing_is_called_is_refused_with_what_there_is(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"checkpoint is last, which is not a checkpoint: there is no"):
         checkpoint_folder("checkpoint", Path("last"), tmp_path, None)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from segprune.checkpoint import ancestry, checkpoint
 from segprune.checkpoint.ancestry import Ancestry
 from segprune.config.compose import (
     Job,
+    Node,
     Settings,
     component,
     import_extensions,
@@ -88,7 +89,7 @@ def checked(cfg: DictConfig) -> Run:
     _refuse_protocol_of_sweeps(job)
     settings, values = settings_of(cfg)
     import_extensions(settings.extensions)
-    settings = _with_place(settings)
+    settings, values, job = _with_places(settings, values, job)
     keys = origins(cfg)
     refuse_nobody_to_teach(settings, job)
     stages = stages_of(settings, keys)
@@ -117,17 +118,25 @@ def checked(cfg: DictConfig) -> Run:
     )
 
 
-def _with_place(settings: Settings) -> Settings:
-    """The settings, with the folders that ``checkpoint`` and ``baseline`` mean."""
+def _with_places(settings: Settings, values: Node, job: Job) -> tuple[Settings, Node, Job]:
+    """The same with the folders that ``checkpoint`` and ``baseline`` mean, which a record then names for good."""
     if settings.checkpoint is None or "train" in settings.stages:
-        return settings
+        return settings, values, job
     uri, outputs = settings.tracking.get("uri"), Path(str(settings.paths["outputs"]))
     named = {"checkpoint": settings.checkpoint, "baseline": settings.baseline}
     found = {
         key: place and checkpoint_folder(key, place, outputs, str(uri) if uri else None)
         for key, place in named.items()
     }
-    return settings.model_copy(update=found)
+    told = {key: str(place) for key, place in found.items() if place is not None}
+    overrides = [_told_for_good(one, told) for one in job.overrides]
+    return settings.model_copy(update=found), {**values, **told}, replace(job, overrides=overrides)
+
+
+def _told_for_good(override: str, places: Mapping[str, str]) -> str:
+    key = override.partition("=")[0]
+    name = key.lstrip("+")
+    return f'{key}="{places[name]}"' if name in places and places[name] not in override else override
 
 
 def past_of(settings: Settings) -> Ancestry | None:

@@ -69,15 +69,19 @@ def _nothing(key: str, text: str, outputs: Path, names: list[str]) -> str:
 
 
 def _runs(outputs: Path) -> Iterator[tuple[Path, dict[str, object]]]:
-    """Finished runs and jobs of sweeps that have a network, the newest first, with their status."""
+    """Finished runs and jobs of finished sweeps that have a network, the newest first, with their status.
+
+    Those of a sweep that is going on are left out: what its jobs start from must not depend on which ended last.
+    """
     files = [path for room in ("runs", "sweeps") for path in (outputs / room).rglob(status.STATUS)]
     for path in sorted(files, key=lambda path: path.stat().st_mtime, reverse=True):
         try:
-            said = status.read(path.parent)
+            said, of_sweep = status.read(path.parent), status.read(path.parent.parent)
         except ValueError:  # damaged; another run's trouble
             continue
         store, entries = Path(str(said.get("store", ""))), said.get("entries", ())
-        if said.get("status") == "done" and any((store / entry / DESCRIPTION).exists() for entry in entries):
+        is_over = said.get("status") == "done" and of_sweep.get("status") != "running"
+        if is_over and any((store / entry / DESCRIPTION).exists() for entry in entries):
             yield path.parent, said
 
 

@@ -149,7 +149,7 @@ def _looked_at(
     """
     run = job.run
     ctx = context_of(run, data, hardware_of(run.settings), store, SilentRun())
-    trail = start_of_trail(run.settings, ctx)
+    trail = start_of_trail(run.settings, ctx, [name for stage in run.stages for name in stage.networks])
     kind = _start_of(job)
     if kind not in refused:
         try:

@@ -26,6 +26,21 @@ def segprune(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[s
     )
 
 
+@pytest.mark.parametrize(
+    ("typed", "flags", "overrides"),
+    [
+        (["candidate=a=b", "baseline=c"], [], ["checkpoint=a=b", "baseline=c"]),
+        (["eval.candidate=1"], [], ["eval.candidate=1"]),
+        (["dataset.report_split=val"], [], ["dataset.report_split=val"]),
+        (["dataset.report_split=[val,test]"], ["-m"], ["dataset.report_split=val,test"]),
+    ],
+)
+def test_an_evaluation_has_a_candidate_and_one_split_or_several(
+    typed: list[str], flags: list[str], overrides: list[str]
+) -> None:
+    assert door.evaluation(typed) == (flags, ["stages=[eval]"], overrides)
+
+
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
 def test_it_says_what_there_is_with_one_line_per_command(arguments: list[str]) -> None:
     done = segprune(*arguments)

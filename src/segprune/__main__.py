@@ -95,9 +95,15 @@ def _run_py(flags: Sequence[str], choices: Sequence[str], overrides: Sequence[st
     return MISTAKE
 
 
-def _evaluated(override: str) -> str:
-    """An override of ``segprune eval``, which calls ``checkpoint`` the candidate."""
-    return re.sub(r"^candidate=", "checkpoint=", override)
+def evaluation(arguments: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
+    """Flags, choices and overrides of ``segprune eval``.
+
+    It calls ``checkpoint`` the candidate, and a list of splits is a run for each of them.
+    """
+    typed = [re.sub(r"^candidate=", "checkpoint=", one) for one in arguments]
+    splits = re.compile(r"^(dataset\.report_split)=\[(.+)\]$")
+    overrides = [splits.sub(r"\1=\2", one) for one in typed]
+    return ["-m"] if overrides != typed else [], ["stages=[eval]"], overrides
 
 
 def _module(name: str, arguments: Sequence[str]) -> int:
@@ -116,7 +122,7 @@ COMMANDS = {
     ),
     "eval": Command(
         does="two finished networks side by side: segprune eval baseline=<run> candidate=<run>",
-        run=lambda arguments: _run_py([], ["stages=[eval]"], [_evaluated(one) for one in arguments]),
+        run=lambda arguments: _run_py(*evaluation(arguments)),
     ),
     "plan": Command(
         does="what a sweep would do and how long it would take; runs nothing",

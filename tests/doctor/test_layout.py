@@ -48,6 +48,14 @@ def test_each_folder_of_masks_finds_its_images(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_of_equal_names_in_every_role_those_of_one_role_belong_together(tmp_path: Path) -> None:
+    for role in ("train2017", "val2017"):
+        touch(tmp_path, f"images/{role}/1.jpg", f"labels/panoptic_{role}/1.png")
+    assert {place.images: place.masks for place in places(tmp_path)} == {
+        "images/train2017": "labels/panoptic_train2017", "images/val2017": "labels/panoptic_val2017",
+    }  # fmt: skip
+
+
 def test_a_word_in_a_folder_above_all_does_not_count(tmp_path: Path) -> None:
     touch(tmp_path, "segmentation/photos/a.jpg", "segmentation/masks/a.png")
     (place,) = places(tmp_path)

@@ -254,7 +254,8 @@ def _foreign(pair: Pair, foreign: Mapping[int, int], pairs: PairSet) -> str:
     return (
         f"{pair.label} has label values [{_few(list(map(str, foreign)))}]; allowed are 0..{last} and {ignore} "
         "(ignored): correct the label, or the classes and ignore_index of the dataset, or map stored values to "
-        f"classes as in 'dataset.values={{{next(iter(foreign))}: {last}}}'"
+        f"classes as in 'dataset.values={{{next(iter(foreign))}: {last}}}'; segprune doctor looks at all "
+        "masks and says which map fits"
     )
 
 

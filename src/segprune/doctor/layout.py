@@ -37,8 +37,7 @@ class Place:
     @property
     def role(self) -> str | None:
         """The role that the names of the folders say."""
-        names = f"{self.images} {self.masks}"
-        return next((role for role, word in _ROLES.items() if word.search(names)), None)
+        return _role_in(f"{self.images} {self.masks}")
 
 
 def places(root: Path) -> list[Place]:
@@ -50,7 +49,7 @@ def places(root: Path) -> list[Place]:
     found: dict[tuple[str, str], Place] = {}
     for folder in masks:
         others = [_place(held, images, folder) for images in held if images not in masks]
-        best = max(others, key=lambda place: (place.pairs, _shared(place)), default=None)
+        best = max(others, key=_fit, default=None)
         if best and best.pairs:
             _add(found, best)
     if not found:
@@ -140,8 +139,14 @@ def _place(held: Mapping[str, Sequence[str]], images: str, masks: str) -> Place:
     return Place(images=images, masks=masks, image_suffix=image_suffix, mask_suffix=mask_suffix, pairs=pairs)
 
 
-def _shared(place: Place) -> int:
-    return len({*place.images.split("/")} & {*place.masks.split("/")})
+def _fit(place: Place) -> tuple[int, bool, int]:
+    """How well two folders fit each other: by their files, by the role that each names, by folders above both."""
+    is_one_role = _role_in(place.images) == _role_in(place.masks)
+    return place.pairs, is_one_role, len({*place.images.split("/")} & {*place.masks.split("/")})
+
+
+def _role_in(name: str) -> str | None:
+    return next((role for role, word in _ROLES.items() if word.search(name)), None)
 
 
 def _add(found: dict[tuple[str, str], Place], place: Place) -> None:

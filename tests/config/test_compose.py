@@ -36,6 +36,7 @@ def config(**changes: Any) -> Any:
         "stages": ["train", "prune", "finetune", "eval"],
         "stage": {word: {} for word in ("train", "prune", "finetune", "eval", "mine")},
         "checkpoint": None,
+        "baseline": None,
         "device": "auto",
         "threads": None,
         "workers": 0,

@@ -128,6 +128,33 @@ def test_files_are_turned_as_viewers_turn_them(tmp_path, number):
     assert np.array_equal(read_mask(tmp_path / "x.png", "numbers", upright=False), picture(0)[..., 0])
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_tiff_that_lies_otherwise_than_stored_is_refused(tmp_path, dtype):
+    exif, pixels = Image.Exif(), labels(0, 2).astype(dtype)
+    for number in range(1, 9):
+        exif[0x0112] = number
+        Image.fromarray(pixels).save(tmp_path / "x.tif", exif=exif)
+        for read in (partial(read_image, bands=1), partial(read_mask, kind="numbers")):
+            if number == 1:
+                assert np.array_equal(np.squeeze(read(tmp_path / "x.tif", upright=True)), pixels)
+                continue
+            with pytest.raises(
+                DataError, match=rf"x.tif is a TIFF with the orientation {number}, .*without that tag"
+            ):
+                read(tmp_path / "x.tif", upright=True)
+
+
+def test_an_image_of_16_bits_is_turned_as_viewers_turn_it(tmp_path):
+    exif, gray = Image.Exif(), picture(0)[..., 0].astype(np.uint16) * 200
+    exif[0x0112] = 6
+    Image.fromarray(gray).save(tmp_path / "x.png", exif=exif)
+    stored, shown = (
+        read_image(tmp_path / "x.png", upright=upright, bands=1)[..., 0] for upright in (False, True)
+    )
+    assert np.array_equal(stored, gray)
+    assert np.array_equal(shown, np.rot90(gray, -1))
+
+
 def test_jpeg_label_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"x.jpg is a JPEG label.*store labels as PNG"):
         read_mask(save(tmp_path / "x.jpg", labels(0, 5)), "numbers", upright=True)

@@ -7,11 +7,13 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from segprune.errors import ConfigError, DataError
 from segprune.shortage import shortage
 
 _PNG = b"\x89PNG\r\n\x1a\n"
+_ORIENTATION = 0x0112
 _TIFF = (".tif", ".tiff")
 _PILLOWS = (1, 3, 4)
 """Bands of a TIFF of 8 bits that Pillow reads as RGB."""
@@ -51,6 +53,36 @@ def read_bands(path: Path) -> tuple[NDArray[Any], str]:
     """
     pixels = _of_png(path) if path.suffix.lower() == ".png" else _of_tiff(path)
     return np.ascontiguousarray(pixels), f"{pixels.shape[2]} x {pixels.dtype}"
+
+
+def raw_orientation(path: Path) -> int:
+    """EXIF's number of an image that ``read_bands`` reads, whose pixels lie as they are stored.
+
+    Raises:
+        DataError: As ``refuse_turned``.
+    """
+    if path.suffix.lower() == ".png":
+        with Image.open(path) as picture:
+            number = picture.getexif().get(_ORIENTATION, 1)
+        return number if isinstance(number, int) and 1 <= number <= 8 else 1
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        refuse_turned(path, int(file.pages.first.tags.valueof(_ORIENTATION, 1)))
+    return 1
+
+
+def refuse_turned(path: Path, orientation: int) -> None:
+    """Refuse a TIFF that says that it lies otherwise than it is stored.
+
+    Raises:
+        DataError: It does; some libraries turn it, some do not, and some read it wrongly.
+    """
+    if orientation != 1:
+        raise DataError(
+            f"{path} is a TIFF with the orientation {orientation}, which libraries read differently; store it as "
+            "it should lie, without that tag"
+        )
 
 
 def _png_depth(path: Path) -> int:

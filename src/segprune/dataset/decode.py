@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from segprune.dataset.band_files import holds_raw_bands, read_bands
+from segprune.dataset.band_files import holds_raw_bands, raw_orientation, read_bands, refuse_turned
 from segprune.dataset.mask_code import Kind, Stored
 from segprune.errors import DataError
 
@@ -96,7 +96,7 @@ def decode_image(path: Path, bands: int = 3) -> Decoded:
             pixels = np.repeat(pixels, 3, axis=2)
         elif pixels.shape[2] == 4 and bands == 3 and path.suffix.lower() == ".png":
             pixels = pixels[..., :3]  # the fourth is alpha
-        return Decoded(_of_bands(pixels, bands, path), mode, 1)
+        return Decoded(_of_bands(pixels, bands, path), mode, raw_orientation(path))
     with _opened(path) as picture:
         if picture.format != "MPO":  # phones put a preview behind the photo
             _refuse_several(picture, path)
@@ -272,6 +272,8 @@ def _refuse_shades(path: Path) -> None:
 def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         with Image.open(path) as picture:
+            if picture.format == "TIFF":
+                refuse_turned(path, _orientation(picture))
             picture.load()
             yield picture
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

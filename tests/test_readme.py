@@ -1,10 +1,13 @@
 """What README and docs tell a reader to type works, and the names they use are there."""
 
+import importlib
 import re
 import shlex
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import torch
 from hydra import compose
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
@@ -13,6 +16,8 @@ from segprune.__main__ import CHECKOUT as ROOT
 from segprune.__main__ import COMMANDS
 from segprune.cli import with_stages
 from segprune.config.compose import settings_of
+from segprune.graph.trace import followed
+from segprune.run.assemble import network_builder
 from tests.test_conf import composed
 
 CONF = ROOT / "conf"
@@ -113,6 +118,26 @@ def test_the_readme_names_every_option(group: str) -> None:
     there = {path.stem for path in (CONF / group).glob("*.yaml")}
     named = set(re.findall(r"`(\w+)`", README))
     assert there <= named, there - named
+
+
+@pytest.mark.usefixtures("composer")
+def test_the_network_of_your_own_is_made_with_its_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    section = README.split("## A network of your own")[1].split("\n## ")[0]
+    (code,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    command = re.findall(r"```console\n(.*?)\n", section)[0]
+    (tmp_path / "mynets").mkdir()
+    (tmp_path / "mynets" / "nets.py").write_text(code, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    made = importlib.import_module("mynets.nets").build(11, width=30)
+    torch.save({"state_dict": made.state_dict()}, "best.pth")
+    cfg = composed("paths.outputs=outputs", *shlex.split(command.removeprefix("python run.py ")))
+    settings, _ = settings_of(OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]))
+    net = network_builder(settings)(11, (64, 96))
+    assert [group.size for group in followed(net).groups] == [30]
+    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), made.parameters(), strict=True))
 
 
 def test_the_table_of_protocols_is_complete() -> None:

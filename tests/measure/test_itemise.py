@@ -1,4 +1,5 @@
 import logging
+import math
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from segprune.measure.itemise import Item, itemise
 from segprune.model.contract import SegmentationNet
 from tests.odd_nets import DeadStages, DroppedHead
-from tests.toys import Concat, toy
+from tests.toys import Concat, Plain, toy
 
 
 class Running(SegmentationNet):
@@ -194,3 +195,18 @@ def test_an_operation_in_place_is_as_free_as_the_other(
     with caplog.at_level(logging.WARNING):
         itemise(Running(lambda image: layer(image * 2)), (4, 4))
     assert caplog.text == ""
+
+
+class AsksWhetherItIsTraced(Plain):
+    """Rounds a size up, as a tensor where it is traced."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        size = image.shape[2] / 2
+        half = torch.ceil(size) if torch.jit.is_tracing() else math.ceil(size)  # type: ignore[call-overload]
+        return super().forward(image[:, :, : 2 * half])
+
+
+def test_a_forward_that_asks_whether_it_is_traced_is_counted_as_it_runs() -> None:
+    tracing = torch.jit.is_tracing
+    assert itemise(AsksWhetherItIsTraced(), (16, 16)) == itemise(Plain(), (16, 16))
+    assert torch.jit.is_tracing is tracing

@@ -6,7 +6,8 @@ The only importer of fvcore.
 import logging
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import getattr_static
 from typing import Any
@@ -101,7 +102,7 @@ def itemise(net: SegmentationNet, size_hw: tuple[int, int]) -> Items:
     traced = duplicate(net).eval()
     image = torch.zeros(1, net.bands, *size_hw, dtype=net.mean.dtype, device=net.mean.device)
     ledger = _Ledger()
-    with warnings.catch_warnings(), torch.no_grad(), _SizesAreInts():
+    with warnings.catch_warnings(), torch.no_grad(), _SizesAreInts(), _as_outside():
         warnings.simplefilter("ignore")  # deprecated torch.jit, at the import and in the trace
         from fvcore.nn import FlopCountAnalysis
 
@@ -241,6 +242,18 @@ _RULES: Mapping[str, _Rule] = {
         for ending in ("", "_")
     },
 }
+
+
+@contextmanager
+def _as_outside() -> Iterator[None]:
+    """A forward that asks whether it is traced is told that it is not, since it would take sizes for tensors."""
+    jit: Any = torch.jit
+    is_tracing = jit.is_tracing
+    jit.is_tracing = lambda: False
+    try:
+        yield
+    finally:
+        jit.is_tracing = is_tracing
 
 
 class _SizesAreInts(TorchFunctionMode):

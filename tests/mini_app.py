@@ -16,13 +16,16 @@ SCRIPT = """
 import os, pathlib, signal, sys, time
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from segprune.sweep import launcher
+from segprune.sweep import launcher, slurm
 from segprune import stop
 from segprune.cli import guarded
 from segprune.sweep.callback import recorded_job
 
 def done(record):
     record.done({"was_reused": False, "rows": [{"miou_percent": 12.345}]})
+
+def gpus(record):
+    record.done({"was_reused": False, "rows": [], "gpus": os.environ.get("CUDA_VISIBLE_DEVICES")})
 
 def failed(record):
     record.failed("no memory")
@@ -61,6 +64,7 @@ def main(cfg):
 
 if __name__ == "__main__":
     launcher.register()
+    slurm.register()
     sys.exit(guarded(main))
 """
 CONFIG = """
@@ -68,6 +72,8 @@ defaults: [dataset: a, model: a, pruner: a, budget: a, distill: a, protocol: a, 
 act: done
 ratio: 0.5
 seed: 0
+extensions: []
+tracking: {_target_: segprune.tracking.silent.SilentTracking}
 hydra:
   job: {name: mini}
   sweep: {subdir: "${hydra:job.num}"}

@@ -2,6 +2,7 @@ import json
 import platform
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -144,3 +145,13 @@ def test_what_was_asked_is_named_after_the_chosen_options() -> None:
     assert asked(choices, ratio=None, seed=0)["ratio"] is None  # a budget that has no ratio
     assert asked(choices, ratio="a lot", seed=[1])["ratio"] == "a lot"  # the run says what is wrong with it
     assert asked(choices, ratio=0.3, seed=[1])["seed"] == "[1]"
+
+
+def test_a_job_that_is_started_again_waits_for_its_own_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    before = FileLock(tmp_path / "running.lock", thread_local=False).acquire()
+    threading.Timer(0.3, before.lock.release).start()
+    JobRecord(tmp_path, ASKED)
+    assert read(tmp_path)["status"] == "running"

@@ -16,6 +16,9 @@ from segprune.errors import ConfigError
 
 STATUS, LOCK = "status.json", "running.lock"
 STOPPED = "stopped before its end"
+RESTART_SECONDS = 120.0
+"""How long a job that SLURM starts again may meet its own lock of before: a network disk frees that of a node which
+failed when its lease is over."""
 GROUPS = ("dataset", "model", "pruner", "budget", "distill", "protocol")
 
 
@@ -36,7 +39,7 @@ class JobRecord:
         self._folder, self._started = folder, time.time()
         self._lock = FileLock(folder / LOCK)
         try:
-            self._lock.acquire(timeout=0)
+            self._lock.acquire(timeout=RESTART_SECONDS if "SLURM_RESTART_COUNT" in os.environ else 0)
         except Timeout as error:
             raise ConfigError(
                 f"{folder} belongs to a run that is still going on (process {read(folder).get('pid')}); wait for "

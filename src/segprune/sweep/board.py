@@ -45,9 +45,10 @@ class Board:
                 line.set_description_str(said[:width])
 
     def remove(self, label: str) -> None:
-        """Take a job's line away."""
-        _, _, line = self._jobs.pop(label)
-        line.close()
+        """Take a job's line away, if it has one."""
+        if label in self._jobs:
+            _, _, line = self._jobs.pop(label)
+            line.close()
 
 
 def last_said(output: Path) -> str:

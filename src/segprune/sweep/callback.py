@@ -56,7 +56,7 @@ class SweepCallback(Callback):
             self._start(config)
 
     def _start(self, config: DictConfig) -> None:
-        from segprune.sweep import launcher, plugin
+        from segprune.sweep import launcher, plugin, slurm
         from segprune.sweep.controls import ControlSweeper
 
         if config.hydra.launcher._target_ == PLAN:
@@ -68,6 +68,7 @@ class SweepCallback(Callback):
             list(grid.checked_jobs(config))
         stop.if_asked()
         launcher.register()
+        slurm.register()
         plugin.register(ControlSweeper)
         _close_the_dead(config)
         _opened.append(_Sweep(config))
@@ -130,7 +131,7 @@ class _Sweep:
 
         self.folder = Path(str(config.hydra.sweep.dir))
         self.overrides = overrides = " ".join(typed(config.hydra.overrides.task))
-        self.tracking = _tracking(config)
+        self.tracking = tracking_of(config)
         start = RunStart(
             name=time.strftime("sweep %m-%d %H:%M"),
             kind="sweep",
@@ -242,7 +243,7 @@ def _close_the_dead(config: DictConfig) -> None:
     rooms = [Path(outputs, room) for room in ("runs", "sweeps")]
     if any(map(journals, rooms)):
         for room in rooms:
-            _tracking(config).replay(room)
+            tracking_of(config).replay(room)
     files = [path for room in rooms for path in room.rglob(status.STATUS)]
     for folder in [path.parent for path in files]:
         try:
@@ -257,12 +258,17 @@ def _close_if_dead(config: DictConfig, folder: Path) -> None:
             return
         run_id = status.read(folder).get("run_id")
         if run_id:
-            _tracking(config).end(run_id)
+            tracking_of(config).end(run_id)
         status.amend(folder, status="killed", error="its process was killed")
         log.info("%s was killed while it ran; its record now says so", folder)
 
 
-def _tracking(config: DictConfig) -> "Tracking":
+def tracking_of(config: DictConfig) -> "Tracking":
+    """The experiment tracker of a configuration.
+
+    Raises:
+        ConfigError: A setting of it is wrong.
+    """
     from segprune.config.compose import component
 
     node: Any = OmegaConf.to_container(config.tracking, resolve=True)

@@ -47,10 +47,12 @@ class State:
     Attributes:
         text: In words.
         gap: From which stage on it must compute results; None if it computes none.
+        maker: The job before it that computes the first of them; None if none does.
     """
 
     text: str
     gap: Gap | None
+    maker: int | None = None
 
 
 def plan(config: DictConfig) -> str:
@@ -86,6 +88,19 @@ def plan(config: DictConfig) -> str:
     )
     titles = ("job", "overrides", "in the store", "time", "disk")
     return "\n".join([aligned(titles, lines, text_columns=len(titles)), LEGEND, end])
+
+
+def makers(config: DictConfig) -> dict[int, int]:
+    """Number of a job -> that of the one before it that makes the first result which it still needs.
+
+    Args:
+        config: The configuration of the whole sweep, with Hydra's node.
+
+    Raises:
+        SegpruneError: A job cannot run; says which one.
+    """
+    states = enumerate(_states(list(checked_jobs(config))))
+    return {number: state.maker for number, state in states if state.maker is not None}
 
 
 class _NotMadeError(Exception):
@@ -125,7 +140,11 @@ def _states(jobs: Iterable[GridJob]) -> Iterator[State]:
             maker = makers.setdefault(entry, number) if settings.store.reuse else number
             word, is_shared = entry.partition("/")[0], maker != number
             last = f"{word} shared with #{maker}" if is_shared else f"{word} new"
-            yield State(text=", ".join([*found, last]), gap=Gap(stage=word, is_shared=is_shared))
+            yield State(
+                text=", ".join([*found, last]),
+                gap=Gap(stage=word, is_shared=is_shared),
+                maker=maker if is_shared else None,
+            )
         except SegpruneError as error:
             yield State(text=FAILS + str(error).partition("\n")[0], gap=None)
         else:

@@ -44,21 +44,23 @@ def command(sweep: DictConfig, number: int, overrides: Sequence[str], folder: Pa
     ]
 
 
-def hand_over(sweep: DictConfig, *, grace_s: float) -> dict[str, str]:
+def hand_over(sweep: DictConfig, *, grace_s: float | None) -> dict[str, str]:
     """The environment variable that makes a run a job of a sweep.
 
     Args:
         sweep: The configuration of the whole sweep, with Hydra's node.
-        grace_s: How long the job may take to end when its parent is gone.
+        grace_s: How long the job may take to end when its parent is gone; None: it goes on without one.
     """
     now = [[list(pattern), text] for pattern, text in OmegaConf.get_cache(sweep)["now"].items()]
     return {VARIABLE: json.dumps({"now": now, "grace_s": grace_s})}
 
 
 def take_over() -> None:
-    """Take what was handed over to this process, if anything was; it then ends when its parent does."""
-    if VARIABLE in os.environ:
-        _handed.update(json.loads(os.environ.pop(VARIABLE)))
+    """Take what was handed over to this process, if anything was; it then ends when its parent does, if so said."""
+    if VARIABLE not in os.environ:
+        return
+    _handed.update(json.loads(os.environ.pop(VARIABLE)))
+    if _handed["grace_s"] is not None:
         threading.Thread(target=_end_with_parent, args=[_handed["grace_s"]], daemon=True).start()
 
 

@@ -5,7 +5,7 @@ A job reports by its status file. If it died before it could, the launcher write
 
 import logging
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,11 @@ log = logging.getLogger(__name__)
 REASON_CHARACTERS = 160
 
 
-class ProcessLauncher(Launcher):
-    """Starts the jobs, tells how each one ends, and writes the status of those that died."""
+class JobLauncher(Launcher):
+    """What launchers share that start the script again for each job: what to start, and telling how it ends."""
+
+    runs_by: type[Any]
+    """What the settings of the launcher are those of: a frozen dataclass."""
 
     def __init__(self, **settings: Any) -> None:
         self._settings = settings
@@ -43,8 +46,8 @@ class ProcessLauncher(Launcher):
         from segprune.config.compose import component
 
         del task_function  # a job starts the same script and finds it there
-        node = {"_target_": f"{Pool.__module__}.{Pool.__qualname__}", **self._settings}
-        self._pool: Pool = component(node, "hydra.launcher")()
+        node = {"_target_": f"{self.runs_by.__module__}.{self.runs_by.__qualname__}", **self._settings}
+        self._by: Any = component(node, "hydra.launcher")()
         self._context, self._config, self._left = hydra_context, config, 0
         self._board = Board()
 
@@ -54,12 +57,17 @@ class ProcessLauncher(Launcher):
         named = zip(job_overrides, labels([filter_overrides(job) for job in job_overrides]), strict=True)
         tasks = [self._task(number, *job) for number, job in enumerate(named, initial_job_idx)]
         HydraConfig.instance().set_config(self._config)
-        self._left = len(tasks)
-        if not self._pool.gpus and _leave_the_gpu_open(self._config, job_overrides):
-            self._pool = replace(self._pool, gpus=list[int | str](gpus_for(self._pool.jobs)))
-        log.info("%d jobs, %d at a time, below %s", len(tasks), self._pool.jobs, self._config.hydra.sweep.dir)
-        self._pool.run(tasks, self._before, self._board.refresh, self._after)
+        self._left, self._overrides = len(tasks), job_overrides
+        self._run(dict(enumerate(tasks, initial_job_idx)))
         return [JobReturn(overrides=job, status=JobStatus.COMPLETED) for job in job_overrides]
+
+    def _run(self, tasks: Mapping[int, Task]) -> None:
+        """Run the jobs, by their numbers."""
+        raise NotImplementedError
+
+    def _grace_s(self) -> float | None:
+        """How long a job may take to end when its parent is gone; None: it goes on without one."""
+        raise NotImplementedError
 
     def _task(self, number: int, overrides: Sequence[str], label: str) -> Task:
         job = self._context.config_loader.load_sweep_config(self._config, list(overrides))
@@ -72,7 +80,7 @@ class ProcessLauncher(Launcher):
             asked=status.asked(job.hydra.runtime.choices, ratio=job.ratio, seed=job.seed),
             command=command(self._config, number, overrides, folder),
             environment={
-                **hand_over(self._config, grace_s=self._pool.grace_s),
+                **hand_over(self._config, grace_s=self._grace_s()),
                 "PYTHONUNBUFFERED": "1",
                 "PYTHONFAULTHANDLER": "1",  # a segmentation fault says where it was
             },
@@ -81,6 +89,9 @@ class ProcessLauncher(Launcher):
 
     def _before(self, task: Task) -> None:
         status.write(task.folder, {"asked": task.asked, "status": "starting"})
+        self._started(task)
+
+    def _started(self, task: Task) -> None:
         log.info("%s: started", task.label)
         self._board.add(task.label, task.folder / OUTPUT)
 
@@ -99,6 +110,23 @@ class ProcessLauncher(Launcher):
             self._left,
             _miou(found) if is_done else f"{_in_short(found['error'])}; see {task.folder / OUTPUT}",
         )
+
+
+class ProcessLauncher(JobLauncher):
+    """Starts the jobs here, tells how each one ends, and writes the status of those that died."""
+
+    runs_by = Pool
+
+    def _grace_s(self) -> float | None:
+        grace_s: float = self._by.grace_s
+        return grace_s
+
+    def _run(self, tasks: Mapping[int, Task]) -> None:
+        pool: Pool = self._by
+        if not pool.gpus and _leave_the_gpu_open(self._config, self._overrides):
+            pool = replace(pool, gpus=list[int | str](gpus_for(pool.jobs)))
+        log.info("%d jobs, %d at a time, below %s", len(tasks), pool.jobs, self._config.hydra.sweep.dir)
+        pool.run(list(tasks.values()), self._before, self._board.refresh, self._after)
 
 
 def register() -> None:

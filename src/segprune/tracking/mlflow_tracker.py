@@ -93,6 +93,11 @@ class MlflowTracking:
         """Send what earlier runs could not, see ``contract.Tracking``; a failure is logged."""
         return replay(folder, self._uri())
 
+    @property
+    def file(self) -> Path | None:
+        """The file of SQLite that it writes into; None with a server."""
+        return sqlite_path(self._uri())
+
     def _uri(self) -> str:
         path = sqlite_path(self.uri or "")
         if path is not None:

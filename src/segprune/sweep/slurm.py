@@ -1,0 +1,207 @@
+"""``hydra/launcher=slurm``: every job of a sweep is a task of a SLURM job array, which starts the same script.
+
+The jobs say what they do in their status files, as everywhere; the queue says which of them are over. A job that is
+preempted, or comes to its time limit, ends in order, goes into the queue again and continues from what is stored.
+"""
+
+import logging
+import os
+import shlex
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from segprune import status, stop
+from segprune.errors import ConfigError
+from segprune.sweep import grid, plugin
+from segprune.sweep.launcher import JobLauncher
+from segprune.sweep.pool import OUTPUT, End, Task
+from segprune.sweep.slurm_queue import Slurm, SlurmError, cancel, ended, queue
+
+log = logging.getLogger(__name__)
+ROOM = "slurm"
+"""Folder of a sweep with its scripts, and what SLURM itself says of each job."""
+STOPPED = "stopped"
+"""A file beside them: no job goes into the queue again."""
+CANCEL_SECONDS, SLEEP_SECONDS = 120.0, 0.2
+
+
+class SlurmLauncher(JobLauncher):
+    """Puts the jobs into the queue, tells how each one ends, and writes the status of those that died."""
+
+    runs_by = Slurm
+
+    def setup(self, *, config: DictConfig, **given: Any) -> None:
+        """Check the settings.
+
+        Raises:
+            ConfigError: One is out of its range, SLURM is not here, or jobs of several machines would share a file
+                of SQLite.
+        """
+        super().setup(config=config, **given)
+        _refuse_sqlite(config)
+
+    def _grace_s(self) -> float | None:
+        return None
+
+    def _run(self, tasks: Mapping[int, Task]) -> None:
+        slurm: Slurm = self._by
+        room = Path(str(self._config.hydra.sweep.dir), ROOM).absolute()
+        room.mkdir(parents=True, exist_ok=True)
+        (room / "job.sh").write_text(array_script(room, slurm))
+        for number, task in tasks.items():
+            task.folder.mkdir(parents=True, exist_ok=True)
+            (task.folder / OUTPUT).touch()
+            status.write(task.folder, {"asked": task.asked, "status": "starting"})
+            (room / f"{number}.sh").write_text(job_script(task))
+        makers = _makers(self._config) if slurm.makers_first else {}
+        live = dict[int, str]()
+        try:
+            for maker in [None, *sorted({*makers.values()})]:
+                numbers = [number for number in tasks if makers.get(number) == maker]
+                after = None if maker is None else f"{live[maker]}_{maker}"
+                array = slurm.submit(room / "job.sh", numbers, after)
+                live |= dict.fromkeys(numbers, array)
+                wait = "" if after is None else f", after {after}, which makes what they share"
+                log.info(
+                    "SLURM job %s has %d of the jobs%s, below %s", array, len(numbers), wait, room.parent
+                )
+            self._follow(tasks, live)
+        finally:
+            if live:
+                self._cancel(tasks, live, room)
+
+    def _follow(self, tasks: Mapping[int, Task], live: dict[int, str]) -> None:
+        """Until no job is left; what is over is taken from ``live``."""
+        started = dict[int, float]()
+        due, is_answered = 0.0, True
+        while live:
+            stop.if_asked()
+            self._board.refresh()
+            time.sleep(min(SLEEP_SECONDS, self._by.poll_s))
+            if time.monotonic() < due:
+                continue
+            due = time.monotonic() + self._by.poll_s
+            try:
+                there, is_answered = queue(sorted({*live.values()})), True
+            except SlurmError as error:
+                if is_answered:
+                    log.warning("%s The jobs go on, and SLURM is asked again.", error)
+                is_answered = False
+                continue
+            for number in list(live):
+                self._look(number, tasks[number], there.get(number), live, started)
+
+    def _look(
+        self,
+        number: int,
+        task: Task,
+        there: tuple[str, str] | None,
+        live: dict[int, str],
+        started: dict[int, float],
+    ) -> None:
+        """Tell what became of a job since the last look.
+
+        Args:
+            number: Of the job.
+            task: The job.
+            there: Its state in the queue and why it waits; None if it is over.
+            live: Number -> array; a job that is over is taken from it.
+            started: Number -> when it was first seen running; of those that run.
+        """
+        if there is None:
+            seconds = time.monotonic() - started.get(number, time.monotonic())
+            self._over(task, f"{live.pop(number)}_{number}", seconds, was_stopped=False)
+        elif there[0] == "RUNNING" and number not in started:
+            started[number] = time.monotonic()
+            self._started(task)
+        elif there[0] == "PENDING" and number in started:
+            del started[number]
+            self._board.remove(task.label)
+            log.info("%s: waits in the queue again (%s)", task.label, there[1])
+
+    def _over(self, task: Task, name: str, seconds: float, *, was_stopped: bool) -> None:
+        found, how = status.read(task.folder), ended(name)
+        fault = f"its SLURM job {name} ended{f' as {how}' if how else ''}"
+        if found["status"] == "killed" and not was_stopped:
+            error = (
+                f"{fault}: it was stopped before its end. Give it more time (hydra.launcher.time) or let it go on "
+                f"more often (hydra.launcher.requeue, {self._by.requeue}); the same command continues from here"
+            )
+            status.write(task.folder, {**found, "status": "failed", "error": error})
+        end = End(seconds=round(seconds, 1), code=1, fault=fault, was_overdue=False, was_stopped=was_stopped)
+        self._after(task, end)
+
+    def _cancel(self, tasks: Mapping[int, Task], live: Mapping[int, str], room: Path) -> None:
+        """Take what is left from the queue, and wait for its end."""
+        (room / STOPPED).touch()
+        log.info("cancelling SLURM job %s", ", ".join(sorted({*live.values()})))
+        cancel([f"{array}_{number}" for number, array in live.items()])
+        until = time.monotonic() + CANCEL_SECONDS
+        while {*queue(sorted({*live.values()}))} & {*live} and time.monotonic() < until:
+            time.sleep(min(SLEEP_SECONDS, self._by.poll_s))
+        for number, array in live.items():
+            self._over(tasks[number], f"{array}_{number}", 0.0, was_stopped=True)
+
+
+def array_script(room: Path, slurm: Slurm) -> str:
+    """What each task of the array runs: the job, which goes into the queue again when it was told to end.
+
+    One that was cancelled does not, as it is not ``RUNNING`` any more; a preempted one SLURM itself puts there.
+    """
+    step = f'srun --ntasks=1 --cpus-per-task={slurm.cpus} --kill-on-bad-exit=1 bash "$room/$SLURM_ARRAY_TASK_ID.sh"'
+    lines = [
+        "#!/bin/bash",
+        "trap : TERM  # it is for the job; this script waits for its end",
+        f"room={shlex.quote(str(room))}",
+        *slurm.setup,
+        step,
+        "code=$?",
+        f'if [ $code = 143 ] && [ "${{SLURM_RESTART_COUNT:-0}}" -lt {slurm.requeue} ] \\',
+        f'    && [ ! -e "$room/{STOPPED}" ] \\',
+        '    && [ "$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T)" = RUNNING ]; then',
+        '  scontrol requeue "$SLURM_JOB_ID"',
+        "fi",
+        "exit $code",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def job_script(task: Task) -> str:
+    """One job; what it says goes behind what it said before it had to go into the queue again."""
+    exports = [f"export {name}={shlex.quote(value)}" for name, value in task.environment.items()]
+    lines = [
+        "#!/bin/bash",
+        *exports,
+        'export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$SLURM_CPUS_PER_TASK}"',
+        f"cd {shlex.quote(os.getcwd())} || exit 1",
+        f"exec {shlex.join(task.command)} < /dev/null >> {shlex.quote(str(task.folder / OUTPUT))} 2>&1",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def register() -> None:
+    """Make the launcher known to Hydra."""
+    plugin.register(SlurmLauncher)
+
+
+def _makers(config: DictConfig) -> dict[int, int]:
+    """Number of a job -> that of the one that makes the first result which both need."""
+    from segprune.sweep.dry_run import makers
+
+    return makers(config) if grid.is_known(config) else {}
+
+
+def _refuse_sqlite(config: DictConfig) -> None:
+    from segprune.sweep.callback import tracking_of
+
+    path = getattr(tracking_of(config), "file", None)
+    if path is not None:
+        raise ConfigError(
+            f"jobs on several machines cannot write into one file of SQLite, which {path} is: start a server as "
+            "docs/shared_server.md says and give its address (MLFLOW_TRACKING_URI or tracking.uri), or take "
+            "tracking=silent."
+        )

@@ -1,0 +1,151 @@
+"""SLURM's queue: jobs put into it, asked about, and taken from it."""
+
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from segprune.errors import ConfigError, SegpruneError
+
+ASK_SECONDS = 60.0
+_GONE = "Invalid job id"
+"""What SLURM says of jobs that ended so long ago that it has forgotten them."""
+
+
+class SlurmError(SegpruneError):
+    """A command of SLURM fails."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slurm:
+    """What each job is given, and how the queue is asked.
+
+    Attributes:
+        partition: Where to; None: the cluster's default.
+        account: Who pays; None: the user's default.
+        time: Limit of one job in SLURM's own words, as ``08:00:00`` or ``2-00:00:00``; None: the partition's.
+        gpus: GPUs of one job.
+        cpus: CPU cores of one job; data loading takes some of them.
+        mem: Memory of one job in SLURM's own words, as ``32G``; None: the partition's.
+        jobs: So many at a time at most; None: as many as the cluster gives.
+        requeue: How often a job that came to its time limit goes on.
+        notice_s: Seconds before its time limit at which a job is told to end.
+        makers_first: Whether jobs wait in the queue, without a GPU, for the one that makes what they share.
+        setup: Lines of bash before each job, as ``module load cuda``.
+        options: Further long options of ``sbatch``, as ``{qos: low}``; an empty value is a flag.
+        poll_s: Seconds between two looks at the queue.
+    """
+
+    partition: str | None
+    account: str | None
+    time: Annotated[str, Field(pattern=r"^(\d+-)?\d+(:\d+){0,2}$")] | None
+    gpus: Annotated[int, Field(ge=0)]
+    cpus: Annotated[int, Field(ge=1)]
+    mem: Annotated[str, Field(pattern=r"^\d+[KMGT]?$")] | None
+    jobs: Annotated[int, Field(ge=1)] | None
+    requeue: Annotated[int, Field(ge=0)]
+    notice_s: Annotated[int, Field(ge=0, le=65535)]
+    makers_first: bool
+    setup: list[str]
+    options: dict[str, str | int | None]
+    poll_s: Annotated[float, Field(gt=0)]
+
+    def __post_init__(self) -> None:
+        missing = [name for name in ("sbatch", "squeue", "scontrol", "scancel") if shutil.which(name) is None]
+        if missing:
+            raise ConfigError(
+                f"hydra/launcher=slurm starts jobs by SLURM, but {', '.join(missing)} cannot be found on PATH; "
+                "give the command on a login node, or take hydra/launcher=processes."
+            )
+
+    def flags(self) -> list[str]:
+        """What ``sbatch`` is told of each job."""
+        named = {
+            "partition": self.partition,
+            "account": self.account,
+            "time": self.time,
+            "gres": f"gpu:{self.gpus}" if self.gpus else None,
+            "cpus-per-task": self.cpus,
+            "mem": self.mem,
+            "signal": f"TERM@{self.notice_s}",
+            "open-mode": "append",  # a job that goes on keeps what it said before
+            "export": "ALL",  # whatever the site's default is
+        }
+        given = {key: value for key, value in named.items() if value is not None}
+        further = [
+            f"--{key}" if value in (None, "") else f"--{key}={value}" for key, value in self.options.items()
+        ]
+        return ["--requeue", *(f"--{key}={value}" for key, value in given.items()), *further]
+
+    def submit(self, script: Path, numbers: Sequence[int], after: str | None) -> str:
+        """Put jobs into the queue as one array; gives its id.
+
+        Args:
+            script: What each task runs.
+            numbers: Of the jobs.
+            after: Task that must be over before; None: none.
+        """
+        most = f"%{self.jobs}" if self.jobs else ""
+        array = f"--array={','.join(map(str, numbers))}{most}"
+        wait = [f"--dependency=afterany:{after}"] if after else []
+        log_file = f"--output={script.parent / '%a.log'}"
+        answer = _asked("sbatch", "--parsable", array, *wait, log_file, *self.flags(), str(script))
+        return answer.strip().partition(";")[0]
+
+
+def queue(arrays: Sequence[str]) -> dict[int, tuple[str, str]]:
+    """Number of a job -> its state and the reason why it waits, of all that are not over."""
+    try:
+        text = _asked("squeue", "--noheader", "--array", f"--jobs={','.join(arrays)}", "--format=%i|%T|%r")
+    except SlurmError as error:
+        if _GONE in str(error):
+            return {}
+        raise
+    found = re.findall(r"^\d+_(\d+)\|(\w+)\|(.*)$", text, re.MULTILINE)
+    return {int(number): (state, reason) for number, state, reason in found}
+
+
+def ended(task: str) -> str:
+    """How a job ended, in SLURM's own words; empty if it has forgotten.
+
+    Args:
+        task: ``<array>_<number>``.
+    """
+    try:
+        text = _asked("scontrol", "--oneliner", "show", "job", task)
+    except SlurmError:
+        return ""
+    found: dict[str, str] = dict(re.findall(r"(\w+)=(\S+)", text))
+    code = found.get("ExitCode", "0:0")
+    return found.get("JobState", "") + ("" if code == "0:0" else f", exit code {code}")
+
+
+def cancel(tasks: Sequence[str]) -> None:
+    """Have jobs ended, or taken from the queue.
+
+    Args:
+        tasks: Of each ``<array>_<number>``.
+    """
+    _asked("scancel", *tasks)
+
+
+def _asked(*command: str) -> str:
+    """What a command of SLURM says.
+
+    Raises:
+        SlurmError: It fails, or does not answer.
+    """
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=ASK_SECONDS, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise SlurmError(f"{command[0]} does not answer within {ASK_SECONDS:g} s.") from error
+    if done.returncode:
+        said = " ".join((done.stderr.strip() or done.stdout.strip()).split())
+        raise SlurmError(f"{shlex.join(command)} fails: {said or f'exit code {done.returncode}'}.")
+    return done.stdout

@@ -1,0 +1,123 @@
+"""Sweeps on a SLURM that is really started here; skipped, with the reason, where none can be."""
+
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from segprune.errors import ConfigError
+from segprune.sweep.slurm import SlurmLauncher, _refuse_sqlite
+from tests import mini_app
+from tests.mini_app import run, start, status, wait_for
+from tests.sweep import slurm_here
+
+SLURM = [
+    *("hydra/launcher=slurm", "hydra.launcher.cpus=1", "hydra.launcher.poll_s=0.5"),
+    "hydra.launcher.makers_first=false",  # the little app has no stages
+]
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with slurm_here.running(tmp_path_factory.mktemp("slurm")):
+        yield
+
+
+@pytest.fixture
+def app(tmp_path: Path, slurm: None) -> Path:
+    mini_app.make(tmp_path)
+    return tmp_path
+
+
+def array() -> str:
+    """The id of the sweep's array."""
+    found = subprocess.run(
+        ["squeue", "--noheader", "--format=%F"], capture_output=True, text=True, check=True
+    )
+    (one,) = {*found.stdout.split()}
+    return one
+
+
+def waits_or_runs() -> bool:
+    found = subprocess.run(["squeue", "--noheader"], capture_output=True, text=True, check=True)
+    return bool(found.stdout.strip())
+
+
+def running(app: Path, number: int, *, not_as: int | None = None) -> int:
+    """The process of a job, once it runs; one with another id than an earlier one."""
+    wait_for(lambda: status(app, number).get("status") == "running" and status(app, number)["pid"] != not_as)
+    pid: int = status(app, number)["pid"]
+    return pid
+
+
+def test_every_job_ends_by_itself_and_its_status_says_how(app: Path) -> None:
+    code, out, err = run(app, "act=gpus,failed,crash,kill", *SLURM, "hydra.launcher.gpus=1")
+    assert code == 0, out + err  # how it went is for the caller to tell, from these
+    ends = [(status(app, number)["status"], status(app, number).get("error")) for number in range(4)]
+    name = re.search(r"SLURM job (\d+) has 4 of the jobs, below", out)
+    assert name is not None, out
+    assert ends == [
+        ("done", None),
+        ("failed", "no memory"),
+        ("failed", f"its SLURM job {name[1]}_2 ended as FAILED, exit code 1:0: ValueError: a bug"),
+        ("failed", f"its SLURM job {name[1]}_3 ended as FAILED, exit code 137:0: no output"),
+    ]
+    assert status(app, 0)["gpus"] in ("0", "1")
+    assert "#0 act=gpus: started" in out
+    assert out.count("(0 left)") == 1
+    assert not waits_or_runs()
+
+
+def test_jobs_go_on_after_a_time_limit_and_preemption_and_none_is_left_of_a_stopped_sweep(app: Path) -> None:
+    parent = start(app, "act=polite,busy,polite", *SLURM, "hydra.launcher.requeue=1")
+    limited, preempted, other = (running(app, number) for number in range(3))
+    whole = array()
+    tell = ["scancel", "--signal=TERM", f"{whole}_0"]  # as SLURM does before the limit
+    subprocess.run(tell, check=True)
+    subprocess.run(["scontrol", "requeue", f"{whole}_1"], check=True)  # as preemption does
+    running(app, 0, not_as=limited)
+    running(app, 1, not_as=preempted)
+    subprocess.run(tell, check=True)  # it may go on once
+    subprocess.run(["scancel", f"{whole}_1"], check=True)
+    wait_for(lambda: all(status(app, number).get("status") == "failed" for number in (0, 1)))
+    assert (
+        f"{whole}_0 ended as FAILED, exit code 143:0: it was stopped before its end. Give it more time"
+        in str(status(app, 0)["error"])
+    )
+    assert str(status(app, 1)["error"]).startswith(f"its SLURM job {whole}_1 ended as CANCELLED")
+    parent.send_signal(signal.SIGTERM)
+    out, err = parent.communicate(timeout=mini_app.DEADLINE_SECONDS)
+    assert parent.returncode == 143, out + err
+    assert "#0 act=polite: waits in the queue again" in out
+    assert f"cancelling SLURM job {whole}" in out
+    assert (status(app, 2)["status"], status(app, 2)["error"]) == ("killed", "stopped before its end")
+    assert status(app, 2)["pid"] == other
+    assert not waits_or_runs()
+
+
+@pytest.mark.parametrize(("key", "value"), [("gpus", -1), ("cpus", 0), ("time", "tomorrow"), ("mem", "much")])
+def test_a_wrong_setting_is_refused(slurm: None, key: str, value: object) -> None:
+    conf = OmegaConf.load(mini_app.ROOT / "conf" / "hydra" / "launcher" / "slurm.yaml")
+    settings: dict[str, Any] = {**OmegaConf.to_container(conf), key: value}  # type: ignore[dict-item]
+    del settings["_target_"]
+    unused: Any = None
+    with pytest.raises(ConfigError, match=rf"hydra\.launcher\.{key} is '?{value}'?: "):
+        SlurmLauncher(**settings).setup(hydra_context=unused, task_function=unused, config=unused)
+
+
+def test_a_file_of_sqlite_is_refused_and_a_server_is_not(tmp_path: Path) -> None:
+    node = {
+        "_target_": "segprune.tracking.mlflow_tracker.MlflowTracking",
+        **{"uri": None, "root": str(tmp_path), "experiment": "x", "flush_seconds": 5},
+    }
+    config = OmegaConf.create({"tracking": node, "extensions": []})
+    with pytest.raises(ConfigError, match=r"one file of SQLite, which .*mlflow\.db is: start a server"):
+        _refuse_sqlite(config)
+    config.tracking.uri = "http://127.0.0.1:5000"
+    _refuse_sqlite(config)

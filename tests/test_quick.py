@@ -10,12 +10,13 @@ ONLY_IN_THE_WHOLE = {
     "gpu_check",
     "model",
     "networks",
+    "predict",
     "report",
     "reproduce",
     "sweep",
     "tracking",
 }
-"""Rooms whose tests draw figures, build large networks, load many data sets, or start processes and servers."""
+"""Rooms whose tests draw figures, write files of networks, load many data sets, or start processes and servers."""
 
 
 def listed() -> list[str]:

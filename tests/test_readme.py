@@ -150,8 +150,12 @@ def test_the_table_of_protocols_is_complete() -> None:
 @pytest.mark.usefixtures("composer")
 def test_every_key_that_a_page_names_is_one() -> None:
     configurations = [
-        compose("config", [*option, "hydra/launcher=processes"], return_hydra_config=True)
-        for option in ([], *([option] for option in OPTIONS))
+        compose("config", option, return_hydra_config=True)
+        for option in (
+            ["hydra/launcher=processes"],
+            ["hydra/launcher=slurm"],
+            *([option] for option in OPTIONS),
+        )
     ]
     whole = configurations[0]
     groups = "|".join(str(key) for key in whole if key != "baseline")  # which has no key below it

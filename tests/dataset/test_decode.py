@@ -1,4 +1,5 @@
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -230,3 +231,16 @@ def test_numbers_that_may_be_shades_are_refused(tmp_path, bits):
     ):
         read_mask(tmp_path / "x.png", "numbers", upright=True)
     assert read_image(tmp_path / "x.png", upright=True).shape == (12, 16, 3)
+
+
+@pytest.mark.parametrize("kind", ["int64", "uint64"])
+def test_a_tiff_of_numbers_that_pillow_does_not_know_is_not_called_damaged(tmp_path: Path, kind: str) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    tifffile.imwrite(tmp_path / "a.tif", np.array([[0, 1], [2, 255]], dtype=kind))
+    with pytest.raises(
+        DataError, match=r"a\.tif is a TIFF of a kind that is not read, such as of 64-bit numbers"
+    ):
+        read_mask(tmp_path / "a.tif", "numbers", upright=False)
+    (tmp_path / "a.tif").write_bytes(b"no image at all")
+    with pytest.raises(DataError, match="damaged, incomplete or no image"):
+        read_mask(tmp_path / "a.tif", "numbers", upright=False)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from segprune.dataset.band_files import holds_raw_bands, raw_orientation, read_bands, refuse_turned
 from segprune.dataset.mask_code import Kind, Stored
@@ -18,6 +18,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _ORIENTATION = 0x0112
 _MOST_COLOURS = 1024
 """No label set has more; compressed or smoothed masks have."""
+_TIFF_BEGINS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _SAMPLES = 277
 """TIFF's number of the tag that says how many bands a file has."""
 Image.MAX_IMAGE_PIXELS = None  # a person's own frames may be large; the limit is for files of strangers
@@ -277,7 +278,17 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             picture.load()
             yield picture
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        if isinstance(error, UnidentifiedImageError) and _starts_as_tiff(path):
+            raise DataError(
+                f"{path} is a TIFF of a kind that is not read, such as of 64-bit numbers; export it as PNG or TIFF "
+                "of 8 or 16 bits"
+            ) from error
         raise DataError(
             f"{path} cannot be decoded ({error}); the file is damaged, incomplete or no image: restore it, "
             "or remove both it and its partner"
         ) from error
+
+
+def _starts_as_tiff(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) in _TIFF_BEGINS

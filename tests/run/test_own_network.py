@@ -24,7 +24,9 @@ PAGE = (
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The page's file in an empty folder, weights of its network, and what its command says behind run.py."""
     (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    (line,) = re.findall(r"^python run\.py (.*)$", PAGE, re.MULTILINE)
+    line, _ = re.findall(
+        r"^python run\.py (.*)$", PAGE, re.MULTILINE
+    )  # the other one is of a library's network
     (tmp_path / "mynets").mkdir()
     (tmp_path / "mynets" / "__init__.py").touch()
     (tmp_path / "mynets" / "nets.py").write_text(code)

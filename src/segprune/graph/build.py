@@ -19,6 +19,10 @@ MOST_INDICES = 50_000
 """Positions of one layer that a group may reach: a flattened 512 x 7 x 7 has 25,088, matrices of all pixels by all
 pixels millions, which torch-pruning would list for minutes."""
 
+MOST_TIMES = 64
+"""How many times a layer's channels its listed positions may be. A view can list some times as many, which is found
+later and told as what it is; where each round of a search lists more, they soon are far more."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class View:
@@ -149,7 +153,7 @@ def _add_dep(group: Any, dep: Any, idxs: Sequence[Any]) -> None:
     if isinstance(layer, Conv | nn.Linear):
         pruner, reads = dep.handler.__self__, dep.handler.__name__ == "prune_in_channels"
         places = pruner.get_in_channels(layer) if reads else pruner.get_out_channels(layer)
-        if len(idxs) > places:
+        if len(idxs) > MOST_TIMES * places:
             raise OverflowError(f"its channels come to {len(idxs):,} places of a layer that has {places:,}")
     _ADD_DEP(group, dep, idxs)
 

@@ -285,8 +285,8 @@ def test_jobs_without_memory_leave_the_others_alone_and_run_when_there_is_some(t
     assert [job["status"] for job in statuses(tmp_path)] == ["done"] * 3
     assert [job["was_reused"] for job in statuses(tmp_path)] == [False, False, True]
     logs = [path.read_text() for path in sorted(max(tmp_path.glob("sweeps/*/*")).glob("*/run.log"))]
-    assert not any("epoch" in log.split("[train]")[1].split("[prune]")[0] for log in logs)
-    assert ["epoch" in log.split("[finetune]")[1] for log in logs] == [True, True, False]
+    assert not any("epoch " in log.split("[train]")[1].split("[prune]")[0] for log in logs)
+    assert ["epoch " in log.split("[finetune]")[1] for log in logs] == [True, True, False]
 
 
 def test_a_single_run_without_memory_ends_in_one_paragraph(

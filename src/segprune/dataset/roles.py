@@ -154,7 +154,10 @@ class Sources:
         )
 
     def _refuse_missing(self, role: str, images: Path) -> None:
-        is_there = images.is_dir()
+        try:
+            is_there = images.is_dir()
+        except OSError:  # as for a name that is too long, which is told where the folder is listed
+            return
         if role == "fit" or (is_there and any(path.is_file() for path in images.rglob("*"))):
             return
         others = [self.root / self.folders[one]["images"] for one in self._own if one not in ("fit", role)]

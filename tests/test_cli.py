@@ -209,7 +209,9 @@ def test_a_sweep_shares_its_dense_network_and_survives_a_failing_job(tmp_path: P
             assert [m.step for m in client.get_metric_history(job.info.run_id, "train/loss")] == [1, 2]
             assert job.data.params["ratio"] == "0.3"
             saved = {file.path for file in client.list_artifacts(job.info.run_id, "checkpoint")}
-            assert saved == {"checkpoint/net.json", "checkpoint/weights.safetensors"}
+            assert saved == {
+                f"checkpoint/{name}" for name in ("ancestry.json", "net.json", "weights.safetensors")
+            }
     assert parent.data.metrics["sweep/failed"] == 2
     assert {"sweep_report.txt", "rows.csv"} <= {
         file.path for file in client.list_artifacts(parent.info.run_id)

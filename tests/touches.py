@@ -200,7 +200,7 @@ CASES: Mapping[str, Touches] = {
     "dataset=folder dataset.root=FOLDER dataset.classes=[a,b] ROLES "
     "dataset.mean=[0.5,0.5,0.5] dataset.std=[1,1,1]": {
         "dataset.mean": ([0.4, 0.5, 0.5], "train"),
-        "dataset.std": ([1, 1, 2], "train"),
+        "dataset.std": ([1, 1, 0.5], "train"),
     },
     "loss=focal": {"loss.focus": (1.0, "train")},
     "loss=ohem": {"loss.threshold": (0.9, "train"), "loss.least": (0.1, "train")},

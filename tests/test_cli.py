@@ -260,6 +260,8 @@ def test_a_chain_can_start_from_a_checkpoint(tmp_path: Path) -> None:
     again = run(tmp_path, *TINY, "stages=[prune,eval]", f"checkpoint={cut}", "tracking=silent")
     assert again.returncode == 0, again.stderr
     rows = [json.loads(line) for line in max(tmp_path.glob("runs/*/*/rows.jsonl")).read_text().splitlines()]
-    assert [row["stage"] for row in rows] == ["start", "pruned_raw", "pruned"]
+    assert [row["stage"] for row in rows] == ["dense", "start", "pruned_raw", "pruned"]
     assert rows[0]["channels_kept"] == 1.0
-    assert rows[2]["ratio_reached"] == pytest.approx(0.3, abs=0.05)
+    assert rows[3]["ratio_reached"] == pytest.approx(
+        1 - 0.7 * 0.7, abs=0.05
+    )  # of the dense network, by both cuts

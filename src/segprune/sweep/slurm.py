@@ -51,6 +51,7 @@ class SlurmLauncher(JobLauncher):
         slurm: Slurm = self._by
         room = Path(str(self._config.hydra.sweep.dir), ROOM).absolute()
         room.mkdir(parents=True, exist_ok=True)
+        (room / STOPPED).unlink(missing_ok=True)  # of an earlier sweep in this folder
         (room / "job.sh").write_text(array_script(room, slurm))
         for number, task in tasks.items():
             task.folder.mkdir(parents=True, exist_ok=True)

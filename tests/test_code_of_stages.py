@@ -159,11 +159,12 @@ report/retention_figure.py report/statistics.py report/style.py report/summary.p
 report/teaching.py report/timing.py report/tracked.py report/verdict.py report/write.py reproduce/__init__.py
 reproduce/__main__.py reproduce/differences.py reproduce/origin.py reproduce/recorded.py result/__main__.py
 result/files.py run/__init__.py run/assemble.py run/chain.py run/describe.py run/start.py shortage.py
-stage/contract.py stage/trial.py status.py stop.py store/__init__.py store/__main__.py store/code.py
+stage/contract.py stage/planned.py stage/trial.py status.py stop.py store/__init__.py store/__main__.py
+store/code.py
 store/fingerprint.py store/inventory.py store/kin.py store/libraries.py store/manifest.py store/store.py
 sweep/__init__.py
 sweep/board.py sweep/callback.py sweep/controls.py sweep/dry_run.py sweep/estimate.py sweep/grid.py
-sweep/handover.py sweep/launcher.py sweep/plugin.py sweep/pool.py
+sweep/handover.py sweep/launcher.py sweep/plugin.py sweep/pool.py sweep/step_time.py sweep/work.py
 sweep/slurm.py sweep/slurm_queue.py tracking/__init__.py tracking/color.py
 tracking/contract.py tracking/creation.py tracking/deliver.py tracking/experiment.py tracking/failure.py
 tracking/hint.py tracking/journal.py tracking/mlflow_run.py tracking/mlflow_tracker.py

@@ -125,7 +125,7 @@ COMMANDS = {
         run=lambda arguments: _run_py(*evaluation(arguments)),
     ),
     "plan": Command(
-        does="what a sweep would do and how long it would take; runs nothing",
+        does="what a sweep would do and how long it would take, without doing it",
         run=partial(_run_py, ["-m"], ["hydra/launcher=plan"]),
     ),
     "report": Command(

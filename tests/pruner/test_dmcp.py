@@ -289,3 +289,8 @@ def test_the_figure_names_groups_and_the_asked_cost(tmp_path: Path) -> None:
     gates, cost, *_ = phase().figure(prepared.learned).axes
     assert [label.get_text() for label in gates.get_yticklabels()] == ["stem.0", "inner.0"]
     assert [text.get_text() for text in cost.get_legend().get_texts()] == ["expected", "asked"]
+
+
+def test_a_step_takes_as_long_as_the_networks_in_it() -> None:
+    # the whole one, the narrowest, two others; gates in the later half of the epochs
+    assert replace(phase(), sampled=2, gates_from=0.5).effort == 4.5

@@ -326,3 +326,17 @@ def test_a_criterion_of_the_loss_says_of_which_and_scores_by_it(
     with caplog.at_level("INFO"):
         stage(loss=Dice())(tiny_context(tmp_path), dense())
     assert "l1: asked to remove" in caplog.text
+
+
+def test_trainings_are_those_of_the_rounds_and_of_the_phase(tmp_path: Path) -> None:
+    ctx = tiny_context(tmp_path, build=with_norms)
+
+    def told(**changes: object) -> list[tuple[str, int, str]]:
+        return [(one.word, one.epochs, one.key) for one in stage(**changes).trainings(ctx)]
+
+    phase = sparse(epochs=3).phase
+    by_phase = "stage.prune.pruner.phase.schedule"
+    assert told() == []
+    assert told(rounds=3) == [("prune", 2, "stage.prune.between")]
+    assert told(pruner=sparse(epochs=3)) == [("prepare", phase.schedule.epochs, by_phase)]
+    assert told(pruner=sparse(epochs=3), rounds=3) == [("prepare", 3, by_phase), ("prune", 6, by_phase)]

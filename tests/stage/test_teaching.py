@@ -345,3 +345,17 @@ def test_one_epoch_cannot_be_shortened(ctx: Context) -> None:
         finetune(kd(match="compute"), epochs=1).refuse(
             replace(ctx, keys={"stage.finetune.schedule": "finetune"}), ()
         )
+
+
+def test_a_teacher_costs_one_pass_of_three_more_unless_there_are_fewer_epochs(ctx: Context) -> None:
+    (plain,) = finetune(None).trainings(ctx)
+    (taught_by_dense,) = finetune(kd()).trainings(ctx)
+    (matched,) = finetune(replace(kd(), match="compute")).trainings(ctx)
+    assert (plain.effort, taught_by_dense.effort, matched.effort) == (1, 4 / 3, 1)
+    two = replace(ctx, teachers=lambda: tuple(prune_free(ctx) for _ in range(2)))
+    (by_two,) = replace(finetune(kd()), step=Taught(loss=kd(), teachers=({}, {}))).trainings(two)
+    assert by_two.effort == pytest.approx(5 / 3)
+
+
+def prune_free(ctx: Context) -> NetState:
+    return NetState(name="dense", net=ctx.build(), transforms=(), fingerprint="dense")

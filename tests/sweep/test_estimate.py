@@ -75,6 +75,7 @@ def test_estimates_add_up() -> None:
     assert NOTHING + Estimate(low=1, middle=2, high=3) + bound == Estimate(
         low=5, middle=7, high=9, is_bound=True
     )
+    assert (NOTHING + Estimate(low=1, middle=2, high=3, is_by_steps=True)).is_by_steps
 
 
 def test_finished_jobs_say_what_they_made_and_what_it_takes(tmp_path: Path) -> None:
@@ -92,7 +93,9 @@ def test_finished_jobs_say_what_they_made_and_what_it_takes(tmp_path: Path) -> N
 def test_a_run_is_told_how_long_earlier_ones_took(tmp_path: Path) -> None:
     said = expectation(tmp_path, ("streets", "unet"))
     assert said.startswith("no run of unet on streets has finished here yet")
-    assert said.endswith("with the defaults it takes about 2 minutes on two CPU cores")
+    assert said.endswith(
+        "with the defaults it takes about 2 minutes on two CPU cores, and segprune plan tells it"
+    )
     for number, took in enumerate((60, 90, 300)):
         (tmp_path / "runs" / str(number)).mkdir(parents=True)
         finished(tmp_path / "runs" / str(number), took)
@@ -106,7 +109,7 @@ def test_a_run_is_told_how_long_earlier_ones_took(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds_", "words"), [(0.4, "0 s"), (99.4, "99 s"), (100, "2 min"), (5400, "90 min")]
+    ("seconds_", "words"), [(0.4, "0 s"), (99.4, "99 s"), (100, "2 min"), (5400, "90 min"), (9000, "2.5 h")]
 )
 def test_a_duration_is_as_exact_as_an_estimate(seconds_: float, words: str) -> None:
     assert duration(seconds_) == words

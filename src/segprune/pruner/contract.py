@@ -117,6 +117,10 @@ class Phase(Protocol):
     def needs_budget(self) -> bool:
         """Whether it uses the calibration set and the target; if not, all budgets share its result."""
 
+    @property
+    def effort(self) -> float:
+        """Time of its steps, in that of plain ones."""
+
     def refuse(self, net: SegmentationNet, groups: Sequence[ChannelGroup]) -> None:
         """Check that the phase can run on a network like this, before anything is trained.
 

@@ -74,6 +74,11 @@ class MarkovTraining:
     def __post_init__(self) -> None:
         refuse_schedule(self.schedule, "give it at least 2", looks_inside=True)
 
+    @property
+    def effort(self) -> float:
+        """The whole network, the narrowest, the sampled ones, and in some epochs the gates."""
+        return 2 + self.sampled + 1 - self.gates_from
+
     def refuse(self, net: SegmentationNet, groups: Sequence[ChannelGroup]) -> None:
         """Every network can be gated."""
 

@@ -53,6 +53,11 @@ class SparseTraining:
         without = "pruner=bn_scale ranks the scales of a network without such a phase"
         refuse_schedule(self.schedule, without, looks_inside=self.looks_inside)
 
+    @property
+    def effort(self) -> float:
+        """As a plain one."""
+        return 1.0
+
     def refuse(self, net: SegmentationNet, groups: Sequence[ChannelGroup]) -> None:
         """Check that every channel has a scale.
 

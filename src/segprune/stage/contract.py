@@ -21,6 +21,7 @@ from segprune.model.contract import Predicts, SegmentationNet
 from segprune.pruner.contract import Scope
 from segprune.result.row import Row
 from segprune.schedule.schedule import Schedule
+from segprune.stage.planned import PlannedTraining
 from segprune.store.code import code_of, modules_of
 from segprune.store.fingerprint import Fingerprint, fingerprint
 from segprune.store.store import Entry, Store
@@ -212,6 +213,19 @@ class Stage(ABC):
         """The keys that say how much memory it needs, for whom it runs out; empty: not known."""
         return ()
 
+    def trainings(self, ctx: Context) -> Sequence[PlannedTraining]:  # noqa: ARG002 - stages that train read it
+        """The trainings that it will do, of which ``segprune plan`` tells schedules and time; none by default."""
+        return ()
+
+    def images_shown(self, ctx: Context, networks: int) -> int:  # noqa: ARG002 - stages that know read them
+        """How many images it will show to networks besides training them, for ``segprune plan``; 0 by default.
+
+        Args:
+            ctx: The run.
+            networks: Of those in the trail, how many no other run has looked at.
+        """
+        return 0
+
     @abstractmethod
     def __call__(self, ctx: Context, trail: Trail) -> Trail:
         """The trail, longer by the networks this stage made; what it measured goes to ``ctx.rows``.
@@ -263,6 +277,14 @@ class ShorteningStepFactory(StepFactory, Protocol):
 
     def shortened(self, ctx: Context, trail: Trail, schedule: Schedule) -> Schedule:
         """The schedule that the stage trains by."""
+
+
+@runtime_checkable
+class CostlyStepFactory(StepFactory, Protocol):
+    """A step factory that knows how much longer than plain ones its steps take."""
+
+    def effort(self, ctx: Context) -> float:
+        """Time of the whole training, in that of plain steps by the schedule that was asked for."""
 
 
 def identity(part: object) -> dict[str, Any]:

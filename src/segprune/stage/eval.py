@@ -155,6 +155,14 @@ class Eval(Stage):
         key = ctx.key_of(self, "settings")
         return tuple(f"{key}.{name}" for name in ("batch_size", "latency_batch_size", *oracle))
 
+    def images_shown(self, ctx: Context, networks: int) -> int:
+        """The report images for each network and the reference beside them, and the passes that are timed."""
+        timed = self.settings.latency_batch_size * (
+            self.settings.latency_rounds + self.settings.latency_warmup
+        )
+        probed = self.settings.oracle.samples * self.settings.oracle.images
+        return len(ctx.data.report) * (networks + 1) + 2 * timed + probed  # a dense structure and a cut one
+
     def __call__(self, ctx: Context, trail: Trail) -> Trail:
         """The trail unchanged; rows, report, tables and figures go to the store and the tracker."""
         entry = ctx.store.get(self.word, self.key(ctx, trail), lambda folder: self._make(folder, ctx, trail))

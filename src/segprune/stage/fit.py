@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from segprune.schedule.schedule import Schedule, autocast_dtype
 from segprune.seed import derive
 from segprune.stage.contract import (
     Context,
+    CostlyStepFactory,
     RefusingStepFactory,
     ShorteningStepFactory,
     Stage,
@@ -29,6 +30,7 @@ from segprune.stage.contract import (
     write_state,
 )
 from segprune.stage.idle import idle
+from segprune.stage.planned import PlannedTraining
 from segprune.stage.trial import refuse_schedule, shell
 from segprune.store.store import Entry
 from segprune.training.cudnn import is_timed
@@ -89,6 +91,21 @@ class Fit(Stage):
     def memory_keys(self, ctx: Context) -> tuple[str, ...]:
         """The size of its batches."""
         return (f"{ctx.key_of(self, 'schedule')}.batch_size",)
+
+    def trainings(self, ctx: Context) -> Sequence[PlannedTraining]:
+        """Its own; a stretched one takes as long as the dense network would by the schedule."""
+        if self.schedule.epochs == 0:
+            return ()
+        effort = self.step.effort(ctx) if isinstance(self.step, CostlyStepFactory) else 1.0
+        return (
+            PlannedTraining(
+                word=self.word,
+                key=ctx.key_of(self, "schedule"),
+                schedule=self.schedule,
+                about=identity(self),
+                effort=effort,
+            ),
+        )
 
     def __call__(self, ctx: Context, trail: Trail) -> Trail:
         """The trail and the trained network; the same training is done once."""

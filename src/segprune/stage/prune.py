@@ -39,6 +39,7 @@ from segprune.stage.contract import (
 from segprune.stage.cut_record import by_threshold, left_whole, line, metrics, record, unaligned
 from segprune.stage.fit import Fit
 from segprune.stage.idle import idle
+from segprune.stage.planned import PlannedTraining
 from segprune.stage.prepare import WORD as PREPARE
 from segprune.stage.prepare import Preparation
 from segprune.stage.rounds import Rounds
@@ -147,14 +148,36 @@ class Prune(Stage):
 
     def memory_keys(self, ctx: Context) -> tuple[str, ...]:
         """The sizes of the batches that it scores and trains with."""
-        trained = [f"{key}.batch_size" for key in self._trainings(ctx)]
+        trained = dict.fromkeys(f"{training.key}.batch_size" for training in self.trainings(ctx))
         return (f"{ctx.key_of(self, 'calibration')}.batch_size", *trained)
 
-    def _trainings(self, ctx: Context) -> dict[str, Schedule]:
-        """Key of the schedule of each training that is a part of the cut -> the schedule."""
-        if isinstance(self.pruner, TrainedPruner):
-            return {f"{ctx.key_of(self, 'pruner')}.phase.schedule": self.pruner.phase.schedule}
-        return {ctx.key_of(self, "between"): self.between} if self._trains_between else {}
+    def trainings(self, ctx: Context) -> Sequence[PlannedTraining]:
+        """The criterion's phase, which is repeated between rounds; else, between rounds, those by ``between``."""
+        cut = PlannedTraining(
+            word=self.word,
+            key=ctx.key_of(self, "between"),
+            schedule=self.between,
+            about=identity(self),
+            times=self.rounds - 1,
+        )
+        if not isinstance(self.pruner, TrainedPruner):
+            return (cut,) if cut.epochs else ()
+        phase = self.pruner.phase
+        again = replace(
+            cut,
+            key=f"{ctx.key_of(self, 'pruner')}.phase.schedule",
+            schedule=phase.schedule,
+            effort=phase.effort,
+        )
+        first = replace(
+            again, word=PREPARE, times=1, about=again.about if phase.needs_budget else identity(phase)
+        )
+        return (first, again) if again.times else (first,)
+
+    def images_shown(self, ctx: Context, networks: int) -> int:  # noqa: ARG002 - it looks at its own network
+        """Each for BN statistics and, as in a training, three times for scores that are not of weights alone."""
+        count = min(self.calibration.images, len(ctx.data.calibration))
+        return count * self.rounds * (1 if self.pruner.needs == "weights" else 4)
 
     def refuse(self, ctx: Context, start: Trail) -> None:
         """Check that every training of the cut can fill its batches, and that the budget can be reached.
@@ -165,9 +188,8 @@ class Prune(Stage):
             ConfigError: Its channels cannot be followed, it cannot be trained as a schedule says, or it cannot be
                 calibrated on one image.
         """
-        for key, schedule in self._trainings(ctx).items():
-            if schedule.epochs > 0:
-                refuse_schedule(ctx, key, schedule)
+        for key, schedule in {training.key: training.schedule for training in self.trainings(ctx)}.items():
+            refuse_schedule(ctx, key, schedule)
         if len(ctx.data.fit) == 1:
             refuse_single(ctx, "there is one image to calibrate on")
         net = start[-1].module if start else shell(ctx)

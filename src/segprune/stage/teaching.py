@@ -104,6 +104,15 @@ class Taught:
             schedule, epochs=epochs, warmup_epochs=schedule.warmup_epochs * epochs / schedule.epochs
         )
 
+    def effort(self, ctx: Context) -> float:
+        """With one pass more for every teacher, unless there are fewer epochs for it."""
+        if self.loss.match == "compute":
+            return 1.0
+        if not self.teachers:  # it is the dense network
+            return (PASSES + 1) / PASSES
+        teachers = sum(cost(state.module, ctx.data.size_hw).macs for state in ctx.teachers())
+        return 1 + teachers / (PASSES * cost(shell(ctx), ctx.data.size_hw).macs)
+
     def _refuse_schedule(self, key: str, fit: Fit) -> None:
         for name in ("compile", "checkpointing"):
             if self.loss.maps != "none" and getattr(fit.schedule, name):

@@ -29,7 +29,7 @@ from segprune.store.libraries import is_of_python, libraries, versions_of
 HOME = "segprune"
 KEEPERS = {
     *("errors", "gpu", "shortage", "stop", "durable", "status", "checkpoint", "store", "tracking"),
-    *("result.files", "stage.contract", "stage.trial"),
+    *("result.files", "stage.contract", "stage.planned", "stage.trial"),
 }
 """Rooms and modules that check, store or report what others compute, and change none of it."""
 QUIET = {"filelock", "matplotlib", "pandas", "psutil", "pydantic", "safetensors", "tqdm", "typing_extensions"}

@@ -1,21 +1,25 @@
-"""``hydra/launcher=plan``: what a sweep would do, without doing any of it."""
+"""``hydra/launcher=plan``: what a sweep would do and how long that takes, without doing it."""
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import torch
 from omegaconf import DictConfig
 
 from segprune import stop
 from segprune.budget.contract import MeasuredBudget
+from segprune.config.compose import Settings
 from segprune.dataset.contract import SegData
 from segprune.errors import ConfigError, SegpruneError
 from segprune.pruner.contract import TrainedPruner
 from segprune.result.table import aligned
 from segprune.run.assemble import hardware_of
 from segprune.run.start import context_of, refuse, start_of_trail
+from segprune.stage.contract import Context
 from segprune.stage.prune import Prune
 from segprune.store.store import Entry, Store
 from segprune.sweep.estimate import (
@@ -29,7 +33,9 @@ from segprune.sweep.estimate import (
     stored_bytes,
 )
 from segprune.sweep.grid import GridJob, checked_jobs, is_known, labels
+from segprune.sweep.work import Work, by_steps, schedules
 from segprune.tracking.silent import SilentRun
+from segprune.training.step import Hardware
 
 REUSED, FAILS = "all reused", "would fail: "
 LEGEND = (
@@ -48,11 +54,13 @@ class State:
         text: In words.
         gap: From which stage on it must compute results; None if it computes none.
         maker: The job before it that computes the first of them; None if none does.
+        work: What it has to compute; None if it cannot start.
     """
 
     text: str
     gap: Gap | None
     maker: int | None = None
+    work: Work | None = None
 
 
 def plan(config: DictConfig) -> str:
@@ -74,20 +82,25 @@ def plan(config: DictConfig) -> str:
     past = past_jobs(Path(str(config.paths.outputs)) / "sweeps")
     likes = [past.get(_kind(job), ()) for job in jobs]
     gaps = [state.gap for state in states]
-    times = [seconds(gap, like) if gap else NOTHING for gap, like in zip(gaps, likes, strict=True)]
+    known: list[Estimate | None] = [
+        seconds(gap, like) if gap else NOTHING for gap, like in zip(gaps, likes, strict=True)
+    ]
+    times, steps = by_steps([state.work for state in states], known)
     sizes = [stored_bytes(gap, like) if gap else NOTHING for gap, like in zip(gaps, likes, strict=True)]
     named = zip(labels([job.overrides for job in jobs]), states, times, sizes, strict=True)
     lines = [
         (f"#{number}", name, state.text, _spelled(time, duration), _spelled(size, _bytes))
         for number, (name, state, time, size) in enumerate(named)
     ]
+    works = {number: state.work for number, state in enumerate(states) if state.work}
     free = shutil.disk_usage(_existing(jobs[0].run.settings.store.root)).free
     end = (
-        f"In all: {_total(times, duration)}, one job after another; {_total(sizes, _bytes)} of disk, where "
-        f"{_bytes(free)} are free. Nothing was run."
+        f"In all: {_total(times, duration)}, one job after another{_hours(times, works)}; {_total(sizes, _bytes)} "
+        f"of disk, where {_bytes(free)} are free. Nothing was run{' but these steps' if steps else ''}."
     )
     titles = ("job", "overrides", "in the store", "time", "disk")
-    return "\n".join([aligned(titles, lines, text_columns=len(titles)), LEGEND, end])
+    table = aligned(titles, lines, text_columns=len(titles))
+    return "\n".join(part for part in (table, LEGEND, schedules(works), *steps, end) if part)
 
 
 def makers(config: DictConfig) -> dict[int, int]:
@@ -119,11 +132,25 @@ class _Look(Store):
         return Entry(folder, was_reused=True)
 
 
+class _Machines:
+    """The hardware of jobs, told once for all that ask for the same."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, int | None], Hardware] = {}
+
+    def __call__(self, settings: Settings) -> Hardware:
+        asked = (settings.device, settings.threads)
+        if asked not in self._found:
+            self._found[asked] = hardware_of(settings)
+        return self._found[asked]
+
+
 def _states(jobs: Iterable[GridJob]) -> Iterator[State]:
     """What the store has of each job, found by running its stages up to the first that would make something."""
     data: dict[str, SegData] = {}
     makers: dict[str, int] = {}
     refused: dict[str, SegpruneError | None] = {}
+    hardware = _Machines()
     for number, job in enumerate(jobs):
         stop.if_asked()
         settings = job.run.settings
@@ -133,7 +160,13 @@ def _states(jobs: Iterable[GridJob]) -> Iterator[State]:
         store = _Look(root=settings.store.root, reuse=settings.store.reuse, accept=settings.store.accept)
         found: list[str] = []
         try:
-            for word in _looked_at(job, data[place], store, refused):
+            ctx = context_of(job.run, data[place], hardware(settings), store, SilentRun())
+        except SegpruneError as error:
+            yield State(text=FAILS + str(error).partition("\n")[0], gap=None)
+            continue
+        work = partial(Work, run=job.run, ctx=ctx)
+        try:
+            for word in _looked_at(job, ctx, refused):
                 found.append(f"{word} reused")
         except _NotMadeError as missing:
             entry = str(missing)
@@ -144,22 +177,20 @@ def _states(jobs: Iterable[GridJob]) -> Iterator[State]:
                 text=", ".join([*found, last]),
                 gap=Gap(stage=word, is_shared=is_shared),
                 maker=maker if is_shared else None,
+                work=work(reused=len(found), gap=word),
             )
         except SegpruneError as error:
             yield State(text=FAILS + str(error).partition("\n")[0], gap=None)
         else:
-            yield State(text=REUSED, gap=None)
+            yield State(text=REUSED, gap=None, work=work(reused=len(found), gap=None))
 
 
-def _looked_at(
-    job: GridJob, data: SegData, store: Store, refused: dict[str, SegpruneError | None]
-) -> Iterator[str]:
+def _looked_at(job: GridJob, ctx: Context, refused: dict[str, SegpruneError | None]) -> Iterator[str]:
     """The words of the stages that the store has, one after the other.
 
     Args:
         job: The job.
-        data: Its data.
-        store: What is there.
+        ctx: Its context, whose store computes nothing.
         refused: What jobs that can start alike were refused for; this one is added.
 
     Raises:
@@ -167,7 +198,6 @@ def _looked_at(
         SegpruneError: The job could not even start.
     """
     run = job.run
-    ctx = context_of(run, data, hardware_of(run.settings), store, SilentRun())
     trail = start_of_trail(run.settings, ctx, [name for stage in run.stages for name in stage.networks])
     kind = _start_of(job)
     if kind not in refused:
@@ -204,6 +234,16 @@ def _kind(job: GridJob) -> Kind:
     return job.run.job.choices["dataset"], job.run.job.choices["model"]
 
 
+def _hours(times: Sequence[Estimate | None], works: Mapping[int, Work]) -> str:
+    """The total as hours of a GPU or of cores; none where it is not known, or next to nothing."""
+    total = sum((time.middle for time in times if time), 0.0)
+    if None in times or not total or not works:
+        return ""
+    device = next(iter(works.values())).ctx.hardware.device
+    count, unit = (1, "GPU-hours") if device.type == "cuda" else (torch.get_num_threads(), "core-hours")
+    return f" ({total * count / 3600:.2g} {unit})"
+
+
 def _total(estimates: Sequence[Estimate | None], spelled: Callable[[float], str]) -> str:
     """The sum, with its range where the jobs it is judged by differ."""
     if None in estimates:
@@ -221,7 +261,9 @@ def _spelled(estimate: Estimate | None, spelled: Callable[[float], str]) -> str:
         return "unknown"
     if not estimate.high:
         return "-"
-    return f"at most {spelled(estimate.high)}" if estimate.is_bound else f"about {spelled(estimate.middle)}"
+    if estimate.is_bound:
+        return f"at most {spelled(estimate.high)}"
+    return f"about {spelled(estimate.middle)}{' by steps' if estimate.is_by_steps else ''}"
 
 
 def _bytes(value: float) -> str:

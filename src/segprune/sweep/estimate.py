@@ -15,7 +15,7 @@ Kind = tuple[str, str]
 
 ROOMS = ("runs", "sweeps")
 """Folders of an output folder in which finished jobs lie."""
-FIRST_RUN = "with the defaults it takes about 2 minutes on two CPU cores"
+FIRST_RUN = "with the defaults it takes about 2 minutes on two CPU cores, and segprune plan tells it"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,12 +63,14 @@ class Estimate:
         middle: Their median.
         high: The most of them.
         is_bound: Whether all of them computed more than is needed now, so that the true value is smaller.
+        is_by_steps: Whether there are none, and steps were timed.
     """
 
     low: float
     middle: float
     high: float
     is_bound: bool = False
+    is_by_steps: bool = False
 
     def __add__(self, other: "Estimate") -> "Estimate":
         return Estimate(
@@ -76,6 +78,7 @@ class Estimate:
             middle=self.middle + other.middle,
             high=self.high + other.high,
             is_bound=self.is_bound or other.is_bound,
+            is_by_steps=self.is_by_steps or other.is_by_steps,
         )
 
 
@@ -123,7 +126,9 @@ def expectation(outputs: Path, kind: Kind) -> str:
 
 def duration(seconds: float) -> str:
     """Seconds in words, as exact as an estimate can be."""
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.1f} h"
 
 
 def seconds(gap: Gap, past: Sequence[Past]) -> Estimate | None:

@@ -89,7 +89,7 @@ def test_layers_and_scores_of_a_job(tmp_path: Path) -> None:
     job = job_data(0, "l1", 40.0, root=tmp_path, names=store(tmp_path, "ab12", [1]))
     layers, scores = frames.layers(job), frames.scores(job)
     assert layers is not None
-    assert layers.to_numpy().tolist() == [["a", 4, 3, 1], ["b", 2, 2, 0]]
+    assert layers.to_numpy().tolist() == [["a", None, 4, 3, 1], ["b", None, 2, 2, 0]]
     assert scores is not None
     assert scores.loc[~scores["is_kept"]].to_numpy().tolist() == [["a", 1, 0.5, False]]
     assert scores["is_kept"].sum() == 5

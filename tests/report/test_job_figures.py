@@ -7,7 +7,9 @@ from segprune.report.job_figures import layer_figure, score_figure
 from segprune.report.style import KEPT, REMOVED
 from tests.report.test_figures import boxes
 
-LAYERS = pd.DataFrame({"layer": ["a", "b$"], "channels": [4, 2], "kept": [3, 2], "removed": [1, 0]})
+LAYERS = pd.DataFrame(
+    {"layer": ["a", "b$"], "part": None, "channels": [4, 2], "kept": [3, 2], "removed": [1, 0]}
+)
 SCORES = pd.DataFrame(
     {
         "layer": [*"aaaa", *"bb"],
@@ -39,6 +41,23 @@ def test_bars_stack_to_all_channels_of_the_layer() -> None:
     assert bottom > top  # the first layer is above
 
 
+def test_backbone_and_head_have_a_title_with_their_channels() -> None:
+    parts = ["backbone", "backbone", "head"]
+    table = pd.DataFrame(
+        {"layer": [*"abc"], "part": parts, "channels": [4, 2, 5], "kept": [3, 2, 1], "removed": 1}
+    )
+    ax = layer_figure(table).axes[0]
+    texts = {text.get_text(): text.get_position()[1] for text in ax.texts}
+    assert texts == {
+        "3/4": 1,
+        "2/2": 2,
+        "1/5": 4,
+        "backbone: 5 of 6 channels kept": 0,
+        "head: 1 of 5 channels kept": 3,
+    }
+    assert ax.get_yticks().tolist() == [1, 2, 4]
+
+
 def test_channels_are_counted_in_whole_numbers() -> None:
     for ax in (layer_figure(LAYERS).axes[0].xaxis, score_figure(SCORES, "global").axes[0].yaxis):
         assert [tick for tick in ax.get_majorticklocs() if tick % 1] == []
@@ -46,7 +65,13 @@ def test_channels_are_counted_in_whole_numbers() -> None:
 
 def test_many_long_layer_names_do_not_cover_each_other() -> None:
     names = [f"backbone.layer{n}.22.downsample.0.conv" for n in range(60)]
-    boxes(layer_figure(pd.DataFrame({"layer": names, "channels": 2048, "kept": 1024, "removed": 1024})))
+    boxes(
+        layer_figure(
+            pd.DataFrame(
+                {"layer": names, "part": "backbone", "channels": 2048, "kept": 1024, "removed": 1024}
+            )
+        )
+    )
 
 
 @pytest.mark.parametrize("scope", ["local", "global"])

@@ -128,6 +128,18 @@ def test_a_sweep_line_holds_asked_reached_costs_and_the_three_mious() -> None:
     }
 
 
+def test_thresholds_have_a_column_and_ratios_only_if_one_was_asked_for() -> None:
+    below = tuple(changed(row, ratio_asked=None, threshold=0.01) for row in (PRUNED, TUNED))
+    by_threshold = replace(outcome("slimming", 0.3, rows=(DENSE, *below)), ratio=None)
+    *_, titles, line = words(sweep_table([by_threshold]))
+    assert dict(zip(titles, line, strict=True))["threshold"] == "0.01"
+    assert "asked" not in titles
+    *_, titles, first, second = words(sweep_table([by_threshold, outcome("taylor", 0.3)]))
+    assert [dict(zip(titles, line, strict=True))["asked"] for line in (first, second)] == ["-", "0.300"]
+    assert (by_threshold.asked, outcome("taylor", 0.3).asked) == ("< 0.01", "0.300")
+    assert outcome("taylor", 0.3, protocol="dense").asked == "-"
+
+
 def test_without_finetuning_the_pruned_network_is_the_last_one() -> None:
     raw = changed(PRUNED, stage="pruned_raw", miou_percent=5.0)
     *_, titles, line = words(sweep_table([outcome("taylor", 0.3, rows=(DENSE, raw, PRUNED))]))

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from segprune.report.collect import JobData
 from segprune.report.contest import Contest
 from segprune.report.statistics import image_difference
 from segprune.report.verdict import contests, final_rows
+from segprune.result.files import PLAN
 from tests.report.sweeps import counts, dense, job_data, store, sweep
 from tests.rows import changed
 
@@ -197,10 +199,29 @@ def test_a_method_above_the_dense_network_is_pointed_out() -> None:
 
 
 def test_a_threshold_makes_no_equal_budgets() -> None:
-    found = only([job_data(seed, "l1", 40.0, seed=seed, ratio=None, budget="threshold") for seed in (0, 1)])
+    jobs = [
+        job_data(seed, "l1", 40.0, seed=seed, ratio=None, budget="threshold", threshold=0.01)
+        for seed in (0, 1)
+    ]
+    found = only(jobs)
     assert found.winner is None
-    assert "there are not two methods at this budget to compare" in found.reasons
+    assert found.reasons == ("a threshold decided how much goes, so methods have no budget in common",)
+    assert "points" not in " ".join(found.notes)
     assert not found.standings[0].is_equal
+    assert found.standings[0].threshold == 0.01
+    assert "protocol=fair" in str(found.remedy)  # no cut suggests thresholds
+
+
+def test_the_next_command_has_thresholds_that_fit_the_scores(tmp_path: Path) -> None:
+    names = store(tmp_path, "ab", [1])
+    path = tmp_path / "prune" / "ab" / PLAN
+    path.write_text(json.dumps({**json.loads(path.read_text()), "thresholds": {"20%": 0.2, "50%": 0.5}}))
+    known = {"ratio": None, "budget": "threshold", "threshold": 1e-9, "root": tmp_path, "names": names}
+    data = sweep(
+        [job_data(0, "l1", 40.0, **known)], ["pruner=l1,l2", "budget=threshold", "budget.threshold=1e-9"]
+    )
+    (found,) = contests(data)
+    assert found.remedy == "python run.py -m budget=threshold pruner=l1 budget.threshold=0.2,0.5"
 
 
 def test_equal_channels_at_unequal_compute_are_pointed_out() -> None:

@@ -101,9 +101,23 @@ def test_reconstruction_is_told_before_and_after_finetuning() -> None:
 
 def test_layers_say_their_channels_before_and_after() -> None:
     assert report(DENSE, CUT)["layers"] == [
-        {"layer": "stem", "channels_before": 8, "channels_after": 6},
-        {"layer": "head", "channels_before": 4, "channels_after": 4},
+        {"layer": "stem", "part": None, "channels_before": 8, "channels_after": 6},
+        {"layer": "head", "part": None, "channels_before": 4, "channels_after": 4},
     ]
+
+
+def test_numbers_are_there_under_the_names_of_other_scripts_too() -> None:
+    made = report(DENSE, CUT)
+    for role in ("baseline", "candidate"):
+        network = made[role]
+        assert made[f"{role}_results"] == {name: network[name] for name in made[f"{role}_results"]}
+        metrics = network["metrics"]
+        speed = {"latency_ms": metrics["latency_ms_median"], "fps": metrics["frames_per_s"]}
+        assert made[f"{role}_speed"] == speed
+        assert made[f"{role}_flops_params"] == {name: metrics[name] for name in ("macs", "params")}
+    assert made["candidate_speed"]["fps"] == 80.0
+    assert made["candidate_results"]["mIoU"] == 0.547
+    assert report(DENSE)["candidate_results"] is None
 
 
 def test_a_single_network_has_no_candidate() -> None:

@@ -10,7 +10,7 @@ from segprune.result.metrics import declared
 from segprune.result.row import IDENTITY, Row, columns, from_record, to_record
 from tests.rows import CUT, DENSE, VERSION_1, changed, version_1
 
-LATER = ("accepted", "absent", "transforms", "gpu", "precision", "training", "timing", "passes")
+LATER = ("accepted", "absent", "transforms", "gpu", "precision", "training", "timing", "passes", "threshold")
 """Columns that rows of earlier versions lack."""
 
 
@@ -142,6 +142,10 @@ def test_a_cut_below_a_threshold_asked_for_no_ratio_but_a_ratio_needs_a_cut() ->
     assert replace(CUT, ratio_asked=None).pruner == "taylor"
     with pytest.raises(ValueError, match=r"ratio_asked is 0\.3 without a pruner"):
         replace(DENSE, ratio_asked=0.3)
+    assert replace(CUT, ratio_asked=None, threshold=0.01).threshold == 0.01
+    for row in (CUT, DENSE):  # beside a ratio, and without a pruner
+        with pytest.raises(ValueError, match=r"threshold is 0\.01 without a pruner, or beside a ratio_asked"):
+            replace(row, threshold=0.01)
 
 
 @pytest.mark.parametrize("stage", ["finetuned", "prepared", "quantised"])

@@ -21,6 +21,11 @@ def test_chain_table_has_one_line_per_evaluation_with_the_numbers_in_their_units
     assert " ".join(cut) == "pruner taylor (global) | removed 0.300 of channels asked | reached 0.298"
 
 
+def test_a_threshold_is_named_where_it_decided() -> None:
+    _, cut, *_ = chain_table([DENSE, changed(PRUNED, ratio_asked=None, threshold=0.01)]).splitlines()
+    assert cut == "pruner taylor (global) | removed scores below budget.threshold=0.01 | reached 0.298"
+
+
 def test_a_gpu_is_named_with_how_it_multiplies() -> None:
     row = changed(DENSE, device="cuda:0", gpu="A100", precision="tf32")
     assert "| device cuda:0 A100 tf32" in chain_table([row])

@@ -7,10 +7,11 @@ import pytest
 from segprune.checkpoint.ancestry import Ancestry, Step
 from segprune.checkpoint.contract import DESCRIPTION
 from segprune.config.compose import Job
+from segprune.result.files import PLAN
 from segprune.run.onward import onward
 from segprune.stage.contract import NetState
 from segprune.transform.cut import Cut
-from tests.tiny import tiny_net
+from tests.tiny import FACTS, tiny_net
 
 TYPED = [
     "baseline=dense-s0",
@@ -21,7 +22,7 @@ TYPED = [
     "stages=[a]",
     "checkpoint=last",
 ]
-RUN = SimpleNamespace(job=Job(choices={}, folder=Path(), overrides=TYPED))
+RUN = SimpleNamespace(job=Job(choices={}, folder=Path(), overrides=TYPED), facts=FACTS)
 
 
 def state(name: str, folder: Path | None, *plans: dict[str, tuple[int, ...]]) -> NetState:
@@ -62,3 +63,19 @@ def test_a_compared_network_goes_on_as_what_it_is(tmp_path: Path) -> None:
 
 def test_a_run_without_a_checkpoint_of_its_own_names_none() -> None:
     assert onward(RUN, (state("start", None),)) == []  # type: ignore[arg-type]
+
+
+def test_a_run_by_a_threshold_ends_with_thresholds_that_fit_its_scores(tmp_path: Path) -> None:
+    facts = replace(FACTS, ratio=None, threshold=1e-9)
+    job = Job(choices={}, folder=Path(), overrides=["pruner=slimming", "budget.threshold=1e-9", "seed=1"])
+    settings = SimpleNamespace(stages=["train", "prune"])
+    run = SimpleNamespace(job=job, facts=facts, settings=settings)
+    pruned = state("pruned", tmp_path / "pruned", {"stem.0": (1,)})
+    (tmp_path / "pruned" / PLAN).write_text('{"thresholds": {"20%": 0.2, "50%": 0.5}}')
+    *_, last = onward(run, (pruned,))  # type: ignore[arg-type]
+    assert last == (
+        "thresholds that 20%, 50% of channels score below: segprune sweep pruner=slimming seed=1 "
+        "budget.threshold=0.2,0.5"
+    )
+    settings.stages = ["finetune"]
+    assert len(onward(run, (pruned,))) == 2  # type: ignore[arg-type]

@@ -45,6 +45,11 @@ def outcome(**changes: object) -> Outcome:
             "6 of 10 channels score below budget.threshold=0.65, and 3 of them stay",
         ),
         (0.35, {"first.0": (0, 1, 2)}, ""),
+        (
+            1.5,
+            {"first.0": (0, 1, 2, 3, 4)},
+            "budget.threshold=1.5 is above the largest score, so 5 of 10 channels stay because of budget.floor",
+        ),
     ],
 )
 def test_where_scores_lie_and_what_decided_besides_a_threshold_is_told(
@@ -59,6 +64,13 @@ def test_where_scores_lie_and_what_decided_besides_a_threshold_is_told(
     assert len(found) == 1 + bool(told)
     assert found[-1].startswith(told)
     assert by_threshold(outcome()) == []
+
+
+def test_thresholds_that_fit_the_scores_are_in_the_plan() -> None:
+    scores = {"first.0": torch.arange(1, 7) / 10, "second.0": torch.arange(7, 11) / 10}
+    cut = replace(outcome(threshold=0.35), scores=scores)
+    assert record("bn_scale", "channels", cut)["thresholds"] == {"20%": 0.25, "50%": 0.55, "80%": 0.85}
+    assert record("l1", "channels", outcome())["thresholds"] is None
 
 
 def test_the_plan_file_has_fractions_under_the_names_of_mlflow_and_counts_per_layer() -> None:

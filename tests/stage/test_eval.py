@@ -160,8 +160,8 @@ def test_the_report_tells_the_run_from_the_baseline_to_its_last_network(tmp_path
     borders = [one["baseline_boundary_iou_percent"] for one in report["classes"]]
     assert sum(borders) / 4 == pytest.approx(rows[0]["boundary_iou_percent"])
     assert report["layers"] == [
-        {"layer": "stem.0", "channels_before": 6, "channels_after": 3},
-        {"layer": "inner.0", "channels_before": 4, "channels_after": 2},
+        {"layer": "stem.0", "part": None, "channels_before": 6, "channels_after": 3},
+        {"layer": "inner.0", "part": None, "channels_before": 4, "channels_after": 2},
     ]
 
 

@@ -30,12 +30,14 @@ class Cause:
         budget: What the ratio is a fraction of.
         scope: ``local`` or ``global`` ranking.
         ratio: Fraction to remove of the network before it; None where a threshold decided.
+        threshold: Channels with a lower score were to go; None where a ratio decided, and after several cuts.
     """
 
     pruner: str
     budget: str
     scope: Literal["local", "global"]
     ratio: Annotated[float, Field(ge=0, le=1)] | None
+    threshold: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +122,8 @@ def whole(cuts: Sequence[Cause]) -> Cause:
     Args:
         cuts: One or more.
     """
+    if len(cuts) == 1:
+        return cuts[0]
     budgets, ratios = dict.fromkeys(cut.budget for cut in cuts), [cut.ratio for cut in cuts]
     known = [ratio for ratio in ratios if ratio is not None]
     is_sum = len(budgets) == 1 and len(known) == len(ratios)

@@ -19,6 +19,7 @@ class Standing:
         values: ``mean``, ``sd``, ``low``, ``high`` of mIoU in percent over the seeds, and the mean of each
             metric; nan where there is none.
         is_equal: Whether it reached the asked budget.
+        threshold: Channels with a lower score were to go; None where a ratio decided.
         behind: How much higher the best method's mIoU is; None for the best, and if there are neither images nor
             seeds for an interval.
     """
@@ -28,6 +29,7 @@ class Standing:
     values: Mapping[str, float]
     is_equal: bool
     behind: Difference | None
+    threshold: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

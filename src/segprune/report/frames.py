@@ -8,6 +8,7 @@ from segprune.config.protocol import UNTAUGHT
 from segprune.report.collect import JobData, SweepData
 from segprune.report.teaching import base, teaching_of
 from segprune.report.verdict import final_rows
+from segprune.result.parts import parts_of
 
 _CUT = ("method", "pruner", "option", "ratio_asked", "seed")
 _TRAININGS = ("train", "prepare", "finetune")
@@ -107,11 +108,12 @@ def speeds(data: SweepData, setting: str) -> pd.DataFrame:
 
 
 def layers(job: JobData) -> pd.DataFrame | None:
-    """``layer``, ``channels``, ``kept``, ``removed`` of one job's cut, in the network's order."""
+    """``layer``, ``part``, ``channels``, ``kept``, ``removed`` of one job's cut, in the network's order."""
     plan = job.entries.plan()
     if plan is None:
         return None
     table = pd.DataFrame(plan["layers"], columns=["layer", "channels", "kept"])
+    table.insert(1, "part", parts_of([str(name) for name in table["layer"]]))
     return table.assign(removed=table["channels"] - table["kept"])
 
 

@@ -174,8 +174,7 @@ def _of_teaching(data: SweepData) -> Iterator[Picture]:
 
 def _of_job(job: JobData) -> Iterator[Picture]:
     asked = job.outcome
-    ratio = "threshold" if asked.ratio is None else f"{asked.ratio:g} of {asked.budget}"
-    what = f"job {job.number}: {job.method}, {ratio}, seed {asked.seed}, {job.setting}"
+    what = f"job {job.number}: {job.method}, {asked.cut}, seed {asked.seed}, {job.setting}"
     scope = next((row.scope for row in asked.rows if row.scope), "global")
     table, points = frames.layers(job), frames.scores(job)
     name = f"{_slug(job.number)}-{_slug(asked.pruner)}"

@@ -132,8 +132,7 @@ def _predictions(data: SweepData) -> Iterator[Shown]:
     for job in chosen.values():
         picture, asked = job.entries.predictions(), job.outcome
         if picture is not None:
-            ratio = "threshold" if asked.ratio is None else f"{asked.ratio:g} of {asked.budget}"
-            what = f"Job {job.number}: {job.method}, {ratio}, seed {asked.seed}, {job.setting}."
+            what = f"Job {job.number}: {job.method}, {asked.cut}, seed {asked.seed}, {job.setting}."
             yield Shown(source=_png(picture), caption=what)
 
 

@@ -14,21 +14,26 @@ _BINS = 40
 
 
 def layer_figure(table: pd.DataFrame) -> Figure:
-    """Channels kept and removed of every layer, in the network's order from the top.
+    """Channels kept and removed of every layer, in the network's order from the top; backbone and head have titles.
 
     Args:
         table: See ``frames.layers``.
     """
-    figure = Figure(figsize=(7.2, 0.22 * len(table) + 1.6), layout="constrained")
+    blocks = table["part"].ne(table["part"].shift()) & table["part"].notna()
+    lines = np.arange(len(table)) + blocks.cumsum().to_numpy()  # a line is left for each title
+    figure = Figure(figsize=(7.2, 0.22 * (len(table) + blocks.sum()) + 1.6), layout="constrained")
     ax = figure.subplots()
-    lines = np.arange(len(table))
     ax.barh(lines, table["kept"], color=KEPT, label="kept")
     ax.barh(lines, table["removed"], left=table["kept"], color=REMOVED, hatch="///", label="removed")
     widest = table["channels"].max()
-    for line, (kept, channels) in enumerate(zip(table["kept"], table["channels"], strict=True)):
+    for line, (kept, channels) in zip(lines, table[["kept", "channels"]].to_numpy(), strict=True):
         ax.text(channels + 0.01 * widest, line, f"{kept}/{channels}", va="center", fontsize=7)
+    for _, block in table.assign(line=lines).groupby(blocks.cumsum()):
+        if part := block["part"].iloc[0]:
+            title = f"{part}: {block['kept'].sum()} of {block['channels'].sum()} channels kept"
+            ax.text(0, block["line"].iloc[0] - 1, title, va="center", fontsize=8, weight="bold")
     ax.set_yticks(lines, [plain(str(name), 36) for name in table["layer"]], fontsize=7)
-    ax.set_ylim(len(table) - 0.4, -0.6)
+    ax.set_ylim(max(lines) + 0.6, -0.6)
     ax.set_xlim(0, 1.14 * widest)
     ax.set_xlabel("channels (kept/all)")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))

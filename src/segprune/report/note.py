@@ -77,8 +77,9 @@ def _values(job: JobData, *, names_budget: bool) -> list[str]:
             _percent(last["miou_retention"]),
             number(last["speedup"], "x{:.2f}"),
         ]
-    ratio = MISSING if asked.protocol == "dense" else _percent(asked.ratio)
-    unit = f" of {_plain(asked.budget)}" if names_budget else ""
+    by_ratio = MISSING if asked.protocol == "dense" else _percent(asked.ratio)
+    ratio = by_ratio if asked.threshold is None else f"score {_plain(asked.asked)}"
+    unit = f" of {_plain(asked.budget)}" if names_budget and asked.threshold is None else ""
     return [_plain(job.method), f"{ratio}{unit}", str(asked.seed), *measured, status]
 
 

@@ -19,6 +19,8 @@ _REDUCTIONS = {
     "param_reduction": "params_kept",
 }
 """Usual names in other benchmarks for the fraction removed, 1 - the fraction kept."""
+_COUNTS = ("total", "completed", "failed", "success_rate")
+"""Also in ``summary_stats``, where scripts of the field look for them."""
 
 
 def summary(data: SweepData, contests: Sequence[Contest]) -> dict[str, Any]:
@@ -28,6 +30,7 @@ def summary(data: SweepData, contests: Sequence[Contest]) -> dict[str, Any]:
         - ``schema_version``, ``sweep`` (name of the folder), ``overrides`` (list)
         - ``total``, ``completed`` (computed or reused), ``reused``, ``failed``: numbers of
           jobs; ``success_rate``: ``completed`` by ``total``
+        - ``pruning_ratios``: the ratios that were asked for; ``summary_stats``: the numbers of jobs once more
         - ``results``: one flat record per job, for ``pandas.read_json``: what it is of (``dataset``, ``split``,
           ``model``, ``method``, ``ratio`` asked, ``seed`` ...), ``miou_raw_percent`` and
           ``miou_reestimated_percent`` right after the cut, every metric of the job's last network, whose ``stage``
@@ -47,7 +50,7 @@ def summary(data: SweepData, contests: Sequence[Contest]) -> dict[str, Any]:
     """
     statuses = [job.outcome.status for job in data.jobs]
     failed = statuses.count("failed")
-    found = {
+    found: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "sweep": data.folder.name,
         "overrides": list(data.overrides),
@@ -56,11 +59,13 @@ def summary(data: SweepData, contests: Sequence[Contest]) -> dict[str, Any]:
         "reused": statuses.count("reused"),
         "failed": failed,
         "success_rate": (len(statuses) - failed) / len(statuses) if statuses else None,
+        "pruning_ratios": sorted({job.outcome.ratio for job in data.jobs if job.outcome.ratio is not None}),
         "results": [_result(job) for job in data.jobs],
         "jobs": [_job(job) for job in data.jobs],
         "contests": [_contest(contest) for contest in contests],
         "teachings": [_teaching(verdict) for verdict in verdicts(data)],
     }
+    found["summary_stats"] = {name: found[name] for name in _COUNTS}
     plain: dict[str, Any] = _without_nan(found)
     return plain
 
@@ -98,6 +103,7 @@ def _result(job: JobData) -> dict[str, Any]:
         "protocol": asked.protocol,
         "distill": asked.distill,
         "ratio": None if asked.protocol == "dense" else asked.ratio,
+        "threshold": asked.threshold,
         "seed": asked.seed,
         "status": asked.status,
         "stage": last and last.stage,
@@ -130,6 +136,7 @@ def _standing(standing: Standing) -> dict[str, Any]:
         "method": standing.method,
         "seeds": standing.seeds,
         "is_at_budget": standing.is_equal,
+        "threshold": standing.threshold,
         **standing.values,
         "behind": behind,
     }

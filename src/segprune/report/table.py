@@ -48,12 +48,32 @@ class Outcome:
     distill: str = UNTAUGHT
     setting: str = ""
 
+    @property
+    def threshold(self) -> float | None:
+        """Channels with a lower score were to go; None where a ratio decided, or nothing was evaluated."""
+        return next((row.threshold for row in reversed(self.rows) if row.threshold is not None), None)
+
+    @property
+    def asked(self) -> str:
+        """What was asked to be removed: a fraction, or scores below a threshold."""
+        if self.protocol == "dense":  # never cut
+            return MISSING
+        return number(self.ratio, "{:.3f}") if self.threshold is None else f"< {self.threshold:g}"
+
+    @property
+    def cut(self) -> str:
+        """Likewise, for captions."""
+        if self.ratio is not None:
+            return f"{self.ratio:g} of {self.budget}"
+        return "threshold" if self.threshold is None else f"threshold {self.threshold:g}"
+
 
 def sweep_table(outcomes: Sequence[Outcome]) -> str:
     """The results of a sweep, one line per job: by pruner, then ratio, then other differences.
 
     Distillation, protocol, dataset, model, budget, other settings and seed are columns if they differ between the
-    jobs, ``prepared`` and the networks of other stages than the usual ones if they occur. Controls come last.
+    jobs, thresholds, ``prepared`` and the networks of other stages than the usual ones if they occur. Controls come
+    last.
     """
     varying = [name for name in _VARYING if _differs(outcomes, name)]
     ordered = sorted(
@@ -63,6 +83,7 @@ def sweep_table(outcomes: Sequence[Outcome]) -> str:
             c.protocol,
             c.pruner,
             c.ratio or 0.0,
+            c.threshold or 0.0,
             c.distill != UNTAUGHT,
             c.distill,
             c.dataset,
@@ -76,7 +97,9 @@ def sweep_table(outcomes: Sequence[Outcome]) -> str:
     stages = dict.fromkeys(row.stage for row in rows)
     prepared = ["prepared"] if "prepared" in stages else []
     others = [stage for stage in stages if stage not in _NETWORKS]
-    titles = ["pruner", *varying, "asked", "reached", "MACs", "params"]
+    asked = ["threshold"] if any(outcome.threshold is not None for outcome in outcomes) else []
+    asked += ["asked"] if not asked or any(outcome.ratio is not None for outcome in outcomes) else []
+    titles = ["pruner", *varying, *asked, "reached", "MACs", "params"]
     titles += ["dense", *prepared, "pruned", "tuned", *others, "kept", "ms", "speed-up", "status"]
     body = [[_texts(outcome).get(title, MISSING) for title in titles] for outcome in ordered]
     legend = "MACs, params: % kept. dense, pruned, tuned: mIoU % before the cut, after it, finetuned. "
@@ -121,7 +144,7 @@ def _texts(outcome: Outcome) -> dict[str, str]:
     found |= {
         name: number(row["miou_percent"], "{:.2f}") for name, row in networks.items() if row is not None
     }
-    found["asked"] = number(outcome.ratio, "{:.3f}")
+    found |= {"asked": number(outcome.ratio, "{:.3f}"), "threshold": number(outcome.threshold, "{:g}")}
     if outcome.protocol == "dense":  # never cut
         found |= {"pruner": MISSING, "asked": MISSING}
     found["status"] = "FAILED" if outcome.status == "failed" else outcome.status

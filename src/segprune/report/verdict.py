@@ -1,7 +1,7 @@
 """Which method is best at an equal achieved budget, and whether the data allow to say so."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
@@ -16,6 +16,7 @@ from segprune.result.metrics import declared
 CONTROLS = ("random", "l1")
 """A method has to beat chance and the norm of the filters."""
 GOOD_SEEDS = 3
+BY_THRESHOLD = "a threshold decided how much goes, so methods have no budget in common"
 EQUAL = 0.01
 """If a reached fraction differs by more from the asked one, the budget is another one."""
 
@@ -48,7 +49,7 @@ def _contest(data: SweepData, jobs: Sequence[JobData]) -> Contest:
     controls = (
         tuple(references(data.jobs, jobs[0], _by_method(jobs), standings[0].method)) if standings else ()
     )
-    missing = _missing(equal, jobs, controls)
+    missing = [BY_THRESHOLD] if jobs[0].outcome.ratio is None else _missing(equal, jobs, controls)
     reasons = missing or _doubts(equal)
     asked = jobs[0].outcome
     return Contest(
@@ -61,7 +62,7 @@ def _contest(data: SweepData, jobs: Sequence[JobData]) -> Contest:
         winner=None if reasons else equal[0].method,
         reasons=tuple(reasons),
         notes=(*_notes(standings, jobs), *_against_scratch(standings, controls)),
-        remedy=_remedy(data, is_complete=not missing) if reasons else None,
+        remedy=(_thresholds(data, jobs) or _remedy(data, is_complete=not missing)) if reasons else None,
     )
 
 
@@ -99,9 +100,14 @@ def _standings(rows: pd.DataFrame, jobs: Sequence[JobData]) -> list[Standing]:
             behind=None
             if method == best
             else difference(by_method[best], by_method[str(method)], level=level, scatter=scatter),
+            threshold=_threshold(job for job in jobs if job.method == method),
         )
         for method, values in table.iterrows()
     ]
+
+
+def _threshold(jobs: Iterable[JobData]) -> float | None:
+    return next((job.outcome.threshold for job in jobs if job.outcome.threshold is not None), None)
 
 
 def _scatter(rows: pd.DataFrame) -> Scatter | None:
@@ -170,9 +176,7 @@ def _notes(standings: Sequence[Standing], jobs: Sequence[JobData]) -> list[str]:
         )
     if failed:
         notes.append(f"Failed: {', '.join(failed)}")
-    if other and jobs[0].outcome.ratio is None:
-        notes.append(f"Not ranked, since a threshold decided how much goes: {', '.join(other)}")
-    elif other:
+    if other and jobs[0].outcome.ratio is not None:
         notes.append(f"Not ranked, since more than {100 * EQUAL:g} points off the budget: {', '.join(other)}")
     if kept and max(kept) - min(kept) > EQUAL:
         notes.append(
@@ -195,6 +199,15 @@ def _against_scratch(standings: Sequence[Standing], controls: Sequence[Reference
         for control in scratch
         if control.ahead is None or not control.ahead.is_clear
     ]
+
+
+def _thresholds(data: SweepData, jobs: Sequence[JobData]) -> str | None:
+    """The sweep's command with the thresholds that its first cut by one suggests; None where none was made."""
+    for job in jobs:
+        if found := (job.entries.plan() or {}).get("thresholds"):
+            values = {"pruner": [job.outcome.pruner], "budget.threshold": list(found.values())}
+            return command(data.overrides, **values)
+    return None
 
 
 def _remedy(data: SweepData, *, is_complete: bool) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from segprune.measure.cost import MACS_RULE
 from segprune.result.caution import cautions
 from segprune.result.metrics import declared
+from segprune.result.parts import parts_of
 from segprune.result.row import CUT_FIELDS, IDENTITY, Row, Value, to_record
 
 SCHEMA_VERSION = 2
@@ -29,7 +30,7 @@ _SETTING = (
         "timing",
     ),
 )
-_CUT = (*CUT_FIELDS, "ratio_asked", "ratio_reached")
+_CUT = (*CUT_FIELDS, "ratio_asked", "threshold", "ratio_reached")
 _NOT_METRICS = {"schema_version", "report_images", *IDENTITY, *_SETTING, *_CUT}
 _USUAL = {
     "mIoU": "miou_percent",
@@ -74,7 +75,8 @@ def evaluation_report(
 
         - ``schema_version``: of this object.
         - ``setting``: on what was evaluated.
-        - ``cut``: pruner, budget, scope, ratio asked and reached; ``null`` if the candidate was not cut.
+        - ``cut``: pruner, budget, scope, ratio asked or threshold, ratio reached; ``null`` if the candidate was not
+          cut.
         - ``baseline``, ``candidate``: stage, fingerprint, transforms, training, ``metrics``, and ``mIoU``,
           ``Pixel_Accuracy``, ``Mean_Accuracy``, ``Frequency_Weighted_IoU`` as fractions; no candidate for a
           single network.
@@ -84,7 +86,9 @@ def evaluation_report(
         - ``change``: candidate less baseline in points, of every metric in percent that is not relative already.
         - ``reconstruction``: outputs against the baseline's, ``before_finetune`` and ``after_finetune``.
         - ``classes``: each score of ``by_class`` of each class in percent, and the change in points.
-        - ``layers``: prunable channels of each layer before and after.
+        - ``layers``: prunable channels of each layer before and after, and its part, backbone or head.
+        - ``<role>_results``, ``<role>_speed``, ``<role>_flops_params``: the same numbers of the baseline and the
+          candidate once more, as evaluation scripts of the field lay them out.
         - ``ancestor``: the dense network, where it is known but not there, so that the baseline is none; else null.
         - ``macs_rule``: what counts as a multiply-add.
         - ``caution``: what to keep in mind with intervals over these images; ``null`` if nothing.
@@ -115,9 +119,11 @@ def evaluation_report(
             for index, name in enumerate(classes)
         ],
         "layers": [
-            {"layer": name, "channels_before": before, "channels_after": after}
-            for name, (before, after) in layers.items()
+            {"layer": name, "part": part, "channels_before": before, "channels_after": after}
+            for (name, (before, after)), part in zip(layers.items(), parts_of(list(layers)), strict=True)
         ],
+        **_as_elsewhere("baseline", baseline),
+        **_as_elsewhere("candidate", candidate),
         "ancestor": ancestor,
         "macs_rule": MACS_RULE,
         "caution": next(iter(cautions(rows[:1])), None),
@@ -133,9 +139,23 @@ def _cut(candidate: Row | None) -> dict[str, Value] | None:
 
 def _network(row: Row) -> dict[str, Any]:
     metrics = {name: value for name, value in to_record(row).items() if name not in _NOT_METRICS}
-    usual = {name: _fraction(row[metric]) for name, metric in _USUAL.items()}
+    usual = _scores(row)
     network = {name: getattr(row, name) for name in ("stage", "fingerprint", "transforms", "training")}
     return {**network, **usual, "metrics": metrics}
+
+
+def _scores(row: Row) -> dict[str, float | None]:
+    return {name: _fraction(row[metric]) for name, metric in _USUAL.items()}
+
+
+def _as_elsewhere(role: str, row: Row | None) -> dict[str, Any]:
+    """Numbers of a network under the names that evaluation scripts of the field give to them."""
+    found = {
+        "results": row and _scores(row),
+        "speed": row and {"latency_ms": row["latency_ms_median"], "fps": row["frames_per_s"]},
+        "flops_params": row and {"macs": row["macs"], "params": row["params"]},
+    }
+    return {f"{role}_{name}": value for name, value in found.items()}
 
 
 def _gains(candidate: Row | None) -> dict[str, float | None]:

@@ -40,6 +40,8 @@ class Row:
         scope: ``local`` or ``global`` ranking.
         ratio_asked: Fraction to remove, of the dense network and the budget's unit, by all cuts together; ``None``
             also where a threshold decided, or cuts had budgets of different units.
+        threshold: Channels with a lower score were to go (``budget=threshold``); ``None`` where a ratio was asked
+            for, after several cuts, and in rows of earlier versions.
         transforms: What turned the dense network into this one, in order; ``None`` for the dense one itself.
         seed: Seed of the run.
         size_h_px: Height of the image in evaluation; also that of MACs and latency.
@@ -79,6 +81,7 @@ class Row:
     budget: str | None
     scope: Literal["local", "global"] | None
     ratio_asked: Annotated[float, Field(ge=0, le=1)] | None
+    threshold: float | None = None
     transforms: str | None = None
     seed: int
     size_h_px: PositiveInt
@@ -100,6 +103,8 @@ class Row:
             raise ValueError(f"{described} must be null together, for a network that this run did not cut")
         if self.ratio_asked is not None and self.pruner is None:
             raise ValueError(f"ratio_asked is {self.ratio_asked} without a pruner")
+        if self.threshold is not None and (self.pruner is None or self.ratio_asked is not None):
+            raise ValueError(f"threshold is {self.threshold} without a pruner, or beside a ratio_asked")
         if faults := list(self._faults()):
             raise ValueError("; ".join(faults))
 

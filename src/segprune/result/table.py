@@ -129,10 +129,16 @@ def _cut_line(rows: Sequence[Row]) -> list[str]:
     cut = [row for row in rows if row.pruner is not None]
     described = {
         "pruner": [f"{row.pruner} ({row.scope})" for row in cut],
-        "removed": [f"{number(row.ratio_asked, '{:.3f}')} of {row.budget} asked" for row in cut],
+        "removed": list(map(_asked, cut)),
         "reached": [number(row["ratio_reached"], "{:.3f}") for row in cut],
     }
     return [_listed(described)] if cut else []
+
+
+def _asked(row: Row) -> str:
+    if row.threshold is not None:
+        return f"scores below budget.threshold={row.threshold:g}"
+    return f"{number(row.ratio_asked, '{:.3f}')} of {row.budget} asked"
 
 
 def _listed(values: Mapping[str, Sequence[str]]) -> str:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from segprune.checkpoint import ancestry, checkpoint
-from segprune.checkpoint.ancestry import Ancestry, Cause, Measured, Step
+from segprune.checkpoint.ancestry import Ancestry, Measured, Step
 from segprune.checkpoint.contract import DESCRIPTION
 from segprune.errors import CheckpointError
 from segprune.result.row import to_record
@@ -135,10 +135,9 @@ def _of_new(ctx: Context, stage: Stage, before: Trail, state: NetState) -> Ances
         return None
     new = state.transforms[len(last.transforms) :]
     facts = ctx.facts
-    cut = Cause(pruner=facts.pruner, budget=facts.budget, scope=facts.scope, ratio=facts.ratio)
     is_cut = any(isinstance(one, Cut) for one in new)
     label = facts.labels.get(stage.word, stage.word)
-    return last.ancestry.then(Step(network=state.name, label=label, cut=cut if is_cut else None))
+    return last.ancestry.then(Step(network=state.name, label=label, cut=facts.cause if is_cut else None))
 
 
 def _noted(ctx: Context, state: NetState, found: Ancestry | None) -> NetState:

@@ -285,6 +285,7 @@ def facts_of(settings: Settings, job: Job, name: str) -> RowFacts:
         budget=budget.of,
         scope=budget.ranking(pruner.scope),
         ratio=settings.ratio,
+        threshold=settings.budget.get("threshold"),
         labels=labels(settings, job),
     )
 

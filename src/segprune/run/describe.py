@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from segprune.checkpoint.ancestry import Cause, whole
+from segprune.checkpoint.ancestry import whole
 from segprune.checkpoint.contract import ANCESTRY, DESCRIPTION, WEIGHTS
 from segprune.config.protocol import CHAIN
 from segprune.dataset.contract import SegData
@@ -34,7 +34,7 @@ def cut_before(run: Run) -> dict[str, Scalar]:
     if not cuts:
         return {}
     facts = run.facts
-    own = Cause(pruner=facts.pruner, budget=facts.budget, scope=facts.scope, ratio=facts.ratio)
+    own = facts.cause
     cut = whole([*cuts, *([own] if "prune" in run.settings.stages else [])])
     return {"pruner": cut.pruner, "budget": cut.budget, "ratio": cut.ratio}
 

@@ -1,9 +1,12 @@
 """What a run leaves to go on from: its last checkpoint, and the command that does."""
 
+import json
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 from segprune.checkpoint.contract import DESCRIPTION
+from segprune.result.files import PLAN
 from segprune.run.assemble import Run
 from segprune.stage.contract import Trail
 from segprune.transform.cut import Cut
@@ -27,7 +30,20 @@ def onward(run: Run, trail: Trail) -> list[str]:
     without = OF_THIS_RUN if kind == "dense" else (*OF_THIS_RUN, *OF_A_CUT)
     typed = [one for one in run.job.overrides if not _is_about(one, without)]
     command = ["segprune", "run", f"stages={NEXT[kind]}", f"checkpoint={folder}", *typed]
-    return [f"checkpoint: {folder}", f"go on from it: {shlex.join(command)}"]
+    return [f"checkpoint: {folder}", f"go on from it: {shlex.join(command)}", *_other_thresholds(run, trail)]
+
+
+def _other_thresholds(run: Run, trail: Trail) -> Iterator[str]:
+    """The sweep over thresholds that fit the scores, where the run cut by one."""
+    if run.facts.threshold is None or "prune" not in run.settings.stages:
+        return
+    plans = [state.folder / PLAN for state in trail if state.folder is not None]
+    made = [json.loads(path.read_text(encoding="utf-8")) for path in plans if path.exists()]
+    if found := made[-1].get("thresholds") if made else None:
+        typed = [one for one in run.job.overrides if not _is_about(one, ("budget.threshold", "hydra"))]
+        values = ",".join(map(str, found.values()))
+        command = shlex.join(["segprune", "sweep", *typed, f"budget.threshold={values}"])
+        yield f"thresholds that {', '.join(found)} of channels score below: {command}"
 
 
 def _is_about(override: str, keys: tuple[str, ...]) -> bool:

@@ -12,7 +12,7 @@ import torch
 
 from segprune import gpu
 from segprune.checkpoint import checkpoint
-from segprune.checkpoint.ancestry import Ancestry, whole
+from segprune.checkpoint.ancestry import Ancestry, Cause, whole
 from segprune.dataset.contract import SegData
 from segprune.errors import ConfigError
 from segprune.measure.cost import Cost
@@ -97,6 +97,7 @@ class RowFacts:
         budget: What the ratio is a fraction of.
         scope: Where the scores were ranked.
         ratio: Fraction to remove; ``None`` where a threshold decides.
+        threshold: Channels with a lower score go; ``None`` where a ratio decides.
         labels: Stage -> the part of a run's name that says what it did; of others their word does.
     """
 
@@ -106,7 +107,19 @@ class RowFacts:
     budget: str
     scope: Scope
     ratio: float | None
+    threshold: float | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def cause(self) -> Cause:
+        """How the run's own cut is asked for."""
+        return Cause(
+            pruner=self.pruner,
+            budget=self.budget,
+            scope=self.scope,
+            ratio=self.ratio,
+            threshold=self.threshold,
+        )
 
     def of(self, state: NetState) -> "RowFacts":
         """Those of one network, which an earlier run may have cut, by another criterion."""
@@ -115,7 +128,7 @@ class RowFacts:
         if not cuts:
             return facts
         cut = whole(cuts)
-        return replace(facts, pruner=cut.pruner, budget=cut.budget, scope=cut.scope, ratio=cut.ratio)
+        return replace(facts, **vars(cut))
 
 
 @dataclass(frozen=True, kw_only=True)

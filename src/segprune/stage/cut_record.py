@@ -44,6 +44,7 @@ def record(pruner: str, unit: str, result: Outcome) -> dict[str, object]:
         "whole": [asdict(one) for one in result.followed.whole],
         "plan": {name: list(channels) for name, channels in reached.plan.items()},
         "rounds": len(result.cuts),
+        "thresholds": suggested(result),
         "mask_error": result.error,
         "scoring_s": round(result.scoring_s, 3),
         "scoring_peak_mb": round(result.scoring_peak_mb, 1),
@@ -92,19 +93,32 @@ def by_threshold(result: Outcome) -> list[str]:
     scores = torch.cat([score.double().flatten() for score in result.scores.values()]).sort().values
     count, below = len(scores), int((scores < threshold).sum())
     removed = sum(map(len, result.reached.plan.values()))
-    useful = ", ".join(f"{_between(scores, share):.4g} ({share:.0%})" for share in SHARES)
+    useful = ", ".join(f"{one:.4g} ({share})" for share, one in (suggested(result) or {}).items())
     lines = [
         f"scores are {scores[0]:.4g} to {scores[-1]:.4g}; this share of channels scores below a budget.threshold "
         f"of {useful}"
     ]
     if not below:
         lines.append(f"budget.threshold={threshold:g} is not above the smallest score, so nothing is removed")
+    elif below == count:
+        lines.append(
+            f"budget.threshold={threshold:g} is above the largest score, so {count - removed} of {count} channels "
+            "stay because of budget.floor and budget.round_to alone"
+        )
     elif removed < below:
         lines.append(
             f"{below} of {count} channels score below budget.threshold={threshold:g}, and {below - removed} of "
             "them stay because of budget.floor and budget.round_to"
         )
     return lines
+
+
+def suggested(result: Outcome) -> dict[str, float] | None:
+    """Share of channels that score below it -> threshold; None where a ratio decided."""
+    if result.reached.threshold is None:
+        return None
+    scores = torch.cat([score.double().flatten() for score in result.scores.values()]).sort().values
+    return {f"{share:.0%}": float(f"{_between(scores, share):.4g}") for share in SHARES}
 
 
 def _between(scores: Tensor, share: float) -> float:

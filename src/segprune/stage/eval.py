@@ -197,7 +197,7 @@ class Eval(Stage):
             "runtimes": versions(self.settings.runtimes, ctx.hardware.device),
             "trail": [(state.name, state.fingerprint) for state in trail],
             "asked": [
-                (state.name, asked.budget, asked.scope, asked.ratio)
+                (state.name, asked.budget, asked.scope, asked.ratio, asked.threshold)
                 for state in trail
                 if state.ancestry and state.ancestry.cuts and (asked := ctx.facts.of(state))
             ],

@@ -151,6 +151,7 @@ def _setting(ctx: Context, state: NetState, facts: RowFacts, *, is_cut: bool) ->
         "budget": facts.budget if is_cut else None,
         "scope": facts.scope if is_cut else None,
         "ratio_asked": facts.ratio if is_cut else None,
+        "threshold": facts.threshold if is_cut else None,
         "transforms": "; ".join(one.describe() for one in state.transforms) or None,
         "seed": ctx.seed,
         "size_h_px": ctx.data.size_hw[0],

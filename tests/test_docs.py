@@ -3,13 +3,21 @@
 import ast
 import json
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hydra import compose
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from segprune.__main__ import COMMANDS, evaluation
+from segprune.config.compose import origins, settings_of
+from segprune.config.protocol import FOR_SWEEPS
+from segprune.run.assemble import stages_of
+from tests.test_conf import composed
 
 ROOT = Path(__file__).parent.parent
 CONF = ROOT / "conf"
@@ -34,6 +42,7 @@ LINK = re.compile(r"\]\(([^)\s#]+)\)")
 TEST = re.compile(r"`(tests/[\w/]+\.py)((?:::\w+)+)`")
 DEFAULT = re.compile(r"^\| `([\w.]+)` \| `([^`]*)` \|", re.MULTILINE)
 
+TASKS = [ROOT / "docs" / f"{name}.md" for name in ("how_to", "evaluate")]
 cards = pytest.mark.parametrize("card", CARDS, ids=lambda card: card.stem)
 configured_cards = pytest.mark.parametrize(
     "card", [card for card in CARDS if card.stem in CRITERIA], ids=lambda card: card.stem
@@ -130,6 +139,46 @@ def test_every_distillation_loss_has_a_card_that_its_page_links() -> None:
 def test_links_lead_to_files(page: Path) -> None:
     targets = [link for link in LINK.findall(page.read_text(encoding="utf-8")) if "://" not in link]
     assert [link for link in targets if not (page.parent / link).exists()] == []
+
+
+def typed(page: Path) -> list[str]:
+    """The commands of a page's blocks for the console, without comments."""
+    blocks = re.findall(r"^```console\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return [line.partition("  #")[0].strip() for block in blocks for line in block.splitlines()]
+
+
+def jobs_of(overrides: Sequence[str]) -> Iterator[list[str]]:
+    """Jobs of a command in which every value occurs; a protocol that adds controls is left to the sweeper."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    values = {
+        one.get_key_element(): list(one.sweep_string_iterator())
+        if one.is_sweep_override()
+        else [one.get_value_element_as_str()]
+        for one in parsed
+        if not (one.key_or_group == "protocol" and one.value() in FOR_SWEEPS)
+    }
+    for job in range(max(map(len, values.values()))):
+        yield [f"{key}={among[job % len(among)]}" for key, among in values.items()]
+
+
+@pytest.mark.parametrize("line", [line for page in TASKS for line in typed(page)])
+@pytest.mark.usefixtures("composer")
+def test_every_command_of_the_pages_on_tasks_can_be_typed(line: str) -> None:
+    program, word, *arguments = [one for one in shlex.split(line) if not one.startswith("MLFLOW_")]
+    if program == "mlflow":
+        assert [word, arguments[0]] in [["runs", "describe"], ["experiments", "csv"]]
+        return
+    assert program == "segprune"
+    assert word in COMMANDS
+    if word not in ("run", "sweep", "plan", "eval"):
+        return
+    flags, choices, overrides = evaluation(arguments) if word == "eval" else ([], [], arguments)
+    jobs = list(jobs_of([*overrides, *choices]))
+    assert len(jobs) == 1 or flags == ["-m"] or word in ("sweep", "plan")
+    for job in jobs:
+        cfg = composed(*job)
+        settings, _ = settings_of(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]))
+        assert stages_of(settings, origins(cfg))
 
 
 def test_a_name_inside_a_class_is_found_there_and_nowhere_else() -> None:

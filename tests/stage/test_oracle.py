@@ -9,14 +9,26 @@ import torch
 from torch import Tensor
 
 from segprune.dataset.contract import Batch, Identity
+from segprune.errors import ConfigError
 from segprune.graph.trace import trace
 from segprune.loss.ce import CrossEntropy
 from segprune.measure.loss_change import joint_loss_change, loss_changes, mean_losses
+from segprune.result.files import PLAN
 from segprune.stage import oracle
 from segprune.stage.calibration import CalibrationSet
 from segprune.stage.contract import Context, NetState
-from segprune.stage.oracle import OracleReport, OracleSettings, oracle_report
+from segprune.stage.oracle import (
+    OracleReport,
+    OracleSettings,
+    cut_of,
+    oracle_of_trail,
+    oracle_report,
+    scored_of,
+)
 from segprune.training.loss import segmentation_loss
+from tests.stage.test_eval import stage as evaluate
+from tests.stage.test_prune import dense as cut_dense
+from tests.stage.test_prune import stage as cut_stage
 from tests.tiny import Items, tiny_context, tiny_data, tiny_net
 
 LOSS = segmentation_loss(CrossEntropy(), ignore_index=255, class_weights=None, aux_weight=0.0)
@@ -196,3 +208,42 @@ def test_what_is_stored_is_plain_json(tmp_path: Path) -> None:
     assert sorted(stored) == ["base_loss", "channels", "loss_changes"]
     assert stored["channels"] == found.channels[["layer", "channel"]].to_numpy().tolist()
     assert stored["loss_changes"] == found.channels["loss_change"].tolist()
+
+
+def test_a_cut_is_found_in_a_chain_and_between_checkpoints(tmp_path: Path) -> None:
+    (before,) = start = cut_dense()
+    trail = cut_stage()(tiny_context(tmp_path), start)
+    _, raw, pruned = trail
+    for nets in (
+        trail,
+        (before, pruned),
+        (before, raw, pruned, replace(pruned, name="tuned", folder=tmp_path)),
+    ):
+        found = cut_of(nets)
+        assert found is not None
+        assert (found[0].name, found[1]) == ("dense", pruned.folder)
+    for nets in ((pruned,), (before,), (before, replace(pruned, folder=None))):
+        assert cut_of(nets) is None
+    # the report of a comparison is that of the chain
+    ctx = tiny_context(tmp_path)
+    two = (before, replace(pruned, name="candidate"))
+    whole, compared = (oracle_of_trail(settings(), ctx, nets) for nets in (trail, two))
+    assert whole is not None
+    assert compared is not None
+    assert whole.metrics() == compared.metrics()
+    # earlier versions did not say what was scored
+    path = Path(str(pruned.folder)) / PLAN
+    path.write_text(
+        json.dumps({key: value for key, value in json.loads(path.read_text()).items() if key != "scored"})
+    )
+    assert scored_of(trail) is before
+    assert cut_of((before, pruned)) is None
+
+
+def test_an_oracle_that_there_cannot_be_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
+    asked = replace(evaluate().settings, oracle=settings(samples=7))
+    with pytest.raises(
+        ConfigError, match=r"oracle\.samples is 7, but the oracle needs .* Give candidate=<checkpoint"
+    ):
+        replace(evaluate(), settings=asked)(tiny_context(tmp_path), cut_dense())
+    assert not (tmp_path / "store").exists()

@@ -50,7 +50,7 @@ from segprune.stage.contract import (
     origin_of,
 )
 from segprune.stage.oracle import WORD as ORACLE
-from segprune.stage.oracle import OracleSettings, key_of, oracle_of_trail, scored_of
+from segprune.stage.oracle import OracleSettings, key_of, oracle_of_trail, refuse_no_cut, scored_of
 from segprune.stage.rows import channels_kept, dense_row, groups_of, rows_of
 from segprune.stage.side_by_side import WORD as QUALITY
 from segprune.stage.side_by_side import footprints, qualities, quality_keys
@@ -164,7 +164,14 @@ class Eval(Stage):
         return len(ctx.data.report) * (networks + 1) + 2 * timed + probed  # a dense structure and a cut one
 
     def __call__(self, ctx: Context, trail: Trail) -> Trail:
-        """The trail unchanged; rows, report, tables and figures go to the store and the tracker."""
+        """The trail unchanged; rows, report, tables and figures go to the store and the tracker.
+
+        Raises:
+            ConfigError: Nothing else was done in this run, and an oracle was asked for that there cannot be.
+        """
+        samples = self.settings.oracle.samples
+        if samples and not ctx.store.computed and scored_of(trail) is None:
+            refuse_no_cut(samples, ctx.key_of(self, "settings"))
         entry = ctx.store.get(self.word, self.key(ctx, trail), lambda folder: self._make(folder, ctx, trail))
         ctx.tracker.tags({f"stage.{self.word}": origin_of(entry)})
         for name in FILES:

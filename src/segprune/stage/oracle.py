@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from pydantic import Field
 from safetensors.torch import load_file
 
 from segprune.dataset.loading import HostBatches, calibration_batches
+from segprune.errors import ConfigError
 from segprune.graph.group import Scores
 from segprune.graph.trace import trace
 from segprune.loss.ce import CrossEntropy
@@ -106,11 +107,10 @@ def oracle_of_trail(settings: OracleSettings, ctx: Context, trail: Trail) -> Ora
 
     After several rounds there is none: the scores are of a network that was cut and trained meanwhile.
     """
-    scored = scored_of(trail)
-    folder = next((state.folder for state in trail if state.name == "pruned"), None)
-    if settings.samples == 0 or scored is None or folder is None:
+    found = cut_of(trail) if settings.samples else None
+    if found is None:
         return None
-    plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
+    scored, folder, plan = found
     if plan["rounds"] > 1:
         log.warning(
             "no oracle: after %d rounds the scores are not of the network before the cut", plan["rounds"]
@@ -122,9 +122,41 @@ def oracle_of_trail(settings: OracleSettings, ctx: Context, trail: Trail) -> Ora
     )
 
 
+def cut_of(trail: Trail) -> tuple[NetState, Path, Mapping[str, Any]] | None:
+    """The network of a trail whose channels were scored, the folder of what was cut of it, and ``plan.json`` there.
+
+    Both may come from checkpoints. None unless both are in the trail; of several cuts it is the last one.
+    """
+    for state in reversed(trail):
+        if state.folder is None or not (state.folder / PLAN).exists():
+            continue
+        plan = json.loads((state.folder / PLAN).read_text(encoding="utf-8"))
+        before_raw = (one for one, after in pairwise(trail) if after.name == "pruned_raw")
+        named = (one for one in trail if one.fingerprint == plan.get("scored"))
+        scored = next(named if "scored" in plan else before_raw, None)  # earlier versions did not name it
+        if scored is not None:
+            return scored, state.folder, plan
+    return None
+
+
 def scored_of(trail: Trail) -> NetState | None:
-    """The network of a trail whose channels were scored: the one before the cut."""
-    return next((before for before, after in pairwise(trail) if after.name == "pruned_raw"), None)
+    """The network of a trail whose channels were scored; None without one."""
+    found = cut_of(trail)
+    return found[0] if found else None
+
+
+def refuse_no_cut(samples: int, key: str) -> NoReturn:
+    """Say what an oracle needs, where a trail does not have it.
+
+    Raises:
+        ConfigError: Always.
+    """
+    raise ConfigError(
+        f"{key}.oracle.samples is {samples}, but the oracle needs a network right after its cut, as the stage "
+        "prune leaves it, and the one that was scored for that cut, and these are not the networks here. Give "
+        "candidate=<checkpoint of the pruned network> with baseline=<the network that it was cut from>, or repeat "
+        f"the run that cut it with {key}.oracle.samples={samples}: all but eval comes from the store."
+    )
 
 
 def oracle_report(

@@ -335,7 +335,7 @@ class Prune(Stage):
         save_file(dict(buffers_of(small)), folder / RAW)
         reestimate_batchnorm(small, calibration.batches)
         save_file({name: score.contiguous() for name, score in result.scores.items()}, folder / SCORES)
-        plan = record(self.pruner.name, self.budget.of, result)
+        plan = {**record(self.pruner.name, self.budget.of, result), "scored": before.fingerprint}
         (folder / PLAN).write_text(json.dumps(plan, indent=1), encoding="utf-8")
         write_state(folder, ctx, small, transforms, key, training=before.training)
 

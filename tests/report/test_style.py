@@ -1,3 +1,5 @@
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from segprune.report.style import Where, empty, hue, legend_below, marker, plain
@@ -49,6 +51,19 @@ def test_the_legend_names_each_method_once() -> None:
     legend_below(figure, list(axes))
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["l1"]
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_long_names_stay_inside_of_the_figure(count: int) -> None:
+    figure = Figure(figsize=(13.2, 4), layout="constrained")
+    ax = figure.subplots()
+    for number in range(count):
+        ax.plot([0], [number], "o", label=f"bn_scale budget.threshold=0.99{number}")
+    legend_below(figure, [ax])
+    FigureCanvasAgg(figure).draw()
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.x1
 
 
 def test_nothing_to_name_is_no_legend() -> None:

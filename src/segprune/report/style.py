@@ -11,6 +11,8 @@ from segprune.tracking.color import color
 
 DPI = 100
 KEPT, REMOVED = "#3b6ea5", "#d9a441"
+_SIGN_INCH, _LETTER_INCH = 0.6, 0.075
+"""Width of a mark with the space around it in a legend, and of a letter of 8 points."""
 _MARKERS = "osD^vPX<>hp8"
 _GREYS = {"dense": 0.1, "half": 0.3, "l1": 0.5, "random": 0.75}
 """What others are compared with; hues are for those that are compared."""
@@ -68,7 +70,8 @@ def legend_below(figure: Figure, axes: Sequence[Axes]) -> None:
         label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)
     }
     if entries:
-        columns = min(len(entries), max(2, int(figure.get_figwidth() // 1.8)))
+        widest = max(1.8, _SIGN_INCH + _LETTER_INCH * max(map(len, entries)))
+        columns = min(len(entries), max(1, int(figure.get_figwidth() // widest)))
         figure.legend(
             list(entries.values()),
             list(entries),

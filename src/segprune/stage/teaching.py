@@ -1,5 +1,6 @@
 """Who is taught by whom: the step of a stage whose network learns from a teacher too."""
 
+import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -32,6 +33,8 @@ from segprune.training.step import MakeStep, Step, Training
 log = logging.getLogger(__name__)
 PASSES = 3
 """Of a training step: forward, and backward to the maps and to the weights."""
+_efforts: dict[str, float] = {}
+"""Of trainings with named teachers, by what these, the network and the images are."""
 WORD, LEARNED = "teach", "learned.safetensors"
 GIVE = "give teacher.checkpoint=<folder of a checkpoint>"
 
@@ -110,8 +113,11 @@ class Taught:
             return 1.0
         if not self.teachers:  # it is the dense network
             return (PASSES + 1) / PASSES
-        teachers = sum(cost(state.module, ctx.data.size_hw).macs for state in ctx.teachers())
-        return 1 + teachers / (PASSES * cost(shell(ctx), ctx.data.size_hw).macs)
+        kind = json.dumps([ctx.about, ctx.data.size_hw, self.teachers], sort_keys=True, default=str)
+        if kind not in _efforts:  # a plan asks for every job, and teachers are read from disk
+            teachers = sum(cost(state.module, ctx.data.size_hw).macs for state in ctx.teachers())
+            _efforts[kind] = 1 + teachers / (PASSES * cost(shell(ctx), ctx.data.size_hw).macs)
+        return _efforts[kind]
 
     def _refuse_schedule(self, key: str, fit: Fit) -> None:
         for name in ("compile", "checkpointing"):

@@ -17,6 +17,7 @@ from segprune.stage.contract import RowFacts, Stage
 from segprune.stage.eval import Eval
 from segprune.stage.fit import Fit
 from segprune.stage.prune import Prune
+from segprune.store import code
 from segprune.store.code import code_of, files_of, modules_of
 from segprune.transform import registry
 from segprune.transform.cut import Cut
@@ -107,7 +108,8 @@ def test_a_control_is_named_after_its_protocol() -> None:
 
 
 def test_code_is_read_once_and_before_work_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    files_of.cache_clear()
+    for cache in (files_of, code._behind):
+        cache.cache_clear()
     cfg = composed("hydra.runtime.output_dir=somewhere", "tracking=silent")
     run = checked(OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]))
     assert run.sources == {"segprune.model.initial", "segprune.model.unet", "segprune.dataset.streets"}

@@ -176,6 +176,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The one folder that packages and libraries are imported from."""
     caches = (
         files_of,
+        code._behind,
         libraries._distributions,
         libraries._requirements,
         libraries._is_in_place,
@@ -225,6 +226,7 @@ def test_files_are_read_once_and_are_code(folder: Path) -> None:
     put(folder / "usernet", {"blocks/act.py": "edited = True"})
     assert code_of(["usernet.net"]) == before
     files_of.cache_clear()
+    code._behind.cache_clear()
     assert code_of(["usernet.net"]) != before
 
 
@@ -244,6 +246,7 @@ def test_a_package_of_somebody_may_have_the_name_of_one_that_comes_with_python(f
     put(folder / "usernet", {"net.py": "import wave, json"})
     assert set(code_of(["usernet.net"])["code"]) == {"package usernet"}
     libraries.is_of_python.cache_clear()
+    code._behind.cache_clear()
     put(folder / "wave", {"__init__.py": "a = 1"})
     assert set(code_of(["usernet.net"])["code"]) == {"package usernet", "package wave"}
     assert set(code_of(["wave.form"])["code"]) == {"package wave"}

@@ -2,8 +2,9 @@
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 
 import pandas as pd
@@ -33,14 +34,19 @@ class Picture:
             shows one job.
         caption: What it shows.
         table: Its data.
-        png: The figure.
+        draw: Makes the figure.
     """
 
     name: str
     kind: str
     caption: str
     table: pd.DataFrame
-    png: bytes
+    draw: Callable[[], Figure]
+
+    @cached_property
+    def png(self) -> bytes:
+        """The figure as a file, drawn when it is first asked for."""
+        return _drawn(self.draw())
 
 
 def gallery(data: SweepData) -> Iterator[Picture]:
@@ -83,7 +89,7 @@ def _of_methods(data: SweepData, setting: str, where: Where, number: str) -> Ite
         "are larger ratios; the blue band is the Pareto front: no network beats those on it at the same or a lower "
         "cost.",
         table=table,
-        png=_drawn(cost_figure(table, where)),
+        draw=partial(cost_figure, table, where),
     )
     table = frames.speeds(data, setting)
     if not table.empty:
@@ -94,7 +100,7 @@ def _of_methods(data: SweepData, setting: str, where: Where, number: str) -> Ite
             f"means over the seeds, {setting}. Bars: standard deviation over seeds. Darker marks: larger ratios. "
             "Below the full line, time goes to what MACs do not count.",
             table=table,
-            png=_drawn(speed_figure(table, where)),
+            draw=partial(speed_figure, table, where),
         )
     table = frames.curves(data, setting)
     if not table.empty:
@@ -104,7 +110,7 @@ def _of_methods(data: SweepData, setting: str, where: Where, number: str) -> Ite
             caption=f"Learning curves, means over the seeds, {setting}. Darker lines are larger ratios. The select "
             "split picks the epoch that counts; it is not the report split.",
             table=table,
-            png=_drawn(curve_figure(table, where)),
+            draw=partial(curve_figure, table, where),
         )
 
 
@@ -117,7 +123,7 @@ def _of_budget(data: SweepData, setting: str, option: str, where: Where, number:
         caption=f"mIoU kept against what was removed, {setting}, budget={option}. Bars: standard deviation over "
         "seeds.",
         table=table,
-        png=_drawn(retention_figure(table, where, unit)),
+        draw=partial(retention_figure, table, where, unit),
     )
     table = frames.details(data, setting, option)
     if not table.empty:
@@ -128,7 +134,7 @@ def _of_budget(data: SweepData, setting: str, option: str, where: Where, number:
             f"{_small_objects(data, setting)} small objects in the labels, {setting}, budget={option}. Bars: "
             "standard deviation over seeds.",
             table=table,
-            png=_drawn(detail_figure(table, where, unit)),
+            draw=partial(detail_figure, table, where, unit),
         )
     table = frames.class_changes(data, setting, option)
     if not table.empty:
@@ -138,7 +144,7 @@ def _of_budget(data: SweepData, setting: str, option: str, where: Where, number:
             caption=f"Change of each class's IoU from the dense network to the last one, means over the seeds, "
             f"{setting}, budget={option}. Grey: the class does not occur in the labels.",
             table=table,
-            png=_drawn(class_figure(table, where)),
+            draw=partial(class_figure, table, where),
         )
 
 
@@ -157,7 +163,7 @@ def _of_teaching(data: SweepData) -> Iterator[Picture]:
                 caption=f"Finetuning with and without a teacher, means over the seeds, {setting}. The loss of a "
                 "taught network has the teacher's term in it, so losses of different teachings are not comparable.",
                 table=table,
-                png=_drawn(curve_figure(table, where)),
+                draw=partial(curve_figure, table, where),
             )
         for option in dict.fromkeys(job.outcome.budget for job in own):
             table = frames.taught_classes(data, setting, option)
@@ -168,7 +174,7 @@ def _of_teaching(data: SweepData) -> Iterator[Picture]:
                     caption="How much higher the IoU of each class is with a teacher than without, means over the "
                     f"common seeds, {setting}, budget={option}. Grey: the class does not occur in the labels.",
                     table=table,
-                    png=_drawn(class_figure(table, where)),
+                    draw=partial(class_figure, table, where),
                 )
 
 
@@ -184,7 +190,7 @@ def _of_job(job: JobData) -> Iterator[Picture]:
             kind="job",
             caption=f"Channels kept and removed by layer, {what}.{_unaligned(job)}{_whole(job)}",
             table=table,
-            png=_drawn(layer_figure(table)),
+            draw=partial(layer_figure, table),
         )
     if points is not None:
         yield Picture(
@@ -193,7 +199,7 @@ def _of_job(job: JobData) -> Iterator[Picture]:
             caption=f"Scores and the cut ({scope} ranking), {what}. Floors, rounding and the last steps towards "
             "the budget can keep channels on the wrong side of the line.",
             table=points,
-            png=_drawn(score_figure(points, scope, (job.entries.plan() or {}).get("threshold"))),
+            draw=partial(score_figure, points, scope, (job.entries.plan() or {}).get("threshold")),
         )
 
 

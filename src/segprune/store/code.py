@@ -51,11 +51,20 @@ def code_of(
             change this result.
         read: Name of a package -> its files; ``None``: as they were when this process first looked.
     """
-    search = _Search(without, read or files_of)
-    for name in modules:
+    code, needed = _behind(frozenset(modules), frozenset(without), read or files_of)
+    return {"code": dict(code), "libraries": versions_of(needed)}
+
+
+@functools.cache
+def _behind(
+    modules: frozenset[str], without: frozenset[str], read: Callable[[str], Files]
+) -> tuple[Mapping[str, str], Collection[str]]:
+    """Room or package -> digest, and the libraries."""
+    search = _Search(without, read)
+    for name in sorted(modules):
         search.add(name)
-    code = {room: _sha256(repr(sorted(files.items())))[:16] for room, files in search.code.items()}
-    return {"code": dict(sorted(code.items())), "libraries": versions_of(search.libraries)}
+    code = {room: _sha256(repr(sorted(files.items())))[:16] for room, files in sorted(search.code.items())}
+    return code, search.libraries
 
 
 def modules_of(part: object) -> set[str]:
@@ -168,23 +177,43 @@ def _parsed(content: bytes) -> _Parsed:
         tree = ast.parse(content)
     except (SyntaxError, ValueError):  # not for this Python: nothing that runs here imports it
         return _Parsed(_sha256(content), frozenset(), frozenset())
-    running = list(_running(tree))
+    running = _running(tree)
     used = {node.id for node in running if isinstance(node, ast.Name)}
     noted = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} - used
     imports = frozenset(_imports(running, noted))
     return _Parsed(_sha256(_meaning(tree)), imports, frozenset(_imports(running, set())) - imports)
 
 
-def _meaning(node: object) -> str:
+def _meaning(tree: ast.AST) -> str:
     """A syntax tree as text without docstrings, and without what is empty, in which versions of Python differ."""
-    if isinstance(node, list):
-        return f"[{','.join(_meaning(one) for one in node if not _is_text(one))}]"
-    if not isinstance(node, ast.AST):
-        return repr(node)
-    values = (
-        (name, value) for name, value in ast.iter_fields(node) if value not in (None, []) and name != "kind"
-    )
-    return f"{type(node).__name__}({','.join(f'{name}={_meaning(value)}' for name, value in values)})"
+    text: list[str] = []
+    _write(tree, text)
+    return "".join(text)
+
+
+def _write(node: object, text: list[str]) -> None:
+    if isinstance(node, ast.AST):
+        text.append(f"{type(node).__name__}(")
+        comma = ""
+        for name in node._fields:
+            value = getattr(node, name, None)
+            if value is None or value == [] or name == "kind":
+                continue
+            text.append(f"{comma}{name}=")
+            _write(value, text)
+            comma = ","
+        text.append(")")
+    elif isinstance(node, list):
+        text.append("[")
+        comma = ""
+        for one in node:
+            if not _is_text(one):
+                text.append(comma)
+                _write(one, text)
+                comma = ","
+        text.append("]")
+    else:
+        text.append(repr(node))
 
 
 def _is_text(node: object) -> bool:
@@ -213,18 +242,25 @@ def _imports(running: Sequence[ast.AST], left_out: Collection[str]) -> Iterator[
 
 
 def _is_import(function: ast.expr) -> bool:
-    return ast.unparse(function).rpartition(".")[2] in ("import_module", "__import__")
+    name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", None)
+    return name in ("import_module", "__import__")
 
 
-def _running(node: ast.AST) -> Iterator[ast.AST]:
+def _running(tree: ast.AST) -> list[ast.AST]:
     """The nodes of a tree that do something: no annotations, and nothing for type checkers alone."""
-    yield node
-    for name, value in ast.iter_fields(node):
-        if name in ("annotation", "returns") or (name == "body" and _is_for_checkers(node)):
-            continue
-        for child in value if isinstance(value, list) else [value]:
-            if isinstance(child, ast.AST):
-                yield from _running(child)
+    found, left = [], [tree]
+    while left:
+        node = left.pop()
+        found.append(node)
+        for name in node._fields:
+            if name in ("annotation", "returns") or (name == "body" and _is_for_checkers(node)):
+                continue
+            value = getattr(node, name, None)
+            if isinstance(value, ast.AST):
+                left.append(value)
+            elif isinstance(value, list):
+                left += [child for child in value if isinstance(child, ast.AST)]
+    return found
 
 
 def _is_for_checkers(node: ast.AST) -> bool:

@@ -118,9 +118,10 @@ KINDS = ("train", "prepare", "score", "prune", "rounds", "quality", "oracle", "e
 CHOSEN = """
 distill/__init__.py distill/affinity.py distill/clock.py distill/coder.py distill/contract.py distill/cwd.py
 distill/dist.py distill/holistic.py distill/itself.py distill/ka.py distill/kd.py distill/kd_feature.py
-distill/kept.py distill/look.py distill/nfd.py distill/none.py distill/normalised.py distill/ofd.py
+distill/kept.py distill/kept_logits.py distill/look.py distill/nfd.py distill/none.py distill/normalised.py
+distill/ofd.py
 distill/pairs.py distill/pixels.py distill/places.py distill/skd.py distill/step.py distill/teacher.py
-stage/teaching.py
+stage/teaching.py stage/teacher_logits.py
 model/existing_weights.py model/module.py model/smp.py model/torchvision_named.py model/transformers_named.py
 model/wrapped.py
 loss/ce_dice.py loss/dice.py loss/focal.py loss/ohem.py loss/pixels.py
@@ -363,6 +364,7 @@ def test_an_edit_in_a_sub_package_of_the_network_changes_every_result(
     for text in ("f = 'relu'", "f = 'tanh'", "f = 'tanh'  # as in the paper"):
         act.write_text(text)
         files_of.cache_clear()
+        code._behind.cache_clear()
         keys.append([contract.fingerprint_of(ctx, word, {}, fit(), prune()) for word in ("train", "prune")])
     assert keys[1] == keys[2]
     assert not {*keys[0]} & {*keys[1]}

@@ -122,6 +122,7 @@ ROOT: Touches = {
     "teacher.checkpoint": ("elsewhere", NOTHING),
     "teacher.model": ({"_target_": "segprune.model.unet.unet"}, NOTHING),
     "teacher.teaches": (["train"], NOTHING),
+    "teacher.cache_logits": (True, NOTHING),
 }
 CASES: Mapping[str, Touches] = {
     DEFAULT: {
@@ -249,6 +250,9 @@ CASES: Mapping[str, Touches] = {
     "distill=kd teacher.checkpoint=FIRST": {
         "teacher.checkpoint": ("SECOND", "finetune"),
         "teacher.teaches": (["train", "finetune"], "train"),
+    },
+    "distill=kd dataset.augment.crop_area=null dataset.augment.flip=0 dataset.augment.jitter=0": {
+        "teacher.cache_logits": (True, "finetune"),
     },
     "distill=kd teacher.checkpoint=FIRST train.epochs=4": {"teacher.checkpoint": ("COPY", NOTHING)},
     "distill=cwd": LOSS,

@@ -29,7 +29,7 @@ from tests.tiny import CPU, tiny_context, tiny_schedule
 from tests.toys import CLASSES, Plain, toy
 
 CONF = Path(__file__).parents[2] / "conf"
-NOBODY = {"checkpoint": None, "model": None, "teaches": ["finetune"]}
+NOBODY = {"checkpoint": None, "model": None, "teaches": ["finetune"], "cache_logits": False}
 LOSSES = sorted(path.stem for path in (CONF / "distill").glob("*.yaml") if path.stem != "none")
 
 
@@ -254,6 +254,8 @@ def refusals(ctx: Context) -> Iterator[tuple[str, Fit, Trail, Context]]:
     yield r"compile is true.*compile=false.*distill=kd", finetune(kd_feature(), compile=True), (), ctx
     yield r"checkpointing is true.*checkpointing=false", finetune(kd_feature(), checkpointing=True), (), ctx
     yield r"2 networks.*cannot be. Name one", finetune(kd_feature(), two), (), ctx
+    kept = {**NOBODY, "cache_logits": True}
+    yield r"maps too.*cache_logits=false.*distill=kd", finetune(kd_feature(), kept), (), ctx
     yield r"distill=self is the control", finetune(mine, named(dense)), (), ctx
     yield (
         r"none before it.*teaches",
@@ -270,7 +272,7 @@ def refusals(ctx: Context) -> Iterator[tuple[str, Fit, Trail, Context]]:
     yield r"must give 4 classes", finetune(kd(), named(dense)), (), replace(ctx, teachers=lambda: (wide,))
 
 
-@pytest.mark.parametrize("number", range(10))
+@pytest.mark.parametrize("number", range(11))
 def test_what_cannot_be_taught_is_refused_before_work(ctx: Context, number: int) -> None:
     reason, stage, trail, at = [*refusals(ctx)][number]
     with pytest.raises(ConfigError, match=f"(?s){reason}"):
@@ -329,6 +331,13 @@ def test_the_warm_up_is_shortened_with_the_epochs(ctx: Context) -> None:
     same = taught("finetune", kd(), NOBODY)
     assert same is not None
     assert same.shortened(ctx, trail, schedule) == schedule
+
+
+def test_a_teacher_whose_logits_are_kept_passes_once(ctx: Context) -> None:
+    """Of 8 epochs of 3 passes, 1 pass is paid for the teacher, so 7 epochs are left."""
+    trail = fit(epochs=1)(ctx, ())
+    step = Taught(loss=kd(match="compute"), teachers=(), cache_logits=True)
+    assert step.shortened(ctx, trail, tiny_schedule(epochs=8)).epochs == 7
 
 
 def test_several_teachers_are_several_passes(ctx: Context) -> None:

@@ -55,6 +55,7 @@ class TeacherSettings(BaseModel):
     checkpoint: Path | Annotated[list[Path], Field(min_length=1)] | None
     model: Node | None
     teaches: Annotated[list[str], Field(min_length=1)]
+    cache_logits: bool
 
 
 class Settings(BaseModel):

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from segprune.dataset.contract import Batch
 from segprune.distill.clock import Clock
 from segprune.distill.contract import Loss, Seen, Shapes
+from segprune.distill.kept_logits import KeptLogits
 from segprune.distill.look import look
 from segprune.distill.pairs import Pair
 from segprune.distill.teacher import Teacher
@@ -28,21 +29,23 @@ class Teaching:
         teachers: In evaluation mode on the device; several teach by the mean of their logits.
         pairs: Where maps are compared, by place; with one teacher only.
         learned: What the loss has prepared.
+        logits: What the teachers say of the training images; ``None``: they run for every batch.
     """
 
     loss: Loss
     teachers: Sequence[SegmentationNet]
     pairs: Mapping[str, Pair]
     learned: Mapping[str, Tensor]
+    logits: KeptLogits | None = None
 
 
 class TaughtStep(Step):
     """A step whose loss has a term of the teacher.
 
-    The teacher runs once per batch, on the same images, without gradients and in the same precision; the term is
-    computed in float32. What it trains besides the network is in a parameter group of its own, with the learning
-    rate and the weight decay of the schedule, and is not part of the result. Auxiliary heads learn from the labels
-    alone.
+    The teacher runs once per batch, on the same images, without gradients and in the same precision, or its kept
+    logits of these images are read; the term is computed in float32. What it trains besides the network is in a
+    parameter group of its own, with the learning rate and the weight decay of the schedule, and is not part of the
+    result. Auxiliary heads learn from the labels alone.
 
     Source: ``Loss`` of the configuration. Differs from common codes: batch norms of the teacher do not move.
     """
@@ -99,7 +102,7 @@ class TaughtStep(Step):
         image, label = self.on_device(batch)
         with self.autocast():
             with self._clock("teacher"):
-                teacher = self.teacher(image)
+                teacher = self._taught_by(batch.image, image)
             heads, maps = look(self.net, self.all_logits, image, self._student)
             loss: Tensor = self.loss(heads, label)
         with self._clock("term"), torch.autocast(self.device.type, enabled=False):
@@ -108,6 +111,12 @@ class TaughtStep(Step):
         loss = loss + term
         torch.autograd.backward(self.scaler.scale(loss / window))
         return loss.detach()
+
+    def _taught_by(self, in_memory: Tensor, on_device: Tensor) -> Seen:
+        """What the teacher makes of the same images, which are at two places."""
+        if self.teaching.logits is None:
+            return self.teacher(on_device)
+        return Seen(logits=self.teaching.logits(in_memory).to(self.device, non_blocking=True))
 
     def term(self, student: Seen, teacher: Seen, label: Tensor) -> Tensor:
         """The loss of the configuration, a scalar; the teacher's maps are brought to the size of the student's."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from segprune.checkpoint import checkpoint
 from segprune.dataset.contract import Batch
 from segprune.distill.contract import Loss, Seen
+from segprune.distill.kept_logits import KeptLogits
 from segprune.distill.pairs import Made, Pair, pairs
 from segprune.distill.step import TaughtStep, Teaching
 from segprune.distill.teacher import Teacher
@@ -23,6 +24,7 @@ from segprune.measure.cost import cost
 from segprune.model.contract import SegmentationNet
 from segprune.schedule.schedule import Schedule
 from segprune.seed import derive, seeded
+from segprune.stage import teacher_logits as kept
 from segprune.stage.contract import Context, NetState, Trail, fingerprint_of, identity
 from segprune.stage.fit import WITHOUT, Fit, inputs_of
 from segprune.stage.trial import shell
@@ -51,10 +53,12 @@ class Taught:
         loss: The loss.
         teachers: What tells the named teachers apart: weights, transforms, architecture and its code; none if none
             is named.
+        cache_logits: Whether the teacher looks at each training image once, and not again in every epoch.
     """
 
     loss: Loss
     teachers: tuple[Mapping[str, Any], ...]
+    cache_logits: bool = False
 
     def refuse(self, ctx: Context, start: Trail, fit: Fit) -> None:
         """Check, before anything is trained, that there is a teacher and that the loss can compare it.
@@ -82,6 +86,8 @@ class Taught:
         for state in named:
             _refuse_other_logits(ctx, state)
         teacher = Made(net=named[0].module, transforms=named[0].transforms) if named else Made(net=dense)
+        if self.cache_logits:
+            kept.refuse(ctx, self.loss, teacher.net, fit.schedule)
         pairs(self.loss, Made(net=dense), teacher, dense, ctx.pass_hw)
 
     def shortened(self, ctx: Context, trail: Trail, schedule: Schedule) -> Schedule:
@@ -89,14 +95,16 @@ class Taught:
 
         A step of the student counts ``PASSES`` passes of its MACs, every teacher one of its own, all counted by
         ``measure.cost``, so the same on every machine. Rounded down, to one epoch at least; warm-up in proportion.
-        What the loss itself computes, such as a critic or adapters, does not count.
+        A teacher whose logits are kept passes once. What the loss itself computes, such as a critic or adapters,
+        does not count.
         """
         if self.loss.match == "epochs":
             return schedule
         own = PASSES * cost(trail[-1].module if trail else shell(ctx), ctx.data.size_hw).macs
         teachers = sum(cost(state.module, ctx.data.size_hw).macs for state in self._teachers(ctx, trail))
-        epochs = max(1, schedule.epochs * own // (own + teachers))
-        takes = 100 * epochs * (own + teachers) / (schedule.epochs * own)
+        once, each = (teachers, 0) if self.cache_logits else (0, teachers)
+        epochs = max(1, (schedule.epochs * own - once) // (own + each))
+        takes = 100 * (epochs * (own + each) + once) / (schedule.epochs * own)
         log.info(
             "distill.match=compute: %d of %d epochs, which take %.0f %% of the multiply-adds without a teacher",
             epochs,
@@ -168,11 +176,13 @@ class Taught:
         found = pairs(self.loss, student, first, dense, ctx.pass_hw)
 
         def make(net: SegmentationNet, training: Training, steps: int) -> Step:
+            logits = self._logits(ctx, teachers, training) if self.cache_logits else None
             teaching = Teaching(
                 loss=self.loss,
-                teachers=[state.module for state in teachers],
+                teachers=[state.module for state in teachers] if logits is None else [],
                 pairs=found,
                 learned=self._learned(ctx, teachers, found, training),
+                logits=logits,
             )
             return TaughtStep(net, training, steps, teaching)
 
@@ -183,6 +193,12 @@ class Taught:
             return trail[-1:]
         return ctx.teachers() if self.teachers else trail[:1]
 
+    def _told_by(self, teachers: Sequence[NetState]) -> list[Any]:
+        return list(self.teachers) if self.teachers else [state.fingerprint for state in teachers]
+
+    def _logits(self, ctx: Context, teachers: Sequence[NetState], training: Training) -> KeptLogits:
+        return kept.teacher_logits(ctx, teachers, self._told_by(teachers), training.schedule)
+
     def _learned(
         self, ctx: Context, teachers: Sequence[NetState], found: Mapping[str, Pair], training: Training
     ) -> Mapping[str, Tensor]:
@@ -192,7 +208,7 @@ class Taught:
         inputs = {
             **inputs_of(ctx, training.schedule),
             "loss": identity(self.loss),
-            "teachers": list(self.teachers) if self.teachers else [state.fingerprint for state in teachers],
+            "teachers": self._told_by(teachers),
             "places": [[pair.teacher.layer, pair.teacher.side] for pair in found.values()],
         }
         key = fingerprint_of(ctx, WORD, inputs, self, without=WITHOUT)
@@ -232,7 +248,7 @@ def taught(word: str, loss: Loss | None, teacher: Mapping[str, Any]) -> Taught |
     """
     if loss is None or word not in teacher["teaches"]:
         return None
-    return Taught(loss=loss, teachers=tuple(_identities(teacher)))
+    return Taught(loss=loss, teachers=tuple(_identities(teacher)), cache_logits=bool(teacher["cache_logits"]))
 
 
 def folders_of(teacher: Mapping[str, Any]) -> list[Path]:

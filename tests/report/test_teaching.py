@@ -8,6 +8,7 @@ import pytest
 
 from segprune.report.collect import JobData
 from segprune.report.teaching import Lesson, Verdict, base, teaching_of, verdicts
+from segprune.report.verdict import contests
 from segprune.result import files
 from tests.report.sweeps import dense, job_data, store, sweep
 
@@ -87,7 +88,7 @@ def test_without_seeds_it_is_refused_with_the_command_that_finds_out() -> None:
 def test_without_jobs_that_have_no_teacher_it_is_refused() -> None:
     alone = [replace(one, setting=SETTING) for one in jobs_of({"kd": [40.0, 41.0]})]
     (verdict,) = found(alone)
-    assert "no job without a teacher (distill=none) finished" in verdict.sentence
+    assert "no job without a teacher (distill=none) was evaluated" in verdict.sentence
     assert verdict.remedy is not None
     assert "distill=none,kd" in verdict.remedy
 
@@ -100,7 +101,17 @@ def test_other_seeds_and_failed_jobs_are_refused() -> None:
         for one in jobs
         if one.outcome.distill == "kd"
     ]
-    assert only([*jobs[:2], *broken]).missing == "no job with the teacher finished"
+    assert only([*jobs[:2], *broken]).missing == "no job with the teacher was evaluated"
+
+
+def test_jobs_that_finished_without_an_evaluation_are_refused() -> None:
+    jobs = jobs_of({"none": [40.0, 41.0], "kd": [42.0, 43.0]})
+    assert only([replace(one, outcome=replace(one.outcome, rows=())) for one in jobs]).missing == (
+        "no job with the teacher was evaluated"
+    )
+    assert (
+        contests(sweep(numbered([replace(one, outcome=replace(one.outcome, rows=())) for one in jobs]))) == []
+    )
 
 
 def test_the_comparisons_of_a_verdict_share_its_error() -> None:

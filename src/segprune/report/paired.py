@@ -13,8 +13,8 @@ BySeed = Mapping[int, JobData]
 
 
 def by_seed(jobs: Iterable[JobData]) -> BySeed:
-    """The finished ones of jobs that differ by their seed only."""
-    return {job.outcome.seed: job for job in jobs if job.outcome.status != "failed"}
+    """Those of jobs that differ by their seed only which were evaluated."""
+    return {job.outcome.seed: job for job in jobs if job.outcome.status != "failed" and job.outcome.rows}
 
 
 def difference(

@@ -183,9 +183,9 @@ def _key(job: JobData) -> _KEY:
 
 def _missing(taught: BySeed, plain: BySeed, seeds: Sequence[int]) -> str:
     if not taught:
-        return "no job with the teacher finished"
+        return "no job with the teacher was evaluated"
     if not plain:
-        return "no job without a teacher (distill=none) finished"
+        return "no job without a teacher (distill=none) was evaluated"
     if len(seeds) < FEWEST_SEEDS:
         return f"fewer than {FEWEST_SEEDS} seeds with and without a teacher ({GOOD_SEEDS} are recommended)"
     if taught.keys() != plain.keys():
@@ -197,7 +197,7 @@ def _scatter(jobs: Sequence[JobData], seeds: Sequence[int]) -> Scatter | None:
     """From all jobs at the budget, with and without teachers; None unless all have the seeds."""
     table: dict[tuple[str, str], dict[int, float]] = {}
     for job in jobs:
-        if job.outcome.status != "failed":
+        if job.outcome.status != "failed" and job.outcome.rows:
             value = job.outcome.rows[-1].number("miou_percent")
             table.setdefault((job.method, teaching_of(job)), {})[job.outcome.seed] = value
     if len(seeds) < FEWEST_SEEDS or any(jobs.keys() != set(seeds) for jobs in table.values()):

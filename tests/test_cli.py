@@ -1,4 +1,4 @@
-"""The command line as a person meets it: every test starts ``run.py`` in a process of its own."""
+"""The command line as a person meets it: ``run.py`` in a process of its own."""
 
 import json
 import os
@@ -11,6 +11,7 @@ import pytest
 from segprune.cli import parted, quoted, with_stages
 from segprune.result.metrics import declared
 from tests.tables import give_tables
+from tests.warm import run_warm
 
 ROOT = Path(__file__).parent.parent
 TINY = [
@@ -29,10 +30,13 @@ TINY = [
 ]
 
 
-def run(outputs: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(outputs: Path, *arguments: str, is_cold: bool = False) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own; a cold one imports everything itself, as that of a person does."""
     give_tables(outputs)
     environment = {**os.environ, "SEGPRUNE_OUTPUTS": str(outputs), "OMP_NUM_THREADS": "1"}
     environment.pop("MLFLOW_TRACKING_URI", None)
+    if not is_cold:
+        return run_warm(environment, *arguments)
     command = [sys.executable, str(ROOT / "run.py"), *arguments]
     return subprocess.run(
         command, capture_output=True, text=True, env=environment, cwd=ROOT, timeout=300, check=False
@@ -151,7 +155,7 @@ def test_letters_that_hydra_takes_in_quotes_only_get_them(typed: str, taken: str
 
 @pytest.mark.slow
 def test_a_run_ends_in_a_table_and_the_same_run_again_in_the_same_rows(tmp_path: Path) -> None:
-    first = run(tmp_path, *TINY)
+    first = run(tmp_path, *TINY, is_cold=True)
     assert first.returncode == 0, first.stderr
     shown = (
         "dense",

@@ -33,6 +33,13 @@ def test_constant_maps_are_finite() -> None:
     assert flat.grad.isfinite().all()
 
 
+def test_maps_of_one_pixel_do_not_differ() -> None:
+    one = torch.ones(2, 3, 1, 1, requires_grad=True)
+    normalised_difference(one, maps(0, 2, 3, 1, 1)).backward()
+    assert one.grad is not None
+    assert not one.grad.any()
+
+
 def test_only_pixels_that_count_are_compared() -> None:
     student, teacher = maps(1), maps(2)
     everywhere = torch.ones(2, 40, 40, dtype=torch.bool)

@@ -26,6 +26,7 @@ TINY = [
     "eval.latency_rounds=2",
     "eval.runtimes=[eager]",
     "eval.latency_warmup=0",
+    "eval.overlay_images=0",
     "budget.tolerance=0.05",
 ]
 
@@ -155,7 +156,8 @@ def test_letters_that_hydra_takes_in_quotes_only_get_them(typed: str, taken: str
 
 @pytest.mark.slow
 def test_a_run_ends_in_a_table_and_the_same_run_again_in_the_same_rows(tmp_path: Path) -> None:
-    first = run(tmp_path, *TINY, is_cold=True)
+    drawn = [*TINY, "eval.overlay_images=2"]
+    first = run(tmp_path, *drawn, is_cold=True)
     assert first.returncode == 0, first.stderr
     shown = (
         "dense",
@@ -169,12 +171,12 @@ def test_a_run_ends_in_a_table_and_the_same_run_again_in_the_same_rows(tmp_path:
     )
     for word in shown:
         assert word in first.stdout
-    again = run(tmp_path, *TINY)
+    again = run(tmp_path, *drawn)
     assert again.returncode == 0
     one, two = (path.read_text() for path in sorted(tmp_path.glob("runs/*/*/rows.jsonl")))
     assert one == two
     other = tmp_path / "other"
-    assert run(other, *TINY, "tracking=silent").returncode == 0
+    assert run(other, *drawn, "tracking=silent").returncode == 0
     (fresh,) = (path.read_text() for path in other.glob("runs/*/*/rows.jsonl"))
     timed = {metric.name for metric in declared().values() if metric.is_timed}
     for a, b in zip(one.splitlines(), fresh.splitlines(), strict=True):

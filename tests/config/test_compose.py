@@ -32,7 +32,7 @@ def config(**changes: Any) -> Any:
         "init": "inherited",
         "stretch": False,
         "seed": 0,
-        "teacher": {"checkpoint": None, "model": None, "teaches": ["finetune"]},
+        "teacher": {"checkpoint": None, "model": None, "teaches": ["finetune"], "cache_logits": False},
         "stages": ["train", "prune", "finetune", "eval"],
         "stage": {word: {} for word in ("train", "prune", "finetune", "eval", "mine")},
         "checkpoint": None,

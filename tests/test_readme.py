@@ -35,6 +35,7 @@ OPTIONS = [
         "budget=latency",
         "dataset=folder",
         "dataset=camvid",
+        "dataset=torchvision",
         "model=resnet50_seg",
         "distill=kd_feature",
         "loss=ce_dice",

@@ -107,7 +107,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for frame in range(12):
         stem = f"{'train' if frame < 10 else 'val'}/ulm/ulm_{frame:06d}"
         save(place / "CITYSCAPES" / "leftImg8bit" / f"{stem}_leftImg8bit.png", picture(frame))
-        save(place / "CITYSCAPES" / "gtFine" / f"{stem}_gtFine_labelTrainIds.png", labels(frame, 19))
+        for kind, count in (("labelTrainIds", 19), ("labelIds", 34)):
+            save(place / "CITYSCAPES" / "gtFine" / f"{stem}_gtFine_{kind}.png", labels(frame, count))
     for place_of_role, role in enumerate(("fit", "select", "report", "other")):
         for number in range(3):
             for copies, suffix in enumerate(("png", "bmp")):

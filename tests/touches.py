@@ -167,6 +167,20 @@ CASES: Mapping[str, Touches] = {
         "dataset.augment.jitter": (0.1, "train"),
         "dataset.seed": (7, "train"),
     },
+    "dataset=torchvision dataset.root=CITYSCAPES dataset.name=Cityscapes dataset.size_hw=[32,32]": {
+        **CROPS,
+        **FILES,
+        "dataset.name": ("SBDataset", REFUSED),  # the other two are not there
+        "dataset.download": (True, NOTHING),
+        "dataset.args": ({"mode": "fine"}, NOTHING),  # as without
+        "dataset.select_fraction": (0.5, "train"),
+        "dataset.exif": ("apply", NOTHING),  # the files have no such tag
+        "dataset.crop_hw": ([16, 16], "train"),
+        "dataset.size_hw": ([32, 48], "train"),
+    },
+    "dataset=torchvision dataset.root=CITYSCAPES dataset.name=Cityscapes dataset.select_fraction=0.5": {
+        "dataset.select_seed": (1, "train"),
+    },
     "dataset=folder dataset.root=FOLDER dataset.classes=[a,b] ROLES": {
         **CROPS,
         **FILES,

@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from segprune.dataset import band_statistics
 from segprune.dataset.band_statistics import bands_of, measured, statistics_file
 from segprune.dataset.contract import Bands, Identity
 from segprune.dataset.items import ArraySource
@@ -63,6 +64,16 @@ def test_wrong_numbers_are_refused(changes: dict[str, object], said: str, tmp_pa
         of(folder=tmp_path, **changes)
 
 
-def test_the_file_follows_from_the_training_images() -> None:
+def test_the_file_follows_from_the_training_images_and_from_what_measures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one, other = (Identity(fit="f", calibration=c, select=None, report="r") for c in ("a", "b"))
-    assert statistics_file(Path("cache"), one) != statistics_file(Path("cache"), other)
+    names = {statistics_file(tmp_path, one), statistics_file(tmp_path, one), statistics_file(tmp_path, other)}
+    assert len(names) == 2
+    edited = tmp_path / "decode.py"
+    edited.write_text("another")
+    with monkeypatch.context() as changed:
+        changed.setattr(band_statistics, "_READERS", (str(edited),))
+        names.add(statistics_file(tmp_path, one))
+    monkeypatch.setattr("importlib.metadata.version", lambda _: "9.9")
+    assert len({*names, statistics_file(tmp_path, one)}) == 4

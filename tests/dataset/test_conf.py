@@ -27,7 +27,7 @@ def schema(function):
     )
 
 
-@pytest.mark.parametrize("name", ["streets", "camvid", "cityscapes", "folder"])
+@pytest.mark.parametrize("name", ["streets", "camvid", "cityscapes", "torchvision", "folder"])
 def test_keys_and_values_fit_the_callable(name):
     node, function = loaded(name)
     filled = node | {key: value for key, value in FILLED.items() if key in node}

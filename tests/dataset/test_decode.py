@@ -54,7 +54,7 @@ def test_colour_mask_that_is_gray_is_read_as_gray(tmp_path, mode):
 
 
 def test_colour_mask_is_refused_where_numbers_are_read(tmp_path):
-    with pytest.raises(DataError, match=r"x.png is a RGB colour image.*give them as 'dataset.colours="):
+    with pytest.raises(DataError, match=r"x.png is a RGB colour image.*'dataset.colours=.* panoptic PNG"):
         read_mask(save(tmp_path / "x.png", picture(0)), "numbers", upright=True)
 
 

@@ -46,6 +46,8 @@ def test_a_name_of_the_colours_is_mapped_by_values():
 FILES = {
     "a.csv": "name,r,g,b\nground,0,0,0\n road , 1, 1, 1\n\nroad,2,2,2\nignore,9,9,9\n",
     "b.csv": "ground,0,0,0\nroad,1,1,1\nroad,2,2,2\nignore,9,9,9",
+    "label_colors.txt": "0 0 0\tground\n1 1 1\t\troad\r\n2   2 2 road\n9 9 9\tignore\n",  # as with CamVid
+    "labelmap.txt": "# label:color_rgb:parts:actions\nground:0,0,0::\nroad:1,1,1::\nroad:2,2,2::\nignore:9,9,9::\n",
     "c.json": json.dumps(COLOURS),
     "d.json": json.dumps(
         [{"name": "ground", "r": 0, "g": 0, "b": 0}, {"name": "road", "color": [1, 1, 1]},

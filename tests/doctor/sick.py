@@ -91,7 +91,9 @@ def other_names(root: Path) -> None:
 
 def named_colours(root: Path) -> None:
     recoloured(folders(root, (0, 1, 2)))
-    (root / "legend.csv").write_text("name,r,g,b\nroad,128,64,128\ncar,0,0,142\nvoid,0,0,0\n")
+    (root / "label_colors.txt").write_text(
+        "128 64 128\troad\n0 0 142\t\tcar\n0 0 0\tvoid\n"
+    )  # as with CamVid
 
 
 def many_bands(root: Path) -> None:
@@ -144,7 +146,7 @@ SETS: dict[str, tuple[Make, Sequence[str], str]] = {
     "a class that no mask holds": (lambda d: folders(d, (0, 1)), [PNG, THREE], "dataset.allow_absent=[c]"),
     "no classes": (lambda d: folders(d, (0, 1, 2, 255)), [PNG], "dataset.classes=[class_0,class_1,class_2]"),
     "colours": (lambda d: recoloured(folders(d, (0, 1, 2))), [PNG], "rgb_128_64_128: [128,64,128]"),
-    "colours of a table": (named_colours, [PNG], "legend.csv"),
+    "colours of a table": (named_colours, [PNG], "label_colors.txt"),
     "other endings": (lambda d: other_endings(folders(d)), [TWO], "dataset.mask_suffix=_mask.png"),
     "no val": (lambda d: folders(d, roles=["train", "test"]), [PNG, TWO], "dataset.select=null"),
     "no test": (lambda d: folders(d, roles=["train", "val"]), [PNG, TWO], "dataset.report_split=val"),

@@ -1,10 +1,8 @@
 """Cityscapes with fine annotations: 19 train ids, everything else ignored."""
 
-import math
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from segprune.dataset.augment import ScaleOptions, scaled_crop
@@ -12,10 +10,9 @@ from segprune.dataset.contract import SegData
 from segprune.dataset.labels import CITYSCAPES
 from segprune.dataset.mask_code import MaskCode
 from segprune.dataset.pair_set import PairSet
-from segprune.dataset.pairing import Pair, list_pairs, require_root
+from segprune.dataset.pairing import list_pairs, require_root
 from segprune.dataset.pairs import Reading, pair_data
-from segprune.errors import ConfigError
-from segprune.seed import derive
+from segprune.dataset.split import sliced
 
 _LAYOUT = (
     "leftImg8bit/{train,val}/<city>/*_leftImg8bit.png with "
@@ -37,7 +34,8 @@ def _train_id(label_id: int) -> int:
     return CITYSCAPES.ignore_index if is_known else 254
 
 
-_TRAIN_IDS_OF_IDS = MaskCode("numbers", {label_id: _train_id(label_id) for label_id in range(256)})
+TRAIN_IDS_OF_IDS = MaskCode("numbers", {label_id: _train_id(label_id) for label_id in range(256)})
+"""Of masks that store label ids, which become train ids."""
 
 
 def cityscapes(  # noqa: PLR0913 - one argument per key of the YAML
@@ -86,12 +84,12 @@ def cityscapes(  # noqa: PLR0913 - one argument per key of the YAML
         )
         for split in ("train", "val")
     )
-    fit, select = _sliced(train, select_fraction, select_seed)
+    fit, select = sliced(train, select_fraction, select_seed)
     pairs = PairSet(
         name="cityscapes",
         root=root,
         space=CITYSCAPES,
-        code=MaskCode() if label_suffix == _TRAIN_IDS else _TRAIN_IDS_OF_IDS,
+        code=MaskCode() if label_suffix == _TRAIN_IDS else TRAIN_IDS_OF_IDS,
         fit=fit,
         select=select,
         report=val,
@@ -109,20 +107,3 @@ def cityscapes(  # noqa: PLR0913 - one argument per key of the YAML
 
 def _has_train_ids(root: Path) -> bool:
     return any((root / "gtFine").glob(f"*/*/*{_TRAIN_IDS}"))
-
-
-def _sliced(
-    train: tuple[Pair, ...], fraction: float, seed: int
-) -> tuple[tuple[Pair, ...], tuple[Pair, ...] | None]:
-    """(what is left to train on, what chooses the epoch), each in the order of the names."""
-    count = math.ceil(fraction * len(train))
-    if count == 0:
-        return train, None
-    if count == len(train):
-        raise ConfigError(
-            f"dataset.select_fraction={fraction} of {len(train)} training images leaves none to train on; "
-            "lower it, raise dataset.limit, or set it to 0"
-        )
-    chosen = set(np.random.default_rng(derive(seed, "select")).permutation(len(train))[:count].tolist())
-    fit = tuple(pair for i, pair in enumerate(train) if i not in chosen)
-    return fit, tuple(pair for i, pair in enumerate(train) if i in chosen)

@@ -21,6 +21,11 @@ _MOST_COLOURS = 1024
 _TIFF_BEGINS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _SAMPLES = 277
 """TIFF's number of the tag that says how many bands a file has."""
+OBJECTS = (
+    "If a colour stands for one object and not for a class, as the ids R + 256 G + 65536 B of COCO's panoptic PNG "
+    "do, take masks of classes: for COCO stuffthingmaps_trainval2017, which dataset=coco reads"
+)
+"""What to do about masks that cannot be read as classes."""
 Image.MAX_IMAGE_PIXELS = None  # a person's own frames may be large; the limit is for files of strangers
 
 
@@ -221,7 +226,7 @@ def _numbers(picture: Image.Image, path: Path) -> Stored:
         raise DataError(
             f"{path} is a {picture.mode} colour image; a label has one class id per pixel (8-bit gray or palette "
             "PNG). If its colours are the classes, give them as "
-            "'dataset.colours={road: [128, 64, 128], ...}' or as dataset.colours=/path/to/colours.csv"
+            f"'dataset.colours={{road: [128, 64, 128], ...}}' or as dataset.colours=/path/to/colours.csv. {OBJECTS}"
         )
     return bands[..., 0].astype(np.int32)
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +22,11 @@ Byte = Annotated[int, Field(ge=0, le=255)]
 RGB = tuple[Byte, Byte, Byte]
 Colours = dict[str, RGB | list[RGB]]
 """Class, or ``ignore``, or any other name -> its colour or colours."""
+_LINES = (
+    re.compile(r"(?P<rgb>\d+\s+\d+\s+\d+)\s+(?P<name>\S.*)"),  # label_colors.txt of CamVid
+    re.compile(r"(?P<name>[^:]+):(?P<rgb>\d+,\d+,\d+):[^:]*:[^:]*"),  # labelmap.txt of CVAT
+)
+"""Lines of text files with a name and its colour that are no table of four columns."""
 
 
 def mask_code(
@@ -106,15 +112,18 @@ def _listed(colours: Colours) -> Iterator[tuple[str, Colour]]:
 
 
 def read_colours(file: Path) -> Iterator[tuple[str, Colour]]:
-    """The colours of a table of four columns, or of a JSON: ``{name: [r, g, b]}`` or a list of ``{name, color}``.
+    """The colours of a table of four columns, of lines ``r g b name`` or ``name:r,g,b::``, or of a JSON.
+
+    A JSON is ``{name: [r, g, b]}`` or a list of ``{name, color}``.
 
     Raises:
         ConfigError: It holds none.
     """
     try:
         text = file.read_text(encoding="utf-8-sig")
-        rows = json.loads(text) if file.suffix == ".json" else cells(text)
-        found = list(_rows(rows, is_csv=file.suffix != ".json"))
+        is_text = file.suffix != ".json"
+        rows = cells(text) if is_text else json.loads(text)
+        found = (_of_lines(text) if is_text else []) or list(_rows(rows, is_csv=is_text))
         if not found:
             raise ValueError("it holds no colour")
         return iter(TypeAdapter(list[tuple[str, RGB]]).validate_python(found))
@@ -126,8 +135,18 @@ def read_colours(file: Path) -> Iterator[tuple[str, Colour]]:
         )
         raise ConfigError(
             f"dataset.colours={file} cannot be read ({reason}); it must be a CSV with the columns name, r, g, b, "
-            'or a JSON {"<name>": [<r>, <g>, <b>], ...}, with numbers 0..255'
+            'a text of lines "<r> <g> <b> <name>", or a JSON {"<name>": [<r>, <g>, <b>], ...}, with numbers 0..255'
         ) from error
+
+
+def _of_lines(text: str) -> list[tuple[str, list[int]]]:
+    """The colours of a text whose lines all have one of the forms of ``_LINES``, or none."""
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    for form in _LINES:
+        found = [form.fullmatch(line) for line in lines]
+        if all(found):
+            return [(one["name"], list(map(int, re.findall(r"\d+", one["rgb"])))) for one in found if one]
+    return []
 
 
 def _rows(rows: Any, *, is_csv: bool) -> Iterable[tuple[str, list[Any]]]:

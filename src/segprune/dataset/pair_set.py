@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from segprune.dataset.contract import RoleSummary
+from segprune.dataset.decode import OBJECTS
 from segprune.dataset.facts import Fact, FileKey, gather, refuse
 from segprune.dataset.labels import LabelSpace
 from segprune.dataset.mask_code import MaskCode, as_text
@@ -249,7 +250,7 @@ def _foreign(pair: Pair, foreign: Mapping[int, int], pairs: PairSet) -> str:
         names = [f"{as_text(value, 'colours')} ({pixels} px)" for value, pixels in foreign.items()]
         return (
             f"{pair.label} has colours that dataset.colours does not name: {_few(names)}. Add them, as class or as "
-            "ignore, or correct the mask"
+            f"ignore, or correct the mask. {OBJECTS}"
         )
     return (
         f"{pair.label} has label values [{_few(list(map(str, foreign)))}]; allowed are 0..{last} and {ignore} "

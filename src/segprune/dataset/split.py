@@ -1,16 +1,18 @@
-"""A seeded division of labelled images into roles, in which every class is shared out as the images are."""
+"""Seeded divisions of images into roles."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence, Set
 
 import numpy as np
 
+from segprune.dataset.pairing import Pair
 from segprune.errors import ConfigError
 from segprune.seed import derive
 
 
 def stratified(holds: Sequence[Set[int]], fractions: Sequence[float], seed: int) -> list[int]:
-    """For each of N images the part that it goes to; parts have the sizes that the fractions say.
+    """For each of N labelled images the part that it goes to; parts have the sizes that the fractions say.
 
     The images of the rarest class are dealt first, each to the part that lacks most of them, and so on: a class of
     few images is in every part as far as it can be, and in the largest part first.
@@ -67,3 +69,29 @@ def _sizes(count: int, fractions: Sequence[float]) -> list[int]:
         part = max(open_parts, key=lambda part: step * (exact[part] - sizes[part]))
         sizes[part] += step
     return sizes
+
+
+def sliced(
+    train: tuple[Pair, ...], fraction: float, seed: int
+) -> tuple[tuple[Pair, ...], tuple[Pair, ...] | None]:
+    """(what is left to train on, what chooses the epoch), each in the order given; no class is looked at.
+
+    Args:
+        train: All that could be trained on.
+        fraction: Of them that chooses the epoch; 0: nothing does.
+        seed: Decides which.
+
+    Raises:
+        ConfigError: Nothing is left to train on.
+    """
+    count = math.ceil(fraction * len(train))
+    if count == 0:
+        return train, None
+    if count == len(train):
+        raise ConfigError(
+            f"dataset.select_fraction={fraction} of {len(train)} training images leaves none to train on; "
+            "lower it, raise dataset.limit, or set it to 0"
+        )
+    chosen = set(np.random.default_rng(derive(seed, "select")).permutation(len(train))[:count].tolist())
+    fit = tuple(pair for i, pair in enumerate(train) if i not in chosen)
+    return fit, tuple(pair for i, pair in enumerate(train) if i in chosen)

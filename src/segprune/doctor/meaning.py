@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from segprune.dataset.decode import OBJECTS
 from segprune.dataset.mask_code import packed
 from segprune.dataset.mask_options import read_colours
 from segprune.doctor.contract import Problem
@@ -18,9 +19,8 @@ MOST = 64
 """No guess is made of more numbers than these, unless they have no gap: they are shades, not classes."""
 _MOST_CLASSES = 255
 _NO_CLASSES = (
-    "Either the masks were smoothed or compressed: export them again, without antialiasing and not as JPEG. Or a "
-    "colour stands for one object and not for a class, as in the panoptic PNG of COCO: take masks of classes, such "
-    "as stuffthingmaps_trainval2017 for COCO (dataset=coco)"
+    "Either the masks were smoothed or compressed: export them again, without antialiasing and not as JPEG. "
+    f"{OBJECTS}"
 )
 _VOID = re.compile(r"void|unlabel+ed|ignored?|unknown|outline|border", re.IGNORECASE)
 
@@ -132,7 +132,7 @@ def _of_given(
 
 def _names_all(file: Path, seen: Sequence[int]) -> bool:
     """Whether a file is a table of colours that has all of these."""
-    if file.suffix.lower() not in (".csv", ".json"):
+    if file.suffix.lower() not in (".csv", ".json", ".txt"):
         return False
     try:
         named = read_colours(file)

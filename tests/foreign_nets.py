@@ -123,10 +123,69 @@ class GroupedQueries(Foreign):
 class ChunkAndCat(Foreign):
     """Halves that change places."""
 
-    cuttable: ClassVar[set[str]] = {"first.0", "last.0"}
-
     def between(self, x: Tensor) -> Tensor:
         return torch.cat(super().between(x).chunk(2, 1)[::-1], 1)
+
+
+class TwoReaders(Foreign):
+    """Halves that are read several times and out of order (the block C2f of YOLO), and one that gates the other."""
+
+    cuttable: ClassVar[set[str]] = {"first.0", "middle.0", "one.0", "two.0", "last.0"}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = conv_bn(4, 4), conv_bn(12, 16)
+
+    def between(self, x: Tensor) -> Tensor:
+        a, b = super().between(x).chunk(2, 1)
+        a, b = self.two(torch.cat([F.relu(self.one(b)), b, a], 1)).chunk(2, dim=1)
+        return a * torch.sigmoid(b)
+
+
+class FusedQueries(Foreign):
+    """Query, key and value from one layer, by chunks, whose heads have a fixed width."""
+
+    cuttable: ClassVar[set[str]] = {"first.0", "middle.0", "qkv", "last.0"}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv, self.o = nn.Linear(8, 24), nn.Linear(8, 8)
+
+    def between(self, x: Tensor) -> Tensor:
+        n, _, h, w = (x := super().between(F.adaptive_avg_pool2d(x, 4))).shape
+        q, k, v = self.qkv(x.flatten(2).transpose(1, 2)).chunk(3, dim=-1)
+        q, k, v = (one.view(n, h * w, -1, 4).transpose(1, 2) for one in (q, k, v))
+        read = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, h * w, -1)
+        return x + self.o(read).transpose(1, 2).unflatten(2, (h, w))
+
+
+class HalvesOfTwo(Foreign):
+    """Halves across two layers: the same place of both would have to go, which are in two groups."""
+
+    cuttable: ClassVar[set[str]] = {"first.0", "two.0", "last.0"}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = conv_bn(8, 6), conv_bn(7, 8)
+
+    def between(self, x: Tensor) -> Tensor:
+        a, b = torch.cat([super().between(x), F.relu(self.one(x))], 1).chunk(2, 1)
+        return F.relu(self.two(a * b))
+
+
+class Shuffled(Foreign):
+    """A block of ShuffleNetV2: half of the channels passes by, and both are interleaved."""
+
+    cuttable: ClassVar[set[str]] = {"first.0", "last.0"}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = conv_bn(4, 4)
+
+    def between(self, x: Tensor) -> Tensor:
+        a, b = super().between(x).chunk(2, 1)
+        n, c, h, w = (x := torch.cat([a, F.relu(self.one(b))], 1)).shape
+        return x.view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
 
 
 class SplitAndCat(Foreign):
@@ -293,6 +352,10 @@ FOREIGN_NETS: tuple[type[Foreign], ...] = (
         Unrolled,
         GroupedQueries,
         ChunkAndCat,
+        TwoReaders,
+        FusedQueries,
+        HalvesOfTwo,
+        Shuffled,
         SplitAndCat,
         PositionAttention,
         PartlyWritten,

@@ -228,7 +228,7 @@ def value_of(value: object, key: str, place: Path, cfg: DictConfig) -> object:
     """The value of the table, with places made real."""
     if value == "moved":
         moved = place / f"moved-{Path(OmegaConf.select(cfg, key)).name}"
-        shutil.copytree(OmegaConf.select(cfg, key), moved)
+        shutil.copytree(OmegaConf.select(cfg, key), moved, dirs_exist_ok=True)
         return str(moved)
     return str(place / value) if value in ("SECOND", "COPY", "elsewhere") else value
 

@@ -216,8 +216,8 @@ class Parts(SegmentationNet):
         return self.head(F.relu(self.fine(x)))
 
 
-def test_channels_that_part_or_become_pixels_stay_whole() -> None:
-    assert sizes(Parts()) == {"left.0": 5, "right.0": 4, "fine.0": 5}
+def test_channels_that_slices_part_or_that_become_pixels_stay_whole_and_those_of_chunks_go() -> None:
+    assert sizes(Parts()) == {"first.0": 8, "left.0": 5, "right.0": 4, "fine.0": 5}
     assert law_error(Parts) < 1e-13
 
 

@@ -4,7 +4,7 @@ import pytest
 from torch import nn
 
 from segprune.errors import ConfigError
-from segprune.model.module import module
+from segprune.model.module import made, module
 from segprune.model.wrapped import Wrapped
 from tests.toys import Plain
 
@@ -57,3 +57,21 @@ def test_a_network_of_this_program_is_taken_as_it_is() -> None:
 def test_what_cannot_be_made_is_refused_in_one_sentence(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         module(**{**REST, **changes})
+
+
+def test_weights_that_cannot_be_had_are_told_in_one_paragraph_and_what_cannot_be_made_with_its_own_keys() -> (
+    None
+):
+    def offline() -> None:
+        raise OSError("no way\nto the hub")
+
+    with pytest.raises(ConfigError, match="imagenet") as told:
+        made("Net", offline, {}, weights="imagenet")
+    assert str(told.value) == (
+        "model.weights is imagenet, which cannot be loaded (OSError: no way to the hub). Without a network, give "
+        "model.weights=none or model.checkpoint."
+    )
+    with pytest.raises(
+        ConfigError, match=r"Net cannot be made with  \(OSError: .*\)\. Change model\.name\.$"
+    ):
+        made("Net", offline, {}, keys="model.name")

@@ -1,7 +1,7 @@
 """torch-pruning's graph of a network: which layers make channels and which ones read them."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from segprune.graph.closing import Closing, edge_pruners
 from segprune.graph.engine import index_mapping, tp
 from segprune.graph.heads import Heads, HeadViews
 from segprune.graph.layers import Conv
+from segprune.graph.parts import Parting, connect, part_pruners
 from segprune.model.contract import SegmentationNet
 from segprune.model.copies import duplicate
 
@@ -62,9 +63,10 @@ def build(net: SegmentationNet, view: View) -> Iterator[tuple[SegmentationNet, A
             _Traced(twin, view, image),
             example_inputs=(image,),
             forward_fn=lambda module, inputs: module(inputs[0]),
-            customized_pruners={**edge_pruners(), **_norm_pruners(twin)},
+            customized_pruners={**edge_pruners(), **part_pruners(), **_norm_pruners(twin)},
             verbose=False,
         )
+        connect(graph)
         try:
             yield twin, graph
         finally:
@@ -99,12 +101,15 @@ class _Traced(nn.Module):
         )
         self.heads: Mapping[Any, Heads] = {}
         self.closing = Closing(parts, watched, splits=view.splits)
-        if parts or watched or view.splits:
-            self(image)  # makes the edges
+        self.parting = None if view.splits else Parting()
+        self(image)  # makes the edges and parts
+        if self.parting and self.parting.shuffles:
+            self.parting = None
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         views = HeadViews()
-        with self.closing.around() as read, views:
+        parted = self.parting.around() if self.parting else nullcontext()
+        with self.closing.around() as read, parted, views:
             logits = self.net.traced_logits(self.image(image))
         self.heads = views.found
         return (*(head * 1 for head in logits), *read)

@@ -20,6 +20,7 @@ def hidden(package: str) -> Iterator[None]:
 
 with hidden("timm"):  # and with it torchvision and torch's compiler
     import torch_pruning as tp
+    from torch_pruning._helpers import _HybridIndex as HybridIndex
     from torch_pruning.dependency import index_mapping
 
-__all__ = ["index_mapping", "tp"]
+__all__ = ["HybridIndex", "index_mapping", "tp"]

@@ -11,6 +11,7 @@ from segprune.graph.closing import Edge, Sink
 from segprune.graph.dependency import dependency_graph, said
 from segprune.graph.group import ChannelGroup, Member
 from segprune.graph.layers import Conv, channel_axis, is_depthwise
+from segprune.graph.parts import Part
 from segprune.graph.units import joined
 from segprune.model.contract import SegmentationNet
 from segprune.shortage import shortage
@@ -212,7 +213,7 @@ def _whole_for(group: Any, graph: Any) -> str:
     for item in group:
         layer, made_by = item.dep.target.module, item.dep.target.grad_fn
         is_made = graph.is_out_channel_pruning_fn(item.dep.handler)
-        reason = _whole_at(layer) or _parted(made_by)
+        reason = _whole_at(layer) or ("" if isinstance(layer, Part) else _parted(made_by))
         if not reason and is_made and graph.get_out_channels(layer) == 1:
             reason = "it is joined with a single channel"
         if reason:
@@ -232,12 +233,22 @@ def _whole_at(layer: Any) -> str:
 
 
 def _heads(group: Any, graph: Any) -> Iterator[tuple[Tensor, Tensor]]:
-    """Of each view of a group's channels as heads the (M,) channels, and the (M,) pieces that go only as wholes."""
+    """Of each view of a group's channels as heads the (M,) channels, and the (M,) pieces that go only as wholes.
+
+    Of equal parts it is the same place in every part.
+    """
+    parts: dict[int, list[tuple[Tensor, Tensor]]] = {}
     for item in group:
+        if isinstance(layer := item.dep.target.module, Part):
+            places = torch.as_tensor(item.root_idxs), torch.as_tensor(item.idxs)
+            parts.setdefault(id(layer.widths), []).append(places)
         heads = graph.model.heads.get(item.dep.target.grad_fn)
         own = torch.as_tensor(item.idxs)
         if heads is not None and int(own.max()) < heads.channels:
             yield torch.as_tensor(item.root_idxs), heads.pieces(own)
+    for found in parts.values():
+        channels, places = zip(*found, strict=True)
+        yield torch.cat(channels), torch.cat(places)
 
 
 def _parted(made_by: Any) -> str:

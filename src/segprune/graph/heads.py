@@ -7,6 +7,9 @@ from typing import Any
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+VIEWS = ("view", "reshape", "unflatten")
+"""Functions that make one axis two."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Heads:
@@ -41,7 +44,7 @@ class HeadViews(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", "")
-        if name in ("view", "reshape", "unflatten") and isinstance(result, Tensor) and not kwargs:
+        if name in VIEWS and isinstance(result, Tensor) and not kwargs:
             heads = heads_of(args[0].shape, _sizes(name, args), result.shape)
             if heads is not None and result.grad_fn is not None:
                 self.found[result.grad_fn] = heads

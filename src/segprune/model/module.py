@@ -83,8 +83,29 @@ def found(factory: str) -> Callable[..., Any]:
     return made_by  # type: ignore[no-any-return]
 
 
-def made(what: str, factory: Callable[..., Any], arguments: Mapping[str, Any]) -> nn.Module:
+OWN_KEYS = (
+    "model.args, or model.classes_as, which names the argument that takes the number of classes "
+    "(null: none does)"
+)
+"""What a wrong argument of a factory of one's own is mended by."""
+
+
+def made(
+    what: str,
+    factory: Callable[..., Any],
+    arguments: Mapping[str, Any],
+    *,
+    keys: str = OWN_KEYS,
+    weights: str = "none",
+) -> nn.Module:
     """The module that a factory makes.
+
+    Args:
+        what: What is made, for messages.
+        factory: Is called with the arguments.
+        arguments: By name.
+        keys: Which keys of the configuration the arguments come from.
+        weights: What it loads, perhaps by a download; ``none``: nothing.
 
     Raises:
         ConfigError: It cannot be called so, or gives something else.
@@ -93,13 +114,24 @@ def made(what: str, factory: Callable[..., Any], arguments: Mapping[str, Any]) -
         net = factory(**arguments)
     except ConfigError:
         raise
-    except Exception as error:  # whatever a foreign factory raises
-        given = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+    except OSError as error:
+        if weights == "none":
+            raise ConfigError(_not_made(what, arguments, error, keys)) from error
         raise ConfigError(
-            f"model: {what} cannot be made with {given} ({type(error).__name__}: {str(error)[:300]}). Change "
-            "model.args, or model.classes_as, which names the argument that takes the number of classes (null: "
-            "none does)."
+            f"model.weights is {weights}, which cannot be loaded ({_said(error)}). Without a network, give "
+            "model.weights=none or model.checkpoint."
         ) from error
+    except Exception as error:  # whatever a foreign factory raises
+        raise ConfigError(_not_made(what, arguments, error, keys)) from error
     if not isinstance(net, nn.Module):
         raise ConfigError(f"model: {what} gives a {type(net).__name__}, which is no torch.nn.Module.")
     return net
+
+
+def _not_made(what: str, arguments: Mapping[str, Any], error: Exception, keys: str) -> str:
+    given = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+    return f"model: {what} cannot be made with {given} ({_said(error)}). Change {keys}."
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import PositiveInt
 
 from segprune.errors import ConfigError
-from segprune.model.backbone_weights import UNREADABLE, are_to_come
+from segprune.model.backbone_weights import are_to_come
 from segprune.model.existing_weights import load_existing
 from segprune.model.module import made
 from segprune.model.wrapped import Statistics, Wrapped
@@ -60,13 +60,12 @@ def smp(  # noqa: PLR0913 - each one is a key
         "encoder_weights": None if weights == "none" or are_to_come() else weights,
         "classes": num_classes,
     }
-    try:
-        net = made(f"{arch} on {encoder}", library.create_model, arguments)
-    except ConfigError as error:
-        if weights != "none" and isinstance(error.__cause__, UNREADABLE):
-            raise ConfigError(
-                f"{error} Without a network, give model.weights=none or model.checkpoint."
-            ) from error
-        raise
+    net = made(
+        f"{arch} on {encoder}",
+        library.create_model,
+        arguments,
+        keys="model.encoder or model.args",
+        weights=weights,
+    )
     load_existing(net, checkpoint, allow=allow)
     return Wrapped(net, num_classes=num_classes, mean=mean, std=std)

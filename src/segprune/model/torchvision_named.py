@@ -51,7 +51,7 @@ def torchvision(  # noqa: PLR0913 - each one is a key
         "num_classes": num_classes,
         **({"aux_loss": True} if has_aux else {}),
     }
-    net = made(name, lambda **given: get_model(name, **given), arguments)
+    net = made(name, lambda **given: get_model(name, **given), arguments, keys="model.name", weights=weights)
     load_existing(net, checkpoint, allow=allow)
     only = ("aux_classifier",) if has_aux else ()
     aux_key = "aux" if has_aux else None

@@ -76,7 +76,7 @@ def transformers(  # noqa: PLR0913 - each one is a key
         config = library.AutoConfig.for_model(name, **arguments)
         return library.AutoModelForSemanticSegmentation.from_config(config)
 
-    net = made(name, make, {**given, "num_labels": num_classes})
+    net = made(name, make, {**given, "num_labels": num_classes}, keys="model.args")
     if weights != "none" and checkpoint is not None:
         raise ConfigError(
             f"model.weights is {weights} and model.checkpoint is {checkpoint}; only one can be loaded. Give "
@@ -136,8 +136,9 @@ def _load_saved(
         )
     except UNREADABLE as error:
         raise ConfigError(
-            f"{given_as}, which cannot be loaded ({type(error).__name__}: {str(error)[:300]}). Without a "
-            "network, give model.weights=none, or model.checkpoint with a file."
+            f"{given_as}, which cannot be loaded ({type(error).__name__}: "
+            f"{' '.join(str(error).split())[:300]}). Without a network, give model.weights=none, or "
+            "model.checkpoint with a file."
         ) from error
     other_shape = sorted(key for key, *_ in found["mismatched_keys"])
     missing = sorted(found["missing_keys"])

@@ -62,7 +62,7 @@ bench: $(VENV)/.installed ## measured speed of the parts that take the time, as 
 networks: $(VENV)/.tools ## cut some fifty networks of libraries and papers and prove it; ARGS="FPN" for some
 	$(BIN)/python -m tests.networks $(ARGS)
 
-gpu-check: $(VENV)/.installed ## thirteen rules on the first GPU, at most ten minutes; without a GPU what needs none
+gpu-check: $(VENV)/.installed ## fourteen rules on the first GPU, at most ten minutes; without a GPU what needs none
 	$(BIN)/python -m segprune.gpu_check $(ARGS)
 
 clean: ## remove the environment and caches; outputs/ stays

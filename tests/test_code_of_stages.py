@@ -46,7 +46,7 @@ TABLE = {
     """,
     "train prepare rounds": """
         dataset/weights.py measure/evaluate.py stage/fit.py training/cudnn.py training/loop.py
-        training/recompute.py training/step.py training/waiting.py
+        training/rank.py training/recompute.py training/shared_norm.py training/step.py training/waiting.py
     """,
     "prepare score prune rounds oracle eval eval+": """
         graph/__init__.py graph/group.py graph/layers.py graph/units.py
@@ -149,7 +149,7 @@ doctor/pairs.py doctor/spelled.py
 run/taught.py run/teachers.py
 gpu.py
 gpu_check/__init__.py gpu_check/__main__.py gpu_check/commands.py gpu_check/contract.py
-gpu_check/numbers.py gpu_check/parts.py gpu_check/speed.py gpu_check/trainings.py
+gpu_check/numbers.py gpu_check/parts.py gpu_check/several.py gpu_check/speed.py gpu_check/trainings.py
 __init__.py __main__.py app.py bench.py checkpoint/__init__.py checkpoint/admission.py
 checkpoint/checkpoint.py checkpoint/contract.py cli.py dataset/workers.py config/__init__.py config/compose.py
 config/explain.py config/protocol.py config/refusal.py config/renamed.py console.py durable.py errors.py
@@ -173,6 +173,15 @@ tracking/contract.py tracking/creation.py tracking/deliver.py tracking/experimen
 tracking/hint.py tracking/journal.py tracking/mlflow_run.py tracking/mlflow_tracker.py
 tracking/provenance.py tracking/record.py tracking/replay.py tracking/search.py tracking/secrets.py
 tracking/sender.py tracking/silent.py tracking/store.py tracking/ui.py tracking/views.py
+stage/several_gpus.py training/together.py stage/contract.py stage/trial.py status.py stop.py store/__init__.py
+store/__main__.py store/code.py store/fingerprint.py store/inventory.py store/kin.py store/libraries.py
+store/manifest.py store/store.py sweep/__init__.py sweep/board.py sweep/callback.py sweep/controls.py
+sweep/dry_run.py sweep/estimate.py sweep/grid.py sweep/handover.py sweep/launcher.py sweep/plugin.py sweep/pool.py
+sweep/slurm.py sweep/slurm_queue.py tracking/__init__.py tracking/color.py tracking/contract.py
+tracking/creation.py tracking/deliver.py tracking/experiment.py tracking/failure.py tracking/hint.py
+tracking/journal.py tracking/mlflow_run.py tracking/mlflow_tracker.py tracking/provenance.py tracking/record.py
+tracking/replay.py tracking/search.py tracking/secrets.py tracking/sender.py tracking/silent.py tracking/store.py
+tracking/ui.py tracking/views.py
 """
 """Files of which no result depends, or none of RGB images of 8 bits: they configure, refuse, keep, show or tell."""
 CRITERIA = {

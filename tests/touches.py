@@ -109,6 +109,7 @@ ROOT: Touches = {
     "calibration.batch_size": (2, "prune"),
     # a device of another type touches all
     "device": ("auto", "train" if torch.cuda.is_available() else NOTHING),
+    "gpus": (2, "train"),
     "threads": (3, "eval"),  # latencies; sums of floats too, but a sweep has to share what it trained
     "workers": (2, NOTHING),
     "paths.outputs": ("elsewhere", NOTHING),

@@ -9,7 +9,19 @@ from segprune.config.synonyms import ALWAYS, SYNONYMS, meant
 from tests.test_conf import composed
 
 VALUES = {
-    **dict.fromkeys(("gpu", "gpus", "seeds", "epochs", "finetune_epochs", "num_workers"), "1"),
+    **dict.fromkeys(
+        (
+            "gpu",
+            "num_gpus",
+            "nproc_per_node",
+            "world_size",
+            "seeds",
+            "epochs",
+            "finetune_epochs",
+            "num_workers",
+        ),
+        "1",
+    ),
     **dict.fromkeys(("method", "criterion", "importance"), "taylor"),
     **dict.fromkeys(("arch", "backbone"), "unet"),
     "optimizer": "sgd",

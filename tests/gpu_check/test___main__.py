@@ -83,5 +83,5 @@ def test_all_rules_have_ten_minutes(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert 590 < left[0] <= 600
 
 
-def test_there_are_thirteen_rules() -> None:
-    assert [one.number for one in RULES] == list(range(1, 14))
+def test_there_are_fourteen_rules() -> None:
+    assert [one.number for one in RULES] == list(range(1, 15))

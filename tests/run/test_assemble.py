@@ -1,5 +1,6 @@
 import importlib
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -343,3 +344,33 @@ def test_results_can_be_accepted_of_what_is_kept_alone(overrides: list[str], mes
     assert stages_of(settings("store.accept=[train,prepare,oracle]", "stages=[train,eval]"), {})
     with pytest.raises(ConfigError, match=message):
         stages_of(settings(*overrides), {})
+
+
+@pytest.mark.parametrize(
+    ("asked", "there", "said"),
+    [
+        (["gpus=2"], 0, r"gpus is 2, but there is no GPU here that torch can use\. Give gpus=1; device=cpu"),
+        (["gpus=4"], 2, r"gpus is 4, but this process can use 2 GPUs\. Give gpus=2"),
+        (
+            ["gpus=2", "device=cuda:0"],
+            2,
+            r"gpus is 2, but device is 'cuda:0', which is one GPU\. Give device=cuda",
+        ),
+    ],
+)
+def test_more_gpus_than_there_are_are_refused(
+    asked: list[str], there: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if there:
+        with_gpus(monkeypatch, there)
+    elif torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with without_memory() if there else nullcontext(), pytest.raises(ConfigError, match=said):
+        hardware_of(settings(*asked))
+
+
+def test_gpus_that_are_there_and_processes_on_a_cpu_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert hardware_of(settings("gpus=2", "device=cpu")).gpus == 2
+    with_gpus(monkeypatch, 2)
+    with without_memory():
+        assert hardware_of(settings("gpus=2")).gpus == 2

@@ -14,7 +14,7 @@ from segprune.measure.cost import Cost
 from segprune.result.files import CURVE
 from segprune.stage.contract import NetState
 from segprune.stage.fit import Fit, arithmetic, inputs_of, read_curve
-from segprune.training.step import Step
+from segprune.training.step import Hardware, Step
 from tests.gpus import with_gpus
 from tests.tiny import CPU, tiny_context, tiny_data, tiny_net, tiny_schedule
 
@@ -107,6 +107,7 @@ def test_half_precision_of_another_kind_is_another_training(
         ((8, 0), {"amp": "none"}, "tf32"),
         ((7, 5), {"amp": "none"}, "float32"),
         ((8, 0), {"compile": True}, "bfloat16, compiled"),
+        ((8, 0), {"gpus": 2}, "bfloat16, 2 GPUs"),
     ],
 )
 def test_a_row_says_how_its_network_was_trained(
@@ -116,7 +117,9 @@ def test_a_row_says_how_its_network_was_trained(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with_gpus(monkeypatch, 1).capability = capability
-    assert arithmetic(tiny_schedule(**changes), torch.device("cuda", 0)) == expected
+    gpus = changes.pop("gpus", 1)
+    hardware = Hardware(device=torch.device("cuda", 0), workers=0, gpus=gpus)
+    assert arithmetic(tiny_schedule(**changes), hardware) == expected
 
 
 def test_what_a_training_was_like_goes_along_with_its_network(tmp_path: Path) -> None:

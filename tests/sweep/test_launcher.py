@@ -77,6 +77,7 @@ def test_a_wrong_setting_is_refused(key: str, value: int) -> None:
         ("cuda:1", [["seed=1"]], False),
         ("cpu", [["seed=1"]], False),
         ("auto", [["device=cuda:0"], ["device=cuda:1"]], False),
+        ("auto", [["gpus=1"], ["gpus=2"]], False),
     ],
 )
 def test_gpus_are_dealt_to_jobs_that_do_not_name_theirs(

@@ -129,6 +129,14 @@ def test_where_no_gpus_are_named_all_are_dealt_out(
     assert caplog.messages == ([said] if said else [])
 
 
+def test_jobs_that_need_several_gpus_get_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7,8")
+    with_gpus(monkeypatch, 5)
+    assert gpus_for(3, each=2) == ["4,5", "6,7"]
+    assert gpus_for(1, each=2) == ["4,5"]
+    assert gpus_for(2, each=8) == []
+
+
 def test_gpus_that_would_stand_idle_are_refused() -> None:
     with pytest.raises(
         ConfigError, match=r"jobs is 2, so 2 of them would stand idle\. Give jobs=4, or fewer"

@@ -11,7 +11,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from segprune.errors import ConfigError
-from segprune.sweep.slurm import SlurmLauncher, _refuse_sqlite
+from segprune.sweep.slurm import SlurmLauncher, _refuse_few_gpus, _refuse_sqlite
 from tests import mini_app
 from tests.mini_app import run, start, status, wait_for
 from tests.sweep import slurm_here
@@ -109,6 +109,16 @@ def test_a_wrong_setting_is_refused(slurm: None, key: str, value: object) -> Non
     unused: Any = None
     with pytest.raises(ConfigError, match=rf"hydra\.launcher\.{key} is '?{value}'?: "):
         SlurmLauncher(**settings).setup(hydra_context=unused, task_function=unused, config=unused)
+
+
+def test_a_job_with_fewer_gpus_than_it_trains_on_is_refused() -> None:
+    config = OmegaConf.create({"gpus": 4, "device": "auto"})
+    with pytest.raises(
+        ConfigError, match=r"gpus is 4, but hydra\.launcher\.gpus is 1.*hydra\.launcher\.gpus=4\.$"
+    ):
+        _refuse_few_gpus(config, 1)
+    _refuse_few_gpus(config, 4)
+    _refuse_few_gpus(OmegaConf.create({"gpus": 2, "device": "cpu"}), 0)
 
 
 def test_a_file_of_sqlite_is_refused_and_a_server_is_not(tmp_path: Path) -> None:

@@ -87,6 +87,7 @@ class Settings(BaseModel):
     checkpoint: Path | None
     baseline: Path | None
     device: str
+    gpus: Annotated[int, Field(ge=1, le=64)]
     threads: Annotated[int, Field(ge=1, le=1024)] | None  # OpenMP ends the process if it cannot start them
     workers: Annotated[int, Field(ge=0, le=256)] | Literal["auto"]
     store: StoreSettings

@@ -1,6 +1,7 @@
 """Decoded pairs from files, kept in memory after the first look where they fit."""
 
 import mmap
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ class FileSource:
 
     Each of the first ``kept`` pairs is decoded once. The memory is shared with forked loader workers, so more
     workers do not take more of it; it is given out page by page as pairs are decoded. A copy of the object
-    that is sent to another process (spawned workers) decodes on every access.
+    that is sent to another process, as to each of several that train together, has a memory of its own.
     """
 
     def __init__(
@@ -78,8 +79,7 @@ class FileSource:
             [_even(kept), *(decoded_bytes([size], pixel_bytes) for size in self._sizes_hw[:kept])]
         )
         self._starts = tuple(int(end) for end in ends)
-        # The first bytes say which pairs are there. Two workers that decode one pair write the same.
-        self._memory = np.frombuffer(mmap.mmap(-1, self._starts[-1]), np.uint8) if kept else None
+        self._memory = self._room()
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -101,6 +101,15 @@ class FileSource:
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_memory": None}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
+        # elsewhere it is a loader worker that gets a copy, and there are many of them
+        self._memory = self._room() if sys.platform == "linux" else None
+
+    def _room(self) -> Pixels | None:
+        """Memory for the kept pairs; its first bytes say which are there; all that decode a pair write the same."""
+        return np.frombuffer(mmap.mmap(-1, self._starts[-1]), np.uint8) if len(self._starts) > 1 else None
 
     def _kept(self, memory: Pixels, index: int) -> tuple[NDArray[Any], Pixels]:
         """Where image and label of a pair are in memory."""

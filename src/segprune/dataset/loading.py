@@ -28,8 +28,8 @@ _FROM_OUTSIDE = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 class _EpochSampler(Sampler[list[int]]):
     """Lists of ``epoch * n + i``, the i shuffled by (seed, epoch), the incomplete last list left out."""
 
-    def __init__(self, count: int, batch_size: int, seed: int) -> None:
-        self.epoch = 0
+    def __init__(self, count: int, batch_size: int, seed: int, part: slice) -> None:
+        self.epoch, self._part = 0, part
         self._count, self._batch_size, self._seed = count, batch_size, seed
 
     def __len__(self) -> int:
@@ -40,14 +40,22 @@ class _EpochSampler(Sampler[list[int]]):
         shuffle = np.random.default_rng(derive(self._seed, "order", self.epoch))
         order = shuffle.permutation(self._count).tolist()
         for step in range(len(self)):
-            yield [first + i for i in order[step * self._batch_size : (step + 1) * self._batch_size]]
+            batch = order[step * self._batch_size : (step + 1) * self._batch_size]
+            yield [first + i for i in batch[self._part]]
 
 
 class FitLoader:
     """Training batches; epoch e is always the same batches in the same order, with any number of workers."""
 
     def __init__(
-        self, items: Items, *, batch_size: int, seed: int, workers: int, pin_memory: bool = False
+        self,
+        items: Items,
+        *,
+        batch_size: int,
+        seed: int,
+        workers: int,
+        pin_memory: bool = False,
+        part: slice = slice(None),
     ) -> None:
         """Prepare the loader; worker processes start with the first epoch and stay.
 
@@ -58,6 +66,7 @@ class FitLoader:
             seed: The run's seed, >= 0.
             workers: Processes that make items; 0: this one.
             pin_memory: Whether batches are page-locked, so that their copy to a GPU can overlap with computing.
+            part: Which images of every batch are loaded here.
 
         Raises:
             DataError: There are fewer items than one batch.
@@ -67,12 +76,13 @@ class FitLoader:
                 f"batch_size is {batch_size} but there are only {len(items)} training images; lower "
                 f"batch_size to at most {len(items)}, or raise dataset.limit or the number of images"
             )
-        self._sampler = _EpochSampler(len(items), batch_size, seed)
+        self._sampler = _EpochSampler(len(items), batch_size, seed, part)
         self._loader: DataLoader[Batch] = DataLoader(
             cast("Dataset[Batch]", items),
             batch_sampler=self._sampler,
             num_workers=workers,
             persistent_workers=workers > 0,
+            multiprocessing_context=_start_method(workers),
             collate_fn=_stack,
             pin_memory=pin_memory,
             worker_init_fn=_begin_worker,
@@ -100,6 +110,7 @@ def batches(items: Items, *, batch_size: int, workers: int, pin_memory: bool = F
         cast("Dataset[Batch]", items),
         batch_size=None,
         num_workers=workers,
+        multiprocessing_context=_start_method(workers),
         collate_fn=_single,
         worker_init_fn=_begin_worker,
         generator=_own_generator(),
@@ -168,6 +179,11 @@ def _held(batch: Batch, device: torch.device) -> Batch:
     )
 
 
+def _start_method(workers: int) -> str | None:
+    """Forked workers share memory, and are there at once; a process that was spawned would spawn its own too."""
+    return "fork" if workers and sys.platform == "linux" else None
+
+
 def _own_generator() -> torch.Generator:
     """A generator for the number that a DataLoader draws at every start, so that the global one stays untouched."""
     return torch.Generator().manual_seed(0)
@@ -197,7 +213,7 @@ def _begin_worker(worker: int) -> None:  # noqa: ARG001 - the loader passes its 
 
 
 @atexit.register
-def _end_workers() -> None:
+def end_workers() -> None:
     """End the workers that are left: Python would ask them once, which they ignore, and wait for them for ever."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would raise an error about each
     for child in multiprocessing.active_children():

@@ -21,7 +21,7 @@ import torch
 from segprune.console import command
 from segprune.deploy.time_limit import time_limit
 from segprune.gpu import inputs_of
-from segprune.gpu_check import commands, numbers, speed, trainings
+from segprune.gpu_check import commands, numbers, several, speed, trainings
 from segprune.gpu_check.contract import Bench, Found, Rule
 from segprune.result.table import aligned
 
@@ -53,6 +53,7 @@ RULES = (
     Rule(number=11, says="8 loading processes: all ends", check=trainings.loading),
     Rule(number=12, says="two jobs on a GPU; none without memory", check=commands.jobs_share),
     Rule(number=13, says="evaluation at 1024x2048: 0.15 s", check=speed.evaluation_speed, needs_gpu=True),
+    Rule(number=14, says="two GPUs train as one: loss within 1 %", check=several.several_gpus),
 )
 
 

@@ -35,6 +35,7 @@ class ContextTraining(SparseTraining):
 
     pruner: ClassVar[str] = "cap"
     looks_inside: ClassVar[bool] = True
+    works_on_several_gpus: ClassVar[bool] = False
     memory: Annotated[float, Field(ge=0, lt=1)]
     softening: PositiveFloat
     pool: PositiveInt

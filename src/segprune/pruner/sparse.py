@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -46,6 +47,7 @@ class SparseTraining:
     needs_budget: ClassVar[bool] = False
     pruner: ClassVar[str] = "slimming"
     looks_inside: ClassVar[bool] = False
+    works_on_several_gpus: ClassVar[bool] = True
     penalty: Annotated[float, Field(gt=0)]
     schedule: Schedule
 
@@ -78,7 +80,7 @@ class SparseTraining:
         """The network with sparse scales; learned: ``histogram`` (epochs + 1, bins) of |scale|, 0 being before."""
         del calibration, target
         self.refuse(net, groups)
-        trained, curve, step = fit(net, training, lambda twin, of, steps: self.step(twin, groups, of, steps))
+        trained, curve, step = fit(net, training, partial(_step, self, groups))
         return Prepared(net=trained, learned={"histogram": torch.stack(step.histograms)}, curve=curve)
 
     def step(
@@ -101,6 +103,17 @@ class SparseTraining:
         ends.set(xscale="log", xlabel="|BN scale|", ylabel="% of channels")
         ends.legend()
         return figure
+
+
+def _step(
+    phase: SparseTraining,
+    groups: Sequence[ChannelGroup],
+    net: SegmentationNet,
+    training: Training,
+    steps: int,
+) -> "SparseStep":
+    """Unlike a lambda, it can be sent to other processes."""
+    return phase.step(net, groups, training, steps)
 
 
 class SparseStep(Step):

@@ -34,13 +34,13 @@ def run_chain(stages: Sequence[Stage], ctx: Context, trail: Trail) -> tuple[Trai
 
 
 def _run(stage: Stage, ctx: Context, trail: Trail) -> Trail:
-    """The trail after a stage; on a GPU, the most memory that it took is logged as ``memory/<stage>_peak_mb``.
+    """The trail after a stage; on one GPU, the most memory that it took is logged as ``memory/<stage>_peak_mb``.
 
     Raises:
         StageMemoryError: It ran out of memory.
     """
     try:
-        if ctx.hardware.device.type != "cuda":
+        if ctx.hardware.device.type != "cuda" or ctx.hardware.gpus > 1:  # which processes of their own use
             return stage(ctx, trail)
         with peak_memory(ctx.hardware.device) as peak:
             trail = stage(ctx, trail)

@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from segprune import gpu
 from segprune.measure.cost import cost
 from segprune.result.files import CURVE
@@ -31,11 +29,12 @@ from segprune.stage.contract import (
 )
 from segprune.stage.idle import idle
 from segprune.stage.planned import PlannedTraining
+from segprune.stage.several_gpus import refuse_gpus
 from segprune.stage.trial import refuse_schedule, shell
 from segprune.store.store import Entry
 from segprune.training.cudnn import is_timed
 from segprune.training.loop import fit
-from segprune.training.step import Epoch, Step, Training
+from segprune.training.step import Epoch, Hardware, Step, Training
 
 log = logging.getLogger(__name__)
 WITHOUT = ("measure.cost",)
@@ -72,8 +71,8 @@ class Fit(Stage):
 
         Raises:
             DataError: There are fewer training images than a batch has.
-            ConfigError: The network cannot be trained as the schedule says, the step factory is no dataclass, or
-                the step cannot do its work.
+            ConfigError: The network cannot be trained as the schedule says, or not on several GPUs; the step
+                factory is no dataclass, or the step cannot do its work.
         """
         if self.step is not None:
             identity(self.step)
@@ -82,6 +81,7 @@ class Fit(Stage):
         if self.schedule.epochs > 0:
             key = ctx.key_of(self, "schedule")
             refuse_schedule(ctx, key, self.schedule)
+            refuse_gpus(ctx, key, self.schedule, self.step)
             if self.schedule.warmup < self.schedule.warmup_epochs:
                 log.info(
                     "%s.warmup_epochs is %g, as long as the whole training, so it is %g here",
@@ -141,7 +141,7 @@ class Fit(Stage):
                 with idle(() if self.step else trail, ctx.hardware.device):
                     net, curve, _ = fit(net, training, make_step)
             (folder / CURVE).write_text(json.dumps([asdict(epoch) for epoch in curve]), encoding="utf-8")
-            how = arithmetic(schedule, ctx.hardware.device) if schedule.epochs > 0 else None
+            how = arithmetic(schedule, ctx.hardware) if schedule.epochs > 0 else None
             write_state(folder, ctx, net, before.transforms if before else (), key, training=how)
 
         entry = ctx.store.get(self.word, key, make)
@@ -171,6 +171,7 @@ def inputs_of(ctx: Context, schedule: Schedule) -> dict[str, Any]:
         "select": ctx.data.identity.select,
         **({"passes": ctx.passes.record()} if ctx.data.select and not ctx.passes.is_single else {}),
         "device": ctx.hardware.device.type,
+        **({"gpus": ctx.hardware.gpus} if ctx.hardware.gpus > 1 else {}),
         "autocast": str(autocast_dtype(schedule, ctx.hardware.device)),
         **({"cudnn": "timed"} if is_timed(ctx.hardware.device) else {}),
         "schedule": identity(schedule),
@@ -178,11 +179,14 @@ def inputs_of(ctx: Context, schedule: Schedule) -> dict[str, Any]:
     }
 
 
-def arithmetic(schedule: Schedule, device: torch.device) -> str:
-    """How a training computes, in words for rows: its type, and whether its kernels were compiled."""
-    half = autocast_dtype(schedule, device)
-    name = gpu.precision_of(device) if half is None else str(half).removeprefix("torch.")
-    return f"{name}, compiled" if schedule.compile else name
+def arithmetic(schedule: Schedule, hardware: Hardware) -> str:
+    """How a training computes, in words for rows: its type, whether its kernels were compiled, on how many GPUs."""
+    half = autocast_dtype(schedule, hardware.device)
+    name = gpu.precision_of(hardware.device) if half is None else str(half).removeprefix("torch.")
+    several = f"{hardware.gpus} {'GPUs' if hardware.device.type == 'cuda' else 'processes'}"
+    return ", ".join(
+        [name, *(["compiled"] if schedule.compile else []), *([several] if hardware.gpus > 1 else [])]
+    )
 
 
 def read_curve(entry: Entry) -> list[Epoch]:

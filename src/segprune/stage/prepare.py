@@ -117,7 +117,7 @@ class Preparation:
         save_file(learned, folder / LEARNED)
         self.phase.figure(learned).savefig(folder / FIGURE, dpi=100)
         (folder / CURVE).write_text(json.dumps([asdict(epoch) for epoch in prepared.curve]), encoding="utf-8")
-        training_was = arithmetic(self.phase.schedule, ctx.hardware.device)
+        training_was = arithmetic(self.phase.schedule, ctx.hardware)
         write_state(folder, ctx, prepared.net, before.transforms, key, training=training_was)
 
     def _target(

@@ -45,6 +45,7 @@ from segprune.stage.prepare import Preparation
 from segprune.stage.rounds import Rounds
 from segprune.stage.scoring import WORD as SCORE
 from segprune.stage.scoring import Scored, score, score_once
+from segprune.stage.several_gpus import refuse_gpus
 from segprune.stage.trial import refuse_schedule, refuse_single, shell
 from segprune.store.fingerprint import Fingerprint
 from segprune.store.store import Entry
@@ -188,8 +189,10 @@ class Prune(Stage):
             ConfigError: Its channels cannot be followed, it cannot be trained as a schedule says, or it cannot be
                 calibrated on one image.
         """
+        phase = self.pruner.phase if isinstance(self.pruner, TrainedPruner) else None
         for key, schedule in {training.key: training.schedule for training in self.trainings(ctx)}.items():
             refuse_schedule(ctx, key, schedule)
+            refuse_gpus(ctx, key, schedule, phase)
         if len(ctx.data.fit) == 1:
             refuse_single(ctx, "there is one image to calibrate on")
         net = start[-1].module if start else shell(ctx)

@@ -124,7 +124,7 @@ class ProcessLauncher(JobLauncher):
     def _run(self, tasks: Mapping[int, Task]) -> None:
         pool: Pool = self._by
         if not pool.gpus and _leave_the_gpu_open(self._config, self._overrides):
-            pool = replace(pool, gpus=list[int | str](gpus_for(pool.jobs)))
+            pool = replace(pool, gpus=gpus_for(pool.jobs, int(OmegaConf.select(self._config, "gpus") or 1)))
         log.info("%d jobs, %d at a time, below %s", len(tasks), pool.jobs, self._config.hydra.sweep.dir)
         pool.run(list(tasks.values()), self._before, self._board.refresh, self._after)
 
@@ -137,7 +137,7 @@ def register() -> None:
 def _leave_the_gpu_open(config: DictConfig, job_overrides: Sequence[Sequence[str]]) -> bool:
     """Whether no job names its GPU; one that does has to see all of them."""
     named = {text.partition("=")[0] for job in job_overrides for text in job}
-    return OmegaConf.select(config, "device") in ("auto", "cuda") and "device" not in named
+    return OmegaConf.select(config, "device") in ("auto", "cuda") and not {"device", "gpus"} & named
 
 
 def _settled(folder: Path, end: End) -> dict[str, Any]:

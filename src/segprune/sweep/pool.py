@@ -221,14 +221,21 @@ def fault(code: int) -> str:
     return f"ended with exit code {code}" if code else ""
 
 
-def gpus_for(jobs: int) -> list[int | str]:
-    """The numbers of the GPUs that so many processes share where none were named: all that this process may use.
+def gpus_for(jobs: int, each: int = 1) -> list[int | str]:
+    """The GPUs that so many processes share where none were named: all that this process may use.
 
     Those that no process would be left for are left out, and that is said.
+
+    Args:
+        jobs: Processes at a time.
+        each: How many GPUs each of them needs; of several, groups are dealt out.
     """
     import torch
 
     count = torch.cuda.device_count()  # asks the driver's library, and leaves the GPUs alone
+    if each > 1:
+        groups = [range(first, first + each) for first in range(0, count - each + 1, each)]
+        return [",".join(_visible(group)) for group in groups[:jobs]]
     if count > jobs:
         log.warning("%d of %d GPUs stand idle, since %d jobs run at a time", count - jobs, count, jobs)
     elif 0 < count < jobs:
@@ -236,7 +243,7 @@ def gpus_for(jobs: int) -> list[int | str]:
     return list(range(min(count, jobs)))
 
 
-def _visible(gpus: Sequence[int | str]) -> list[str]:
+def _visible(gpus: Sequence[int] | Sequence[int | str]) -> list[str]:
     """The values of ``CUDA_VISIBLE_DEVICES`` for GPUs by number among those that this process may use, or by name.
 
     Raises:

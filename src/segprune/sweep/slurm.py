@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from segprune import status, stop
 from segprune.errors import ConfigError
@@ -38,11 +38,12 @@ class SlurmLauncher(JobLauncher):
         """Check the settings.
 
         Raises:
-            ConfigError: One is out of its range, SLURM is not here, or jobs of several machines would share a file
-                of SQLite.
+            ConfigError: One is out of its range, SLURM is not here, a job would have too few GPUs, or jobs of
+                several machines would share a file of SQLite.
         """
         super().setup(config=config, **given)
         _refuse_sqlite(config)
+        _refuse_few_gpus(config, self._by.gpus)
 
     def _grace_s(self) -> float | None:
         return None
@@ -205,4 +206,13 @@ def _refuse_sqlite(config: DictConfig) -> None:
             f"jobs on several machines cannot write into one file of SQLite, which {path} is: start a server as "
             "docs/shared_server.md says and give its address (MLFLOW_TRACKING_URI or tracking.uri), or take "
             "tracking=silent."
+        )
+
+
+def _refuse_few_gpus(config: DictConfig, given: int) -> None:
+    gpus = int(OmegaConf.select(config, "gpus") or 1)
+    if 1 < gpus > given and OmegaConf.select(config, "device") != "cpu":
+        raise ConfigError(
+            f"gpus is {gpus}, but hydra.launcher.gpus is {given}, which is what SLURM gives a job. Give "
+            f"hydra.launcher.gpus={gpus}."
         )

@@ -17,6 +17,7 @@ from segprune.measure.passes import ONE_PASS, Passes
 from segprune.model.contract import SegmentationNet
 from segprune.schedule.schedule import Schedule, autocast_dtype, learning_rate, make_optimizer
 from segprune.training.loss import segmentation_loss
+from segprune.training.rank import ALONE, Rank
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,12 @@ class Hardware:
     Attributes:
         device: Torch device.
         workers: Processes that load data; 0 loads in the main process.
+        gpus: How many train one network together; on a CPU as many processes.
     """
 
     device: torch.device
     workers: int
+    gpus: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +67,7 @@ class Training:
         on_epoch: Called after every epoch, also for those that a resumed training finds done.
         key: The key of the schedule, for messages.
         passes: How images of the select role are shown to the network.
+        rank: Which of the processes that train together this one is.
     """
 
     data: SegData
@@ -74,6 +78,7 @@ class Training:
     on_epoch: Callable[[Epoch], None]
     key: str = "train"
     passes: Passes = ONE_PASS
+    rank: Rank = ALONE
 
 
 SMALL = (0.1, 0.01, 0.001)
@@ -115,7 +120,7 @@ class Step:
         self.optimizer = make_optimizer(schedule, net)
         self.amp = autocast_dtype(schedule, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.amp == torch.float16)
-        self.lr, self.key, self.overflows, self._taken = 0.0, training.key, 0, 0
+        self.lr, self.key, self.rank, self.overflows, self._taken = 0.0, training.key, training.rank, 0, 0
         self.optimizer.register_step_post_hook(self._count)  # the scaler leaves a step out without a word
 
     def state_dict(self) -> dict[str, Any]:
@@ -210,7 +215,8 @@ class Step:
         """
         image, label = self.on_device(batch)
         with self.autocast():
-            loss: Tensor = self.loss(self.all_logits(image), label)
+            heads = [self.rank.gathered(logits) for logits in self.all_logits(image)]
+            loss: Tensor = self.loss(heads, self.rank.gathered(label))
         torch.autograd.backward(self.scaler.scale(loss / window))
         return loss.detach()
 
@@ -224,6 +230,7 @@ class Step:
 
     def update(self) -> None:
         """One step of the optimiser."""
+        self.rank.add_up(one for group in self.optimizer.param_groups for one in group["params"])
         self.scaler.unscale_(self.optimizer)
         if self.schedule.grad_clip is not None:
             nn.utils.clip_grad_norm_(self.net.parameters(), self.schedule.grad_clip)

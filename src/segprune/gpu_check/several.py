@@ -26,7 +26,7 @@ def several_gpus(bench: Bench) -> Found:
     (alone, one), (shared, two) = (_trained(bench, gpus) for gpus in (1, 2))
     apart = max(abs(a.loss - b.loss) / a.loss for a, b in zip(one, two, strict=True))
     weights = max(
-        float((mine - its).abs().max())
+        float((mine - its).detach().abs().max())
         for mine, its in zip(alone.parameters(), shared.parameters(), strict=True)
     )
     what = "GPUs" if bench.device.type == "cuda" else "processes"

@@ -46,7 +46,8 @@ TABLE = {
     """,
     "train prepare rounds": """
         dataset/weights.py measure/evaluate.py stage/fit.py training/cudnn.py training/loop.py
-        training/rank.py training/recompute.py training/shared_norm.py training/step.py training/waiting.py
+        training/apart.py training/rank.py training/recompute.py training/shared_norm.py training/step.py
+        training/waiting.py
     """,
     "prepare score prune rounds oracle eval eval+": """
         graph/__init__.py graph/group.py graph/layers.py graph/units.py

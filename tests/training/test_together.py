@@ -126,3 +126,9 @@ def test_the_end_of_one_process_is_that_of_all_and_its_cause_is_told() -> None:
         together(2, HERE, fails, heard.append)
     assert "in process 2 of the 2" in caught.value.__notes__[0]
     assert left() == []
+
+
+def test_what_cannot_be_sent_is_told() -> None:
+    with pytest.raises(TrainingError, match=r"^what trains cannot be sent .*lambda.*at the top of a module"):
+        together(2, HERE, lambda rank, tell: None, print)
+    assert left() == []

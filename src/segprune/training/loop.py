@@ -23,6 +23,7 @@ from segprune.model.contract import SegmentationNet
 from segprune.model.copies import duplicate
 from segprune.seed import seeded
 from segprune.shortage import shortage
+from segprune.training.apart import Apart, apart
 from segprune.training.cudnn import one_size
 from segprune.training.rank import Rank
 from segprune.training.recompute import recomputed
@@ -124,20 +125,20 @@ def _fit_together(net: SegmentationNet, training: Training, make_step: Callable[
     hardware = training.hardware
     workers = -(-hardware.workers // hardware.gpus)
     alone = replace(training, hardware=replace(hardware, workers=workers), on_epoch=_unheard)
-    work = partial(_fit_part, net, alone, make_step)
+    work = partial(_fit_part, apart(net), alone, make_step)
     if hardware.device.type == "cuda":
         torch.cuda.empty_cache()  # one of them is on this GPU too
     together(hardware.gpus, hardware.device, work, training.on_epoch)
 
 
 def _fit_part(
-    net: SegmentationNet, training: Training, make_step: Callable[..., Step], rank: Rank, tell: Tell
+    net: Apart[SegmentationNet], training: Training, make_step: Callable[..., Step], rank: Rank, tell: Tell
 ) -> None:
     device = training.hardware.device
     mine = torch.device("cuda", rank.rank) if device.type == "cuda" else device
     hardware = replace(training.hardware, device=mine)
     on_epoch = tell if rank.is_first else _unheard
-    fit(net, replace(training, hardware=hardware, rank=rank, on_epoch=on_epoch), make_step)
+    fit(net.whole(), replace(training, hardware=hardware, rank=rank, on_epoch=on_epoch), make_step)
 
 
 def _unheard(_: Epoch) -> None:

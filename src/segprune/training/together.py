@@ -4,10 +4,10 @@ That process waits for them, hears what they have to say, and ends them all as s
 itself. They can be killed at any moment, since what they have finished is on the disk.
 """
 
+import copy
 import logging
 import multiprocessing
 import os
-import pickle
 import queue
 import signal
 import threading
@@ -20,6 +20,7 @@ from logging.handlers import QueueHandler
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
+from pickle import PicklingError
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -63,22 +64,39 @@ def together(
     """
     context = multiprocessing.get_context("spawn")
     with TemporaryDirectory(prefix="segprune-") as place:
-        torch.save(work, Path(place, "work.pt"), pickle_protocol=5)
         processes: list[SpawnProcess] = []
         readers: list[Connection] = []
         try:
             for rank in range(world):
                 reader, writer = context.Pipe(duplex=False)
                 readers.append(reader)
-                arguments = (Rank(rank, world), device, Path(place), Arithmetic.here(), writer)
+                arguments = (Rank(rank, world), device, Path(place), work, Arithmetic.here(), writer)
                 process = context.Process(target=_begin, args=arguments)
-                process.start()
+                _start(process)
                 processes.append(process)
                 writer.close()
             _follow(processes, readers, device, on_message)
         finally:
             for process in processes:
                 _kill(process)
+
+
+def _start(process: SpawnProcess) -> None:
+    """Start it; signals wait until it can deal with them.
+
+    Raises:
+        TrainingError: What it is to do cannot be sent to it.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _LEFT_TO_PARENT)
+    try:
+        process.start()
+    except (PicklingError, AttributeError, TypeError) as error:
+        raise TrainingError(
+            f"what trains cannot be sent to the processes of several GPUs: {error}. Define it at the top of a "
+            "module, or give gpus=1."
+        ) from error
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _follow(
@@ -171,10 +189,18 @@ def _kill_children(pid: int) -> None:
                 child.kill()
 
 
-def _begin(rank: Rank, device: torch.device, place: Path, arithmetic: Arithmetic, writer: Connection) -> None:
+def _begin(
+    rank: Rank,
+    device: torch.device,
+    place: Path,
+    work: Callable[[Rank, Tell], None],
+    arithmetic: Arithmetic,
+    writer: Connection,
+) -> None:
     """Be one of the processes."""
     for number in _LEFT_TO_PARENT:
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _LEFT_TO_PARENT)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     tqdm.set_lock(threading.RLock())  # its own would be one of the system's, and left behind
     logging.root.handlers[:] = [_Sender(writer)] if rank.is_first else [logging.NullHandler()]
@@ -191,8 +217,6 @@ def _begin(rank: Rank, device: torch.device, place: Path, arithmetic: Arithmetic
             world_size=rank.world,
             timeout=TIMEOUT,
         )
-        here = {str(device): f"cuda:{rank.rank}"} if device.type == "cuda" else None
-        work = torch.load(place / "work.pt", map_location=here, weights_only=False)
         work(rank, writer.send)
         dist.barrier()  # a process that leaves earlier is taken for lost
         dist.destroy_process_group()
@@ -211,10 +235,9 @@ def _portable(error: BaseException, rank: Rank) -> BaseException:
     if not isinstance(error, LostError):
         error.add_note(told)
     try:
-        found: BaseException = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
-    except Exception:  # noqa: BLE001 - whatever a class does when it is unpickled
+        return copy.copy(error)  # made anew of its arguments, as it will be there
+    except Exception:  # noqa: BLE001 - whatever a class does then
         return RuntimeError(f"{type(error).__name__}: {error}\n{told}")
-    return found
 
 
 def _end_with_parent() -> None:

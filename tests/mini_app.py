@@ -16,7 +16,7 @@ SCRIPT = """
 import os, pathlib, signal, sys, time
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from segprune.sweep import launcher, slurm
+from segprune.sweep import kubernetes, launcher, slurm
 from segprune import stop
 from segprune.cli import guarded
 from segprune.sweep.callback import recorded_job
@@ -65,6 +65,7 @@ def main(cfg):
 if __name__ == "__main__":
     launcher.register()
     slurm.register()
+    kubernetes.register()
     sys.exit(guarded(main))
 """
 CONFIG = """

@@ -1,14 +1,32 @@
 import errno
+import fcntl
 import hashlib
 import os
 from pathlib import Path
 
 import pytest
+from filelock import Timeout
 
 from segprune import durable
+from segprune.errors import ConfigError
 
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 """SHA-256 of b"abc", the first example of FIPS 180."""
+
+
+def test_a_lock_is_held_once_and_a_disk_without_locks_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.lock"
+    with durable.Lock(path), pytest.raises(Timeout):
+        durable.Lock(path).acquire(timeout=0)
+
+    def without(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", without)
+    with pytest.raises(ConfigError, match=r"a\.lock cannot be locked: the disk has no file locks\."):
+        durable.Lock(path).acquire(timeout=0)
 
 
 def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:

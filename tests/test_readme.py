@@ -155,6 +155,7 @@ def test_every_key_that_a_page_names_is_one() -> None:
         for option in (
             ["hydra/launcher=processes"],
             ["hydra/launcher=slurm"],
+            ["hydra/launcher=kubernetes"],
             *([option] for option in OPTIONS),
         )
     ]

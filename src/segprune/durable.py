@@ -7,7 +7,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+
+from filelock import AcquireReturnProxy, FileLock
+
+from segprune.errors import ConfigError
 
 REMEDIES = {
     errno.ENOSPC: "Free disk space",
@@ -19,6 +23,33 @@ REMEDIES = {
     errno.EFBIG: "Have the limit on file sizes raised",
 }
 """Remedy when the disk refuses, by the number of the error."""
+
+
+class Lock(FileLock):
+    """A lock that one process holds at a time, and that the system releases however the process ends.
+
+    On a disk without such locks filelock would take the existence of the file for one, which a killed process
+    leaves behind; that is refused here.
+    """
+
+    def __init__(self, path: Path | str, timeout: float = -1, *, thread_local: bool = True) -> None:
+        super().__init__(path, timeout, thread_local=thread_local, fallback_to_soft=False)
+
+    def acquire(self, *given: Any, **named: Any) -> AcquireReturnProxy[Self]:
+        """Take it, see ``FileLock``.
+
+        Raises:
+            ConfigError: The disk has no locks.
+        """
+        try:
+            return super().acquire(*given, **named)
+        except OSError as error:
+            if error.errno != errno.ENOSYS:
+                raise
+            raise ConfigError(
+                f"{self.lock_file} cannot be locked: the disk has no file locks. Have it mounted with them "
+                "(Lustre: with flock), or put paths.outputs on another disk."
+            ) from error
 
 
 class Checked(io.BufferedWriter):

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from segprune import durable
 from segprune.errors import ConfigError
@@ -37,7 +37,7 @@ class JobRecord:
             ConfigError: A living process is running in this folder.
         """
         self._folder, self._started = folder, time.time()
-        self._lock = FileLock(folder / LOCK)
+        self._lock = durable.Lock(folder / LOCK)
         try:
             self._lock.acquire(timeout=RESTART_SECONDS if "SLURM_RESTART_COUNT" in os.environ else 0)
         except Timeout as error:
@@ -45,7 +45,10 @@ class JobRecord:
                 f"{folder} belongs to a run that is still going on (process {read(folder).get('pid')}); wait for "
                 "its end, or give another output folder."
             ) from error
-        self._values: dict[str, Any] = {"asked": dict(asked), "pid": os.getpid(), "host": platform.node()}
+        self._values: dict[str, Any] = {
+            **{"asked": dict(asked), "pid": os.getpid(), "host": platform.node()},
+            **({"slurm": name} if (name := slurm_name()) else {}),
+        }
         self._write(status="running")
 
     @property
@@ -70,6 +73,10 @@ class JobRecord:
         """The run ended with an error."""
         self._end(status="failed", error=reason)
 
+    def left(self) -> None:
+        """The jobs of a sweep are in a queue; the last of them goes on from here."""
+        self._end(status="starting")
+
     def killed(self) -> None:
         """The run was stopped from outside."""
         self._end(status="killed", error=STOPPED)
@@ -81,6 +88,12 @@ class JobRecord:
     def _end(self, **values: object) -> None:
         self._write(**values)
         self._lock.release()
+
+
+def slurm_name() -> str:
+    """What SLURM calls this process's job; empty outside of SLURM."""
+    array, number = (os.environ.get(f"SLURM_ARRAY_{name}_ID") for name in ("JOB", "TASK"))
+    return f"{array}_{number}" if array and number else os.environ.get("SLURM_JOB_ID", "")
 
 
 def asked(choices: Mapping[str, Any], *, ratio: Any, seed: Any) -> dict[str, Any]:
@@ -125,7 +138,7 @@ def dead(folder: Path) -> Iterator[bool]:
         yield False
         return
     try:
-        lock = FileLock(folder / LOCK).acquire(timeout=0)
+        lock = durable.Lock(folder / LOCK).acquire(timeout=0)
     except (Timeout, OSError):  # the lock file of another user belongs to a run that we may not end
         yield False
         return

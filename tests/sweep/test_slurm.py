@@ -11,7 +11,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from segprune.errors import ConfigError
-from segprune.sweep.slurm import SlurmLauncher, _refuse_few_gpus, _refuse_sqlite
+from segprune.sweep.slurm import SlurmLauncher, refuse_few_gpus, refuse_sqlite
 from tests import mini_app
 from tests.mini_app import run, start, status, wait_for
 from tests.sweep import slurm_here
@@ -101,6 +101,20 @@ def test_jobs_go_on_after_a_time_limit_and_preemption_and_none_is_left_of_a_stop
     assert not waits_or_runs()
 
 
+def test_a_sweep_that_nobody_waits_for_is_told_of_by_its_last_job(app: Path) -> None:
+    code, out, err = run(app, "act=done,crash", *SLURM, "hydra.launcher.wait=false")
+    assert code == 0, out + err
+    name = re.search(r"SLURM job (\d+) has 2 of the jobs", out)
+    assert name is not None, out
+    assert re.search(rf"SLURM job \d+ writes the table.* scancel {name[1]} \d+$", out, re.MULTILINE)
+    assert "cancelling" not in out
+    wait_for(lambda: not waits_or_runs())
+    said = (app / "sweep" / "slurm" / "report.log").read_text()
+    assert "#0 act=done: done" in said
+    assert f"#1 act=crash: FAILED after 0 s (0 left), its SLURM job {name[1]}_1 ended as FAILED" in said
+    assert [status(app, number)["status"] for number in (0, 1)] == ["done", "failed"]
+
+
 @pytest.mark.parametrize(("key", "value"), [("gpus", -1), ("cpus", 0), ("time", "tomorrow"), ("mem", "much")])
 def test_a_wrong_setting_is_refused(slurm: None, key: str, value: object) -> None:
     conf = OmegaConf.load(mini_app.ROOT / "conf" / "hydra" / "launcher" / "slurm.yaml")
@@ -116,9 +130,9 @@ def test_a_job_with_fewer_gpus_than_it_trains_on_is_refused() -> None:
     with pytest.raises(
         ConfigError, match=r"gpus is 4, but hydra\.launcher\.gpus is 1.*hydra\.launcher\.gpus=4\.$"
     ):
-        _refuse_few_gpus(config, 1)
-    _refuse_few_gpus(config, 4)
-    _refuse_few_gpus(OmegaConf.create({"gpus": 2, "device": "cpu"}), 0)
+        refuse_few_gpus(config, 1, "SLURM gives a job")
+    refuse_few_gpus(config, 4, "")
+    refuse_few_gpus(OmegaConf.create({"gpus": 2, "device": "cpu"}), 0, "")
 
 
 def test_a_file_of_sqlite_is_refused_and_a_server_is_not(tmp_path: Path) -> None:
@@ -128,6 +142,6 @@ def test_a_file_of_sqlite_is_refused_and_a_server_is_not(tmp_path: Path) -> None
     }
     config = OmegaConf.create({"tracking": node, "extensions": []})
     with pytest.raises(ConfigError, match=r"one file of SQLite, which .*mlflow\.db is: start a server"):
-        _refuse_sqlite(config)
+        refuse_sqlite(config)
     config.tracking.uri = "http://127.0.0.1:5000"
-    _refuse_sqlite(config)
+    refuse_sqlite(config)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from segprune.errors import ConfigError
-from segprune.sweep.slurm_queue import Slurm, SlurmError, cancel, ended, queue
+from segprune.sweep.slurm_queue import Slurm, SlurmError, cancel, ended, lost, queue
 
 SETTINGS: dict[str, Any] = {
     "partition": None,
@@ -21,6 +21,7 @@ SETTINGS: dict[str, Any] = {
     "makers_first": True,
     "setup": [],
     "options": {},
+    "wait": True,
     "poll_s": 1.0,
 }
 
@@ -79,6 +80,25 @@ def test_the_end_of_a_job_is_understood(says: Path, said: str, understood: str) 
     assert ended("7_1") == understood
     (says / "scontrol.fails").write_text("forgotten")
     assert ended("7_1") == ""
+
+
+def test_a_job_that_is_in_the_queue_no_more_is_lost_and_none_is_where_nobody_knows(
+    says: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (says / "squeue.says").write_text("7_0\n8\n")
+    assert lost(["7_0", "7_1", "8", "9"]) == {"7_1", "9"}
+    assert lost([]) == set()
+    (says / "squeue.fails").write_text("Unable to contact slurm controller")
+    assert lost(["7_1"]) == set()
+    monkeypatch.setenv("PATH", "")
+    assert lost(["7_1"]) == set()
+
+
+def test_the_last_job_is_no_array_and_waits_for_all(says: Path) -> None:
+    (says / "sbatch.says").write_text("9\n")
+    assert Slurm(**SETTINGS).submit(says / "report.sh", (), "7:8") == "9"
+    told = (says / "sbatch.told").read_text().splitlines()
+    assert told[:3] == ["--parsable", "--dependency=afterany:7:8", f"--output={says}/report.log"]
 
 
 def test_jobs_are_taken_from_it(says: Path) -> None:

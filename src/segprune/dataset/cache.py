@@ -6,8 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from filelock import FileLock
-
+from segprune import durable
 from segprune.errors import ConfigError
 
 
@@ -18,7 +17,7 @@ def locked(path: Path) -> Iterator[None]:
     Raises:
         ConfigError: The folder cannot be created or written to.
     """
-    lock = FileLock(f"{path}.lock")
+    lock = durable.Lock(f"{path}.lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()

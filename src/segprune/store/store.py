@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from filelock import AcquireReturnProxy, FileLock, Timeout
+from filelock import AcquireReturnProxy, Timeout
 from safetensors import SafetensorError
 
 from segprune import durable, stop
@@ -229,12 +229,12 @@ def set_aside(folder: Path, why: Literal["damaged", "removed"]) -> Path:
     return aside
 
 
-def lock_of(folder: Path) -> FileLock:
+def lock_of(folder: Path) -> durable.Lock:
     """The lock of an entry, for one process at a time; it ends with its process."""
-    return FileLock(folder.with_suffix(".lock"))
+    return durable.Lock(folder.with_suffix(".lock"))
 
 
-def _locked(folder: Path) -> AcquireReturnProxy[FileLock]:
+def _locked(folder: Path) -> AcquireReturnProxy[durable.Lock]:
     lock, is_told = lock_of(folder), False
     while True:
         try:

@@ -22,6 +22,7 @@ from segprune.config.refusal import refusal
 from segprune.errors import ConfigError, SegpruneError
 from segprune.status import JobRecord
 from segprune.sweep import grid, handover
+from segprune.sweep.later import told
 
 if TYPE_CHECKING:
     from segprune.tracking.contract import Tracking
@@ -56,7 +57,7 @@ class SweepCallback(Callback):
             self._start(config)
 
     def _start(self, config: DictConfig) -> None:
-        from segprune.sweep import launcher, plugin, slurm
+        from segprune.sweep import kubernetes, launcher, plugin, slurm
         from segprune.sweep.controls import ControlSweeper
 
         if config.hydra.launcher._target_ == PLAN:
@@ -69,6 +70,7 @@ class SweepCallback(Callback):
         stop.if_asked()
         launcher.register()
         slurm.register()
+        kubernetes.register()
         plugin.register(ControlSweeper)
         _close_the_dead(config)
         _opened.append(_Sweep(config))
@@ -110,6 +112,12 @@ def parent_run_id() -> str | None:
     return os.environ.get(PARENT_VARIABLE) or None
 
 
+def leave() -> str:
+    """Leave this process's sweep to a later one, which is told the id of its tracked run; gives that id."""
+    os.environ.pop(PARENT_VARIABLE, None)
+    return _opened.pop().leave() if _opened else ""
+
+
 def finish(code: int) -> int:
     """Print and track the results of this process's sweep; 3 if some of its jobs failed.
 
@@ -138,6 +146,7 @@ class _Sweep:
             folder=self.folder,
             tags={"sweep.dir": str(self.folder), "sweep.overrides": overrides},
             note=f"`python run.py -m {overrides}`",
+            run_id=(later.run_id or None) if (later := told()) else None,
         )
         self.folder.mkdir(parents=True, exist_ok=True)
         self._record = JobRecord(self.folder, {"overrides": overrides})
@@ -148,6 +157,12 @@ class _Sweep:
             raise
         self._record.tracked(self.tracker.run_id)
         self.tracker.params(_asked(config, typed(config.hydra.overrides.task)))
+
+    def leave(self) -> str:
+        """End here without a result; the jobs go on."""
+        self.tracker.close("FINISHED")
+        self._record.left()
+        return self.tracker.run_id
 
     def finish(self, code: int) -> int:
         from segprune.report.collect import outcome_of
@@ -250,6 +265,21 @@ def _close_the_dead(config: DictConfig) -> None:
             _close_if_dead(config, folder)
         except (OSError, ValueError) as error:  # not of this run, which can do without
             log.warning("%s cannot be read or repaired: %s", folder / status.STATUS, error)
+    _close_lost(config, [path.parent for path in files])
+
+
+def _close_lost(config: DictConfig, folders: Sequence[Path]) -> None:
+    """Mark the jobs that SLURM has no more."""
+    from segprune.sweep.slurm_lost import close_lost
+
+    if told() is not None or "SLURM_JOB_ID" in os.environ:
+        return  # one question for the whole sweep is enough
+    try:
+        for folder in close_lost(folders):
+            if run_id := status.read(folder).get("run_id"):
+                tracking_of(config).end(run_id)
+    except (OSError, ValueError) as error:
+        log.warning("jobs of SLURM cannot be looked after: %s", error)
 
 
 def _close_if_dead(config: DictConfig, folder: Path) -> None:

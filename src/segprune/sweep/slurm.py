@@ -9,6 +9,7 @@ import os
 import shlex
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,13 @@ from omegaconf import DictConfig, OmegaConf
 from segprune import status, stop
 from segprune.errors import ConfigError
 from segprune.sweep import grid, plugin
+from segprune.sweep.later import Later, command, told
 from segprune.sweep.launcher import JobLauncher
 from segprune.sweep.pool import OUTPUT, End, Task
+from segprune.sweep.slurm_lost import ROOM, note_names
 from segprune.sweep.slurm_queue import Slurm, SlurmError, cancel, ended, queue
 
 log = logging.getLogger(__name__)
-ROOM = "slurm"
-"""Folder of a sweep with its scripts, and what SLURM itself says of each job."""
 STOPPED = "stopped"
 """A file beside them: no job goes into the queue again."""
 CANCEL_SECONDS, SLEEP_SECONDS = 120.0, 0.2
@@ -42,14 +43,18 @@ class SlurmLauncher(JobLauncher):
                 several machines would share a file of SQLite.
         """
         super().setup(config=config, **given)
-        _refuse_sqlite(config)
-        _refuse_few_gpus(config, self._by.gpus)
+        refuse_sqlite(config)
+        refuse_few_gpus(config, self._by.gpus, "SLURM gives a job")
 
     def _grace_s(self) -> float | None:
         return None
 
     def _run(self, tasks: Mapping[int, Task]) -> None:
         slurm: Slurm = self._by
+        if (later := told()) is not None:
+            for number, task in tasks.items():
+                self._over(task, later.jobs[number], 0.0, was_stopped=False)
+            return
         room = Path(str(self._config.hydra.sweep.dir), ROOM).absolute()
         room.mkdir(parents=True, exist_ok=True)
         (room / STOPPED).unlink(missing_ok=True)  # of an earlier sweep in this folder
@@ -58,7 +63,7 @@ class SlurmLauncher(JobLauncher):
             task.folder.mkdir(parents=True, exist_ok=True)
             (task.folder / OUTPUT).touch()
             status.write(task.folder, {"asked": task.asked, "status": "starting"})
-            (room / f"{number}.sh").write_text(job_script(task))
+            (room / f"{number}.sh").write_text(job_script(task, slurm.cpus))
         makers = _makers(self._config) if slurm.makers_first else {}
         live = dict[int, str]()
         try:
@@ -67,14 +72,35 @@ class SlurmLauncher(JobLauncher):
                 after = None if maker is None else f"{live[maker]}_{maker}"
                 array = slurm.submit(room / "job.sh", numbers, after)
                 live |= dict.fromkeys(numbers, array)
+                names = {tasks[number].folder: f"{array}_{number}" for number, array in live.items()}
+                note_names(room.parent, names)
                 wait = "" if after is None else f", after {after}, which makes what they share"
                 log.info(
                     "SLURM job %s has %d of the jobs%s, below %s", array, len(numbers), wait, room.parent
                 )
-            self._follow(tasks, live)
+            if slurm.wait:
+                self._follow(tasks, live)
+            else:
+                self._leave(room, live)
         finally:
             if live:
                 self._cancel(tasks, live, room)
+
+    def _leave(self, room: Path, live: dict[int, str]) -> None:
+        """Have a last job tell what became of the others; nothing is left to cancel here."""
+        from segprune.sweep.callback import leave
+
+        slurm: Slurm = self._by
+        later = Later(leave(), {number: f"{array}_{number}" for number, array in live.items()})
+        (room / "report.sh").write_text(report_script(room.parent, slurm, later))
+        arrays = sorted({*live.values()})
+        live.clear()
+        last = replace(slurm, gpus=0).submit(room / "report.sh", (), ":".join(arrays))
+        log.info(
+            "SLURM job %s writes the table and the report when they are over; to stop all: scancel %s",
+            last,
+            " ".join([*arrays, last]),
+        )
 
     def _follow(self, tasks: Mapping[int, Task], live: dict[int, str]) -> None:
         """Until no job is left; what is over is taken from ``live``."""
@@ -172,15 +198,32 @@ def array_script(room: Path, slurm: Slurm) -> str:
     return "\n".join(lines) + "\n"
 
 
-def job_script(task: Task) -> str:
-    """One job; what it says goes behind what it said before it had to go into the queue again."""
+def job_script(task: Task, cpus: int) -> str:
+    """One job; what it says goes behind what it said before it had to be started again.
+
+    Args:
+        task: The job.
+        cpus: Cores that it is given.
+    """
     exports = [f"export {name}={shlex.quote(value)}" for name, value in task.environment.items()]
     lines = [
         "#!/bin/bash",
         *exports,
-        'export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$SLURM_CPUS_PER_TASK}"',
+        f'export OMP_NUM_THREADS="${{OMP_NUM_THREADS:-{cpus}}}"',
         f"cd {shlex.quote(os.getcwd())} || exit 1",
         f"exec {shlex.join(task.command)} < /dev/null >> {shlex.quote(str(task.folder / OUTPUT))} 2>&1",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def report_script(folder: Path, slurm: Slurm, later: Later) -> str:
+    """What the last job of a sweep runs that nobody waits for."""
+    lines = [
+        "#!/bin/bash",
+        *slurm.setup,
+        *(f"export {name}={shlex.quote(value)}" for name, value in later.variable().items()),
+        f"cd {shlex.quote(os.getcwd())} || exit 1",
+        f"exec {shlex.join(command(folder))} < /dev/null",
     ]
     return "\n".join(lines) + "\n"
 
@@ -197,7 +240,12 @@ def _makers(config: DictConfig) -> dict[int, int]:
     return makers(config) if grid.is_known(config) else {}
 
 
-def _refuse_sqlite(config: DictConfig) -> None:
+def refuse_sqlite(config: DictConfig) -> None:
+    """Check that jobs of several machines do not write into one file of SQLite.
+
+    Raises:
+        ConfigError: They would.
+    """
     from segprune.sweep.callback import tracking_of
 
     path = getattr(tracking_of(config), "file", None)
@@ -209,10 +257,15 @@ def _refuse_sqlite(config: DictConfig) -> None:
         )
 
 
-def _refuse_few_gpus(config: DictConfig, given: int) -> None:
+def refuse_few_gpus(config: DictConfig, given: int, whose: str) -> None:
+    """Check that a job gets as many GPUs as it trains on.
+
+    Raises:
+        ConfigError: It does not.
+    """
     gpus = int(OmegaConf.select(config, "gpus") or 1)
     if 1 < gpus > given and OmegaConf.select(config, "device") != "cpu":
         raise ConfigError(
-            f"gpus is {gpus}, but hydra.launcher.gpus is {given}, which is what SLURM gives a job. Give "
+            f"gpus is {gpus}, but hydra.launcher.gpus is {given}, which is what {whose}. Give "
             f"hydra.launcher.gpus={gpus}."
         )

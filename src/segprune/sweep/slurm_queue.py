@@ -4,7 +4,7 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -39,6 +39,7 @@ class Slurm:
         makers_first: Whether jobs wait in the queue, without a GPU, for the one that makes what they share.
         setup: Lines of bash before each job, as ``module load cuda``.
         options: Further long options of ``sbatch``, as ``{qos: low}``; an empty value is a flag.
+        wait: Whether the command waits for the end of the jobs; if not, a last job of the queue reports.
         poll_s: Seconds between two looks at the queue.
     """
 
@@ -54,6 +55,7 @@ class Slurm:
     makers_first: bool
     setup: list[str]
     options: dict[str, str | int | None]
+    wait: bool
     poll_s: Annotated[float, Field(gt=0)]
 
     def __post_init__(self) -> None:
@@ -88,14 +90,15 @@ class Slurm:
 
         Args:
             script: What each task runs.
-            numbers: Of the jobs.
-            after: Task that must be over before; None: none.
+            numbers: Of the jobs; none: a single job that is no array.
+            after: Task or array that must be over before, several joined by ``:``; None: none.
         """
         most = f"%{self.jobs}" if self.jobs else ""
-        array = f"--array={','.join(map(str, numbers))}{most}"
+        array = [f"--array={','.join(map(str, numbers))}{most}"] if numbers else []
         wait = [f"--dependency=afterany:{after}"] if after else []
-        log_file = f"--output={script.parent / '%a.log'}"
-        answer = _asked("sbatch", "--parsable", array, *wait, log_file, *self.flags(), str(script))
+        name = "%a.log" if numbers else f"{script.stem}.log"
+        log_file = f"--output={script.parent / name}"
+        answer = _asked("sbatch", "--parsable", *array, *wait, log_file, *self.flags(), str(script))
         return answer.strip().partition(";")[0]
 
 
@@ -109,6 +112,23 @@ def queue(arrays: Sequence[str]) -> dict[int, tuple[str, str]]:
         raise
     found = re.findall(r"^\d+_(\d+)\|(\w+)\|(.*)$", text, re.MULTILINE)
     return {int(number): (state, reason) for number, state, reason in found}
+
+
+def lost(tasks: Collection[str]) -> set[str]:
+    """Those of some tasks that are in the queue no more; none where that cannot be found out.
+
+    Args:
+        tasks: Of each ``<array>_<number>``, or the id of a job without an array.
+    """
+    if not tasks or shutil.which("squeue") is None:
+        return set()
+    try:
+        text = _asked(
+            "squeue", "--noheader", "--array", "--format=%i"
+        )  # --jobs fails if it has forgotten one
+    except SlurmError:
+        return set()
+    return {*tasks} - {*text.split()}
 
 
 def ended(task: str) -> str:

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from segprune import durable
 from segprune.errors import TrackingError
@@ -55,7 +55,7 @@ class Journal:
         self.last_kind, self.last_ms = "", 0
         self._copies, self._lock = (
             path.with_suffix(""),
-            FileLock(path.with_suffix(".lock"), thread_local=False),
+            durable.Lock(path.with_suffix(".lock"), thread_local=False),
         )
         self._size, self._unwritten, self._is_refused = 0, "", False
         if path.exists():

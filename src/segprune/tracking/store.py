@@ -13,8 +13,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
+from segprune import durable
 from segprune.errors import ConfigError, TrackingError
 from segprune.tracking.failure import UnreachableError, first_line, http_status, is_refusal, opening_failures
 
@@ -151,7 +152,7 @@ def _sqlite_client(uri: str, path: Path) -> Any:
     """Tables are made by one process at a time, for two at once break each other."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{path}.lock", timeout=LOCK_SECONDS):
+        with durable.Lock(f"{path}.lock", timeout=LOCK_SECONDS):
             if not path.exists():
                 _make_tables(path)
             _write_ahead(path)

@@ -29,7 +29,14 @@ from segprune.store.libraries import is_of_python, libraries, versions_of
 HOME = "segprune"
 KEEPERS = {
     *("errors", "gpu", "shortage", "stop", "durable", "status", "checkpoint", "store", "tracking"),
-    *("result.files", "stage.contract", "stage.planned", "stage.several_gpus", "stage.trial", "training.together"),
+    *(
+        "result.files",
+        "stage.contract",
+        "stage.planned",
+        "stage.several_gpus",
+        "stage.trial",
+        "training.together",
+    ),
 }
 """Rooms and modules that check, start, store or report what others compute, and change none of it."""
 QUIET = {"filelock", "matplotlib", "pandas", "psutil", "pydantic", "safetensors", "tqdm", "typing_extensions"}

@@ -38,6 +38,7 @@ def config(**changes: Any) -> Any:
         "checkpoint": None,
         "baseline": None,
         "device": "auto",
+        "gpus": 1,
         "threads": None,
         "workers": 0,
         "store": {"root": "outputs/store", "reuse": True, "accept": []},

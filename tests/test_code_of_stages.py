@@ -174,15 +174,7 @@ tracking/contract.py tracking/creation.py tracking/deliver.py tracking/experimen
 tracking/hint.py tracking/journal.py tracking/mlflow_run.py tracking/mlflow_tracker.py
 tracking/provenance.py tracking/record.py tracking/replay.py tracking/search.py tracking/secrets.py
 tracking/sender.py tracking/silent.py tracking/store.py tracking/ui.py tracking/views.py
-stage/several_gpus.py training/together.py stage/contract.py stage/trial.py status.py stop.py store/__init__.py
-store/__main__.py store/code.py store/fingerprint.py store/inventory.py store/kin.py store/libraries.py
-store/manifest.py store/store.py sweep/__init__.py sweep/board.py sweep/callback.py sweep/controls.py
-sweep/dry_run.py sweep/estimate.py sweep/grid.py sweep/handover.py sweep/kubernetes.py sweep/launcher.py
-sweep/plugin.py sweep/pool.py sweep/later.py sweep/slurm.py sweep/slurm_lost.py sweep/slurm_queue.py
-tracking/__init__.py tracking/color.py tracking/contract.py tracking/creation.py tracking/deliver.py
-tracking/experiment.py tracking/failure.py tracking/hint.py tracking/journal.py tracking/mlflow_run.py
-tracking/mlflow_tracker.py tracking/provenance.py tracking/record.py tracking/replay.py tracking/search.py
-tracking/secrets.py tracking/sender.py tracking/silent.py tracking/store.py tracking/ui.py tracking/views.py
+stage/several_gpus.py training/together.py sweep/kubernetes.py sweep/later.py sweep/slurm_lost.py
 """
 """Files of which no result depends, or none of RGB images of 8 bits: they configure, refuse, keep, show or tell."""
 CRITERIA = {

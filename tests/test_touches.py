@@ -35,7 +35,7 @@ from segprune.tracking.silent import SilentRun
 from segprune.transform.cut import Cut
 from tests.dataset.trees import camvid_tree, labels, picture, save
 from tests.test_conf import CONF, composed
-from tests.touches import CASES, DEFAULT, NOTHING, REFUSED
+from tests.touches import CASES, DEFAULT, NOTHING, REFUSED, TWINS
 
 pytestmark = pytest.mark.usefixtures("composer")
 WORDS = ("train", "prepare", "prune", "finetune", "eval")
@@ -71,6 +71,8 @@ USUAL = {
     for group, option in chosen.items()
 }
 FOLDER = next(case for case in CASES if case.startswith("dataset=folder"))
+APART = (".checkpointing", "store.reuse")
+"""How keys end that are refused together with another one."""
 Keys = Mapping[str, Sequence[str]]
 """Stage -> fingerprints that it asks the store for."""
 
@@ -233,24 +235,52 @@ def value_of(value: object, key: str, place: Path, cfg: DictConfig) -> object:
     return str(place / value) if value in ("SECOND", "COPY", "elsewhere") else value
 
 
+def changes_of(case: str) -> list[tuple[str, list[str]]]:
+    """The stage that keys touch first, and keys that are changed at once.
+
+    Keys that touch nothing are changed all at once, since no two changes undo each other. So are those of an option
+    whose ``TWIN`` has the same keys for the same class: there each is changed alone.
+    """
+    firsts: dict[str, list[str]] = {}
+    for key, (_, first) in CASES[case].items():
+        firsts.setdefault(first, []).append(key)
+    at_once = {NOTHING, *(set(firsts) - {REFUSED} if case in TWINS else ())}
+    found = []
+    for first, keys in firsts.items():
+        joint = [key for key in keys if first in at_once and not key.endswith(APART)]
+        found += [(first, [key]) for key in keys if key not in joint] + ([(first, joint)] if joint else [])
+    return found
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case or "default")
 def test_a_key_touches_the_stages_that_the_table_says(case: str, place: Path) -> None:
     cfg = configured(place, case)
     before = keys_of(cfg, place)
     wrong = {}
-    for key, (value, first) in CASES[case].items():
-        assert OmegaConf.select(cfg, key, default=...) is not ..., f"{key} of {case!r} is no key any more"
+    for first, keys in changes_of(case):
         changed = copy.deepcopy(cfg)
-        OmegaConf.update(changed, key, value_of(value, key, place, cfg), merge=False)
+        for key in keys:
+            assert OmegaConf.select(cfg, key, default=...) is not ..., f"{key} of {case!r} is no key any more"
+            value = value_of(CASES[case][key][0], key, place, cfg)
+            OmegaConf.update(changed, key, value, merge=False)
         if first == REFUSED:
-            with pytest.raises(ConfigError, match=key.replace(".", r"\.")):
+            with pytest.raises(ConfigError, match=keys[0].replace(".", r"\.")):
                 checked(changed)
             continue
         after = keys_of(changed, place)
         if touched(before, after) != from_first(first, before, after):
-            wrong[key] = touched(before, after)
+            wrong[", ".join(keys)] = touched(before, after)
     assert wrong == {}
     assert undecided(cfg, case) == ""
+
+
+@pytest.mark.parametrize("option", TWINS)
+def test_a_twin_has_the_same_keys_for_the_same_class(option: str) -> None:
+    group = option.partition("=")[0]
+    mine, its = (composed(one)[group] for one in (option, TWINS[option]))
+    assert mine["_target_"] == its["_target_"]
+    assert set(leaves(mine)) == set(leaves(its))
+    assert set(CASES[option]) <= set(CASES[TWINS[option]])
 
 
 @pytest.mark.parametrize("option", ALONE)

@@ -383,3 +383,13 @@ CASES: Mapping[str, Touches] = {
         "tracking.flush_seconds": (1, NOTHING),
     },
 }
+TWINS = {
+    "train=standard": "train=short",
+    "train=sgd_poly": "train=short",
+    "finetune=standard": "finetune=short",
+    "finetune=long": "finetune=short",
+    "pruner=sirfp_paper": "pruner=sirfp",
+    "budget=macs": "budget=channels",
+    "budget=params": "budget=channels",
+}
+"""Option -> another one of the same class and with the same keys, each of which is changed alone there."""

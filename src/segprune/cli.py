@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -174,7 +174,8 @@ def run_or_record(cfg: DictConfig) -> None:
         if is_single:
             choices = HydraConfig.get().runtime.choices
             kind = str(choices.get("dataset")), str(choices.get("model"))
-            log.info("%s", estimate.expectation(Path(str(cfg.paths.outputs)), kind))
+            plain = cast("dict[str, Any]", OmegaConf.to_container(cfg))
+            log.info("%s", estimate.expectation(Path(str(cfg.paths.outputs)), kind, plain))
         try:
             from segprune.app import run_job
 

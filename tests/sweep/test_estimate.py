@@ -1,14 +1,17 @@
+import json
 from pathlib import Path
 
 import pytest
 
 from segprune.sweep.estimate import (
     NOTHING,
+    ORIGIN,
     Estimate,
     Gap,
     Past,
     duration,
     expectation,
+    pace,
     past_jobs,
     seconds,
     stored_bytes,
@@ -91,7 +94,8 @@ def test_finished_jobs_say_what_they_made_and_what_it_takes(tmp_path: Path) -> N
 
 
 def test_a_run_is_told_how_long_earlier_ones_took(tmp_path: Path) -> None:
-    said = expectation(tmp_path, ("streets", "unet"))
+    ours = {"train": {"epochs": 8}, "dataset": {"size_hw": [96, 128]}}
+    said = expectation(tmp_path, ("streets", "unet"), ours)
     assert said.startswith("no run of unet on streets has finished here yet")
     assert said.endswith(
         "with the defaults it takes about 2 minutes on two CPU cores, and segprune plan tells it"
@@ -102,10 +106,21 @@ def test_a_run_is_told_how_long_earlier_ones_took(tmp_path: Path) -> None:
     for number, options in enumerate(({"made": 0}, {"model": "fcn"})):  # all was reused; another network
         (tmp_path / "sweeps" / "x" / str(number)).mkdir(parents=True)
         finished(tmp_path / "sweeps" / "x" / str(number), 9999, **options)
-    assert expectation(tmp_path, ("streets", "unet")) == (
+    expected = (
         "expect about 90 s: earlier runs of unet on streets (3) took 60 s to 5 min; what the store has already is "
         "not computed again"
     )
+    assert expectation(tmp_path, ("streets", "unet"), ours) == expected
+    # a try with other epochs tells nothing; one with another seed does
+    once = {**ours, "train": {"epochs": 1}}
+    for number, config in enumerate(({**ours, "seed": 1}, once, once)):
+        (tmp_path / "runs" / str(number) / ORIGIN).write_text(json.dumps({"config": config}))
+    assert "(1) took 60 s to 60 s" in expectation(tmp_path, ("streets", "unet"), ours)
+    assert "(2) took 90 s to 5 min" in expectation(tmp_path, ("streets", "unet"), once)
+    other = expectation(tmp_path, ("streets", "unet"), {**ours, "train": {"epochs": 2}})
+    assert other.startswith("no run of unet on streets with these sizes and epochs has finished here yet")
+    found = past_jobs(tmp_path / "runs")["streets", "unet"]
+    assert [one.pace == pace(once) for one in found] == [False, True, True]
 
 
 @pytest.mark.parametrize(

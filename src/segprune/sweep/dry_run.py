@@ -27,7 +27,9 @@ from segprune.sweep.estimate import (
     Estimate,
     Gap,
     Kind,
+    Past,
     duration,
+    pace,
     past_jobs,
     seconds,
     stored_bytes,
@@ -80,7 +82,7 @@ def plan(config: DictConfig) -> str:
     jobs = list(checked_jobs(config))
     states = list(_states(jobs))
     past = past_jobs(Path(str(config.paths.outputs)) / "sweeps")
-    likes = [past.get(_kind(job), ()) for job in jobs]
+    likes = [_likes(past, job) for job in jobs]
     gaps = [state.gap for state in states]
     known: list[Estimate | None] = [
         seconds(gap, like) if gap else NOTHING for gap, like in zip(gaps, likes, strict=True)
@@ -230,8 +232,10 @@ def _start_of(job: GridJob) -> str:
     return json.dumps(settings, sort_keys=True, default=str)
 
 
-def _kind(job: GridJob) -> Kind:
-    return job.run.job.choices["dataset"], job.run.job.choices["model"]
+def _likes(past: Mapping[Kind, Sequence[Past]], job: GridJob) -> Sequence[Past]:
+    """Finished jobs that tell how long a job takes, as far as is known."""
+    of_kind = past.get((job.run.job.choices["dataset"], job.run.job.choices["model"]), ())
+    return [other for other in of_kind if other.pace in (None, pace(job.run.values))]
 
 
 def _hours(times: Sequence[Estimate | None], works: Mapping[int, Work]) -> str:

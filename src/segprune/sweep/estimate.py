@@ -1,10 +1,11 @@
 """Time and disk that a job may take, from earlier jobs of its dataset and model that began at the same stage."""
 
+import json
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, reduce
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,13 @@ Kind = tuple[str, str]
 
 ROOMS = ("runs", "sweeps")
 """Folders of an output folder in which finished jobs lie."""
+ORIGIN = "origin.json"
+"""What ``reproduce.origin`` leaves in the folder of a job."""
+PACE = (
+    *("dataset.size_hw", "dataset.crop_hw", "dataset.limit", "dataset.counts", "model", "train.epochs"),
+    *("finetune.epochs", "between.epochs", "phase_epochs", "rounds", "device"),
+)
+"""Keys that decide how long a run takes on a machine, besides dataset and criterion."""
 FIRST_RUN = "with the defaults it takes about 2 minutes on two CPU cores, and segprune plan tells it"
 
 
@@ -46,12 +54,14 @@ class Past:
         stages: Of its results, in the order in which it used them.
         sizes: Bytes of these results in the store; None for one that is not there any more.
         begin: Index of the first result that it computed; their number if it computed none; None if not known.
+        pace: See ``pace``; None if not known.
     """
 
     seconds: float
     stages: tuple[str, ...]
     sizes: tuple[int | None, ...]
     begin: int | None
+    pace: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +95,15 @@ class Estimate:
 NOTHING = Estimate(low=0.0, middle=0.0, high=0.0)
 
 
+def pace(config: Mapping[str, Any]) -> str:
+    """The values of ``PACE`` in a configuration, as text: times of runs with other ones tell nothing."""
+
+    def below(node: Any, part: str) -> Any:
+        return node.get(part) if isinstance(node, Mapping) else None
+
+    return json.dumps([reduce(below, key.split("."), config) for key in PACE], sort_keys=True, default=str)
+
+
 def past_jobs(sweeps: Path) -> Mapping[Kind, Sequence[Past]]:
     """The finished jobs of earlier sweeps."""
     found: dict[Kind, list[Past]] = defaultdict(list)
@@ -99,24 +118,31 @@ def past_jobs(sweeps: Path) -> Mapping[Kind, Sequence[Past]]:
                     stages=tuple(name.partition("/")[0] for name in names),
                     sizes=tuple(size(Path(job["store"]) / name) for name in names),
                     begin=_begin(job, names),
+                    pace=_pace_of(path.parent),
                 )
             )
     return found
 
 
-def expectation(outputs: Path, kind: Kind) -> str:
-    """How long a run of this dataset and model may take, from the runs that finished below an output folder."""
+def expectation(outputs: Path, kind: Kind, config: Mapping[str, Any]) -> str:
+    """How long a run of this dataset and model may take, from the runs that finished below an output folder.
+
+    Only those count that have the same sizes, network and epochs.
+    """
     dataset, model = kind
-    jobs = [status.read(path.parent) for room in ROOMS for path in (outputs / room).rglob(status.STATUS)]
-    took = [
-        float(job["seconds"])
-        for job in jobs
-        if job.get("status") == "done"
-        and not job.get("was_reused", True)
+    folders = [path.parent for room in ROOMS for path in (outputs / room).rglob(status.STATUS)]
+    jobs = [(folder, job) for folder in folders if (job := status.read(folder)).get("status") == "done"]
+    found = [
+        (folder, float(job["seconds"]))
+        for folder, job in jobs
+        if not job.get("was_reused", True)
         and (job["asked"].get("dataset"), job["asked"].get("model")) == kind
     ]
+    wanted = pace(config)
+    took = [seconds for folder, seconds in found if _pace_of(folder) in (None, wanted)]
     if not took:
-        return f"no run of {model} on {dataset} has finished here yet, so its time is not known; {FIRST_RUN}"
+        which = "with these sizes and epochs " if found else ""
+        return f"no run of {model} on {dataset} {which}has finished here yet, so its time is not known; {FIRST_RUN}"
     spread = f"{duration(min(took))} to {duration(max(took))}"
     return (
         f"expect about {duration(statistics.median(took))}: earlier runs of {model} on {dataset} "
@@ -165,6 +191,14 @@ def _begin(job: Mapping[str, Any], names: Sequence[str]) -> int | None:
         return len(names)
     made = [names.index(name) for name in job.get("computed", ()) if name in names]
     return min(made, default=None)
+
+
+def _pace_of(folder: Path) -> str | None:
+    """That of a finished job; None if an earlier version recorded it."""
+    try:
+        return pace(json.loads((folder / ORIGIN).read_text(encoding="utf-8"))["config"])
+    except (OSError, ValueError, KeyError, AttributeError):
+        return None
 
 
 def _size(folder: Path) -> int | None:

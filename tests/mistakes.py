@@ -31,7 +31,7 @@ model=resnet | model is 'resnet'; it must be one of deeplabv3_resnet101
 experiment=camvid | experiment is 'camvid'; it must be one of camvid_cpu, camvid_r50, cityscapes_r50.
 finetune@between=fast rounds=2 | finetune is 'fast'; it must be one of like_train, long, none, sgd_poly
 phase_epochs=0 pruner=cap | phase_epochs is 0: input should be greater than or equal to 1.
-hydra/launcher=lsf | hydra/launcher is 'lsf'; it must be one of basic, plan, processes, slurm
+hydra/launcher=lsf | hydra/launcher is 'lsf'; it must be one of basic, kubernetes, plan, processes, slurm
 hydra.mode=fast | hydra.mode: Invalid value 'fast', expected one of [RUN, MULTIRUN]
 hydra/launcher=plan | hydra/launcher=plan shows what a sweep would do; add -m to the command
 ratio=${nowhere} | ratio: Interpolation key 'nowhere' not found

@@ -338,6 +338,8 @@ def test_a_teacher_whose_logits_are_kept_passes_once(ctx: Context) -> None:
     trail = fit(epochs=1)(ctx, ())
     step = Taught(loss=kd(match="compute"), teachers=(), cache_logits=True)
     assert step.shortened(ctx, trail, tiny_schedule(epochs=8)).epochs == 7
+    plain = Taught(loss=kd(), teachers=())
+    assert (plain.effort(ctx), replace(plain, cache_logits=True).effort(ctx)) == (4 / 3, 1.0)
 
 
 def test_several_teachers_are_several_passes(ctx: Context) -> None:

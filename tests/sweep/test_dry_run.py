@@ -67,7 +67,7 @@ def test_what_is_not_in_the_store_is_new_or_made_by_an_earlier_job(tmp_path: Pat
     ]
     assert all(re.fullmatch(r"about \d+ s by steps", job[3]) for job in jobs)
     number = r"\d+(\.\d+)?(e-\d+)?"
-    total = rf"about \d+ s by steps \(\d+ s to \d+ s\), one job after another \({number} core-hours\)"
+    total = rf"about \d+ s by steps( \(\d+ s to \d+ s\))?, one job after another \({number} core-hours\)"
     assert re.match(f"In all: {total}; unknown use of disk, where ", last)
     assert last.endswith("B are free. Nothing was run but these steps.")
     assert not (tmp_path / "store").exists()

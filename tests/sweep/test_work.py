@@ -91,7 +91,8 @@ def test_known_times_stay_and_each_other_network_is_timed_once(tmp_path: Path) -
     assert all(time is not None and time.is_by_steps and time.middle > 0 for time in times[1:4])
     (line,) = told
     assert line.startswith(
-        "by steps, as no earlier sweep tells the time of unet on streets: a training image takes "
+        "by steps, as no earlier sweep tells the time of unet on streets, with these sizes and epochs: a training "
+        "image takes "
     )
     assert by_steps(jobs, [known] * 4) == ([known] * 4, [])
     assert by_steps([None], [NOTHING]) == ([NOTHING], [])

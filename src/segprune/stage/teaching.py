@@ -116,8 +116,8 @@ class Taught:
         )
 
     def effort(self, ctx: Context) -> float:
-        """With one pass more for every teacher, unless there are fewer epochs for it."""
-        if self.loss.match == "compute":
+        """With one pass more for every teacher, unless there are fewer epochs for it or its logits are kept."""
+        if self.loss.match == "compute" or self.cache_logits:
             return 1.0
         if not self.teachers:  # it is the dense network
             return (PASSES + 1) / PASSES

@@ -42,8 +42,8 @@ from segprune.training.step import Hardware
 REUSED, FAILS = "all reused", "would fail: "
 LEGEND = (
     "in the store: up to the first stage that must be computed; later stages and eval were not looked up.\n"
-    "time: median of earlier jobs of the same dataset and model that began at the same stage, whatever their "
-    "schedules; at most: from jobs that computed more. In all: from the quickest to the slowest.\n"
+    "time: median of earlier jobs of the same dataset, model, sizes and epochs that began at the same stage; at "
+    "most: from jobs that computed more. In all: from the quickest to the slowest.\n"
     "disk: what stays in the store, by the results of such jobs. -: next to none, without eval."
 )
 

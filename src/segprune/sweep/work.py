@@ -119,8 +119,8 @@ def _told(work: Work, took: StepTime | None) -> str:
     name = name_of(device) or f"threads {torch.get_num_threads()}"
     step = f" a training image takes {took.trained_s:.2g} s (batches of {took.batch})," if took.batch else ""
     return (
-        f"by steps, as no earlier sweep tells the time of {where}:{step} an evaluated one "
-        f"{took.evaluated_s:.2g} s ({device}, {name}). "
+        f"by steps, as no earlier sweep tells the time of {where}, with these sizes and epochs:{step} an evaluated "
+        f"one {took.evaluated_s:.2g} s ({device}, {name}). "
         f"Expect {LEAST:.0%} to {MOST:.0%}: cut networks are faster, and a job does more than steps."
     )
 

@@ -27,7 +27,7 @@ PNG = (
 def rows(pruner: str, miou: float, *, seed: int = 0, **changes: Any) -> tuple[Row, ...]:
     """Dense with 50 % mIoU, pruned with 10, finetuned with ``miou``."""
     dense = changed(DENSE, seed=seed, miou_percent=50.0, fingerprint=f"dense-{seed}")
-    cut = changed(CUT, pruner=pruner, seed=seed, ratio_reached=0.3, **changes)
+    cut = changed(CUT, **{"pruner": pruner, "seed": seed, "ratio_reached": 0.3, **changes})
     pruned = changed(cut, stage="pruned", miou_percent=10.0, miou_retention=0.2)
     return (dense, pruned, changed(cut, stage="finetuned", miou_percent=miou, miou_retention=miou / 50))
 

@@ -100,6 +100,38 @@ def test_jobs_that_nothing_tells_apart_are_never_taken_for_seeds() -> None:
     ]
 
 
+def test_a_job_of_the_same_settings_and_results_counts_once(tmp_path: Path) -> None:
+    names = store(tmp_path / "store", "ab12", [1])
+    jobs = [job_data(n, "l1", 40.0, root=tmp_path / "store", names=names) for n in (0, 1)]
+    other = job_data(2, "l1", 41.0, root=tmp_path / "store", names=names[:-1])
+    data = sweep([*jobs, other])
+    assert data.twins == {"1": "0"}
+    assert [(job.number, job.setting) for job in data.jobs] == [
+        ("0", "streets, unet; job 0"),
+        ("2", "streets, unet; job 2"),
+    ]
+    assert set(data.rows["number"]) == {"0", "2"}
+
+
+def test_what_is_said_of_teachers_sets_no_job_without_one_apart(tmp_path: Path) -> None:
+    typed = [f"distill={one} distill.match={way}" for one in ("none", "kd") for way in ("epochs", "compute")]
+    for number, overrides in enumerate(typed):
+        distill = overrides.split()[0].partition("=")[2]
+        job = job_data(number, "l1", 40.0, distill=distill, names=[f"eval/{distill}{number // 2}"])
+        asked = {
+            name: getattr(job.outcome, name)
+            for name in ("dataset", "model", "pruner", "budget", "ratio", "seed", "distill")
+        }
+        write_job(tmp_path / str(number), job, typed=overrides.split(), changes={"asked": asked})
+    found = collect(tmp_path)
+    assert [job.setting for job in found.jobs] == [
+        "streets, unet; distill=none",
+        "streets, unet; distill=kd; distill.match=epochs",
+        "streets, unet; distill=kd; distill.match=compute",
+    ]
+    assert found.twins == {"1": "0"}
+
+
 def test_hydras_own_record_of_the_command_counts_first(tmp_path: Path) -> None:
     write_job(tmp_path / "0", job_data(0, "l1", 40.0))
     record = {"hydra": {"overrides": {"task": ["pruner=l1", "stages=[train, eval]"]}}}

@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from segprune.report.contest import Contest, Standing, gap, spread
+from segprune.report.contest import Contest, Standing, announcements, gap, spread
 from segprune.report.statistics import Difference
 
 BEHIND = Difference(
@@ -42,6 +42,28 @@ def test_a_winner_is_named_with_its_lead_and_uncertainty() -> None:
 def test_no_winner_is_named_with_the_reasons() -> None:
     refused = replace(CONTEST, winner=None, reasons=("no control l1", "one seed"))
     assert refused.headline == ("No winner at 30 % of MACs removed, streets, unet: no control l1; one seed.")
+
+
+def test_contests_without_a_winner_for_the_same_reasons_are_told_together_behind_those_with_one() -> None:
+    none = replace(CONTEST, winner=None, reasons=("no control l1",))
+    other = replace(none, ratio=0.5, notes=("2 seeds",))
+    close = replace(none, ratio=0.6, reasons=("taylor cannot be told from l1",))
+    won, both, alone = announcements([none, other, close, CONTEST])
+    assert (won.text, won.is_won, won.details) == (CONTEST.headline, True, ())
+    assert (both.text, both.is_won) == (
+        f"No winner at 30 % of MACs removed, streets, unet, nor at {other.title}: no control l1.",
+        False,
+    )
+    assert both.details == ("50 % of MACs removed, streets, unet. 2 seeds",)
+    assert alone.text == close.headline
+    (many,) = announcements([none, other, replace(none, ratio=0.7), replace(none, ratio=0.8)])
+    assert many.text == "No winner in 4 comparisons: no control l1."
+    assert many.details == (
+        none.title,
+        f"{other.title}. 2 seeds",
+        "70 % of MACs removed, streets, unet",
+        "80 % of MACs removed, streets, unet",
+    )
 
 
 def test_a_threshold_has_no_ratio() -> None:

@@ -146,7 +146,8 @@ def test_no_winner_without_controls_and_the_command_that_adds_them() -> None:
 
 def test_one_command_for_all_budgets_is_shown_once() -> None:
     found = page(sweep([job_data(n, "taylor", 45.0, ratio=ratio) for n, ratio in enumerate((0.2, 0.3, 0.5))]))
-    assert found.text.count("No winner") == 3
+    # at 20 and 50 % for the same reasons: the jobs reached 30 %
+    assert found.text.count("No winner") == 2
     assert found.text.count("To find out, run this; finished jobs are not run again.") == 1
     assert found.text.count("seed=0,1,2") == 1
 

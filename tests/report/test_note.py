@@ -16,11 +16,13 @@ def table(text: str) -> list[list[str]]:
 
 
 def test_the_headlines_come_first_and_the_command_and_the_jobs_after_them() -> None:
-    lines = note(sweep([job_data(0, "taylor", 45.0), job_data(1, "l1", 40.0, ratio=0.5)])).splitlines()
-    assert lines[0].startswith("- **No winner at 30 % of channels removed, streets, unet: ")
-    assert lines[1].startswith("- **No winner at 50 % of channels removed, streets, unet: ")
-    assert "2 jobs, 0 failed." in lines[3]
-    assert lines[5:8] == ["```", "python run.py -m pruner=l1,taylor ratio=0.3", "```"]
+    lines = note(
+        sweep([job_data(0, "taylor", 45.0), job_data(1, "taylor", 40.0, ratio=0.5, ratio_reached=0.5)])
+    ).splitlines()
+    both = "30 % of channels removed, streets, unet, nor at 50 % of channels removed, streets, unet: "
+    assert lines[0].startswith(f"- **No winner at {both}")
+    assert "2 jobs, 0 failed." in lines[2]
+    assert lines[4:7] == ["```", "python run.py -m pruner=l1,taylor ratio=0.3", "```"]
 
 
 def test_every_job_has_a_line_with_what_was_asked_reached_and_kept() -> None:
@@ -47,6 +49,18 @@ def test_winners_are_named_before_open_contests() -> None:
     first, second = parent_note(sweep([job_data(0, "taylor", 45.0)]), [lost, won]).splitlines()[:2]
     assert first.startswith("- **At 50 % of channels removed")
     assert second.startswith("- **No winner at 20 %")
+
+
+def test_whether_a_teacher_helps_is_said_before_all_else() -> None:
+    jobs = [
+        job_data(4 * n + seed, "taylor", 40.0 + n + seed, seed=seed, distill=distill, setting=setting)
+        for n, distill in enumerate(("none", "kd"))
+        for setting in [f"streets, unet; distill={distill}"]
+        for seed in (0, 1)
+    ]
+    first, second = note(sweep(jobs)).splitlines()[:2]
+    assert first.startswith("- **Does distill=kd on streets, unet help? it helps taylor")
+    assert second.startswith("- **No winner at 30 %")
 
 
 def test_a_threshold_and_what_was_not_timed_are_dashes() -> None:

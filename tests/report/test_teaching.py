@@ -127,6 +127,20 @@ def test_the_comparisons_of_a_verdict_share_its_error() -> None:
     ]
 
 
+def test_many_comparisons_are_counted_with_their_smallest_and_largest_gain() -> None:
+    jobs = [
+        one
+        for n, (pruner, ratio) in enumerate([("l1", 0.3), ("l1", 0.5), ("taylor", 0.3), ("taylor", 0.5)])
+        for one in jobs_of(
+            {"none": [40.0, 41.0], "kd": [41.0 + n / 10, 42.0 + n / 10]}, pruner=pruner, ratio=ratio
+        )
+    ]
+    (verdict,) = found(jobs)
+    assert verdict.sentence.startswith(
+        "Does distill=kd on streets, unet help? it helps 4 of 4 comparisons (+1.00 to +1.30 points)."
+    )
+
+
 def test_every_teaching_and_setting_is_a_verdict_of_its_own() -> None:
     jobs = jobs_of({"none": [40.0, 45.0], "kd": [42.0, 48.0], "cwd": [41.0, 46.0]})
     warm = [

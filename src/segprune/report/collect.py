@@ -27,6 +27,8 @@ STANDARD = "standard"
 """The protocol of a job that is no control."""
 _OF_METHOD = ("pruner.", "budget.")
 """Overrides that make another method; all others that differ make another setting, compared apart."""
+OF_TEACHING = ("distill=", "distill.", "teacher.", "model@teacher.")
+"""Overrides that say how a network is taught; without a teacher, only the first of them means something."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,13 +60,15 @@ class SweepData:
     Attributes:
         folder: Where its jobs' folders are.
         overrides: What was typed on the command line, without credentials.
-        jobs: Its jobs, in order.
+        jobs: Its jobs, in order; those that differ only in what changes nothing count once.
+        twins: Number -> number of the job with the same settings and the very same results, which stands for it.
         rows: One line per evaluated network of each job: the columns of its row, metrics as floats, and ``EXTRA``.
     """
 
     folder: Path
     overrides: tuple[str, ...]
     jobs: tuple[JobData, ...]
+    twins: Mapping[str, str]
     rows: pd.DataFrame
 
 
@@ -101,13 +105,23 @@ def collect(folder: Path, overrides: str = "") -> SweepData:
 
 
 def sweep_data(folder: Path, overrides: Sequence[str], jobs: Sequence[JobData]) -> SweepData:
-    """A sweep of its jobs; of jobs without any difference each gets a setting of its own."""
+    """A sweep of its jobs; of jobs without any difference but in their results each gets a setting of its own."""
+    first: dict[object, JobData] = {}
+    twins = {}
+    for job in jobs:
+        results = frozenset(job.entries.names.items())
+        other = first.setdefault((_identity(job), results) if results else job.number, job)
+        if other is not job:
+            twins[job.number] = other.number
+    jobs = list(first.values())
     same = Counter(map(_identity, jobs))
     jobs = [
         job if same[_identity(job)] == 1 else replace(job, setting=f"{job.setting}; job {job.number}")
         for job in jobs
     ]
-    return SweepData(folder=folder, overrides=tuple(overrides), jobs=tuple(jobs), rows=_frame(jobs))
+    return SweepData(
+        folder=folder, overrides=tuple(overrides), jobs=tuple(jobs), twins=twins, rows=_frame(jobs)
+    )
 
 
 def split_overrides(text: str) -> list[str]:
@@ -143,12 +157,18 @@ def _job_data(path: Path, *, number: str, own: Sequence[str]) -> JobData:
             f"{path} cannot be read ({type(error).__name__}: {error}); remove the job's folder to leave it out"
         ) from error
     varied = [override for override in own if _key(override) not in _ASKED]
-    of_setting = [override for override in varied if not _key(override).startswith(_OF_METHOD)]
+    of_method = [override for override in varied if _key(override).startswith(_OF_METHOD)]
+    ignored = OF_TEACHING[1:] if job.distill == UNTAUGHT else ()
+    of_setting = [
+        override
+        for override in varied
+        if override not in of_method and not override.lstrip("+~").startswith(ignored)
+    ]
     return JobData(
         number=number,
         outcome=job,
         setting="; ".join([f"{job.dataset}, {job.model}", *of_setting]),
-        method=_method(job, [override for override in varied if override not in of_setting]),
+        method=_method(job, of_method),
         seconds=status.get("seconds"),
         entries=entries,
     )

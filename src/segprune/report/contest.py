@@ -1,11 +1,13 @@
 """The comparison of the methods at one budget, and its text."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from segprune.report.references import Reference
 from segprune.report.statistics import Difference
 
+MOST_NAMED = 3
+"""More comparisons without a winner, for the same reasons, are counted in the sentence and named below it."""
 UNITS = {"macs": "MACs", "params": "parameters"}
 
 
@@ -78,6 +80,46 @@ class Contest:
             f"At {self.title}, {self.winner} keeps the most mIoU of the {count} methods that finished: "
             f"{spread(best)}, {gap(second)} ahead of {second.method}."
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Announcement:
+    """What is said of one contest, or of several that are undecided for the same reasons.
+
+    Attributes:
+        text: The verdict in words.
+        is_won: Whether it names a winner.
+        details: Where several are undecided, each with its notes; where it is one, its notes.
+    """
+
+    text: str
+    is_won: bool
+    details: tuple[str, ...]
+
+
+def announcements(contests: Sequence[Contest]) -> list[Announcement]:
+    """The verdicts: contests with a winner first, those that nothing but the place tells apart together."""
+    alike: dict[object, list[Contest]] = {}
+    for contest in sorted(contests, key=lambda contest: contest.winner is None):
+        alike.setdefault(contest.title if contest.winner is not None else contest.reasons, []).append(contest)
+    return [_announced(found) for found in alike.values()]
+
+
+def _announced(alike: Sequence[Contest]) -> Announcement:
+    first = alike[0]
+    if len(alike) == 1:
+        return Announcement(text=first.headline, is_won=first.winner is not None, details=first.notes)
+    titles = [contest.title for contest in alike]
+    where = f"at {', nor at '.join(titles)}" if len(alike) <= MOST_NAMED else f"in {len(alike)} comparisons"
+    return Announcement(
+        text=f"No winner {where}: {'; '.join(first.reasons)}.",
+        is_won=False,
+        details=tuple(
+            ". ".join([contest.title, *contest.notes])
+            for contest in alike
+            if contest.notes or len(alike) > MOST_NAMED
+        ),
+    )
 
 
 def spread(standing: Standing) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from segprune.report.collect import JobData, SweepData
 from segprune.report.command import command
-from segprune.report.contest import Contest
+from segprune.report.contest import Contest, announcements
 from segprune.report.gallery import Picture
 from segprune.report.metric_table import metric_table
 from segprune.report.references import is_control
@@ -51,15 +51,18 @@ def html(data: SweepData, contests: Sequence[Contest], pictures: Sequence[Pictur
         kind: [Shown(source=_png(p.png), caption=p.caption) for p in pictures if p.kind == kind]
         for kind in ("method", "class", "teaching", "job")
     }
+    teachings = verdicts(data)
     return environment.from_string(template).render(
         data=data,
         contests=contests,
+        announcements=announcements(contests),
+        remedies=list(dict.fromkeys([*(one.remedy for one in contests), *(one.remedy for one in teachings)])),
         metrics={contest.title: list(metric_table(data, contest)) for contest in contests},
         figures=figures,
         predictions=list(_predictions(data)),
         facts=_facts(data),
         stability=_stability(contests),
-        teachings=verdicts(data),
+        teachings=teachings,
         title=_title(data),
         command=command(data.overrides) if data.overrides else "",
         cautions=cautions(row for job in data.jobs for row in job.outcome.rows),

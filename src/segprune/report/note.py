@@ -8,7 +8,8 @@ from itertools import accumulate
 
 from segprune.report.collect import JobData, SweepData
 from segprune.report.command import command
-from segprune.report.contest import Contest
+from segprune.report.contest import Contest, announcements
+from segprune.report.teaching import verdicts
 from segprune.result.table import MISSING, number
 from segprune.tracking.record import TAG_CHARACTERS
 
@@ -30,7 +31,7 @@ _MORE = "More jobs in the report: {}."
 def parent_note(data: SweepData, contests: Sequence[Contest], *, limit: int = TAG_CHARACTERS) -> str:
     """Markdown: the headlines first, since a tracker hides the rest at first; the command; a line per job.
 
-    Headlines that name a winner come before those that do not.
+    Whether a teacher helps comes before which method wins, and a winner before what is undecided.
 
     Args:
         data: The sweep.
@@ -39,7 +40,8 @@ def parent_note(data: SweepData, contests: Sequence[Contest], *, limit: int = TA
     """
     failed = sum(job.outcome.status == "failed" for job in data.jobs)
     head = [
-        *(f"- **{_plain(contest.headline)}**" for contest in sorted(contests, key=_is_open)),
+        *(f"- **{_plain(verdict.sentence)}**" for verdict in verdicts(data)),
+        *(f"- **{_plain(announced.text)}**" for announced in announcements(contests)),
         "",
         f"{len(data.jobs)} jobs, {failed} failed. Intervals, figures and predictions: artifact `report.html`.",
         "",
@@ -55,10 +57,6 @@ def parent_note(data: SweepData, contests: Sequence[Contest], *, limit: int = TA
     room = limit - len(_text([*head, "", _MORE.format(len(jobs))]))
     shown = sum(end <= room for end in accumulate(len(job) + 1 for job in jobs))
     return _text([*head, *jobs[:shown], "", _MORE.format(len(jobs) - shown)])
-
-
-def _is_open(contest: Contest) -> bool:
-    return contest.winner is None
 
 
 def _values(job: JobData, *, names_budget: bool) -> list[str]:

@@ -29,7 +29,8 @@ def summary(data: SweepData, contests: Sequence[Contest]) -> dict[str, Any]:
     Returns:
         - ``schema_version``, ``sweep`` (name of the folder), ``overrides`` (list)
         - ``total``, ``completed`` (computed or reused), ``reused``, ``failed``: numbers of
-          jobs; ``success_rate``: ``completed`` by ``total``
+          jobs; ``success_rate``: ``completed`` by ``total``; ``twins``: numbers of jobs that are left out, each
+          with that of the job of the same settings and results
         - ``pruning_ratios``: the ratios that were asked for; ``summary_stats``: the numbers of jobs once more
         - ``results``: one flat record per job, for ``pandas.read_json``: what it is of (``dataset``, ``split``,
           ``model``, ``method``, ``ratio`` asked, ``seed`` ...), ``miou_raw_percent`` and
@@ -58,6 +59,7 @@ def summary(data: SweepData, contests: Sequence[Contest]) -> dict[str, Any]:
         "completed": len(statuses) - failed,
         "reused": statuses.count("reused"),
         "failed": failed,
+        "twins": dict(data.twins),
         "success_rate": (len(statuses) - failed) / len(statuses) if statuses else None,
         "pruning_ratios": sorted({job.outcome.ratio for job in data.jobs if job.outcome.ratio is not None}),
         "results": [_result(job) for job in data.jobs],

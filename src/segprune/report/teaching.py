@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from segprune.config.protocol import UNTAUGHT
-from segprune.report.collect import JobData, SweepData
+from segprune.report.collect import OF_TEACHING, JobData, SweepData
 from segprune.report.command import command, more_seeds
 from segprune.report.contest import UNITS, interval_text
 from segprune.report.paired import FEWEST_SEEDS, BySeed, by_seed, difference
@@ -16,7 +16,8 @@ from segprune.report.references import is_control
 from segprune.report.statistics import LEVEL, Difference, Scatter, scatter_of
 
 GOOD_SEEDS = 3
-_OF_TEACHING = ("distill=", "distill.", "teacher.", "model@teacher.")
+MOST_NAMED = 2
+"""A sentence with more comparisons counts them."""
 _EXTRA = ("teacher_s_per_step", "distill_s_per_step")
 """Facts of an epoch that say what a step takes longer."""
 _KEY = tuple[str, str, str | None, float | None]
@@ -113,7 +114,7 @@ class Verdict:
         ):
             found = [lesson for lesson in compared if lesson.outcome == outcome]
             if found:
-                told.append(f"{words} {', '.join(map(_change, found))}")
+                told.append(f"{words} {_changes(found, of=len(compared))}")
         left = len(self.lessons) - len(compared)
         rest = f"; {left} more could not be compared" if left else ""
         return f"Does {where} help? {'; '.join(told)}{rest}. {_fairness(compared)}"
@@ -135,13 +136,13 @@ def verdicts(data: SweepData) -> list[Verdict]:
 
 def base(job: JobData) -> str:
     """The setting of a job without what is said of its teaching."""
-    return "; ".join(part for part in job.setting.split("; ") if not part.startswith(_OF_TEACHING))
+    return "; ".join(part for part in job.setting.split("; ") if not part.startswith(OF_TEACHING))
 
 
 def teaching_of(job: JobData) -> str:
     """The distillation of a job, with its keys that differ in the sweep."""
     parts = job.setting.split("; ")
-    own = [part for part in parts if part.startswith(_OF_TEACHING) and not part.startswith("distill=")]
+    own = [part for part in parts if part.startswith(OF_TEACHING) and not part.startswith("distill=")]
     return "; ".join([job.outcome.distill, *own]) if job.outcome.distill != UNTAUGHT else UNTAUGHT
 
 
@@ -227,8 +228,13 @@ def _extra(jobs: BySeed) -> float:
     return float(pd.Series(found, dtype=float).mean())
 
 
-def _change(lesson: Lesson) -> str:
-    return lesson.at if lesson.gain is None else f"{lesson.at} ({interval_text(lesson.gain)})"
+def _changes(lessons: Sequence[Lesson], *, of: int) -> str:
+    """The lessons with their gains; more than two only counted, since the table has them."""
+    gains = [(lesson, lesson.gain) for lesson in lessons if lesson.gain is not None]
+    if len(gains) <= MOST_NAMED:
+        return ", ".join(f"{lesson.at} ({interval_text(gain)})" for lesson, gain in gains)
+    points = [gain.points for _, gain in gains]
+    return f"{len(gains)} of {of} comparisons ({min(points):+.2f} to {max(points):+.2f} points)"
 
 
 def _fairness(lessons: Sequence[Lesson]) -> str:

@@ -21,7 +21,7 @@ from filelock import FileLock
 
 from segprune.store import __main__ as storage
 from segprune.store.store import Store, damage
-from tests import witness
+from tests.extensions import with_extensions, witness
 from tests.test_cli import ROOT, TINY
 
 STAGE, KEY = "train", "0123456789abcdef"
@@ -107,9 +107,14 @@ def main(folder: Path) -> None:
 
 def started(outputs: Path, *arguments: str) -> "subprocess.Popen[str]":
     """A sweep of two cells, with every metric written down."""
-    environment = {**os.environ, "SEGPRUNE_OUTPUTS": str(outputs), "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "SEGPRUNE_OUTPUTS": str(outputs),
+        "OMP_NUM_THREADS": "1",
+        **with_extensions(),
+    }
     environment.pop("MLFLOW_TRACKING_URI", None)
-    tracking = ["tracking._target_=tests.witness.Witness", "extensions=[tests]", "tracking.flush_seconds=0"]
+    tracking = ["tracking._target_=witness.Witness", "extensions=[witness]", "tracking.flush_seconds=0"]
     command = [sys.executable, str(ROOT / "run.py"), "-m", "pruner=random,l1", *arguments, *tracking, *TINY]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT

@@ -16,7 +16,8 @@ from segprune.cli import run_or_record
 from segprune.shortage import StageMemoryError, is_about_memory, shortage
 from segprune.stage.contract import Stage
 from segprune.stage.oracle import OracleSettings
-from tests.faulty import MENDED
+from tests.extensions import with_extensions
+from tests.extensions.faulty import MENDED
 from tests.run_here import tracked
 from tests.stage.test_eval import stage as eval_stage
 from tests.stage.test_fit import stage as fit_stage
@@ -238,7 +239,13 @@ def test_a_line_of_output_about_memory_is_told_from_others() -> None:
 
 def run(outputs: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
     give_tables(outputs)
-    environment = {**os.environ, "SEGPRUNE_OUTPUTS": str(outputs), "OMP_NUM_THREADS": "1", **more}
+    environment = {
+        **os.environ,
+        "SEGPRUNE_OUTPUTS": str(outputs),
+        "OMP_NUM_THREADS": "1",
+        **with_extensions(),
+        **more,
+    }
     environment.pop("MLFLOW_TRACKING_URI", None)
     command = [sys.executable, str(ROOT / "run.py"), *arguments, *TINY]
     return subprocess.run(
@@ -255,7 +262,7 @@ def statuses(outputs: Path) -> list[dict[str, object]]:
 @pytest.mark.slow
 def test_jobs_without_memory_leave_the_others_alone_and_run_when_there_is_some(tmp_path: Path) -> None:
     """One is refused memory by the system, one is killed as the system does it, one needs none."""
-    faulty = ["pruner=random", "pruner._target_=tests.faulty.Faulty", "extensions=[tests]"]
+    faulty = ["pruner=random", "pruner._target_=faulty.Faulty", "extensions=[faulty]"]
     command = ["-m", *faulty, "+pruner.fault=memory,kill,none"]
     first = run(tmp_path, *command, "hydra/launcher=processes", "hydra.launcher.jobs=2")
     assert first.returncode == 3, first.stderr

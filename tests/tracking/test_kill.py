@@ -12,8 +12,8 @@ from segprune.tracking.journal import FOLDER
 from segprune.tracking.replay import replay
 from segprune.tracking.search import runs_where
 from segprune.tracking.store import open_client, sqlite_uri
+from tests.extensions.witness import stored
 from tests.tracking.conftest import python
-from tests.witness import stored
 
 KILLED = """
 import os, signal, sys

@@ -7,8 +7,8 @@ import pytest
 
 from segprune.tracking.replay import replay
 from segprune.tracking.store import open_client, sqlite_uri
+from tests.extensions.witness import stored
 from tests.tracking.conftest import python
-from tests.witness import stored
 
 JOBS, METRICS, STEPS = 4, 25, 40
 JOB = """

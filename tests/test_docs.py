@@ -103,6 +103,7 @@ def test_every_key_of_the_yaml_is_in_the_table_of_defaults(card: Path) -> None:
     assert set(keys_of(yaml, "pruner.")) <= set(defaults_of(card))
 
 
+@pytest.mark.slow
 @configured_cards
 @pytest.mark.usefixtures("composer")
 def test_the_table_of_defaults_holds_the_values_of_a_run(card: Path) -> None:
@@ -161,6 +162,7 @@ def jobs_of(overrides: Sequence[str]) -> Iterator[list[str]]:
         yield [f"{key}={among[job % len(among)]}" for key, among in values.items()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", [line for page in TASKS for line in typed(page)])
 @pytest.mark.usefixtures("composer")
 def test_every_command_of_the_pages_on_tasks_can_be_typed(line: str) -> None:

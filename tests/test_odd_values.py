@@ -1,4 +1,7 @@
-"""Any value at any key of the configuration is taken, or refused in one paragraph that names the key."""
+"""Any value at any key of the configuration is taken, or refused in one paragraph that names the key.
+
+Each key meets a third of the odd values, the next key the next third: every kind of value meets keys of every kind.
+"""
 
 import math
 from collections.abc import Iterator
@@ -48,6 +51,9 @@ ODD = [
 ]
 
 
+THIRDS = 3
+
+
 def leaves(node: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
     """Place and value of all that is not a mapping; lists, and what is in them."""
     if not isinstance(node, dict):
@@ -82,15 +88,14 @@ CASES = [
 def test_any_value_at_any_key_is_taken_or_refused_in_one_paragraph(arguments: list[str], root: str) -> None:
     config = plain(arguments)
     cfg = OmegaConf.create(config)
-    # the three schedules have the same keys
-    values = ODD[:: 4 if root in ("finetune", "between") else 1]
     outcomes = []
-    for place, old in leaves(config[root], (root,)):
+    for number, (place, old) in enumerate(leaves(config[root], (root,))):
         *above, key = place
         node: Any = cfg
         for name in above:
             node = node[name]
-        for value in values:
+        # alone below its root, a key meets them all
+        for value in ODD if len(place) == 1 else ODD[number % THIRDS :: THIRDS]:
             node[key] = value
             outcomes.append(_outcome(cfg, place, old, value))
         node[key] = old

@@ -72,6 +72,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_a_budget_of_another_unit_is_one_file_and_one_yaml(tmp_path: Path, own: list[str]) -> None:
     ended = run_here(tmp_path / "outputs", *own, "pruner=l1", "ratio=0.3", "finetune=none")
     assert ended.code == 0, ended.error
@@ -89,6 +90,7 @@ def test_a_budget_of_another_unit_is_one_file_and_one_yaml(tmp_path: Path, own: 
     assert plan["params_removed"] == 1 - pruned["params_kept"] >= 0.3
 
 
+@pytest.mark.slow
 def test_a_budget_that_can_train_no_widths_says_so_before_anything_is_trained(
     tmp_path: Path, own: list[str]
 ) -> None:

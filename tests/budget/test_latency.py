@@ -128,6 +128,7 @@ def test_a_cut_that_is_not_close_enough_is_refused_with_the_closest(
     assert len(clock) == 2
 
 
+@pytest.mark.slow
 def test_nothing_is_timed_for_nothing_or_for_a_round_that_others_follow(
     simulator: CostSimulator, clock: list[float]
 ) -> None:

@@ -92,6 +92,7 @@ def test_simulated_costs_equal_those_of_the_cut_network(kind: type[SegmentationN
     assert simulator.cost(plan, "params") == counted.params
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "build",
     [

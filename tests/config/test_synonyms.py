@@ -36,6 +36,7 @@ NEEDS = {
 """Options that have the key."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("word", [word for word, overrides in SYNONYMS.items() if overrides])
 @pytest.mark.usefixtures("composer")
 def test_what_is_proposed_can_be_typed(word: str) -> None:

@@ -77,6 +77,7 @@ def test_ade20k(tmp_path: Path) -> None:
         loaded("ade20k", tmp_path)
 
 
+@pytest.mark.slow
 def test_coco(tmp_path: Path) -> None:
     # ids less 1 of the published labels.txt; 11 was never used
     known = {0: "person", 10: "fire hydrant", 12: "stop sign", 89: "toothbrush", 91: "banner", 181: "wood"}
@@ -116,6 +117,7 @@ FRAMES = {
 """The first and last frames of the parts of SegNet's lists."""
 
 
+@pytest.mark.slow
 def test_camvid_raw(tmp_path: Path) -> None:
     node: Any = OmegaConf.to_container(
         composed("dataset=camvid_raw", f"dataset.root={tmp_path}").dataset, resolve=True

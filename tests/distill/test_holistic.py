@@ -36,6 +36,7 @@ def test_a_critic_of_slope_one_pays_the_difference_of_the_scores_alone() -> None
     assert loss.item() == pytest.approx(float((student.mean() - teacher.mean()) * 48**0.5), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_it_learns_to_tell_the_teacher_from_the_student() -> None:
     judge = critic()
     student, teacher = torch.linspace(-1, 1, 8).expand(4, 3, 8, 8), maps(1, 4, 3, 8, 8)
@@ -58,6 +59,7 @@ def test_training_the_student_leaves_the_critic_alone_and_the_other_way_round() 
     assert all(weight.grad is None and not weight.requires_grad for weight in judge.parameters())
 
 
+@pytest.mark.slow
 def test_it_continues_from_its_state_bit_for_bit() -> None:
     """The state goes through a file, read without unpickling anything but tensors."""
     student, teacher = maps(0, 2, 3, 8, 8), maps(1, 2, 3, 8, 8)

@@ -75,6 +75,7 @@ class Blocks(Plain):
         return self.head(F.relu(self.bare(self.blocks(x))))
 
 
+@pytest.mark.slow
 def test_of_many_wrong_groups_of_a_kind_few_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     net, fault, trials = toy(Blocks), proof._fault, list[int]()
     monkeypatch.setattr(proof, "_fault", lambda *given: trials.append(len(given[1])) or fault(*given))

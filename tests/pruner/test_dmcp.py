@@ -82,6 +82,7 @@ class TestDmcp(PrunerBattery):
         return replace(toy_calibration(), learned=learned_by(traced(type(net))))
 
 
+@pytest.mark.slow
 def test_gates_reach_the_expected_cost_that_is_asked_for(tmp_path: Path) -> None:
     # nothing but the budget pulls: the expected cost has to end where it was asked to
     of = phase(schedule={"epochs": 30}, gates_from=0.0, budget_weight=100.0, gate_lr=0.1, sampled=0)
@@ -104,6 +105,7 @@ def test_the_expected_cost_starts_where_the_gates_do(tmp_path: Path) -> None:
     assert float(first) == pytest.approx(widths / 10, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_weights_learn_and_the_given_network_is_left_alone(tmp_path: Path) -> None:
     net = tiny_net()
     before = {name: value.clone() for name, value in net.state_dict().items()}
@@ -113,6 +115,7 @@ def test_weights_learn_and_the_given_network_is_left_alone(tmp_path: Path) -> No
     assert not prepared.net.training
 
 
+@pytest.mark.slow
 def test_a_killed_phase_ends_in_the_same_bits(tmp_path: Path) -> None:
     of = phase(schedule={"epochs": 3})
     whole = run(tmp_path / "whole", of)

@@ -1,6 +1,7 @@
 import io
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -34,6 +35,7 @@ def test_a_share_below_half_a_percent_is_not_shown_as_none() -> None:
     assert [text.get_text() for text in figure.axes[0].texts] == ["100", "<1", "100"]
 
 
+@pytest.mark.slow
 def test_many_classes_have_no_numbers_and_the_figure_can_be_drawn() -> None:
     names = [f"class with a very long name {index}" for index in range(60)]
     figure = confusion_figure(names, {"dense": torch.eye(60, dtype=torch.int64)})

@@ -59,6 +59,7 @@ CUT = DENSE.then(Step(network="pruned", label="l1-r0.1"))
 TUNED = CUT.then(Step(network="finetuned", label="ft"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stages", "past", "name"),
     [
@@ -96,6 +97,7 @@ def test_a_record_names_the_folder_that_was_meant(tmp_path: Path) -> None:
     assert "checkpoint=last" not in made.job.overrides
 
 
+@pytest.mark.slow
 def test_weights_from_elsewhere_are_not_called_dense() -> None:
     given = ("model=module", "model.factory=tests.x:y", "model.checkpoint=best.pth")
     assert run_name(settings(*given, "stages=[eval]"), JOB) == "start-s0"
@@ -128,6 +130,7 @@ def test_a_protocol_for_sweeps_is_refused_in_a_single_run() -> None:
         checked(composed("protocol=fair", "hydra.runtime.output_dir=somewhere"))
 
 
+@pytest.mark.slow
 def test_training_from_the_start_follows_the_schedule_of_the_dense_network() -> None:
     for protocol, is_stretched in (("scratch_e", False), ("scratch_b", True), ("half", False)):
         train, prune, finetune, _ = stages(f"protocol={protocol}", "train.lr=0.07")
@@ -145,6 +148,7 @@ def test_training_from_the_start_follows_the_schedule_of_the_dense_network() -> 
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -185,6 +189,7 @@ def test_the_dense_control_is_never_cut() -> None:
     assert [stage.word for stage in made] == ["train", "finetune", "eval"]
 
 
+@pytest.mark.slow
 def test_stages_come_in_the_configured_order_with_the_configured_parts() -> None:
     asked = ("pruner=fpgm", "budget=macs", "ratio=0.4")
     train, prune, finetune, evaluate = stages(*asked)
@@ -303,6 +308,7 @@ class Copied:
 """
 
 
+@pytest.mark.slow
 def test_a_checkpoint_with_a_transform_of_ones_own_needs_its_extension(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

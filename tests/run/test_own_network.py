@@ -56,6 +56,7 @@ def test_the_network_of_the_page_is_cut_with_the_weights_that_it_has(
     assert "model.checkpoint: 4 tensors of best.pth, under 'state_dict', without 'module.'" in ended.out
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_one_sentence_before_any_work(tmp_path: Path, command: list[str]) -> None:
     give_tables(tmp_path / "out")
     message = refused(tmp_path / "out", *command, "model.args={width: 8}")

@@ -49,6 +49,7 @@ def rows(ended: Ended, outputs: Path) -> dict[str, dict[str, float]]:
     return {row["stage"]: row for row in map(json.loads, newest.read_text().splitlines())}
 
 
+@pytest.mark.slow
 def test_the_stage_of_the_page_runs_is_tracked_stored_planned_and_reused(
     tmp_path: Path, command: list[str]
 ) -> None:
@@ -74,6 +75,7 @@ def test_the_stage_of_the_page_runs_is_tracked_stored_planned_and_reused(
     assert "finetune reused, round new" in planned.out, planned
 
 
+@pytest.mark.slow
 def test_its_refusals_come_before_any_work(tmp_path: Path, command: list[str]) -> None:
     outputs = tmp_path / "out"
     give_tables(outputs)

@@ -59,6 +59,7 @@ def fits(folder: Path, *overrides: str, images: int = 8, build=tiny_net) -> None
     refuse(stages, replace(tiny_context(folder, data=data, build=build), keys=KEYS), ())
 
 
+@pytest.mark.slow
 def test_what_fits_is_let_through(tmp_path: Path) -> None:
     fits(tmp_path)
     fits(tmp_path, "train.batch_size=1", images=8)
@@ -90,6 +91,7 @@ def test_a_network_that_cannot_run_on_the_images_is_refused(tmp_path: Path) -> N
         fits(tmp_path, "stages=[prune,eval]", "checkpoint=here", images=1, build=Pooling)
 
 
+@pytest.mark.slow
 def test_two_networks_of_one_name_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError,
@@ -126,6 +128,7 @@ class Marked:
         return "marked"
 
 
+@pytest.mark.slow
 def test_networks_of_the_same_weights_after_other_transforms_are_not_one(tmp_path: Path) -> None:
     keys = set()
     for top in (0.5, 1.0):

@@ -18,6 +18,7 @@ def refuse(*overrides: str) -> None:
     refuse_nobody_to_teach(settings(*overrides), job)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -65,6 +66,7 @@ def test_what_teaches_is_let_through(option: str) -> None:
     refuse("distill=none", "stages=[train,eval]")
 
 
+@pytest.mark.slow
 def test_finetune_learns_by_default_and_train_if_asked() -> None:
     def learners(*overrides: str) -> list[str]:
         fits = [stage for stage in stages(*overrides) if isinstance(stage, Fit)]
@@ -75,6 +77,7 @@ def test_finetune_learns_by_default_and_train_if_asked() -> None:
     assert learners("distill=kd", "teacher.teaches=[train,finetune]") == ["train", "finetune"]
 
 
+@pytest.mark.slow
 def test_runs_are_named_after_their_teacher() -> None:
     job = replace(JOB, choices={**JOB.choices, "distill": "cwd"})
     assert run_name(settings("distill=cwd", "ratio=0.5"), job) == "taylor-r0.5-cwd-s0"

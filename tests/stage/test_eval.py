@@ -98,6 +98,7 @@ def test_an_evaluation_done_before_is_read_back(tmp_path: Path) -> None:
     assert again.store.computed == []
 
 
+@pytest.mark.slow
 def test_the_same_network_is_scored_once_for_all_runs_that_share_it(tmp_path: Path) -> None:
     ctx = tiny_context(tmp_path)
     stage()(ctx, dense())
@@ -119,6 +120,7 @@ def test_the_name_of_the_run_measures_nothing_anew(tmp_path: Path) -> None:
     assert stage().key(ctx, trail) != stage().key(ctx, other)
 
 
+@pytest.mark.slow
 def test_tables_and_figure_are_written(tmp_path: Path) -> None:
     ctx = tiny_context(tmp_path)
     trail = prune_stage()(ctx, dense())
@@ -142,6 +144,7 @@ def test_tables_and_figure_are_written(tmp_path: Path) -> None:
     assert sum(1 for _ in (tmp_path / "store" / "eval").glob("*/predictions.png")) == 1
 
 
+@pytest.mark.slow
 def test_the_report_tells_the_run_from_the_baseline_to_its_last_network(tmp_path: Path) -> None:
     ctx = tiny_context(tmp_path)
     trail = prune_stage()(ctx, dense())
@@ -165,6 +168,7 @@ def test_the_report_tells_the_run_from_the_baseline_to_its_last_network(tmp_path
     ]
 
 
+@pytest.mark.slow
 def test_the_counts_of_every_image_are_kept_for_every_network(tmp_path: Path) -> None:
     ctx = tiny_context(tmp_path)
     trail = prune_stage()(ctx, dense())
@@ -193,6 +197,7 @@ class Recorder(SilentRun):
         self.values.update(values)
 
 
+@pytest.mark.slow
 def test_the_tracker_gets_files_and_headline_numbers_computed_or_reused(tmp_path: Path) -> None:
     ctx, first, again = tiny_context(tmp_path), Recorder(), Recorder()
     trail = prune_stage()(ctx, dense())
@@ -214,6 +219,7 @@ def test_a_finetuned_dense_network_is_not_called_pruned(tmp_path: Path) -> None:
     assert (row.stage, row.pruner, row.ratio_asked, row["channels_kept"]) == ("finetuned", None, None, 1.0)
 
 
+@pytest.mark.slow
 def test_a_chain_from_a_cut_network_counts_its_own_cuts_only(tmp_path: Path) -> None:
     ctx = tiny_context(tmp_path)
     cut_once = prune_stage()(ctx, dense())[-1]
@@ -236,6 +242,7 @@ class Runner:
         return self.predict(image)
 
 
+@pytest.mark.slow
 def test_a_runner_beside_networks_is_measured_as_the_network_that_it_runs(tmp_path: Path) -> None:
     ctx = tiny_context(tmp_path)
     trail = prune_stage()(ctx, dense())
@@ -285,6 +292,7 @@ def test_a_latency_of_another_machine_is_not_reused(tmp_path: Path, monkeypatch:
     assert stage().key(ctx, trail) != here
 
 
+@pytest.mark.slow
 def test_the_images_and_those_that_follow_another_one_are_in_every_row(tmp_path: Path) -> None:
     for frames in (0, 1):  # the second is not taken from the store
         data = replace(tiny_data(), report_frames=frames)
@@ -292,6 +300,7 @@ def test_the_images_and_those_that_follow_another_one_are_in_every_row(tmp_path:
         assert (row["report_images"], row["report_frames"]) == (len(data.report), frames)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [NonLocal, DroppedHead])
 def test_the_plan_and_the_rows_say_the_same_of_macs_and_params(
     kind: type[SegmentationNet], tmp_path: Path
@@ -315,6 +324,7 @@ def test_processor_time_is_refused_on_a_gpu_before_anything_is_trained(tmp_path:
         stage(latency_clock="cpu").refuse(there, ())
 
 
+@pytest.mark.slow
 def test_how_images_are_shown_is_in_rows_and_fingerprints_and_costs_are_of_one_pass(tmp_path: Path) -> None:
     plain = tiny_context(tmp_path)
     tiles = replace(tiny_context(tmp_path), passes=Passes(tile=(8, 8), flips=True))
@@ -325,6 +335,7 @@ def test_how_images_are_shown_is_in_rows_and_fingerprints_and_costs_are_of_one_p
     assert [name.split("/")[0] for name in tiles.store.computed] == ["quality", "eval"]
 
 
+@pytest.mark.slow
 def test_distances_of_borders_are_measured_on_request_only(tmp_path: Path) -> None:
     ctx = tiny_context(tmp_path)
     (without,), (measured,) = rows_of(ctx, dense()), rows_of(ctx, dense(), hd95=True)

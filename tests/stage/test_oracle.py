@@ -210,6 +210,7 @@ def test_what_is_stored_is_plain_json(tmp_path: Path) -> None:
     assert stored["loss_changes"] == found.channels["loss_change"].tolist()
 
 
+@pytest.mark.slow
 def test_a_cut_is_found_in_a_chain_and_between_checkpoints(tmp_path: Path) -> None:
     (before,) = start = cut_dense()
     trail = cut_stage()(tiny_context(tmp_path), start)

@@ -46,6 +46,7 @@ def dense() -> NetState:
     return NetState(name="dense", net=tiny_net().eval(), transforms=(), fingerprint="dense")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [sparse, markov])
 def test_a_phase_is_done_once_and_its_figure_and_curve_are_kept(tmp_path: Path, make) -> None:
     first, learned = preparation(make())(tiny_context(tmp_path), dense())
@@ -63,6 +64,7 @@ def test_a_phase_is_done_once_and_its_figure_and_curve_are_kept(tmp_path: Path, 
     assert not (first.folder / "progress.pt").exists()
 
 
+@pytest.mark.slow
 def test_budgets_share_a_phase_that_needs_none(tmp_path: Path) -> None:
     def key(phase: object, **changes: object) -> str:
         return preparation(phase, **changes)(tiny_context(tmp_path), dense())[0].fingerprint
@@ -92,6 +94,7 @@ def test_a_phase_is_told_what_should_remain(tmp_path: Path) -> None:
     assert float(learned["share"]) == pytest.approx(0.8)
 
 
+@pytest.mark.slow
 def test_another_penalty_is_another_phase(tmp_path: Path) -> None:
     keys = {
         preparation(SparseTraining(penalty=penalty, schedule=tiny_schedule(epochs=1)))(

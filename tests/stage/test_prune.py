@@ -65,6 +65,7 @@ def test_the_trail_gets_the_raw_and_the_reestimated_network(tmp_path: Path) -> N
     assert torch.equal(raw.net.stem[1].running_mean, tiny_net().stem[1].running_mean[kept])
 
 
+@pytest.mark.slow
 def test_a_reused_cut_is_the_same_cut(tmp_path: Path) -> None:
     first = stage(pruner=Taylor(variant="gate"))(tiny_context(tmp_path), dense())
     second = stage(pruner=Taylor(variant="gate"))(tiny_context(tmp_path), dense())
@@ -81,6 +82,7 @@ def test_ratio_zero_changes_no_output(tmp_path: Path) -> None:
     assert dict(pruned.transforms[0].plan) == {}
 
 
+@pytest.mark.slow
 def test_the_plan_file_says_what_was_asked_and_reached(tmp_path: Path) -> None:
     stage()(tiny_context(tmp_path), dense())
     (path,) = (tmp_path / "store" / "prune").glob("*/plan.json")
@@ -99,6 +101,7 @@ def test_the_plan_file_says_what_was_asked_and_reached(tmp_path: Path) -> None:
     assert (plan["round_to"], plan["unaligned"]) == (1, {})
 
 
+@pytest.mark.slow
 def test_widths_that_are_no_multiples_are_logged_and_in_the_plan_file(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -111,6 +114,7 @@ def test_widths_that_are_no_multiples_are_logged_and_in_the_plan_file(
     assert "no multiple of budget.round_to=4 is the width of stem.0 3, inner.0 2" in caplog.messages
 
 
+@pytest.mark.slow
 def test_a_training_between_rounds_that_diverges_names_its_own_keys(tmp_path: Path) -> None:
     diverges = stage(rounds=2, between=tiny_schedule(optimizer="sgd", lr=1e30))
     ctx = replace(tiny_context(tmp_path), keys={"stage.prune.between": "between"})
@@ -144,6 +148,7 @@ def with_norms() -> Residual:
         return WithNorms()
 
 
+@pytest.mark.slow
 def test_a_criterion_with_a_phase_cuts_the_network_after_it(tmp_path: Path) -> None:
     ctx = tiny_context(tmp_path, build=with_norms)
     start = (NetState(name="dense", net=with_norms().eval(), transforms=(), fingerprint="dense"),)
@@ -154,6 +159,7 @@ def test_a_criterion_with_a_phase_cuts_the_network_after_it(tmp_path: Path) -> N
     assert torch.equal(raw.net.stem[0].weight, prepared.net.stem[0].weight[kept])
 
 
+@pytest.mark.slow
 def test_rounds_train_in_between_and_end_at_the_same_width(tmp_path: Path) -> None:
     ctx = tiny_context(tmp_path)
     pruned = stage(rounds=2, ratio=0.4)(ctx, dense())[-1]
@@ -164,6 +170,7 @@ def test_rounds_train_in_between_and_end_at_the_same_width(tmp_path: Path) -> No
     assert sum(layer["channels"] - layer["kept"] for layer in report["layers"]) == 4
 
 
+@pytest.mark.slow
 def test_rounds_repeat_the_phase_of_a_criterion_that_has_one(tmp_path: Path) -> None:
     ctx = tiny_context(tmp_path, build=with_norms)
     start = (NetState(name="dense", net=with_norms().eval(), transforms=(), fingerprint="dense"),)
@@ -171,6 +178,7 @@ def test_rounds_repeat_the_phase_of_a_criterion_that_has_one(tmp_path: Path) -> 
     assert [name.split("/")[0] for name in ctx.store.computed] == ["prepare", "score", "prepare", "prune"]
 
 
+@pytest.mark.slow
 def test_scratch_takes_the_initial_weights_at_the_places_that_are_left(tmp_path: Path) -> None:
     trained = tiny_net().eval()
     with torch.no_grad():
@@ -190,6 +198,7 @@ class Unlabelled(Items):
         return Batch(image, torch.full_like(label, 255))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pruner", "message"),
     [
@@ -213,6 +222,7 @@ def test_a_criterion_that_needs_labels_is_refused_without_them(
         stage(pruner=criteria[pruner])(ctx, dense())
 
 
+@pytest.mark.slow
 def test_below_a_threshold_the_scales_of_the_sparse_network_go(tmp_path: Path) -> None:
     ctx = tiny_context(tmp_path, build=with_norms)
     start = (NetState(name="dense", net=with_norms().eval(), transforms=(), fingerprint="dense"),)
@@ -259,6 +269,7 @@ def dmcp(order: str = "index") -> Dmcp:
     return Dmcp(phase=phase)
 
 
+@pytest.mark.slow
 def test_learnt_widths_meet_the_budget(tmp_path: Path) -> None:
     ctx = tiny_context(tmp_path)
     budget = FractionBudget(of="macs", scope="paper", floor=0.0, round_to=1, tolerance=0.1)
@@ -275,6 +286,7 @@ def test_a_tolerance_that_no_ranking_within_layers_meets_is_refused_before_train
         stage(budget=budget, ratio=0.1).refuse_unreachable(Plain(), (16, 16))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "of"),
     [
@@ -312,6 +324,7 @@ def test_layers_that_never_run_are_named_before_the_work(caplog: pytest.LogCaptu
     ]
 
 
+@pytest.mark.slow
 def test_a_criterion_of_the_loss_says_of_which_and_scores_by_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -78,6 +78,7 @@ def test_many_cuts_one_after_the_other_are_the_one_cut_of_the_whole_plan(
     assert result.error < 1e-12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("of", ["channels", "macs", "params"])
 def test_rounds_change_which_channels_go_not_how_many(of: str) -> None:
     net, size_hw = toy(Residual), (32, 32)
@@ -92,6 +93,7 @@ def test_rounds_change_which_channels_go_not_how_many(of: str) -> None:
     assert getattr(thrice.reached, of) == pytest.approx(getattr(once.reached, of), abs=0.1)
 
 
+@pytest.mark.slow
 def test_only_the_last_round_has_to_meet_the_ratio() -> None:
     budget = FractionBudget(of="channels", scope="paper", floor=0.0, round_to=1, tolerance=0.001)
     net = toy(Residual)  # groups of 6 and 4 channels: 0.1 and 0.4 can go, 0.15 and 0.35 cannot
@@ -103,6 +105,7 @@ def test_only_the_last_round_has_to_meet_the_ratio() -> None:
         replace(once, ratio=0.35)(net, (32, 32))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("of", ["channels", "macs"])
 def test_rounds_in_coarse_steps_end_where_one_does(of: str) -> None:
     net, budget = toy(Residual), FractionBudget(of=of, scope="paper", floor=0.1, round_to=8, tolerance=0.1)
@@ -122,6 +125,7 @@ CRITERIA = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pruner", CRITERIA, ids=lambda pruner: pruner.name)
 def test_every_kind_of_criterion_scores_what_is_left_and_keeps_the_width(pruner: Pruner) -> None:
     # signed and negative scores, shares and ranks: what went in the first round stays below all of them

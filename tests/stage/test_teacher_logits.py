@@ -22,6 +22,7 @@ def ctx(tmp_path: Path) -> Context:
     return tiny_context(tmp_path, build=with_norms)
 
 
+@pytest.mark.slow
 def test_a_student_learns_the_same_from_kept_logits_which_are_computed_once_for_all_students(
     ctx: Context,
 ) -> None:

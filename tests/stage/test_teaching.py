@@ -100,14 +100,20 @@ def test_a_teacher_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
         taught("finetune", kd(), {**NOBODY, "checkpoint": tmp_path})
 
 
+@pytest.fixture(scope="module")
+def trail(tmp_path_factory: pytest.TempPathFactory) -> Trail:
+    """A dense network and what was cut of it, for all losses; nothing changes them."""
+    ctx = tiny_context(tmp_path_factory.mktemp("trail"), build=with_norms)
+    return prune()(ctx, fit(epochs=1)(ctx, ()))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("option", LOSSES)
 def test_every_loss_ends_in_the_same_bits_after_a_kill_and_leaves_nothing_behind(
-    tmp_path: Path, option: str
+    tmp_path: Path, trail: Trail, option: str
 ) -> None:
     def after(folder: Path, *, killed_at: int | None) -> NetState:
         ctx = tiny_context(folder, build=with_norms)
-        trail = prune()(ctx, fit(epochs=1)(ctx, ()))
         stage = finetune(loss_of(option), epochs=3)
         if killed_at is not None:
             object.__setattr__(ctx, "tracker", Kills(killed_at))
@@ -134,6 +140,7 @@ class Noted(Recorder):
         self.values |= values
 
 
+@pytest.mark.slow
 def test_what_the_teacher_costs_is_logged(ctx: Context) -> None:
     trail = prune()(ctx, fit(epochs=1)(ctx, ()))
     object.__setattr__(ctx, "tracker", Noted())
@@ -144,6 +151,7 @@ def test_what_the_teacher_costs_is_logged(ctx: Context) -> None:
     assert found["finetune/teacher_s_per_step"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [{}, {"rounds": 2}, {"pruner": sparse(epochs=1)}, {"init": "scratch"}, {"ratio": 0.0}],
@@ -173,6 +181,7 @@ def training(ctx: Context, **schedule: object) -> Training:
     )
 
 
+@pytest.mark.slow
 def test_a_network_that_is_taught_by_itself_is_taught_by_what_it_was_before(ctx: Context) -> None:
     trail = prune()(ctx, fit(epochs=1)(ctx, ()))
     step = taught("finetune", Itself(weight=1.0, temperature=4.0, ignored="taught"), NOBODY)
@@ -227,6 +236,7 @@ class Prepared(Loss):
 made: list[Tensor] = []
 
 
+@pytest.mark.slow
 def test_what_a_loss_prepares_is_made_once_for_all_students(ctx: Context) -> None:
     made.clear()
     trail = fit(epochs=1)(ctx, ())
@@ -272,6 +282,7 @@ def refusals(ctx: Context) -> Iterator[tuple[str, Fit, Trail, Context]]:
     yield r"must give 4 classes", finetune(kd(), named(dense)), (), replace(ctx, teachers=lambda: (wide,))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(11))
 def test_what_cannot_be_taught_is_refused_before_work(ctx: Context, number: int) -> None:
     reason, stage, trail, at = [*refusals(ctx)][number]
@@ -279,6 +290,7 @@ def test_what_cannot_be_taught_is_refused_before_work(ctx: Context, number: int)
         stage.refuse(at, trail)
 
 
+@pytest.mark.slow
 def test_what_can_be_taught_is_let_through(ctx: Context) -> None:
     (dense,) = start(ctx)
     at = replace(ctx, teachers=lambda: (dense,))
@@ -288,6 +300,7 @@ def test_what_can_be_taught_is_let_through(ctx: Context) -> None:
         finetune(loss, named(dense)).refuse(at, start(ctx, cut=True))
 
 
+@pytest.mark.slow
 def test_the_same_network_teaches_by_any_way_to_name_it(ctx: Context) -> None:
     trail = prune()(ctx, fit(epochs=1)(ctx, ()))
     at = replace(ctx, teachers=lambda: trail[:1])
@@ -307,6 +320,7 @@ class Curves(Recorder):
         self.epochs |= {name: step for name in values if name.endswith("/loss")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ratio", [0.0, 0.5])
 def test_at_equal_compute_the_passes_of_the_teacher_are_paid_with_epochs(ctx: Context, ratio: float) -> None:
     """Without a cut, 3 passes of a step and 1 of the teacher: 3 / 4 of 8 epochs. A smaller student gets fewer."""

@@ -265,6 +265,7 @@ def test_a_script_has_no_files_of_a_package() -> None:
     assert files_of("sys") == {}
 
 
+@pytest.mark.slow
 def test_what_is_imported_by_its_name_or_for_annotations_counts_in_a_package_of_somebody() -> None:
     others = {"uhelp": {"act.py": "a = 1"}, "utypes": {"config.py": "b = 1"}}
     for line in (
@@ -341,6 +342,7 @@ def test_the_modules_of_a_part_are_those_of_its_class_the_bases_and_what_it_hold
     assert modules_of(part()) == {"usernet.base", "usernet.part"}
 
 
+@pytest.mark.slow
 def test_libraries_that_check_draw_or_tell_do_not_count() -> None:
     home = {"work.py": b"import pandas\nimport numpy"}
     libraries_of_work = code_of(["segprune.work"], read=lambda _: home)["libraries"]

@@ -1,6 +1,8 @@
 """Jobs that die in every way, in processes that are really started and killed."""
 
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -145,3 +147,10 @@ def test_the_reason_in_a_status_line_is_one_short_line() -> None:
         157,
         "word...",
     )  # 31 times "word ", without the last space; and the dots
+
+
+def test_whoever_starts_jobs_need_not_wait_for_torch() -> None:
+    program = (
+        "import sys; from segprune.sweep import kubernetes, launcher, slurm; sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

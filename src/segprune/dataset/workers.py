@@ -2,12 +2,14 @@
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
-
-from segprune.dataset.contract import SegData
 from segprune.errors import ConfigError
+
+if TYPE_CHECKING:  # whoever starts jobs asks for the cores alone, and need not wait for torch
+    import torch
+
+    from segprune.dataset.contract import SegData
 
 JOBS = "SEGPRUNE_JOBS"
 """Environment variable that tells a job of a sweep how many jobs share the CPU cores."""
@@ -18,7 +20,7 @@ MOST = 12
 """One GPU is busy with the images of so many: decoding and augmenting a Cityscapes image takes a core 0.1 s."""
 
 
-def workers_for(asked: int | Literal["auto"], data: SegData, device: torch.device) -> int:
+def workers_for(asked: int | Literal["auto"], data: "SegData", device: "torch.device") -> int:
     """The number of loading processes; 0: the training loads its data itself.
 
     Images that are in memory, or will be after the first epoch, need none on a CPU, which has nothing to gain from

@@ -1,6 +1,7 @@
 """Cutting channels out of a network, and the proof that the right ones were cut."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -29,24 +30,34 @@ def cut(net: SegmentationNet, plan: PrunePlan) -> SegmentationNet:
         return duplicate(net)
     first = next(net.parameters())
     with dependency_graph(net) as (small, graph):
-        layers = dict(small.named_modules())
-        for name, channels in plan.items():
-            if not channels:
-                continue
-            if layers.get(name) not in graph.module2node:
-                raise BudgetError(
-                    f"the plan cuts {name!r}, which is not a traced layer of {type(net).__name__}"
-                )
-            root = layers[name]
-            prune = graph.get_pruner_of_module(root).prune_out_channels
-            group = graph.get_pruning_group(root, prune, sorted(channels))
-            if not graph.check_pruning_group(group):
-                raise BudgetError(
-                    f"the plan removes all {len(channels)} channels of {name!r}; keep at least one"
-                )
-            group.prune()
+        take(small, graph, plan)
     _restore_flags(small, net)
     return small.to(device=first.device)
+
+
+def take(net: SegmentationNet, graph: Any, plan: PrunePlan) -> None:
+    """Cut a traced network in place.
+
+    Args:
+        net: A network that ``graph.build`` gave.
+        graph: Torch-pruning's graph of it.
+        plan: What goes.
+
+    Raises:
+        BudgetError: A group of the plan is not a layer of the network, or would lose all its channels.
+    """
+    layers = dict(net.named_modules())
+    for name, channels in plan.items():
+        if not channels:
+            continue
+        if layers.get(name) not in graph.module2node:
+            raise BudgetError(f"the plan cuts {name!r}, which is not a traced layer of {type(net).__name__}")
+        root = layers[name]
+        prune = graph.get_pruner_of_module(root).prune_out_channels
+        group = graph.get_pruning_group(root, prune, sorted(channels))
+        if not graph.check_pruning_group(group):
+            raise BudgetError(f"the plan removes all {len(channels)} channels of {name!r}; keep at least one")
+        group.prune()
 
 
 def mask_error(
@@ -58,11 +69,28 @@ def mask_error(
     0 to 0 and whose norms act on each channel by itself.
     """
     whole, twin = (duplicate(one).cpu().double().eval() for one in (net, small))
-    image = torch.rand(
-        2, net.bands, *sight(net).view.size_hw, generator=torch.Generator().manual_seed(1)
-    ).double()
+    return difference(whole, twin, groups, plan, sight(net).view.size_hw)
+
+
+def difference(
+    whole: SegmentationNet,
+    small: SegmentationNet,
+    groups: Sequence[ChannelGroup],
+    plan: PrunePlan,
+    size_hw: tuple[int, int],
+) -> float:
+    """What ``mask_error`` gives, of networks that are on the CPU in float64 and eval mode and stay as they are.
+
+    Args:
+        whole: The network.
+        small: It, cut.
+        groups: Of the network.
+        plan: What was cut.
+        size_hw: (H, W) in px of the two images that are compared.
+    """
+    image = torch.rand(2, whole.bands, *size_hw, generator=torch.Generator().manual_seed(1)).double()
     with torch.no_grad():
-        got = twin.all_logits(image)  # first, since that is where a wrong cut ends soonest
+        got = small.all_logits(image)  # first, since that is where a wrong cut ends soonest
         with without(whole, groups, [plan]):
             expected = whole.all_logits(image)
     scale = max(float(logits.abs().max()) for logits in expected)

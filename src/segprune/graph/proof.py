@@ -1,15 +1,18 @@
 """Trial cuts before any work: which of the traced groups are right."""
 
-from collections.abc import Hashable, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import nn
 
 from segprune.errors import ConfigError
-from segprune.graph.build import noise
-from segprune.graph.cut import LARGEST_MASK_ERROR, cut, mask_error
+from segprune.graph.build import build, noise
+from segprune.graph.cut import LARGEST_MASK_ERROR, cut, difference, take
 from segprune.graph.dependency import operations, said, sight
 from segprune.graph.group import ChannelGroup, PrunePlan
+from segprune.graph.undo import undone
 from segprune.graph.units import first_of, together
 from segprune.model.contract import SegmentationNet
 from segprune.model.copies import duplicate
@@ -25,30 +28,64 @@ def unproven(net: SegmentationNet, groups: Sequence[ChannelGroup]) -> dict[str, 
     """The groups that a cut gets wrong, and what happens: name -> reason.
 
     All groups are cut together. Where that fails, ever smaller parts are tried, each together with all that is
-    proven so far, so that what is left is proven as a whole. After ``ENOUGH`` wrong ones of a kind the others of it
-    are not tried. The weights are drawn for it, because trained or initial ones could hide a fault, such as scales
-    that are 0; so it depends on the network's structure alone.
+    proven so far, and what is left is cut once more, as a whole and as ``cut`` cuts it. The weights are drawn for
+    it, because trained or initial ones could hide a fault, such as scales that are 0; so it depends on the
+    structure of the network alone.
     """
-    trial, left = _shaken(net), MOST_TRIALS
+    if not groups:
+        return {}
+    trial = _Trial(net)
+    fault = trial.fault(groups)
+    if not fault:
+        return {}
+    with trial.repeated() as fault_of:
+        bad = _wrong(net, groups, fault, fault_of)
+    left = [group for group in groups if group.name not in bad]
+    if left and (fault := trial.fault(left)):
+        bad |= dict.fromkeys((group.name for group in left), fault)
+    return bad
+
+
+def _wrong(
+    net: SegmentationNet,
+    groups: Sequence[ChannelGroup],
+    fault: str,
+    fault_of: Callable[[Sequence[ChannelGroup]], str],
+) -> dict[str, str]:
+    """The groups that trials find wrong; what they do not reach counts as wrong.
+
+    After ``ENOUGH`` wrong ones of a kind the others of it are not tried, and all that waits is tried together.
+
+    Args:
+        net: Whose groups they are.
+        groups: A cut of all of them is wrong.
+        fault: What happens then.
+        fault_of: What happens with a cut of some of them; empty if it is right.
+    """
+    left = MOST_TRIALS
     good: list[ChannelGroup] = []
     bad: dict[str, str] = {}
-    faults: dict[Hashable, list[str]] = {}
-    waiting = [list(groups)] if groups else []
-    while waiting:
-        part = waiting.pop()
-        alike = {group.name: faults.get(_kind(net, group.name), []) for group in part}
-        bad |= {name: found[-1] for name, found in alike.items() if len(found) >= ENOUGH}
-        part = [group for group in part if group.name not in bad]
-        fault = _fault(trial, [*good, *part]) if left else f"none of {MOST_TRIALS} trial cuts has proven them"
-        left -= bool(left)
+    count: Counter[Hashable] = Counter()
+    part, waiting = list(groups), list[list[ChannelGroup]]()
+    while True:
         if not fault:
             good += part
-        elif len(part) == 1 or not left:
-            bad |= dict.fromkeys((group.name for group in part), fault)
-            faults.setdefault(_kind(net, part[0].name), []).append(fault)
-        else:
+        elif len(part) > 1 and left:
             waiting += [part[len(part) // 2 :], part[: len(part) // 2]]
-    return bad
+        else:
+            bad |= dict.fromkeys((group.name for group in part), fault)
+            kind = _kind(net, part[0].name)
+            count[kind] += 1
+            if count[kind] == ENOUGH:
+                rest = [group for one in reversed(waiting) for group in one]
+                others = [group for group in rest if _kind(net, group.name) != kind]
+                bad |= {group.name: fault for group in rest if group not in others}
+                waiting = [others] if others else []
+        if not waiting:
+            return bad
+        part = waiting.pop()
+        fault = fault_of([*good, *part]) if left else f"none of {MOST_TRIALS} trial cuts has proven them"
+        left -= bool(left)
 
 
 def _kind(net: nn.Module, name: str) -> Hashable:
@@ -92,16 +129,47 @@ def _third(group: ChannelGroup, draw: torch.Generator) -> tuple[int, ...]:
     return together(group, first[chosen].tolist())
 
 
-def _fault(net: SegmentationNet, groups: Sequence[ChannelGroup]) -> str:
-    """What is wrong with a cut; empty if nothing is."""
-    plan = trial_plan(groups)
-    try:
-        error = mask_error(net, cut(net, plan), groups, plan)
-    except Exception as failure:  # whatever a wrong cut of a foreign network ends in
-        if shortage(failure, lambda _: None):
-            raise
-        return f"a cut of them fails ({said(failure)})"
-    return "" if error <= LARGEST_MASK_ERROR else f"a cut changes the logits by {error:.1e}"
+class _Trial:
+    """Cuts a network with drawn weights, and compares it in float64 with the whole one whose channels are zero.
+
+    Args:
+        net: Left as it was.
+    """
+
+    def __init__(self, net: SegmentationNet) -> None:
+        self._net = _shaken(net)
+        self._whole = duplicate(self._net).double().eval()
+        self._view = sight(net).view
+
+    def fault(self, groups: Sequence[ChannelGroup]) -> str:
+        """What is wrong with a cut of a third of these groups; empty if nothing is."""
+        return self._said(groups, lambda plan: cut(self._net, plan).double().eval())
+
+    @contextmanager
+    def repeated(self) -> Iterator[Callable[[Sequence[ChannelGroup]], str]]:
+        """``fault``, by cuts of one traced copy that are taken back: for a search, which tries many."""
+        with build(self._net, self._view) as (twin, graph):
+            twin.double()
+
+            def fault(groups: Sequence[ChannelGroup]) -> str:
+                def small(plan: PrunePlan) -> SegmentationNet:
+                    take(twin, graph, plan)
+                    return twin
+
+                with undone(graph):
+                    return self._said(groups, small)
+
+            yield fault
+
+    def _said(self, groups: Sequence[ChannelGroup], small: Callable[[PrunePlan], SegmentationNet]) -> str:
+        plan = trial_plan(groups)
+        try:
+            error = difference(self._whole, small(plan), groups, plan, self._view.size_hw)
+        except Exception as failure:  # whatever a wrong cut of a foreign network ends in
+            if shortage(failure, lambda _: None):
+                raise
+            return f"a cut of them fails ({said(failure)})"
+        return "" if error <= LARGEST_MASK_ERROR else f"a cut changes the logits by {error:.1e}"
 
 
 def _shaken(net: SegmentationNet) -> SegmentationNet:

@@ -8,7 +8,8 @@ from segprune.graph.group import ChannelGroup, Member
 from segprune.graph.proof import _shaken, trial_plan
 from segprune.graph.trace import followed
 from segprune.graph.units import by_unit, first_of, joined, together, unit_of
-from tests.toys import InGroups
+from segprune.model.contract import SegmentationNet
+from tests.toys import CLASSES, InGroups, conv_bn, toy
 
 
 def group(layer: str, axis: str, size: int) -> ChannelGroup:
@@ -119,6 +120,32 @@ def test_whole_norm_groups_places_and_heads_go_exactly_and_come_back(kind: type[
     assert (back.norm.num_groups, back.over[0].groups) == (2, 2)
     image = torch.rand(1, 3, 64, 64)
     assert torch.equal(back(image), small.eval()(image))
+
+
+class Ghost(SegmentationNet):
+    """Channels, and beside them what a depthwise convolution makes of each; both gated by a layer of as many."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.some, self.more = conv_bn(3, 12), conv_bn(3, 6), conv_bn(6, 6, groups=6)
+        self.head = nn.Conv2d(12, CLASSES, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.normalise(image)
+        some = F.relu(self.some(x))
+        both = torch.cat([some, F.relu(self.more(some))], dim=1)
+        return self.head(both * self.gate(x).sigmoid())
+
+
+def test_channels_that_come_to_one_place_by_two_ways_go_together() -> None:
+    net = toy(Ghost)
+    (one,) = followed(net).groups
+    assert (one.name, unit_of(one).tolist()) == ("gate.0", [0, 1, 2, 3, 4, 5] * 2)
+    plan = {"gate.0": together(one, [1, 3, 10])}
+    small = cut(net, plan)
+    assert (small.some[0].out_channels, small.more[0].groups, small.head.in_channels) == (3, 3, 6)
+    assert mask_error(net, small, [one], plan) < 1e-13
+    assert mask_error(net, cut(net, {"gate.0": (1,)}), [one], {"gate.0": (1,)}) > 1e-3
 
 
 def test_a_part_of_a_norm_group_is_never_cut() -> None:

@@ -163,14 +163,33 @@ def _add_dep(group: Any, dep: Any, idxs: Sequence[Any]) -> None:
     _ADD_DEP(group, dep, idxs)
 
 
-_ADD_DEP = tp.dependency.Group.add_dep
+def _add_and_merge(group: Any, dep: Any, idxs: Sequence[Any]) -> None:
+    """torch-pruning's, which keeps one channel for each place and forgets others that come to it by another way."""
+    is_layer = isinstance(dep.target.module, Conv | nn.Linear)
+    for item in group.items if is_layer else ():
+        if item.dep.target == dep.target and item.dep.handler == dep.handler:
+            here = {index.idx: index.root_idx for index in item.idxs}
+            also = [(here.get(index.idx, index.root_idx), index.root_idx) for index in idxs]
+            ties_of(group).update((one, other) for one, other in also if one != other)
+    _ADD_AND_MERGE(group, dep, idxs)
+
+
+def ties_of(group: Any) -> set[tuple[int, int]]:
+    """Pairs of a group's channels that come to one place of a layer, so that neither goes without the other."""
+    ties: set[tuple[int, int]] = vars(group).setdefault("ties", set())
+    return ties
+
+
+_ADD_DEP, _ADD_AND_MERGE = tp.dependency.Group.add_dep, tp.dependency.Group.add_and_merge
 
 
 @contextmanager
 def _bounded() -> Iterator[None]:
-    whole = index_mapping._FlattenIndexMapping
-    index_mapping._FlattenIndexMapping, tp.dependency.Group.add_dep = _BoundedFlatten, _add_dep
+    whole, group = index_mapping._FlattenIndexMapping, tp.dependency.Group
+    index_mapping._FlattenIndexMapping = _BoundedFlatten
+    group.add_dep, group.add_and_merge = _add_dep, _add_and_merge
     try:
         yield
     finally:
-        index_mapping._FlattenIndexMapping, tp.dependency.Group.add_dep = whole, _ADD_DEP
+        index_mapping._FlattenIndexMapping = whole
+        group.add_dep, group.add_and_merge = _ADD_DEP, _ADD_AND_MERGE

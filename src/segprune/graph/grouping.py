@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from segprune.graph.build import ties_of
 from segprune.graph.closing import Edge, Sink
 from segprune.graph.dependency import dependency_graph, said
 from segprune.graph.group import ChannelGroup, Member
@@ -133,7 +134,7 @@ def _group_or_reason(
         return _lost(failure)
     if group is None:
         return _whole_for(found, graph) or "no layer makes all of its channels in order"
-    return _whole_for(found, graph) or _misread(group, net) or joined(group, net, _heads(found, graph))
+    return _whole_for(found, graph) or _misread(group, net) or joined(group, net, _pieces(found, graph))
 
 
 def output_layers(graph: Any) -> set[nn.Module]:
@@ -232,11 +233,14 @@ def _whole_at(layer: Any) -> str:
     return ""
 
 
-def _heads(group: Any, graph: Any) -> Iterator[tuple[Tensor, Tensor]]:
-    """Of each view of a group's channels as heads the (M,) channels, and the (M,) pieces that go only as wholes.
+def _pieces(group: Any, graph: Any) -> Iterator[tuple[Tensor, Tensor]]:
+    """(M,) channels, and the (M,) pieces that they are in and that go only as wholes.
 
-    Of equal parts it is the same place in every part.
+    Of each view as heads it is a head or the same place of every head, of equal parts the same place in every part,
+    and what comes to one place of a layer by several ways.
     """
+    if ties := sorted(ties_of(group)):
+        yield torch.tensor(ties).flatten(), torch.arange(len(ties)).repeat_interleave(2)
     parts: dict[int, list[tuple[Tensor, Tensor]]] = {}
     for item in group:
         if isinstance(layer := item.dep.target.module, Part):

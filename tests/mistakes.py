@@ -103,10 +103,7 @@ stages=[prune,train] | each stage may occur once, in the order train, prune, fin
 stages=[train,train] | each stage may occur once
 stages=[prune,eval] | without train, so there is no network to start from. Add train, or give checkpoint=
 checkpoint=here | Leave train out of stages, or checkpoint out of the command.
-device=cuda:99 | device is 'cuda:99', which cannot be used here
-device=foo | device is 'foo', which cannot be used here. Allowed are auto, cpu
 device=null | device is null: input should be a valid string.
-device=meta | device is 'meta', which cannot be used here. Allowed are auto, cpu, and cuda
 pruner._target_=os.system | pruner._target_ is 'os.system'; it must be a dotted path into segprune.
 pruner._target_=segprune..l1 | pruner._target_ is 'segprune..l1', which cannot be imported
 pruner._target_=segprune.pruner.l1 | pruner._target_ is 'segprune.pruner.l1', which
@@ -129,9 +126,14 @@ pruner=slimming pruner.phase.schedule.warmup_epochs=99 | pruner.phase.schedule: 
 checkpoint=/no/where stages=[eval] | /no/where is not a checkpoint: net.json cannot be read
 checkpoint=ROOT/run.py stages=[eval] | run.py is not a checkpoint: net.json cannot be read (Not a directory)
 'checkpoint='"'"''"'"'' stages=[eval] | is not a checkpoint
-tracking=mlflow tracking.uri=ftp://host | ftp://host
 tracking=mlflow tracking.experiment=a/b | tracking.experiment is 'a/b'
 tracking=mlflow tracking.flush_seconds=inf | tracking.flush_seconds is inf: input should be a finite number.
+"""
+NOT_THERE = r"""
+device=cuda:99 | device is 'cuda:99', which cannot be used here
+device=foo | device is 'foo', which cannot be used here. Allowed are auto, cpu
+device=meta | device is 'meta', which cannot be used here. Allowed are auto, cpu, and cuda
+tracking=mlflow tracking.uri=ftp://host | ftp://host
 """
 IMPOSSIBLE = r"""
 # widths are 4 and 8

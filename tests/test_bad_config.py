@@ -5,13 +5,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from segprune.checkpoint import checkpoint, contract
+from segprune.cli import quoted, with_stages
+from segprune.config.refusal import refusal
+from segprune.errors import SegpruneError
 from segprune.model.unet import unet
+from segprune.run.assemble import checked
 from tests import mistakes
-from tests.run_here import ROOT, refused, run_here, tracked
+from tests.run_here import ROOT, assert_is_one_paragraph, refused, run_here, tracked
 from tests.test_cli import run
+from tests.test_conf import composed
 
 TINY = [
     *("dataset.counts={fit: 4, select: 1, report: 1}", "dataset.size_hw=[32,32]"),
@@ -32,10 +39,36 @@ def rows(table: str) -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize(("arguments", "told"), rows(mistakes.UNREADABLE + mistakes.WRONG))
-def test_a_wrong_command_is_refused(tmp_path: Path, arguments: list[str], told: str) -> None:
+@pytest.mark.parametrize(("arguments", "told"), rows(mistakes.UNREADABLE))
+def test_a_command_that_cannot_be_read_is_refused(tmp_path: Path, arguments: list[str], told: str) -> None:
     place = [] if "tracking" in str(arguments) else ["tracking=silent"]
     assert told in refused(tmp_path, *place, *arguments)
+
+
+def check(arguments: list[str]) -> None:
+    cfg = composed("hydra.runtime.output_dir=here", *with_stages(list(map(quoted, arguments))))
+    checked(OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]))
+
+
+@pytest.mark.usefixtures("composer")
+@pytest.mark.parametrize(("arguments", "told"), rows(mistakes.WRONG))
+def test_a_wrong_value_is_refused_where_the_configuration_is_checked(arguments: list[str], told: str) -> None:
+    """What a command says then, and that it has done nothing yet, show those that it is told by below."""
+    with pytest.raises((SegpruneError, HydraException, OmegaConfBaseException)) as refused_by:
+        check(arguments)
+    error = refused_by.value
+    said = str(error) if isinstance(error, SegpruneError) else str(refusal(error))
+    assert told in said
+    assert_is_one_paragraph(said)
+
+
+@pytest.mark.parametrize(("arguments", "told"), [*rows(mistakes.WRONG)[::8], *rows(mistakes.NOT_THERE)])
+def test_a_command_with_a_wrong_value_says_so_and_does_nothing(
+    tmp_path: Path, arguments: list[str], told: str
+) -> None:
+    assert told in refused(
+        tmp_path, *([] if "tracking" in str(arguments) else ["tracking=silent"]), *arguments
+    )
 
 
 @pytest.mark.parametrize(("arguments", "told"), rows(mistakes.SWEEPS))

@@ -40,6 +40,21 @@ def test_every_figure_has_its_data_and_says_what_it_shows(tmp_path: Path) -> Non
     assert "job 0: taylor, 0.3 of channels, seed 0" in pictures["layers-0-taylor"].caption
 
 
+def test_a_cut_that_is_trained_in_several_ways_is_shown_once(tmp_path: Path) -> None:
+    names = store(tmp_path, "ab12", [1])
+    other = store(tmp_path, "cd34", [1])
+    jobs = [
+        job_data(n, "taylor", 40.0, root=tmp_path, names=entries, setting=f"streets, unet; distill={distill}")
+        for n, (distill, entries) in enumerate(
+            [("none", names), ("kd", [names[1], *other[2:]]), ("cwd", [other[1]])]
+        )
+    ]
+    assert [name for name in names_of(*jobs) if name.startswith("layers")] == [
+        "layers-0-taylor",
+        "layers-2-taylor",
+    ]
+
+
 def test_widths_that_are_no_multiples_are_named_under_the_layers(tmp_path: Path) -> None:
     names = store(tmp_path, "ab12", [1])
     plan = tmp_path / "prune" / "ab12" / "plan.json"

@@ -50,7 +50,7 @@ class Picture:
 
 
 def gallery(data: SweepData) -> Iterator[Picture]:
-    """The figures for which the sweep has data; of jobs that differ only in the seed, the first is shown."""
+    """The figures for which the sweep has data; of jobs that differ in the seed or after the cut, the first."""
     compared = [job for job in data.jobs if not is_control(job)] or data.jobs
     settings = list(dict.fromkeys(job.setting for job in compared if job.outcome.rows))
     for number, setting in enumerate(settings, start=1):
@@ -60,11 +60,13 @@ def gallery(data: SweepData) -> Iterator[Picture]:
             yield from _of_budget(data, setting, str(option), where, f"{number}-{_slug(str(option))}")
         yield from _of_methods(data, setting, where, f"{number}")
     yield from _of_teaching(data)
-    shown: set[tuple[object, ...]] = set()
+    shown: set[object] = set()
     for job in data.jobs:
-        key = (job.setting, job.method, job.outcome.budget, job.outcome.ratio)
-        if key not in shown and job.entries.plan() is not None:
-            shown.add(key)
+        # one cut may be trained in many ways
+        cut = (job.method, job.outcome.budget, job.outcome.ratio)
+        keys = {(job.setting, *cut), (job.entries.names.get("prune"), *cut)}
+        if not keys & shown and job.entries.plan() is not None:
+            shown |= keys
             yield from _of_job(job)
 
 

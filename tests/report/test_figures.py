@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from segprune.report.figures import cost_figure, curve_figure, pareto, speed_figure
+from segprune.report.figures import cost_figure, curve_figure, pareto, speed_figure, taught_figure
 from segprune.report.style import Where
 
 WHERE = Where(dataset="streets", split="test", size_hw=(96, 128))
@@ -89,14 +89,53 @@ def boxes(figure: Figure) -> None:
         assert common is None or min(common.width, common.height) < 1, (name, other)
 
 
+def many() -> pd.DataFrame:
+    """Learning curves whose legend is longer than a figure is high."""
+    return pd.concat([curves().assign(method=f"a method of the number {number}") for number in range(40)])
+
+
+def taught() -> pd.DataFrame:
+    """Of a large grid: eight teachings and none, of four cuts."""
+    teachings = [
+        "none",
+        *(f"{loss}; distill.match={way}" for loss in "abcd" for way in ("epochs", "compute")),
+    ]
+    return pd.DataFrame(
+        [
+            {"method": method, "option": "macs", "ratio_asked": ratio, "teaching": teaching, "seed": seed}
+            | {"epoch": epoch, "loss": 1.0, "select_miou_percent": 10.0 * number + seed + epoch}
+            for method in ("l1", "taylor")
+            for ratio in (0.5, 0.7)
+            for number, teaching in enumerate(teachings)
+            for seed in (0, 1)
+            for epoch in (1, 2)
+        ]
+    )
+
+
+def test_every_cut_has_a_panel_with_a_line_for_each_teaching() -> None:
+    figure = taught_figure(taught(), WHERE)
+    panels = figure.axes
+    assert [ax.get_title() for ax in panels] == [
+        f"{method}, {percent} % of macs" for method in ("l1", "taylor") for percent in (50, 70)
+    ]
+    assert [len(ax.lines) for ax in panels] == [9] * 4
+    plain, first, *_ = panels[0].lines
+    assert plain.get_ydata().tolist() == [1.5, 2.5]
+    assert first.get_ydata().tolist() == [11.5, 12.5]
+    assert len(figure.legends[0].get_texts()) == 9
+
+
 @pytest.mark.parametrize(
     "figure",
     [
+        taught_figure(taught(), WHERE),
+        curve_figure(many(), WHERE),
         cost_figure(costs(), WHERE),
         speed_figure(speeds("l1", "taylor", "random", "fgp", "a method with a long name"), WHERE),
         curve_figure(curves(), WHERE),
     ],
-    ids=["cost", "speed", "curves"],
+    ids=["taught", "many", "cost", "speed", "curves"],
 )
 def test_no_label_covers_another_or_leaves_the_picture(figure: Figure) -> None:
     boxes(figure)

@@ -162,7 +162,10 @@ def test_the_gain_of_a_class_is_with_a_teacher_minus_without(tmp_path: Path) -> 
 
 def test_curves_with_and_without_a_teacher_are_finetunings_of_one_setting(tmp_path: Path) -> None:
     found = frames.taught_curves(taught(tmp_path), SETTING)
-    assert list(dict.fromkeys(found["method"])) == ["l1", "l1 kd"]
+    assert list(dict.fromkeys(zip(found["method"], found["teaching"], strict=True))) == [
+        ("l1", "none"),
+        ("l1", "kd"),
+    ]
     assert set(found["stage"]) == {"finetune"}
 
 

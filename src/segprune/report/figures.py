@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from segprune.config.protocol import UNTAUGHT
 from segprune.report.style import Where, empty, hue, legend_below, marker, plain
 
 _COSTS = {
@@ -16,6 +17,7 @@ _COSTS = {
     "latency_percent": "latency, % of the dense network's",
 }
 _SHARES = {1.0: "-", 0.75: "--", 0.5: ":"}
+_IN_A_ROW = 3
 _TRAININGS = {"train": "training", "prepare": "preparation", "finetune": "finetuning"}
 
 
@@ -123,6 +125,49 @@ def curve_figure(table: pd.DataFrame, where: Where) -> Figure:
         f"select mIoU (%)\n{plain(where.dataset)}, {where.size_hw[0]}x{where.size_hw[1]} px"
     )
     legend_below(figure, list(panels.flat))
+    return figure
+
+
+def taught_figure(table: pd.DataFrame, where: Where) -> Figure:
+    """Select mIoU by epoch of finetunings with and without a teacher, means over the seeds; a panel for each cut.
+
+    The training losses are left out: that of a taught network has the teacher's term in it.
+
+    Args:
+        table: See ``frames.taught_curves``.
+        where: What was trained on.
+    """
+    cuts = [cut for _, cut in table.groupby(["method", "option", "ratio_asked"], dropna=False, sort=False)]
+    columns = min(_IN_A_ROW, len(cuts))
+    rows = math.ceil(len(cuts) / columns)
+    figure = Figure(figsize=(max(6.4, 3.8 * columns + 0.4), 2.8 * rows + 0.8), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False, sharey=True)
+    teachings = list(dict.fromkeys(table["teaching"]))
+    for ax, cut in zip(panels.flat, cuts, strict=False):
+        method, option, ratio = (cut[name].iloc[0] for name in ("method", "option", "ratio_asked"))
+        for teaching in teachings:
+            line = cut[cut["teaching"] == teaching].groupby("epoch")["select_miou_percent"].mean()
+            is_plain = teaching == UNTAUGHT
+            ax.plot(
+                line.index,
+                line.to_numpy(),
+                color="#222222" if is_plain else hue(teaching),
+                linestyle="--" if is_plain else "-",
+                marker=marker(teaching, teachings),
+                markersize=4,
+                linewidth=1.2,
+                label=plain(teaching),
+            )
+        asked = option if pd.isna(ratio) else f"{100 * ratio:g} % of {option}"
+        ax.set_title(method if pd.isna(option) else plain(f"{method}, {asked}"), fontsize=9)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        ax.grid(alpha=0.3)
+    for ax in panels.flat[len(cuts) :]:
+        ax.remove()
+    for ax in panels[:, 0]:
+        ax.set_ylabel("select mIoU (%)", fontsize=9)
+    figure.supxlabel(f"epoch of finetuning, {where.data}", fontsize=9)
+    legend_below(figure, list(panels.flat[: len(cuts)]))
     return figure
 
 

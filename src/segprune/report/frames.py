@@ -166,14 +166,14 @@ def taught_curves(data: SweepData, setting: str) -> pd.DataFrame:
         setting: See ``teaching.base``.
 
     Returns:
-        As ``curves``; ``method`` has the distillation behind it, where there is one.
+        As ``curves``, with a column ``teaching``.
     """
     parts = []
     for name in dict.fromkeys(job.setting for job in data.jobs if base(job) == setting):
         teaching = next(teaching_of(job) for job in data.jobs if job.setting == name)
         table = curves(data, name)
         table = table[table["stage"] == "finetune"]
-        parts.append(table.assign(method=[_with(method, teaching) for method in table["method"]]))
+        parts.append(table.assign(teaching=teaching))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from segprune.report import frames
 from segprune.report.class_figure import class_figure
 from segprune.report.collect import JobData, SweepData
-from segprune.report.figures import cost_figure, curve_figure, speed_figure
+from segprune.report.figures import cost_figure, curve_figure, speed_figure, taught_figure
 from segprune.report.job_figures import layer_figure, score_figure
 from segprune.report.references import is_control
 from segprune.report.retention_figure import detail_figure, retention_figure
@@ -162,10 +162,10 @@ def _of_teaching(data: SweepData) -> Iterator[Picture]:
             yield Picture(
                 name=f"teaching-curves-{number}",
                 kind="teaching",
-                caption=f"Finetuning with and without a teacher, means over the seeds, {setting}. The loss of a "
-                "taught network has the teacher's term in it, so losses of different teachings are not comparable.",
+                caption=f"Finetuning with and without a teacher, means over the seeds, {setting}. The losses are "
+                "in the data only: that of a taught network has the teacher's term in it.",
                 table=table,
-                draw=partial(curve_figure, table, where),
+                draw=partial(taught_figure, table, where),
             )
         for option in dict.fromkeys(job.outcome.budget for job in own):
             table = frames.taught_classes(data, setting, option)

@@ -13,6 +13,8 @@ DPI = 100
 KEPT, REMOVED = "#3b6ea5", "#d9a441"
 _SIGN_INCH, _LETTER_INCH = 0.6, 0.075
 """Width of a mark with the space around it in a legend, and of a letter of 8 points."""
+_LINE_INCH, _USUAL_LINES = 0.17, 3
+"""Height of a line of a legend, and how many lines the figures have room for."""
 _MARKERS = "osD^vPX<>hp8"
 _GREYS = {"dense": 0.1, "half": 0.3, "l1": 0.5, "random": 0.75}
 """What others are compared with; hues are for those that are compared."""
@@ -65,13 +67,15 @@ def marker(method: str, methods: Iterable[str]) -> str:
 
 
 def legend_below(figure: Figure, axes: Sequence[Axes]) -> None:
-    """One legend for all axes, below them."""
+    """One legend for all axes, below them; the figure grows by what the legend needs."""
     entries = {
         label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)
     }
     if entries:
         widest = max(1.8, _SIGN_INCH + _LETTER_INCH * max(map(len, entries)))
         columns = min(len(entries), max(1, int(figure.get_figwidth() // widest)))
+        rows = -(-len(entries) // columns)
+        figure.set_figheight(figure.get_figheight() + _LINE_INCH * max(0, rows - _USUAL_LINES))
         figure.legend(
             list(entries.values()),
             list(entries),

@@ -56,6 +56,9 @@ def test_contests_without_a_winner_for_the_same_reasons_are_told_together_behind
     )
     assert both.details == ("50 % of MACs removed, streets, unet. 2 seeds",)
     assert alone.text == close.headline
+    both_noted = [replace(one, notes=("no scratch", *one.notes)) for one in (none, other)]
+    (told,) = announcements(both_noted)
+    assert told.details == ("no scratch", "50 % of MACs removed, streets, unet. 2 seeds")
     (many,) = announcements([none, other, replace(none, ratio=0.7), replace(none, ratio=0.8)])
     assert many.text == "No winner in 4 comparisons: no control l1."
     assert many.details == (

@@ -59,7 +59,7 @@ def test_whether_a_teacher_helps_is_said_before_all_else() -> None:
         for seed in (0, 1)
     ]
     first, second = note(sweep(jobs)).splitlines()[:2]
-    assert first.startswith("- **Does distill=kd on streets, unet help? it helps taylor")
+    assert first.startswith("- **Does distill=kd on streets, unet help? It helps taylor")
     assert second.startswith("- **No winner at 30 %")
 
 

@@ -63,14 +63,14 @@ def test_the_gain_is_paired_over_the_seeds() -> None:
 def test_what_helps_harms_or_cannot_be_told_is_said_so() -> None:
     (helps,) = found(jobs_of({"none": [40.0, 45.0, 38.0], "kd": [42.0, 47.1, 40.0]}))
     assert helps.helps
-    assert "it helps taylor at 30 % of channels removed (2.03 points" in helps.sentence
+    assert "It helps taylor at 30 % of channels removed (2.03 points" in helps.sentence
     assert helps.remedy is None
     (harms,) = found(jobs_of({"kd": [40.0, 45.0, 38.0], "none": [42.0, 47.1, 40.0]}))
     assert not harms.helps
-    assert "it harms taylor" in harms.sentence
+    assert "It harms taylor" in harms.sentence
     (unclear,) = found(jobs_of({"none": [40.0, 45.0, 38.0], "kd": [42.0, 43.0, 39.0]}))
     assert not unclear.helps
-    assert "it cannot be told for taylor" in unclear.sentence
+    assert "It cannot be told for taylor" in unclear.sentence
     assert unclear.remedy is not None
     assert "seed=0,1,2,3,4" in unclear.remedy
 
@@ -137,7 +137,7 @@ def test_many_comparisons_are_counted_with_their_smallest_and_largest_gain() -> 
     ]
     (verdict,) = found(jobs)
     assert verdict.sentence.startswith(
-        "Does distill=kd on streets, unet help? it helps 4 of 4 comparisons (+1.00 to +1.30 points)."
+        "Does distill=kd on streets, unet help? It helps 4 of 4 comparisons (+1.00 to +1.30 points)."
     )
 
 

@@ -89,7 +89,7 @@ class Announcement:
     Attributes:
         text: The verdict in words.
         is_won: Whether it names a winner.
-        details: Where several are undecided, each with its notes; where it is one, its notes.
+        details: The notes; where several are undecided, those of all first, and then each with its own.
     """
 
     text: str
@@ -109,15 +109,20 @@ def _announced(alike: Sequence[Contest]) -> Announcement:
     first = alike[0]
     if len(alike) == 1:
         return Announcement(text=first.headline, is_won=first.winner is not None, details=first.notes)
+    common = [note for note in first.notes if all(note in contest.notes for contest in alike)]
+    notes = [[note for note in contest.notes if note not in common] for contest in alike]
     titles = [contest.title for contest in alike]
     where = f"at {', nor at '.join(titles)}" if len(alike) <= MOST_NAMED else f"in {len(alike)} comparisons"
     return Announcement(
         text=f"No winner {where}: {'; '.join(first.reasons)}.",
         is_won=False,
-        details=tuple(
-            ". ".join([contest.title, *contest.notes])
-            for contest in alike
-            if contest.notes or len(alike) > MOST_NAMED
+        details=(
+            *common,
+            *(
+                ". ".join([contest.title, *own])
+                for contest, own in zip(alike, notes, strict=True)
+                if own or len(alike) > MOST_NAMED
+            ),
         ),
     )
 

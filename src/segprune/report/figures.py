@@ -160,13 +160,14 @@ def taught_figure(table: pd.DataFrame, where: Where) -> Figure:
             )
         asked = option if pd.isna(ratio) else f"{100 * ratio:g} % of {option}"
         ax.set_title(method if pd.isna(option) else plain(f"{method}, {asked}"), fontsize=9)
+        ax.set_xlabel("epoch of finetuning", fontsize=9)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         ax.grid(alpha=0.3)
     for ax in panels.flat[len(cuts) :]:
         ax.remove()
+    data = f"{plain(where.dataset)}, {where.size_hw[0]}x{where.size_hw[1]} px"
     for ax in panels[:, 0]:
-        ax.set_ylabel("select mIoU (%)", fontsize=9)
-    figure.supxlabel(f"epoch of finetuning, {where.data}", fontsize=9)
+        ax.set_ylabel(f"select mIoU (%)\n{data}", fontsize=9)
     legend_below(figure, list(panels.flat[: len(cuts)]))
     return figure
 

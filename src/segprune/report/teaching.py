@@ -117,7 +117,8 @@ class Verdict:
                 told.append(f"{words} {_changes(found, of=len(compared))}")
         left = len(self.lessons) - len(compared)
         rest = f"; {left} more could not be compared" if left else ""
-        return f"Does {where} help? {'; '.join(told)}{rest}. {_fairness(compared)}"
+        answer = "; ".join(told)
+        return f"Does {where} help? {answer[0].upper()}{answer[1:]}{rest}. {_fairness(compared)}"
 
 
 def verdicts(data: SweepData) -> list[Verdict]:

@@ -224,7 +224,7 @@ def test_a_teacher_has_a_verdict_and_a_line_for_each_method(whole: Reader) -> No
     ]
     found = page(sweep(jobs)).text
     assert (
-        "Does distill=kd on streets, unet help? it helps l1 at 30 % of channels removed (3.00 points" in found
+        "Does distill=kd on streets, unet help? It helps l1 at 30 % of channels removed (3.00 points" in found
     )
     assert "streets, unet kd l1 channels 30.0 0 1 40.50 43.50 3.00" in found
     assert "Does a teacher help?" not in whole.text

@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist workstea
 QUICK := budget checkpoint config dataset distill graph loss measure pruner result run schedule stage store training transform \
 	test_architecture.py test_conf.py test_docs.py test_durable.py test_seed.py test_stop.py
 
-.PHONY: help run sweep ui store quick test check format bench networks gpu-check clean
+.PHONY: help run sweep ui store quick test check format bench bench-quick networks gpu-check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 11
@@ -56,8 +56,11 @@ format: $(VENV)/.tools ## mend formatting and what lint can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.installed ## measured speed of the parts that take the time, as interleaved ratios
+bench: $(VENV)/.installed ## what this program costs beside a bare script, part by part; ARGS="startup loading" for some parts
 	$(BIN)/python -m segprune.bench $(ARGS)
+
+bench-quick: $(VENV)/.installed ## the same with small sizes: under five minutes on two cores
+	$(BIN)/python -m segprune.bench --quick $(ARGS)
 
 networks: $(VENV)/.tools ## cut some fifty networks of libraries and papers and prove it; ARGS="FPN" for some
 	$(BIN)/python -m tests.networks $(ARGS)

@@ -17,7 +17,7 @@ ORDER = [
     "report", "app", "sweep", "cli", "bench", "gpu_check", "__main__",
 ]  # fmt: skip
 DOORS = {
-    "torch_pruning": {"graph"},
+    "torch_pruning": {"graph", "bench"},
     "fvcore": {"measure"},
     "mlflow": {"tracking"},
     "albumentations": {"dataset"},

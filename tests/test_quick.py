@@ -5,6 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 ONLY_IN_THE_WHOLE = {
+    "bench",
     "deploy",
     "doctor",
     "gpu_check",

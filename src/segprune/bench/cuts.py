@@ -1,13 +1,10 @@
-"""How much time a cut saves on this machine, by rounding and runtime: ``make bench``.
+"""How much time a cut saves on this machine, by rounding and runtime.
 
 Random weights and random scores, since time does not depend on them. Networks are timed in turns; a speed-up is
 the median of the ratios within each round, so that drift of the machine cancels out.
 """
 
 import argparse
-import logging
-import os
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,10 +14,10 @@ import numpy as np
 import torch
 import yaml  # type: ignore[import-untyped]
 
+from segprune.bench.contract import Bench, Figure
 from segprune.budget.fraction import FractionBudget
 from segprune.budget.simulate import CostSimulator
 from segprune.config.compose import component
-from segprune.console import command
 from segprune.deploy.ready import Place, device_of, ready, refuse_unusable
 from segprune.errors import ConfigError
 from segprune.graph.cut import cut
@@ -29,31 +26,23 @@ from segprune.measure.contract import TimedIn
 from segprune.measure.latency import CLOCKS, Latency, Timing, interleaved
 from segprune.model.contract import SegmentationNet
 from segprune.model.initial import initial
-from segprune.result.table import aligned
 
-log = logging.getLogger(__name__)
 CLASSES, SEED = 11, 0
-TITLES = ["widths", "MACs kept", "runtime", "ms", "speed-up (quartiles)", "of the MACs speed-up"]
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Time cuts of networks of the group `model` against the dense ones."""
-    options = _options(arguments)
+def measure(options: argparse.Namespace, bench: Bench) -> Iterator[Figure]:
+    """Time cuts of networks of the group `model` against the dense ones; the spread of a ratio is its quartiles."""
     size_hw = (options.size[0], options.size[1])
-    timing = Timing(batch_size=1, rounds=options.rounds, warmup=3, clock=options.clock)
+    rounds = bench.turns(30, 5)
+    timing = Timing(batch_size=1, rounds=rounds, warmup=3, clock=options.clock)
     for runtime in options.runtimes:
         refuse_unusable(runtime, device_of(runtime, _device()))
     for name in options.models:
         nets, kept = cuts(network(name), size_hw, options.ratios, options.round_to)
-        body = [
-            line
-            for runtime in options.runtimes
-            for line in lines(runtime, timed(list(nets.values()), runtime, timing, size_hw), list(nets), kept)
-        ]
-        load = " ".join(f"{load:.1f}" for load in os.getloadavg())
-        log.info("%s, %dx%d px, %s, load %s", name, *size_hw, timing.describe(), load)
-        log.info("%s", aligned(TITLES, body, text_columns=1))
-    return 0
+        sizes = f"{name}, {size_hw[0]}x{size_hw[1]} px, {timing.describe()}"
+        for runtime in options.runtimes:
+            times = timed(list(nets.values()), runtime, timing, size_hw)
+            yield from figures(runtime, times, list(nets), kept, sizes)
 
 
 def network(name: str) -> SegmentationNet:
@@ -101,32 +90,39 @@ def timed(
         return interleaved(runners, timing, size_hw=size_hw, device=device, seed=SEED)
 
 
-def lines(
-    runtime: str, times: Sequence[Latency], names: Sequence[str], kept: Sequence[float]
-) -> Iterator[list[str]]:
-    """One line per network: MACs kept, speed-up with quartiles, and its share of the speed-up in MACs."""
+def figures(
+    runtime: str, times: Sequence[Latency], names: Sequence[str], kept: Sequence[float], sizes: str
+) -> Iterator[Figure]:
+    """Per network its time, and of a cut one the speed-up with quartiles and its share of the speed-up in MACs."""
     for name, time, share in zip(names, times, kept, strict=True):
-        low, middle, high = np.percentile(np.divide(times[0].times_ms, time.times_ms), (25, 50, 75))
-        speed = f"x{middle:.2f} ({low:.2f}-{high:.2f})"
-        yield [name, f"{share:.3f}", runtime, f"{time.median_ms:.2f}", speed, f"{middle * share:.2f}"]
+        what, is_cut = f"{name}, {runtime}", time is not times[0]
+        yield Figure(what=what, value=time.median_ms, unit="ms", sizes=sizes, count=time.rounds)
+        if is_cut:
+            quartiles = np.percentile(np.divide(times[0].times_ms, time.times_ms), (25, 50, 75))
+            low, middle, high = (float(value) for value in quartiles)
+            yield Figure(
+                what=f"{what}, speed-up",
+                value=middle,
+                unit="x",
+                sizes=sizes,
+                low=low,
+                high=high,
+                count=time.rounds,
+            )
+            of = f"{what}, of the speed-up in MACs (x{1 / share:.2f})"
+            yield Figure(what=of, value=middle * share, unit="fraction", sizes=sizes, count=time.rounds)
 
 
-def _options(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    add = parser.add_argument
+def add_options(group: argparse._ArgumentGroup) -> None:
+    """Which networks, cuts and runtimes."""
+    add = group.add_argument
     add("--models", nargs="+", default=["unet"], help="options of the group model")
     add("--size", nargs=2, type=int, default=(96, 128), metavar=("H", "W"), help="image in px")
     add("--ratios", nargs="+", type=float, default=(0.3, 0.5, 0.7), help="fractions of MACs removed")
     add("--round-to", nargs="+", type=int, default=(1, 8, 16), help="kept widths are multiples of these")
     add("--runtimes", nargs="+", choices=get_args(TimedIn), default=["eager"], help="where they are timed")
-    add("--rounds", type=int, default=30, help="timed passes of each network")
     add("--clock", choices=list(CLOCKS), default="wall", help="cpu: processor time on one thread")
-    return parser.parse_args(arguments)
 
 
 def _device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-if __name__ == "__main__":
-    sys.exit(command(main, sys.argv[1:]))

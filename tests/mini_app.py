@@ -16,7 +16,7 @@ SCRIPT = """
 import os, pathlib, signal, sys, time
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from segprune.sweep import kubernetes, launcher, slurm
+from segprune.sweep import kubernetes, launcher, pool, slurm
 from segprune import stop
 from segprune.cli import guarded
 from segprune.sweep.callback import recorded_job
@@ -63,6 +63,7 @@ def main(cfg):
         globals()[cfg.act](record)
 
 if __name__ == "__main__":
+    pool.HEAVY = ()
     launcher.register()
     slurm.register()
     kubernetes.register()

@@ -170,7 +170,7 @@ store/code.py
 store/fingerprint.py store/inventory.py store/kin.py store/libraries.py store/manifest.py store/store.py
 sweep/__init__.py
 sweep/board.py sweep/callback.py sweep/controls.py sweep/dry_run.py sweep/estimate.py sweep/grid.py
-sweep/handover.py sweep/launcher.py sweep/plugin.py sweep/pool.py sweep/step_time.py sweep/work.py
+sweep/forks.py sweep/handover.py sweep/launcher.py sweep/plugin.py sweep/pool.py sweep/step_time.py sweep/work.py
 sweep/slurm.py sweep/slurm_queue.py tracking/__init__.py tracking/color.py
 tracking/contract.py tracking/creation.py tracking/deliver.py tracking/experiment.py tracking/failure.py
 tracking/hint.py tracking/journal.py tracking/mlflow_run.py tracking/mlflow_tracker.py

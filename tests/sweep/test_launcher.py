@@ -65,7 +65,7 @@ def test_a_job_that_takes_too_long_is_stopped_also_when_it_does_not_listen(app: 
 
 @pytest.mark.parametrize(("key", "value"), [("jobs", 0), ("timeout_s", 0), ("grace_s", -1), ("gpus", 1)])
 def test_a_wrong_setting_is_refused(key: str, value: int) -> None:
-    settings = {"jobs": 1, "gpus": [], "timeout_s": None, "grace_s": 1, key: value}
+    settings = {"jobs": 1, "gpus": [], "timeout_s": None, "grace_s": 1, "fork": True, key: value}
     unused: Any = None
     with pytest.raises(ConfigError, match=rf"hydra\.launcher\.{key} is {value}: input should be"):
         ProcessLauncher(**settings).setup(hydra_context=unused, task_function=unused, config=unused)

@@ -1,5 +1,6 @@
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,8 @@ def clean():
     stop._asked.clear()
 
 
-def pool(jobs: int = 1, gpus: list[int | str] | None = None) -> Pool:
-    return Pool(jobs=jobs, gpus=gpus or [], timeout_s=None, grace_s=0.1)
+def pool(jobs: int = 1, gpus: list[int | str] | None = None, *, fork: bool = False) -> Pool:
+    return Pool(jobs=jobs, gpus=gpus or [], timeout_s=None, grace_s=0.1, fork=fork)
 
 
 def task(folder: Path, number: int, code: str) -> Task:
@@ -48,6 +49,30 @@ def test_what_a_process_says_is_in_its_folder(tmp_path: Path) -> None:
         False,
         False,
     )
+
+
+@pytest.mark.parametrize("modules", [(), ("segprune.no_such_module",)])
+def test_copies_are_started_as_commands_are_and_where_there_can_be_none_commands_are(
+    tmp_path: Path,
+    modules: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr("segprune.sweep.pool.HEAVY", modules)
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, sys\nprint(os.environ['MINE'], sys.argv[1:], os.environ['SEGPRUNE_JOBS'], flush=True)\n"
+        "sys.exit(int(sys.argv[1]))\n"
+    )
+    tasks = [
+        replace(task(tmp_path, number, ""), command=[sys.executable, str(script), str(number)])
+        for number in range(3)
+    ]
+    ends = run(pool(jobs=2, fork=True), tasks)
+    assert [ends[str(number)].code for number in range(3)] == [0, 1, 2]
+    assert [output(tmp_path, number) for number in range(3)] == [f"1 ['{number}'] 2" for number in range(3)]
+    assert ("each job imports by itself" in caplog.text) is bool(modules)
 
 
 def test_never_more_processes_than_allowed_and_all_are_run_in_order(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from pydantic import Field
 from segprune import stop
 from segprune.dataset.workers import JOBS, cores
 from segprune.errors import ConfigError
+from segprune.sweep.forks import HEAVY, Copy, Forks, ForksError, can_fork
 
 log = logging.getLogger(__name__)
 OUTPUT = "stdout.log"
@@ -73,12 +74,15 @@ class Pool:
             ``gpus_for``.
         timeout_s: A process that takes longer is stopped; None: no limit.
         grace_s: Time for a stopped process to end by itself before it is killed.
+        fork: Whether several tasks, all of them Python scripts, start as copies of a process that has imported
+            what they need.
     """
 
     jobs: Annotated[int, Field(ge=1)]
     gpus: list[int | str]
     timeout_s: Annotated[float, Field(gt=0)] | None
     grace_s: Annotated[float, Field(gt=0)]
+    fork: bool
 
     def __post_init__(self) -> None:
         if len(self.gpus) > self.jobs:
@@ -104,14 +108,15 @@ class Pool:
             after: Called when it is over.
         """
         waiting, live = deque(tasks), dict[int, _Process]()
+        starter = self._starter(tasks)
         try:
             while waiting or live:
                 for slot in [slot for slot in range(self.jobs) if slot not in live]:
-                    if waiting:
+                    if waiting and starter.is_ready():
                         task = waiting.popleft()
                         task.folder.mkdir(parents=True, exist_ok=True)
                         before(task)
-                        live[slot] = _Process(task, {**self._share(slot), **task.environment})
+                        live[slot] = _Process(task, {**self._share(slot), **task.environment}, starter)
                 stop.if_asked()
                 time.sleep(POLL_SECONDS)
                 during()
@@ -124,8 +129,14 @@ class Pool:
             try:
                 self._stop(live.values())
             finally:
+                starter.close()
                 for process in live.values():
                     after(process.task, process.end(self.timeout_s))
+
+    def _starter(self, tasks: Sequence[Task]) -> "_Starter":
+        if not self.fork or len(tasks) < 2 or not can_fork():
+            return _Starter(None)
+        return _Starter(Forks(HEAVY, {**self._share(0), **tasks[0].environment}))
 
     def _share(self, slot: int) -> dict[str, str]:
         """The variables that give a process its part of the machine."""
@@ -149,23 +160,59 @@ class Pool:
                 process.kill()
 
 
+class _Starter:
+    """Starts commands, as copies of a process that has imported what they need while there is one."""
+
+    def __init__(self, forks: Forks | None) -> None:
+        self._forks = forks
+
+    def is_ready(self) -> bool:
+        """Whether a command can start now."""
+        try:
+            return self._forks is None or self._forks.is_ready()
+        except ForksError as error:
+            self._do_without(error)
+            return True
+
+    def __call__(
+        self, command: Sequence[str], environment: Mapping[str, str], output: IO[bytes]
+    ) -> "subprocess.Popen[bytes] | Copy":
+        """Start a command in a session of its own, which nothing is ever written to the input of."""
+        if self._forks is not None:
+            try:
+                return self._forks.start(command[1:], environment, output.fileno())
+            except ForksError as error:
+                self._do_without(error)
+        return subprocess.Popen(
+            list(command),
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=dict(environment),
+            start_new_session=True,
+        )
+
+    def close(self) -> None:
+        """End what is only there to start more."""
+        if self._forks is not None:
+            self._forks.close()
+            self._forks = None
+
+    def _do_without(self, error: ForksError) -> None:
+        log.info("each job imports by itself: %s", error)
+        self.close()
+
+
 class _Process:
     """A started task; its session is its own, so that Ctrl-C in the terminal does not reach it."""
 
-    def __init__(self, task: Task, environment: Mapping[str, str]) -> None:
+    def __init__(self, task: Task, environment: Mapping[str, str], start: _Starter) -> None:
         self.task, self._started = task, time.monotonic()
         self._asked: float | None = None
         self._steps, self._is_overdue = 0, False
         self._output: IO[bytes] = (task.folder / OUTPUT).open("wb")
         # Nothing is ever written to its input: it ends when this process ends, however that happens.
-        self._process = subprocess.Popen(
-            list(task.command),
-            stdin=subprocess.PIPE,
-            stdout=self._output,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **environment},
-            start_new_session=True,
-        )
+        self._process = start(task.command, {**os.environ, **environment}, self._output)
 
     def is_over(self) -> bool:
         return self._process.poll() is not None

@@ -168,7 +168,7 @@ result/files.py run/__init__.py run/assemble.py run/chain.py run/describe.py run
 stage/contract.py stage/planned.py stage/trial.py status.py stop.py store/__init__.py store/__main__.py
 store/code.py
 store/fingerprint.py store/inventory.py store/kin.py store/libraries.py store/manifest.py store/store.py
-sweep/__init__.py
+sweep/__init__.py sweep/composer.py
 sweep/board.py sweep/callback.py sweep/controls.py sweep/dry_run.py sweep/estimate.py sweep/grid.py
 sweep/forks.py sweep/handover.py sweep/launcher.py sweep/plugin.py sweep/pool.py sweep/step_time.py sweep/work.py
 sweep/slurm.py sweep/slurm_queue.py tracking/__init__.py tracking/color.py

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from segprune import stop
 from segprune.errors import ConfigError, SegpruneError
+from segprune.sweep.composer import Composer
 from segprune.sweep.controls import ControlSweeper, jobs_of
 
 if TYPE_CHECKING:
@@ -50,10 +51,11 @@ def checked_jobs(config: DictConfig) -> Iterator[GridJob]:
     from segprune.run.assemble import checked
 
     loader = GlobalHydra.instance().config_loader()
+    compose = Composer(config, loader)
     try:
         for overrides in jobs_of(config, loader):
             stop.if_asked()
-            job = loader.load_sweep_config(config, overrides)
+            job = compose(overrides)
             with open_dict(job.hydra.runtime):
                 job.hydra.runtime.output_dir = str(config.hydra.sweep.dir)
             HydraConfig.instance().set_config(job)

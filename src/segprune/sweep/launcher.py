@@ -20,6 +20,7 @@ from segprune import status
 from segprune.shortage import is_about_memory
 from segprune.sweep import plugin
 from segprune.sweep.board import Board
+from segprune.sweep.composer import Composer
 from segprune.sweep.grid import labels
 from segprune.sweep.handover import command, hand_over
 from segprune.sweep.pool import OUTPUT, End, Pool, Task, gpus_for
@@ -55,7 +56,8 @@ class JobLauncher(Launcher):
         """Run the jobs; gives Hydra what it needs to go on, as if all went well: the status files say what did."""
         configure_log(self._config.hydra.hydra_logging, self._config.hydra.verbose)
         named = zip(job_overrides, labels([filter_overrides(job) for job in job_overrides]), strict=True)
-        tasks = [self._task(number, *job) for number, job in enumerate(named, initial_job_idx)]
+        compose = Composer(self._config, self._context.config_loader)
+        tasks = [self._task(compose, number, *job) for number, job in enumerate(named, initial_job_idx)]
         HydraConfig.instance().set_config(self._config)
         self._left, self._overrides = len(tasks), job_overrides
         self._run(dict(enumerate(tasks, initial_job_idx)))
@@ -69,8 +71,8 @@ class JobLauncher(Launcher):
         """How long a job may take to end when its parent is gone; None: it goes on without one."""
         raise NotImplementedError
 
-    def _task(self, number: int, overrides: Sequence[str], label: str) -> Task:
-        job = self._context.config_loader.load_sweep_config(self._config, list(overrides))
+    def _task(self, compose: Composer, number: int, overrides: Sequence[str], label: str) -> Task:
+        job = compose(overrides)
         with open_dict(job):
             job.hydra.job.id = job.hydra.job.num = number
         HydraConfig.instance().set_config(job)

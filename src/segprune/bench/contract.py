@@ -32,6 +32,11 @@ class Bench:
         """Where drawn images are kept for all parts."""
         return self.folder.parent / "cache"
 
+    @property
+    def outputs(self) -> Path:
+        """The output folder of commands, one for all parts, since the first command makes MLflow's tables in it."""
+        return self.folder.parent / "outputs"
+
     def place(self, name: str) -> Path:
         """A folder of its own, made if missing."""
         folder = self.folder / name

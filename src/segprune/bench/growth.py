@@ -123,7 +123,7 @@ def _by_images(bench: Bench, net: SegmentationNet, turns: int) -> Figure:
 
 def _by_jobs(bench: Bench) -> Figure:
     """Each plan is a process, whose start is taken off by that of a plan of three jobs."""
-    environment = {"SEGPRUNE_OUTPUTS": str(bench.place("outputs"))}
+    environment = {"SEGPRUNE_OUTPUTS": str(bench.outputs)}
 
     def cpu_s(jobs: int) -> float:
         command = ["run.py", "-m", *grid(jobs), "hydra/launcher=plan", "tracking=silent"]

@@ -15,10 +15,9 @@ def measure(bench: Bench) -> Iterator[Figure]:
 
     A plan composes and checks every job, looks into the store, and times some steps of unknown networks.
     """
-    outputs = bench.place("outputs")
 
     def spent(name: str, *arguments: str) -> Spent:
-        environment = {"SEGPRUNE_OUTPUTS": str(outputs)}
+        environment = {"SEGPRUNE_OUTPUTS": str(bench.outputs)}
         return of_command(arguments, output=bench.folder / name, environment=environment)
 
     commands = {

@@ -93,9 +93,10 @@ def test_a_copy_ends_as_any_process_does(
 def test_a_copy_that_is_asked_to_end_does_and_is_not_asked_again(
     made: Forks, tmp_path: Path, start: Start
 ) -> None:
-    copy = start(made, "import time; time.sleep(1000)")
-    copy.terminate()
-    assert copy.wait() == -signal.SIGTERM
+    for _ in range(20):  # at once: it may not be the command yet
+        copy = start(made, "import time; time.sleep(1000)")
+        copy.terminate()
+        assert copy.wait() == -signal.SIGTERM
     copy.terminate()  # its number may be that of another process now
     assert copy.poll() == -signal.SIGTERM
 

@@ -36,6 +36,8 @@ HEAVY = (
 READY = b"ready"
 MOST_BYTES = 1 << 20
 """Of one request: arguments and environment variables of a command."""
+_OF_OTHERS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
+"""Signals that the process to copy does not hear, since it ends with the launcher."""
 _ADOPT = 36
 """PR_SET_CHILD_SUBREAPER of prctl(2)."""
 
@@ -193,8 +195,8 @@ def serve(wire: socket.socket, modules: Sequence[str]) -> None:
 
     Returns in this process when there is nothing left to do; in a copy after it has been the command.
     """
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # it ends with the launcher, and a scheduler's word is for that
+    for number in _OF_OTHERS:
+        signal.signal(number, signal.SIG_IGN)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # jobs tell nothing of imports that they have not made
@@ -211,11 +213,14 @@ def serve(wire: socket.socket, modules: Sequence[str]) -> None:
         request, handed, _, _ = socket.recv_fds(wire, MOST_BYTES, 2)
         if not request:
             return
+        # blocked ones are kept for the copy, which may be asked to end before it is the command
+        signal.pthread_sigmask(signal.SIG_BLOCK, _OF_OTHERS)
         answer, is_job = _twice_forked()
         if is_job:
             wire.close()
             become(**json.loads(request), streams=handed)
             return
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _OF_OTHERS)
         for stream in handed:
             os.close(stream)
         wire.send(answer)
@@ -282,9 +287,9 @@ def become(command: Sequence[str], environment: Mapping[str, str], streams: Sequ
         os.dup2(stream, number)
     for stream in streams:
         os.close(stream)
-    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in _OF_OTHERS:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _OF_OTHERS)
     os.environ.clear()
     os.environ.update(environment)
     if environment.get("PYTHONFAULTHANDLER"):

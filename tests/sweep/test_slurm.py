@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from omegaconf import OmegaConf
 
 from segprune.errors import ConfigError
 from segprune.sweep.slurm import SlurmLauncher, refuse_few_gpus, refuse_sqlite
+from segprune.sweep.slurm_lost import close_lost
 from tests import mini_app
 from tests.mini_app import run, start, status, wait_for
 from tests.sweep import slurm_here
@@ -99,6 +101,28 @@ def test_jobs_go_on_after_a_time_limit_and_preemption_and_none_is_left_of_a_stop
     assert (status(app, 2)["status"], status(app, 2)["error"]) == ("killed", "stopped before its end")
     assert status(app, 2)["pid"] == other
     assert not waits_or_runs()
+
+
+def test_jobs_go_on_when_the_command_that_started_them_is_killed_and_how_they_ended_is_found_later(
+    app: Path,
+) -> None:
+    parent = start(app, "act=polite,busy", *SLURM, "hydra.launcher.requeue=0")
+    pids = [running(app, number) for number in range(2)]
+    whole = array()
+    parent.kill()
+    parent.communicate(timeout=mini_app.DEADLINE_SECONDS)
+    assert parent.returncode == -signal.SIGKILL
+    assert all(map(psutil.pid_exists, pids))
+    folders = [app / "sweep" / str(number) for number in range(2)]
+    assert close_lost(folders) == []
+    subprocess.run(["scancel", "--signal=TERM", f"{whole}_0"], check=True)
+    subprocess.run(["scancel", "--signal=KILL", f"{whole}_1"], check=True)
+    wait_for(lambda: not waits_or_runs())
+    assert (status(app, 0)["status"], status(app, 0)["error"]) == ("killed", "stopped before its end")
+    assert status(app, 1)["status"] == "running"  # it had no time to say a word
+    assert close_lost(folders) == folders[1:]
+    assert status(app, 1)["status"] == "killed"
+    assert str(status(app, 1)["error"]).startswith(f"its SLURM job {whole}_1 ended as ")
 
 
 def test_a_sweep_that_nobody_waits_for_is_told_of_by_its_last_job(app: Path) -> None:

@@ -36,7 +36,7 @@ def test_what_stays_whole_has_a_reason() -> None:
 
 def test_places_that_a_reader_does_not_have_are_seen_without_a_cut() -> None:
     assert reasons(PartlyWritten()) == {
-        "wide": "middle.0 has no places for all of its channels (a view or reshape between them)"
+        "wide": "another layer has no places for all of its channels (a view or reshape between them)"
     }
 
 

@@ -35,6 +35,7 @@ class Tried:
         reload: Whether a cut network comes back from its state dict, bit for bit.
         seconds: CPU time to find out what can be cut, trial cuts and all.
         whole: What stays whole, as the log says it.
+        alone: What torch-pruning alone makes of a cut of half of every group (``bare``); empty if it was not tried.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Tried:
     reload: bool = False
     seconds: float = 0.0
     whole: str = ""
+    alone: str = ""
 
 
 def tried(name: str, make: Callable[[], SegmentationNet]) -> Tried:

@@ -1,6 +1,7 @@
 import pytest
 
-from tests.networks.battery import tried
+from tests.networks.__main__ import summary
+from tests.networks.battery import Tried, tried
 from tests.networks.zoo import zoo
 
 FEW = (
@@ -25,3 +26,12 @@ def test_at_least_forty_are_tried_each_under_its_own_name() -> None:
     names = [name for name, _ in zoo()]
     assert len(names) == len({*names}) >= 40
     assert {*FEW} < {*names}
+
+
+def test_the_summary_counts_each_network_once() -> None:
+    answers = ("exact", "wrong (4e-01)", "raises TypeError", "exact", "no end in 60 CPU s")
+    results = [Tried(name=answer, verdict="passes", alone=answer) for answer in answers]
+    results.append(Tried(name="other", verdict="error 1e-02", alone="cuts nothing"))
+    assert summary(results) == (
+        "5 of 6 networks pass; torch-pruning alone cuts 2 exactly and 1 wrongly, and 3 not at all"
+    )

@@ -272,5 +272,5 @@ def _misread(group: ChannelGroup, net: nn.Module) -> str:
         if axis is None or weight is None:
             continue
         if int(member.own.max()) >= weight.shape[axis] * (layer.groups if isinstance(layer, Conv) else 1):
-            return f"{member.layer} has no places for all of its channels (a view or reshape between them)"
+            return "another layer has no places for all of its channels (a view or reshape between them)"
     return ""

@@ -20,6 +20,9 @@ MOST_INDICES = 50_000
 """Positions of one layer that a group may reach: a flattened 512 x 7 x 7 has 25,088, matrices of all pixels by all
 pixels millions, which torch-pruning would list for minutes."""
 
+MOST_LISTED = 4 * MOST_INDICES
+"""The same, of all tensors that a group is laid out over; attention of all positions by all goes on and on."""
+
 MOST_TIMES = 64
 """How many times a layer's channels its listed positions may be. A view can list some times as many, which is found
 later and told as what it is; where each round of a search lists more, they soon are far more."""
@@ -143,11 +146,16 @@ def _norm_pruners(net: nn.Module) -> dict[type, Any]:
 class _BoundedFlatten(index_mapping._FlattenIndexMapping):  # type: ignore[misc]
     """torch-pruning's map from channels to their pixels in a flattened tensor, for as many as can be listed."""
 
+    listed = 0
+    """Places that were listed for the group that is followed now."""
+
     def __call__(self, idxs: Sequence[Any]) -> list[Any]:
-        if not self.reverse and len(idxs) * self._stride > MOST_INDICES:
-            raise OverflowError(
-                f"its channels are laid out over {len(idxs) * self._stride:,} places of one tensor"
-            )
+        count = 0 if self.reverse else len(idxs) * self._stride
+        _BoundedFlatten.listed += count
+        if count > MOST_INDICES:
+            raise OverflowError(f"its channels are laid out over {count:,} places of one tensor")
+        if _BoundedFlatten.listed > MOST_LISTED:
+            raise OverflowError(f"its channels are laid out over more than {MOST_LISTED:,} places of tensors")
         found: list[Any] = super().__call__(idxs)
         return found
 
@@ -155,6 +163,8 @@ class _BoundedFlatten(index_mapping._FlattenIndexMapping):  # type: ignore[misc]
 def _add_dep(group: Any, dep: Any, idxs: Sequence[Any]) -> None:
     """torch-pruning's, which goes round for ever where each round lays out the channels over more places."""
     layer = dep.target.module
+    if not group.items:
+        _BoundedFlatten.listed = 0
     if isinstance(layer, Conv | nn.Linear):
         pruner, reads = dep.handler.__self__, dep.handler.__name__ == "prune_in_channels"
         places = pruner.get_in_channels(layer) if reads else pruner.get_out_channels(layer)

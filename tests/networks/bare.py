@@ -80,11 +80,15 @@ def _cut(net: SegmentationNet, image: Tensor, classes: int) -> dict[str, set[int
         channel_groups={},
     )
     gone: dict[str, set[int]] = {}
+    left: dict[str, list[int]] = {}
     for group in pruner.step(interactive=True):
         for dependency, channels in group:
-            layer = dependency.target.module
-            if layer in names and group._DG.is_out_channel_pruning_fn(dependency.handler):
-                gone.setdefault(names[layer], set()).update(channels)
+            layer, graph = dependency.target.module, group._DG
+            if layer in names and graph.is_out_channel_pruning_fn(dependency.handler):
+                # a layer behind a concatenation is cut several times, and each time counts what is left of it
+                now = left.setdefault(names[layer], list(range(graph.get_out_channels(layer))))
+                gone.setdefault(names[layer], set()).update(now[channel] for channel in channels)
+                left[names[layer]] = [now[place] for place in range(len(now)) if place not in {*channels}]
         group.prune()
     return gone
 

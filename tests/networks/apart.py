@@ -8,7 +8,7 @@ from multiprocessing.connection import Connection
 
 GIB = 2**30
 MOST_BYTES = 8 * GIB
-"""Memory of a process; the largest networks that are tried take a fourth of it."""
+"""Memory of a process; of the networks that are tried, MAnet takes the most, a third of it."""
 WALL = 60
 """Wall clock for each second of CPU time, for work that waits for ever without computing."""
 

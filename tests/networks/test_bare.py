@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from segprune.model.contract import SegmentationNet
 from tests.graph.test_proof import Blocks, Shuffled
 from tests.networks.bare import bare
-from tests.toys import CLASSES, Plain
+from tests.toys import CLASSES, Concat, Plain
 
 
 class Joined(Plain):
@@ -25,7 +25,13 @@ class Joined(Plain):
 
 @pytest.mark.parametrize(
     ("kind", "answer"),
-    [(Plain, "exact"), (Joined, "exact"), (Shuffled, "wrong ("), (Blocks, "raises RuntimeError: ")],
+    [
+        (Plain, "exact"),
+        (Joined, "exact"),
+        (Concat, "exact"),
+        (Shuffled, "wrong ("),
+        (Blocks, "raises RuntimeError: "),
+    ],
 )
 def test_what_torch_pruning_alone_makes_of_a_cut(kind: type[SegmentationNet], answer: str) -> None:
     assert bare(kind, (16, 16), CLASSES).startswith(answer)

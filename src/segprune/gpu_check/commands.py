@@ -33,7 +33,7 @@ SHORT = [
         "calibration={images: 4, batch_size: 4}",
         "budget.tolerance=0.05",
     ),
-    "eval.latency_rounds=2",
+    *("eval.runtimes=[eager]", "eval.latency_rounds=2", "eval.latency_warmup=0", "eval.overlay_images=0"),
 ]
 LIMITED = """
 import sys, torch

@@ -20,7 +20,7 @@ import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -33,11 +33,10 @@ HEAVY = (
     *("mlflow.store.tracking.sqlalchemy_store", "mlflow.tracking.client"),
 )
 """What every job imports. Packages of users are not in it: nobody knows what their import starts."""
+FROM_OUTSIDE = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 READY = b"ready"
 MOST_BYTES = 1 << 20
 """Of one request: arguments and environment variables of a command."""
-_OF_OTHERS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
-"""Signals that the process to copy does not hear, since it ends with the launcher."""
 _ADOPT = 36
 """PR_SET_CHILD_SUBREAPER of prctl(2)."""
 
@@ -195,8 +194,9 @@ def serve(wire: socket.socket, modules: Sequence[str]) -> None:
 
     Returns in this process when there is nothing left to do; in a copy after it has been the command.
     """
-    for number in _OF_OTHERS:
-        signal.signal(number, signal.SIG_IGN)
+    # It ends with the launcher, and a scheduler's word is for that. What is blocked waits, also in a copy that is
+    # not the command yet; what is ignored would be lost.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, FROM_OUTSIDE)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # jobs tell nothing of imports that they have not made
@@ -213,14 +213,11 @@ def serve(wire: socket.socket, modules: Sequence[str]) -> None:
         request, handed, _, _ = socket.recv_fds(wire, MOST_BYTES, 2)
         if not request:
             return
-        # blocked ones are kept for the copy, which may be asked to end before it is the command
-        signal.pthread_sigmask(signal.SIG_BLOCK, _OF_OTHERS)
         answer, is_job = _twice_forked()
         if is_job:
             wire.close()
-            become(**json.loads(request), streams=handed)
+            become(**json.loads(request), streams=handed, blocked=before)
             return
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _OF_OTHERS)
         for stream in handed:
             os.close(stream)
         wire.send(answer)
@@ -280,20 +277,20 @@ def _twice_forked() -> tuple[bytes, bool]:
     return answer or b"the process between has ended", False
 
 
-def become(command: Sequence[str], environment: Mapping[str, str], streams: Sequence[int]) -> None:
-    """Go on as ``python <command>`` with these variables, standard input and output."""
+def become(
+    command: Sequence[str], environment: Mapping[str, str], streams: Sequence[int], blocked: Collection[int]
+) -> None:
+    """Go on as ``python <command>`` with these variables, standard input and output, and signals blocked."""
     stdin, output = streams
     for number, stream in ((0, stdin), (1, output), (2, output)):
         os.dup2(stream, number)
     for stream in streams:
         os.close(stream)
-    for number in _OF_OTHERS:
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _OF_OTHERS)
     os.environ.clear()
     os.environ.update(environment)
     if environment.get("PYTHONFAULTHANDLER"):
         faulthandler.enable()
+    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     script = command[0]
     sys.argv, sys.path[0] = list(command), str(Path(script).parent)
     runpy.run_path(script, run_name="__main__")

@@ -43,7 +43,7 @@ def test_a_network_of_this_program_is_taken_as_it_is() -> None:
         ({"factory": "nowhere"}, r"model\.factory is 'nowhere'; give package\.module:name"),
         ({"factory": "tests.nowhere:x"}, r"cannot be imported: ModuleNotFoundError"),
         ({"factory": f"{HERE}:HERE"}, r"which is a str and makes nothing"),
-        ({"factory": f"{HERE}:broken"}, r"gives a dict, which is no torch\.nn\.Module"),
+        ({"factory": f"{HERE}:broken"}, r"gives an object of the kind dict, which is no torch\.nn\.Module"),
         (
             {"factory": f"{HERE}:build", "args": {"depth": 2}},
             r"cannot be made with depth=2, classes=3 \(TypeError",

@@ -1,1 +1,1 @@
-"""Channels that must be removed together, and cutting them. The only importer of torch_pruning."""
+"""Channels that must be removed together, and cutting them. Only this room and the bench import torch_pruning."""

@@ -124,13 +124,13 @@ def made(
     except Exception as error:  # whatever a foreign factory raises
         raise ConfigError(_not_made(what, arguments, error, keys)) from error
     if not isinstance(net, nn.Module):
-        raise ConfigError(f"model: {what} gives a {type(net).__name__}, which is no torch.nn.Module.")
+        raise ConfigError(f"{what} gives an object of the kind {type(net).__name__}, which is no torch.nn.Module.")
     return net
 
 
 def _not_made(what: str, arguments: Mapping[str, Any], error: Exception, keys: str) -> str:
     given = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
-    return f"model: {what} cannot be made with {given} ({_said(error)}). Change {keys}."
+    return f"{what} cannot be made with {given} ({_said(error)}). Change {keys}."
 
 
 def _said(error: Exception) -> str:

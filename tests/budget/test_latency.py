@@ -77,6 +77,7 @@ def test_it_is_a_budget_that_measures() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ratio", [0.2, 0.4, 0.6])
 @pytest.mark.parametrize("scope", ["local", "global"])
 def test_the_plan_takes_the_asked_time_within_the_tolerance(
@@ -93,6 +94,7 @@ def test_the_plan_takes_the_asked_time_within_the_tolerance(
     assert all(width % 8 == 0 for width in widths)
 
 
+@pytest.mark.slow
 def test_what_was_found_makes_the_same_plan_without_a_clock(
     simulator: CostSimulator, clock: list[float]
 ) -> None:
@@ -106,6 +108,7 @@ def test_what_was_found_makes_the_same_plan_without_a_clock(
     assert (repeated.removed, repeated.found, clock) == (None, None, [])
 
 
+@pytest.mark.slow
 def test_what_is_out_of_reach_is_refused_with_the_range(simulator: CostSimulator, clock: list[float]) -> None:
     with pytest.raises(
         BudgetError, match=r"ratio=0\.9 of latency_eager cannot be removed: .* can be 0 to 0\.7"

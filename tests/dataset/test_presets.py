@@ -65,6 +65,7 @@ def test_voc(tmp_path: Path) -> None:
     assert len(data.classes) == len(data.palette) == 21
 
 
+@pytest.mark.slow
 def test_ade20k(tmp_path: Path) -> None:
     for split in ("training", "validation"):
         photo(tmp_path / f"images/{split}/ADE_1.jpg", len(split))

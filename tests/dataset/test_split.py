@@ -46,6 +46,7 @@ def test_a_part_of_nothing_stays_empty_and_every_other_has_an_image() -> None:
         stratified([{0}, {1}], PARTS, seed=0)
 
 
+@pytest.mark.slow
 @given(
     holds=st.lists(st.sets(st.integers(0, 4)), min_size=3, max_size=40),
     weights=st.lists(st.integers(1, 20), min_size=3, max_size=3),

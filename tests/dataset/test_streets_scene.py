@@ -31,6 +31,7 @@ def test_any_size_can_be_drawn(size_hw):
     assert (label.shape, label.dtype) == (size_hw, np.uint8)
 
 
+@pytest.mark.slow
 def test_every_class_occurs_and_no_other_value(labels):
     assert np.unique(labels).tolist() == list(range(12))
 

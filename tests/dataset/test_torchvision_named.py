@@ -58,6 +58,7 @@ def voc(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_voc_is_what_the_preset_reads_and_a_part_of_train_may_choose_the_epoch(voc: Path) -> None:
     data, preset = named("VOCSegmentation", voc), loaded("voc", voc / "VOCdevkit/VOC2012")
     assert data.identity == preset.identity

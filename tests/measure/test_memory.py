@@ -39,6 +39,7 @@ def process(monkeypatch: pytest.MonkeyPatch) -> Process:
     return fake
 
 
+@pytest.mark.slow
 def test_the_peak_is_the_growth_since_the_start_even_if_it_is_gone_at_the_end(process: Process) -> None:
     process.use(100, is_watched=False)
     with peak_memory(CPU) as peak:
@@ -47,12 +48,14 @@ def test_the_peak_is_the_growth_since_the_start_even_if_it_is_gone_at_the_end(pr
     assert peak.mb == 250
 
 
+@pytest.mark.slow
 def test_a_peak_at_the_very_end_is_seen(process: Process) -> None:
     with peak_memory(CPU) as peak:
         process.use(70, is_watched=False)
     assert peak.mb == 70
 
 
+@pytest.mark.slow
 def test_memory_that_only_shrinks_has_no_peak(process: Process) -> None:
     process.use(100, is_watched=False)
     with peak_memory(CPU) as peak:
@@ -60,6 +63,7 @@ def test_memory_that_only_shrinks_has_no_peak(process: Process) -> None:
     assert peak.mb == 0
 
 
+@pytest.mark.slow
 def test_the_watcher_ends_with_the_block_also_when_that_fails(process: Process) -> None:
     before = set(threading.enumerate())
     peaks = []
@@ -76,6 +80,7 @@ def test_the_watcher_ends_with_the_block_also_when_that_fails(process: Process) 
     assert peaks[0].mb == 30
 
 
+@pytest.mark.slow
 def test_real_memory_is_seen() -> None:
     with peak_memory(CPU) as peak:
         held = torch.ones(40, MB // 4)  # 40 MB, touched
@@ -150,6 +155,7 @@ def test_on_cuda_a_forward_pass_is_measured_after_one_that_loads_the_kernels(
         assert inference_peak_mb(Growing(), size_hw=(8, 6), batch_size=2, device=gpu) == 40
 
 
+@pytest.mark.slow
 def test_a_system_without_trimming_is_measured_too(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())
     with peak_memory(CPU) as peak:

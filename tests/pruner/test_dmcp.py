@@ -134,6 +134,7 @@ def test_a_killed_phase_ends_in_the_same_bits(tmp_path: Path) -> None:
         assert torch.equal(a, b)
 
 
+@pytest.mark.slow
 def test_channels_are_ranked_by_taylor_or_as_they_are(tmp_path: Path) -> None:
     scores = Taylor(variant="gate")(tiny_net(), trace(tiny_net()), toy_calibration())
     learned = run(tmp_path / "a", phase()).learned

@@ -6,6 +6,7 @@ from tests.run.test_assemble import settings
 pytestmark = pytest.mark.usefixtures("composer")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
@@ -32,6 +33,7 @@ def test_schedules_that_do_not_belong_together_are_told(overrides: str, told: li
     assert all(line.startswith(start) for line, start in zip(found, told, strict=True))
 
 
+@pytest.mark.slow
 def test_like_train_is_the_schedule_of_the_training() -> None:
     chosen = settings("train=sgd_poly", "train.lr=0.03", "finetune=like_train")
     assert chosen.finetune == chosen.train

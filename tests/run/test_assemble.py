@@ -49,6 +49,7 @@ def facts(*overrides: str) -> RowFacts:
     return facts_of(settings(*overrides), JOB, "x")
 
 
+@pytest.mark.slow
 def test_runs_are_named_after_what_makes_them_differ() -> None:
     assert run_name(settings("ratio=0.30000000000000004", "seed=2"), JOB) == "taylor-r0.3-s2"
     assert run_name(settings("stages=[train,eval]"), JOB) == "dense-s0"
@@ -80,6 +81,7 @@ def test_a_run_that_goes_on_is_named_after_all_that_was_done(
     assert run_name(settings(f"stages=[{stages}]", "checkpoint=here"), JOB, past) == name
 
 
+@pytest.mark.slow
 def test_a_record_names_the_folder_that_was_meant(tmp_path: Path) -> None:
     model = OmegaConf.to_container(composed().model)
     entry = tmp_path / "store" / "train" / "1"
@@ -105,11 +107,13 @@ def test_weights_from_elsewhere_are_not_called_dense() -> None:
     assert run_name(settings(*given, "stages=[train,eval]"), JOB) == "dense-s0"
 
 
+@pytest.mark.slow
 def test_a_control_is_named_after_its_protocol() -> None:
     job = replace(JOB, choices={**JOB.choices, "protocol": "scratch_e"})
     assert run_name(settings("protocol=scratch_e"), job) == "taylor-r0.3-scratch_e-s0"
 
 
+@pytest.mark.slow
 def test_code_is_read_once_and_before_work_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     for cache in (files_of, code._behind):
         cache.cache_clear()
@@ -171,6 +175,7 @@ def test_a_chain_that_cannot_be_is_refused_by_the_keys_that_were_typed(
         stages(*overrides)
 
 
+@pytest.mark.slow
 def test_what_is_no_stage_is_refused() -> None:
     wanted = settings()
     wanted.stage["mine"] = {
@@ -184,6 +189,7 @@ def test_what_is_no_stage_is_refused() -> None:
         stages_of(wanted, {})
 
 
+@pytest.mark.slow
 def test_the_dense_control_is_never_cut() -> None:
     made = stages("protocol=dense", "pruner=l1", "ratio=0.5")
     assert [stage.word for stage in made] == ["train", "finetune", "eval"]
@@ -227,6 +233,7 @@ def test_auto_finds_a_device() -> None:
     assert hardware_of(settings()).device.type in ("cpu", "cuda")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("asked", "current", "expected"),
     [("auto", 0, 0), ("cuda", 0, 0), ("cuda", 1, 1), ("cuda:0", 1, 0), ("cuda:1", 0, 1)],
@@ -242,12 +249,14 @@ def test_the_chosen_gpu_has_a_number_and_is_the_current_one(
     assert driver.made_current == [expected]
 
 
+@pytest.mark.slow
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with_gpus(monkeypatch, 2)
     with pytest.raises(ConfigError, match=r"device is 'cuda:2'.*invalid device ordinal"):
         hardware_of(settings("device=cuda:2"))
 
 
+@pytest.mark.slow
 def test_a_gpu_without_code_in_this_build_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with_gpus(monkeypatch, 1).capability = (7, 0)
     with pytest.raises(
@@ -256,6 +265,7 @@ def test_a_gpu_without_code_in_this_build_is_refused(monkeypatch: pytest.MonkeyP
         hardware_of(settings("device=auto"))
 
 
+@pytest.mark.slow
 def test_a_driver_that_is_too_old_leaves_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     with_gpus(monkeypatch, 1, is_too_old=True)
     assert hardware_of(settings("device=auto")).device == torch.device("cpu")
@@ -263,11 +273,13 @@ def test_a_driver_that_is_too_old_leaves_the_cpu(monkeypatch: pytest.MonkeyPatch
         hardware_of(settings("device=cuda"))
 
 
+@pytest.mark.slow
 def test_a_budget_without_a_ratio_is_named_after_its_threshold() -> None:
     assert run_name(settings("budget=threshold", "budget.threshold=0.05"), JOB) == "taylor-t0.05-s0"
     assert run_name(settings("ratio=null"), JOB) == "taylor-macs-s0"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -332,6 +344,7 @@ def test_a_checkpoint_with_a_transform_of_ones_own_needs_its_extension(
     assert start("extensions=[copying]").settings.extensions == ["copying"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -352,6 +365,7 @@ def test_results_can_be_accepted_of_what_is_kept_alone(overrides: list[str], mes
         stages_of(settings(*overrides), {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("asked", "there", "said"),
     [
@@ -375,6 +389,7 @@ def test_more_gpus_than_there_are_are_refused(
         hardware_of(settings(*asked))
 
 
+@pytest.mark.slow
 def test_gpus_that_are_there_and_processes_on_a_cpu_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     assert hardware_of(settings("gpus=2", "device=cpu")).gpus == 2
     with_gpus(monkeypatch, 2)

@@ -60,6 +60,7 @@ def test_params_are_flat_and_say_which_options_were_chosen(tmp_path: Path) -> No
     assert tracker.splits == ["train", "test"]
 
 
+@pytest.mark.slow
 def test_what_a_left_out_stage_would_have_used_is_not_logged(tmp_path: Path) -> None:
     tracker = Recorder()
     describe(tracker, run_of(tmp_path, "stages=[train,eval]"), tiny_data())
@@ -75,6 +76,7 @@ def test_the_tracking_settings_are_not_written_down(tmp_path: Path) -> None:
     assert "secret" not in "".join(tracker.texts["config/config.yaml"])
 
 
+@pytest.mark.slow
 def test_a_dense_run_has_its_own_name_and_colour(tmp_path: Path) -> None:
     dense = run_start(run_of(tmp_path, "stages=[train,eval]"), "parent")
     cut = run_start(run_of(tmp_path), None)
@@ -82,6 +84,7 @@ def test_a_dense_run_has_its_own_name_and_colour(tmp_path: Path) -> None:
     assert dense.color != cut.color
 
 
+@pytest.mark.slow
 def test_how_earlier_runs_cut_a_network_is_logged(tmp_path: Path) -> None:
     def cause(ratio: float) -> Cause:
         return Cause(pruner="l1", budget="channels", scope="local", ratio=ratio)

@@ -35,6 +35,7 @@ class Reads(SegmentationNet):
         return logits if self.is_right else logits.flip(1)
 
 
+@pytest.mark.slow
 def test_weights_from_elsewhere_start_a_chain_without_training(tmp_path: Path) -> None:
     file = tmp_path / "best.pth"
     torch.save(tiny_net().state_dict(), file)

@@ -41,6 +41,7 @@ def test_a_chain_that_trains_starts_with_nothing(tmp_path: Path) -> None:
     assert start_of_trail(settings(), tiny_context(tmp_path)) == ()
 
 
+@pytest.mark.slow
 def test_a_chain_can_start_with_the_network_of_a_checkpoint(tmp_path: Path) -> None:
     (state,) = starting(tmp_path)
     assert (state.name, state.transforms) == ("dense", ())
@@ -67,6 +68,7 @@ def test_what_fits_is_let_through(tmp_path: Path) -> None:
     fits(tmp_path, build=Pooling)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "key"),
     [
@@ -82,6 +84,7 @@ def test_a_batch_that_can_never_be_filled_is_refused(tmp_path: Path, overrides: 
         fits(tmp_path, *overrides)
 
 
+@pytest.mark.slow
 def test_a_network_that_cannot_run_on_the_images_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"dataset\.size_hw is \[16, 16\], on which the network cannot run"):
         fits(tmp_path, build=Halving)
@@ -156,6 +159,7 @@ def test_label_counts_of_other_code_are_not_read(tmp_path: Path, monkeypatch: py
     assert start._counted_by_this_code(tiny_data(), sources).label_counts is None
 
 
+@pytest.mark.slow
 def test_a_checkpoint_for_other_bands_is_refused_with_the_keys_that_fit(tmp_path: Path) -> None:
     bands = {"count": 4, "bits": 16, "mean": [0.1, 0.2, 0.3, 0.4], "std": [1.0, 1.0, 1.0, 1.0]}
     said = r"'dataset\.bands=4' 'dataset\.mean=\[0\.1, 0\.2, 0\.3, 0\.4\]' 'dataset\.std=\[1\.0"

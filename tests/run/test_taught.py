@@ -60,6 +60,7 @@ def test_what_makes_no_loss_is_refused() -> None:
         refuse("distill._target_=tests.run.test_taught.no_loss", "extensions=[tests]")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["none", "kd", "kd_feature", "cwd", "self"])
 def test_what_teaches_is_let_through(option: str) -> None:
     refuse(f"distill={option}")

@@ -44,10 +44,12 @@ def teachers(*overrides: str):
     return teachers_of(settings(*overrides), tiny_data(), CPU)
 
 
+@pytest.mark.slow
 def test_no_name_is_no_teacher() -> None:
     assert teachers() == ()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_built_by_what_it_says_of_itself_whatever_the_student_is(folder: Path) -> None:
     (state,) = teachers(f"teacher.checkpoint={folder}", "model=simple_segnet")
     image = torch.rand(1, 3, 16, 16)
@@ -55,6 +57,7 @@ def test_a_checkpoint_is_built_by_what_it_says_of_itself_whatever_the_student_is
     assert not state.module.training
 
 
+@pytest.mark.slow
 def test_several_checkpoints_are_several_teachers_in_order(folder: Path, tmp_path: Path) -> None:
     net = small()
     with torch.no_grad():
@@ -66,6 +69,7 @@ def test_several_checkpoints_are_several_teachers_in_order(folder: Path, tmp_pat
     assert torch.allclose(second - first, torch.ones(()), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_cut_checkpoint_keeps_its_transforms(tmp_path: Path) -> None:
     plan = Cut({"encoder.0.0.0": (0,)})
     place = tmp_path / "cut"
@@ -78,6 +82,7 @@ def test_a_cut_checkpoint_keeps_its_transforms(tmp_path: Path) -> None:
     assert state.transforms == (plan,)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("about", "overrides", "message"),
     [
@@ -112,11 +117,13 @@ def test_a_folder_that_is_no_checkpoint_is_named(tmp_path: Path) -> None:
         teachers(f"teacher.checkpoint={tmp_path}")
 
 
+@pytest.mark.slow
 def test_a_model_that_nobody_trained_teaches_nothing() -> None:
     with pytest.raises(ConfigError, match=r"teacher\.checkpoint=<folder.*teacher\.model\.checkpoint=<file>"):
         teachers("model@teacher.model=unet")
 
 
+@pytest.mark.slow
 def test_a_network_with_weights_from_elsewhere_can_teach(tmp_path: Path) -> None:
     file = tmp_path / "best.pth"
     torch.save(build(classes=4).state_dict(), file)

@@ -211,6 +211,7 @@ def test_the_tracker_gets_files_and_headline_numbers_computed_or_reused(tmp_path
     assert first.values == again.values == headline(rows_of(ctx, trail, overlay_images=2))
 
 
+@pytest.mark.slow
 def test_a_finetuned_dense_network_is_not_called_pruned(tmp_path: Path) -> None:
     ctx = tiny_context(tmp_path)
     (state,) = dense()

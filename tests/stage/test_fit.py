@@ -239,6 +239,7 @@ def taught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Fit
     return make
 
 
+@pytest.mark.slow
 def test_a_step_of_a_users_package_learns_from_the_first_network_of_the_trail(
     tmp_path: Path, taught: Callable[..., Fit]
 ) -> None:
@@ -259,6 +260,7 @@ def test_a_step_of_a_users_package_learns_from_the_first_network_of_the_trail(
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.slow
 def test_a_step_of_ones_own_ends_in_the_same_bits_after_a_kill(
     tmp_path: Path, taught: Callable[..., Fit]
 ) -> None:

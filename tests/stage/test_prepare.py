@@ -73,6 +73,7 @@ def test_budgets_share_a_phase_that_needs_none(tmp_path: Path) -> None:
     assert len({key(markov()), key(markov(), ratio=0.2), key(markov(), images=4)}) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("make", "images"), [(sparse, 0), (markov, 8)])
 def test_only_a_phase_that_looks_at_the_calibration_images_is_given_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make, images: int
@@ -89,6 +90,7 @@ def test_only_a_phase_that_looks_at_the_calibration_images_is_given_them(
     assert given == [images]
 
 
+@pytest.mark.slow
 def test_a_phase_is_told_what_should_remain(tmp_path: Path) -> None:
     _, learned = preparation(markov(), ratio=0.2)(tiny_context(tmp_path), dense())
     assert float(learned["share"]) == pytest.approx(0.8)

@@ -39,6 +39,7 @@ def test_a_student_learns_the_same_from_kept_logits_which_are_computed_once_for_
     assert ctx.tracker.values["finetune/teacher_mb"] == 0  # no weights are needed
 
 
+@pytest.mark.slow
 def test_other_teachers_have_other_logits(tmp_path: Path, ctx: Context) -> None:
     trail = fit(epochs=1)(ctx, ())
     (other,) = fit(epochs=2)(tiny_context(tmp_path, build=with_norms, seed=1), ())

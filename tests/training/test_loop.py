@@ -59,6 +59,7 @@ def test_the_same_seed_gives_the_same_bits(tmp_path: Path) -> None:
     assert curve == again
 
 
+@pytest.mark.slow
 def test_a_run_killed_after_any_epoch_ends_in_the_same_bits(tmp_path: Path) -> None:
     schedule = tiny_schedule(epochs=4, optimizer="sgd", keep="best")
     whole, curve = run(tmp_path / "whole", schedule=schedule)

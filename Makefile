@@ -40,7 +40,7 @@ ui: $(VENV)/.installed ## open the MLflow UI on what has been logged (this machi
 store: $(VENV)/.installed ## list the stored results; more with ARGS="verify" or ARGS="prune --yes"
 	$(BIN)/segprune store $(or $(ARGS),list)
 
-quick: $(VENV)/.tools ## what takes four minutes: laws on toys, hand-worked numbers, configuration, a tiny chain
+quick: $(VENV)/.tools ## what takes two minutes: laws on toys, hand-worked numbers, configuration, a tiny chain
 	$(PYTEST) -m 'not slow' --timeout 60 $(addprefix tests/,$(QUICK)) $(ARGS)
 
 test: $(VENV)/.tools ## all tests, one process per core and at most 4 (WORKERS=1 for one)

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -143,15 +142,14 @@ def test_what_cannot_be_imported_is_told() -> None:
     found.close()
 
 
-def test_what_must_not_be_copied_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    refuse_to_fork()
-    stops = threading.Event()
-    thread = threading.Thread(target=stops.wait)
-    thread.start()
-    with pytest.raises(ForksError, match="have started 1 threads"):
-        refuse_to_fork()
-    stops.set()
-    thread.join()
+def test_what_must_not_be_copied_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+    (tmp_path / "starts_a_thread.py").write_text(module)
+    places = [str(tmp_path), os.environ.get("PYTHONPATH", "")]
+    found = Forks(["starts_a_thread"], {"PYTHONPATH": os.pathsep.join(filter(None, places))})
+    with pytest.raises(ForksError, match="imports have started 1 threads"):
+        wait_for(found.is_ready)
+    found.close()
     monkeypatch.setattr(forks, "_target", lambda link: "/dev/nvidiactl")
     with pytest.raises(ForksError, match="has opened /dev/nvidiactl"):
         refuse_to_fork()

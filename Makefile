@@ -59,7 +59,7 @@ format: $(VENV)/.tools ## mend formatting and what lint can mend
 bench: $(VENV)/.installed ## what this program costs beside a bare script, part by part; ARGS="startup loading" for some parts
 	$(BIN)/python -m segprune.bench $(ARGS)
 
-bench-quick: $(VENV)/.installed ## the same with small sizes: under five minutes on two cores
+bench-quick: $(VENV)/.installed ## the same with small sizes: some minutes
 	$(BIN)/python -m segprune.bench --quick $(ARGS)
 
 networks: $(VENV)/.tools ## cut some fifty networks of libraries and papers and prove it; ARGS="FPN" for some

@@ -97,8 +97,9 @@ def test_nothing_in_a_file_is_executed(tmp_path: Path) -> None:
 
 
 def test_no_file_is_refused_and_none_is_read_where_weights_come_later(tmp_path: Path) -> None:
-    for name in ("absent.pth", "best.h5"):
-        with pytest.raises(ConfigError, match=rf"model\.checkpoint is .*{name}, which is no \.pth"):
+    (tmp_path / "best.h5").touch()
+    for name, told in (("absent.pth", "no file"), ("best.h5", r"no \.pth")):
+        with pytest.raises(ConfigError, match=rf"model\.checkpoint is .*{name}, which is {told}"):
             load_existing(net(), tmp_path / name)
     with weights_to_come():
         load_existing(net(), tmp_path / "absent.pth")

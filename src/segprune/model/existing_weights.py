@@ -102,7 +102,9 @@ def read(path: Path) -> Any:
         ConfigError: There is no such file, or it has another suffix.
         CheckpointError: It cannot be read without executing what is in it.
     """
-    if path.suffix not in {".pth", ".pt", ".ckpt", ".bin", ".safetensors"} or not path.is_file():
+    if not path.is_file():
+        raise ConfigError(f"model.checkpoint is {path}, which is no file; give the path of one with weights.")
+    if path.suffix not in {".pth", ".pt", ".ckpt", ".bin", ".safetensors"}:
         raise ConfigError(
             f"model.checkpoint is {path}, which is no .pth, .pt, .ckpt, .bin or .safetensors file; give the path "
             "of one."

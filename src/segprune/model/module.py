@@ -124,7 +124,9 @@ def made(
     except Exception as error:  # whatever a foreign factory raises
         raise ConfigError(_not_made(what, arguments, error, keys)) from error
     if not isinstance(net, nn.Module):
-        raise ConfigError(f"{what} gives an object of the kind {type(net).__name__}, which is no torch.nn.Module.")
+        raise ConfigError(
+            f"{what} gives an object of the kind {type(net).__name__}, which is no torch.nn.Module."
+        )
     return net
 
 

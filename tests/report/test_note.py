@@ -51,6 +51,11 @@ def test_winners_are_named_before_open_contests() -> None:
     assert second.startswith("- **No winner at 20 %")
 
 
+def test_jobs_that_are_left_out_are_counted() -> None:
+    jobs = [job_data(n, "taylor", 45.0, names=["eval/ab12"]) for n in range(3)]
+    assert "1 jobs, 0 failed; 2 more equal one of them in settings and results." in note(sweep(jobs))
+
+
 def test_whether_a_teacher_helps_is_said_before_all_else() -> None:
     jobs = [
         job_data(4 * n + seed, "taylor", 40.0 + n + seed, seed=seed, distill=distill, setting=setting)

@@ -39,11 +39,13 @@ def parent_note(data: SweepData, contests: Sequence[Contest], *, limit: int = TA
         limit: Most characters; jobs whose lines do not fit are counted instead.
     """
     failed = sum(job.outcome.status == "failed" for job in data.jobs)
+    twins = f"; {len(data.twins)} more equal one of them in settings and results" if data.twins else ""
     head = [
         *(f"- **{_plain(verdict.sentence)}**" for verdict in verdicts(data)),
         *(f"- **{_plain(announced.text)}**" for announced in announcements(contests)),
         "",
-        f"{len(data.jobs)} jobs, {failed} failed. Intervals, figures and predictions: artifact `report.html`.",
+        f"{len(data.jobs)} jobs, {failed} failed{twins}. "
+        "Intervals, figures and predictions: artifact `report.html`.",
         "",
         *(["```", command(data.overrides), "```", ""] if data.overrides else []),
         _line(_TITLES),

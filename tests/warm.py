@@ -55,6 +55,9 @@ def _server() -> "subprocess.Popen[str]":
 def _serve() -> None:
     for name in HEAVY:
         importlib.import_module(name)
+    from segprune.store.code import code_of
+
+    code_of(["segprune.app"])  # of which every command takes the digest
     for line in sys.stdin:
         asked = json.loads(line)
         pid = os.fork()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -13,6 +14,7 @@ import pytest
 from segprune.sweep import forks
 from segprune.sweep.forks import Copy, Forks, ForksError, can_fork, refuse_to_fork
 from tests.mini_app import wait_for
+from tests.test_cli import ROOT
 
 pytestmark = pytest.mark.skipif(not can_fork(), reason="this system has no adoption of grandchildren")
 Start = Callable[..., Copy]
@@ -110,6 +112,32 @@ def test_signals_to_what_is_copied_change_nothing(made: Forks, tmp_path: Path, s
     copy = start(made, "import signal; print(signal.getsignal(signal.SIGTERM) == signal.SIG_DFL)")
     assert copy.wait() == 0
     assert (tmp_path / "said").read_text() == "True\n"
+
+
+def edited(place: Path) -> None:
+    file = place / "segprune" / "training" / "loop.py"
+    file.write_text(file.read_text().replace("epoch", "Epoch", 1))
+
+
+def installed(place: Path) -> None:
+    (place / "segprune" / "new.py").touch()
+
+
+@pytest.mark.parametrize("change", [edited, installed])
+def test_a_job_never_runs_code_that_has_changed_since(
+    tmp_path: Path, start: Start, change: Callable[[Path], None]
+) -> None:
+    """It would keep what the old code computes as a result of the new, whose files it reads."""
+    shutil.copytree(ROOT / "src" / "segprune", tmp_path / "segprune", ignore=shutil.ignore_patterns("*.pyc"))
+    found = Forks([], {"PYTHONPATH": str(tmp_path)}, ["segprune.training.loop"])
+    wait_for(found.is_ready)
+    script = "import segprune.training; print(segprune.training.__file__)"
+    assert start(found, script, PYTHONPATH=str(tmp_path)).wait() == 0
+    assert (tmp_path / "said").read_text() == f"{tmp_path}/segprune/training/__init__.py\n"
+    change(tmp_path)
+    with pytest.raises(ForksError, match="a file of segprune or a library has changed"):
+        start(found, script)
+    found.close()
 
 
 def test_without_what_is_copied_running_copies_go_on_and_no_more_are_made(

@@ -2,7 +2,9 @@
 
 The process, made once for a sweep, imports, computes nothing and has no thread of its own. For every job it copies
 itself, and the copy becomes the command. Copies are children of the launcher, as if it had started them itself: it
-alone sees how they end, and nothing that happens to the process reaches them.
+alone sees how they end, and nothing that happens to the process reaches them. When a file of segprune or a library
+is changed during the sweep, no more copies are made: a job would run the old code and keep its results as those of
+the new.
 """
 
 import ctypes
@@ -18,6 +20,7 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import threading
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -33,8 +36,11 @@ HEAVY = (
     *("mlflow.store.tracking.sqlalchemy_store", "mlflow.tracking.client"),
 )
 """What every job imports. Packages of users are not in it: nobody knows what their import starts."""
+READ = ("segprune.app",)
+"""Whose code every job takes the digest of."""
 FROM_OUTSIDE = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 READY = b"ready"
+CHANGED = b"a file of segprune or a library has changed since it was imported"
 MOST_BYTES = 1 << 20
 """Of one request: arguments and environment variables of a command."""
 _ADOPT = 36
@@ -48,18 +54,24 @@ class ForksError(SegpruneError):
 class Forks:
     """Starts Python scripts as copies of a process that has imported modules; made before it is needed."""
 
-    def __init__(self, modules: Sequence[str], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, modules: Sequence[str], environment: Mapping[str, str], read: Sequence[str] = ()
+    ) -> None:
         """Start the process that imports.
 
         Args:
             modules: What it imports.
             environment: Variables besides those of this process, as of threads, which libraries read only once.
+            read: Modules whose code, with all behind it, it reads for the fingerprints of jobs.
         """
         self._mine, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._mine.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * MOST_BYTES)
         with other, _adopting():  # older systems look at whether it was so when the process began
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "segprune.sweep.forks", str(other.fileno()), *modules],
+                [
+                    *(sys.executable, "-m", "segprune.sweep.forks", str(other.fileno())),
+                    json.dumps({"modules": list(modules), "read": list(read)}),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -189,19 +201,24 @@ def _adopting() -> Iterator[None]:
         call(_ADOPT, 0, 0, 0, 0)
 
 
-def serve(wire: socket.socket, modules: Sequence[str]) -> None:
-    """Import, then copy this process for every request until the other end is closed.
+def serve(wire: socket.socket, *, modules: Sequence[str], read: Sequence[str]) -> None:
+    """Import and read, then copy this process for every request until the other end is closed.
 
     Returns in this process when there is nothing left to do; in a copy after it has been the command.
     """
     # It ends with the launcher, and a scheduler's word is for that. What is blocked waits, also in a copy that is
     # not the command yet; what is ignored would be lost.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, FROM_OUTSIDE)
+    found = _code()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # jobs tell nothing of imports that they have not made
             for name in modules:
                 importlib.import_module(name)
+        if read:
+            from segprune.store.code import code_of
+
+            code_of(read)
         refuse_to_fork()
     except Exception as error:  # noqa: BLE001 - the launcher starts jobs without
         wire.send(f"{type(error).__name__}: {error}".encode()[:4000])
@@ -213,7 +230,7 @@ def serve(wire: socket.socket, modules: Sequence[str]) -> None:
         request, handed, _, _ = socket.recv_fds(wire, MOST_BYTES, 2)
         if not request:
             return
-        answer, is_job = _twice_forked()
+        answer, is_job = _twice_forked() if _code() == found else (CHANGED, False)
         if is_job:
             wire.close()
             become(**json.loads(request), streams=handed, blocked=before)
@@ -221,6 +238,16 @@ def serve(wire: socket.socket, modules: Sequence[str]) -> None:
         for stream in handed:
             os.close(stream)
         wire.send(answer)
+
+
+def _code() -> dict[str, object]:
+    """What tells whether a file of this package, or which libraries are installed, has changed."""
+    files = [(str(path), path.stat()) for path in Path(__file__).parents[1].rglob("*.py")]
+    places = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
+    return {
+        **{path: (about.st_mtime_ns, about.st_ctime_ns, about.st_size) for path, about in files},
+        **{place: sorted(one.name for one in Path(place).glob("*.dist-info")) for place in places},
+    }
 
 
 def refuse_to_fork() -> None:
@@ -297,4 +324,4 @@ def become(
 
 
 if __name__ == "__main__":
-    serve(socket.socket(fileno=int(sys.argv[1])), sys.argv[2:])
+    serve(socket.socket(fileno=int(sys.argv[1])), **json.loads(sys.argv[2]))

@@ -18,7 +18,7 @@ from pydantic import Field
 from segprune import stop
 from segprune.dataset.workers import JOBS, cores
 from segprune.errors import ConfigError
-from segprune.sweep.forks import HEAVY, Copy, Forks, ForksError, can_fork
+from segprune.sweep.forks import HEAVY, READ, Copy, Forks, ForksError, can_fork
 
 log = logging.getLogger(__name__)
 OUTPUT = "stdout.log"
@@ -136,7 +136,7 @@ class Pool:
     def _starter(self, tasks: Sequence[Task]) -> "_Starter":
         if not self.fork or len(tasks) < 2 or not can_fork():
             return _Starter(None)
-        return _Starter(Forks(HEAVY, {**self._share(0), **tasks[0].environment}))
+        return _Starter(Forks(HEAVY, {**self._share(0), **tasks[0].environment}, READ))
 
     def _share(self, slot: int) -> dict[str, str]:
         """The variables that give a process its part of the machine."""

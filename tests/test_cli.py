@@ -1,5 +1,6 @@
 """The command line as a person meets it: ``run.py`` in a process of its own."""
 
+import copy
 import json
 import os
 import subprocess
@@ -7,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from hydra.core.global_hydra import GlobalHydra
 
-from segprune.cli import parted, quoted, with_stages
+from segprune.cli import _known_once, parted, quoted, with_stages
 from segprune.result.metrics import declared
 from tests.tables import give_tables
 from tests.warm import run_warm
@@ -110,6 +112,13 @@ def test_looking_at_the_configuration_imports_nothing_heavy(tmp_path: Path, flag
     )
     assert "HEAVY []" in done.stdout
     assert "pruner" in done.stdout
+
+
+def test_hydra_copies_its_folders_for_help_no_more_and_for_all_else_as_ever(composer: None) -> None:
+    repository = GlobalHydra.instance().config_loader().repository
+    with _known_once():
+        assert copy.deepcopy(repository) is repository
+    assert copy.deepcopy(repository) is not repository
 
 
 @pytest.mark.parametrize(

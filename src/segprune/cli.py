@@ -110,12 +110,25 @@ def _commented_help(flags: Sequence[str], overrides: Sequence[str]) -> Iterator[
 
     told = io.StringIO()
     try:
-        with redirect_stdout(told):
+        with redirect_stdout(told), _known_once():
             yield
     finally:
         conf = Path(sys.argv[0]).resolve().parent / "conf"
         comments = comments_of(conf, overrides) if (conf / "config.yaml").is_file() else {}
         sys.stdout.write(commented(told.getvalue(), comments))
+
+
+@contextmanager
+def _known_once() -> Iterator[None]:
+    """Help lists some twenty groups, and for each of them Hydra would copy all that it knows of its folders."""
+    from hydra._internal.config_repository import ConfigRepository
+
+    repository: Any = ConfigRepository
+    repository.__deepcopy__ = lambda known, _: known
+    try:
+        yield
+    finally:
+        del repository.__deepcopy__
 
 
 def _shorten_spinning() -> None:

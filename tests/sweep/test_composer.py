@@ -1,6 +1,9 @@
+from typing import Any
+
 import pytest
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import DictConfig, OmegaConf
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from segprune.sweep.composer import Composer
 from tests.test_conf import composed
@@ -22,7 +25,7 @@ class Counting:
         return self.loader.load_sweep_config(config, overrides)
 
 
-def plain(config: DictConfig) -> object:
+def plain(config: DictConfig) -> dict[str, Any]:
     return OmegaConf.to_container(config, resolve=False)
 
 
@@ -54,17 +57,24 @@ def test_a_job_is_what_hydra_composes(name: str) -> None:
     jobs, times = JOBS[name]
     config, loader = composed(), Counting()
     compose = Composer(config, loader)
-    found = [plain(compose(job.split(" "))) for job in jobs]
+    found = []
+    for job in jobs:
+        made = compose(job.split(" "))
+        found.append(plain(made.whole))
+        assert {**plain(made.own), "hydra": found[-1]["hydra"]} == found[-1]
+        HydraConfig.instance().set_config(made.whole)  # whose node nobody can change then
     assert loader.composed == times
     assert found == [plain(loader.load_sweep_config(config, job.split(" "))) for job in jobs]
 
 
-def test_what_is_done_to_one_job_does_not_reach_the_next() -> None:
+def test_a_value_of_hydra_s_node_that_is_set_for_one_job_can_be_set_for_the_next() -> None:
     compose = Composer(composed(), Counting())
     for seed in (1, 2, 3):
         job = compose([f"seed={seed}"])
-        assert (job.seed, job.train.epochs) == (seed, 8)
-        job.train.epochs = 99
+        with open_dict(job.whole):
+            job.whole.hydra.job.num = seed
+        HydraConfig.instance().set_config(job.whole)
+        assert (job.own.seed, job.whole.seed, HydraConfig.get().job.num) == (seed, seed, seed)
 
 
 def test_a_key_that_is_none_is_refused_as_by_hydra() -> None:

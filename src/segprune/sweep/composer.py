@@ -1,7 +1,7 @@
 """Configurations of the jobs of a sweep; jobs that differ in plain values are composed of the files only once."""
 
-import copy
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from hydra._internal.config_loader_impl import get_overrides_dirname
@@ -13,10 +13,23 @@ PLAIN = (bool, int, float, str, type(None))
 """Values that take the place of what was there. A mapping would be merged with it."""
 
 
+@dataclass(frozen=True)
+class Composed:
+    """The configuration of one job; to be read, until the next job is composed.
+
+    Attributes:
+        whole: With Hydra's node.
+        own: Without it.
+    """
+
+    whole: DictConfig
+    own: DictConfig
+
+
 class Composer:
     """What ``load_sweep_config`` of Hydra's loader gives, in less time for all but the first job of a kind.
 
-    A sweep of 300 jobs over ratios and seeds reads some thirty files 300 times otherwise.
+    A sweep of 300 jobs over ratios and seeds reads some thirty files 300 times otherwise, or copies what was read.
     """
 
     def __init__(self, config: DictConfig, loader: Any) -> None:
@@ -28,11 +41,11 @@ class Composer:
         """
         self._config, self._loader = config, loader
         self._parser = OverridesParser.create(config_loader=loader)
-        self._found: dict[tuple[tuple[str, ...], ...], DictConfig] = {}
+        self._found: dict[tuple[tuple[str, ...], ...], Composed] = {}
         self._is_group: dict[str, bool] = {}
 
-    def __call__(self, overrides: Sequence[str]) -> DictConfig:
-        """The configuration of one job, with Hydra's node.
+    def __call__(self, overrides: Sequence[str]) -> Composed:
+        """The configuration of one job. Its own values are for reading; of Hydra's node, any may be set.
 
         Args:
             overrides: Of the job, ``key=value`` each.
@@ -44,13 +57,14 @@ class Composer:
         kind = (others, tuple(override.key_or_group for override in plain))
         if kind not in self._found:
             first: DictConfig = self._loader.load_sweep_config(self._config, list(overrides))
-            self._found[kind] = copy.deepcopy(first)  # whoever gets it may change it
-            return first
-        job = copy.deepcopy(self._found[kind])
+            own = OmegaConf.masked_copy(first, [str(key) for key in first if key != "hydra"])
+            self._found[kind] = Composed(first, own)
+            return self._found[kind]
+        job = self._found[kind]
         for override in plain:
-            OmegaConf.update(job, override.key_or_group, override.value(), merge=True)
-        self._note(job, parsed)
-        OmegaConf.copy_cache(from_config=self._config, to_config=job)
+            for config in (job.whole, job.own):
+                OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
+        self._note(job.whole, parsed)
         return job
 
     def _is_plain(self, override: Override) -> bool:
@@ -73,6 +87,7 @@ class Composer:
     def _note(self, job: DictConfig, parsed: Sequence[Override]) -> None:
         """What Hydra's node says of the overrides."""
         of_task = [override for override in parsed if not override.is_hydra_override()]
+        OmegaConf.set_readonly(job.hydra, value=False)
         how = job.hydra.job.config.override_dirname
         job.hydra.overrides.task = [override.input_line for override in of_task]
         job.hydra.job.override_dirname = get_overrides_dirname(

@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
 from segprune import stop
 from segprune.errors import ConfigError, SegpruneError
@@ -56,11 +56,11 @@ def checked_jobs(config: DictConfig) -> Iterator[GridJob]:
         for overrides in jobs_of(config, loader):
             stop.if_asked()
             job = compose(overrides)
-            with open_dict(job.hydra.runtime):
-                job.hydra.runtime.output_dir = str(config.hydra.sweep.dir)
-            HydraConfig.instance().set_config(job)
+            with open_dict(job.whole.hydra.runtime):
+                job.whole.hydra.runtime.output_dir = str(config.hydra.sweep.dir)
+            HydraConfig.instance().cfg = cast(Any, job.whole)  # set_config would copy Hydra's node
             try:
-                run = checked(OmegaConf.masked_copy(job, [str(key) for key in job if key != "hydra"]))
+                run = checked(job.own)
             except SegpruneError as error:
                 raise ConfigError(
                     f"the job {' '.join(overrides)} cannot run, so none was started.\n{error}"

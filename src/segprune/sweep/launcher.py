@@ -72,7 +72,7 @@ class JobLauncher(Launcher):
         raise NotImplementedError
 
     def _task(self, compose: Composer, number: int, overrides: Sequence[str], label: str) -> Task:
-        job = compose(overrides)
+        job = compose(overrides).whole
         with open_dict(job):
             job.hydra.job.id = job.hydra.job.num = number
         HydraConfig.instance().set_config(job)

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segprune.dataset import band_statistics
+from segprune.dataset import file_source
 from segprune.dataset.band_statistics import bands_of, measured, statistics_file
 from segprune.dataset.contract import Bands, Identity
 from segprune.dataset.items import ArraySource
@@ -72,8 +72,15 @@ def test_the_file_follows_from_the_training_images_and_from_what_measures(
     assert len(names) == 2
     edited = tmp_path / "decode.py"
     edited.write_text("another")
-    with monkeypatch.context() as changed:
-        changed.setattr(band_statistics, "_READERS", (str(edited),))
-        names.add(statistics_file(tmp_path, one))
-    monkeypatch.setattr("importlib.metadata.version", lambda _: "9.9")
-    assert len({*names, statistics_file(tmp_path, one)}) == 4
+    for name, other_value in (
+        ("segprune.dataset.file_source._READERS", (str(edited),)),
+        ("importlib.metadata.version", lambda _: "9.9"),
+        ("segprune.dataset.band_statistics.__file__", str(edited)),
+    ):
+        with monkeypatch.context() as changed:
+            changed.setattr(name, other_value)
+            file_source.read_by.cache_clear()
+            names.add(statistics_file(tmp_path, one))
+    file_source.read_by.cache_clear()
+    assert statistics_file(tmp_path, one) in names
+    assert len(names) == 5

@@ -1,10 +1,13 @@
 import dataclasses
+import multiprocessing
+import tempfile
 
 import numpy as np
 import pytest
 import torch
 
-from segprune.dataset import file_source
+from segprune.dataset import file_source, shared_memory
+from segprune.dataset import pairs as pairs_module
 from segprune.dataset.augment import resized_crop
 from segprune.dataset.labels import CAMVID
 from segprune.dataset.mask_code import MaskCode
@@ -13,6 +16,13 @@ from segprune.dataset.pairing import Pair
 from segprune.dataset.pairs import Reading, _kept, pair_data
 from segprune.dataset.weights import class_weights
 from tests.dataset.trees import ALL, OFF, labels, picture, save, touched
+
+
+@pytest.fixture(autouse=True)
+def own_memory(tmp_path, monkeypatch):
+    """Other tests have the same images."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(pairs_module, "_latest", [])
 
 
 @pytest.fixture
@@ -123,6 +133,56 @@ def test_images_are_kept_in_memory_only_below_cache_mb(
     for _ in range(2):
         data.report[0]
     assert len(seen) == decodes
+
+
+def decoded(monkeypatch, data):
+    """How many images are decoded at a look at the report role."""
+    seen = []
+    read = file_source.read_image
+    with monkeypatch.context() as counting:
+        counting.setattr(
+            file_source, "read_image", lambda path, **how: seen.append(path) or read(path, **how)
+        )
+        item = data.report[0]
+    return len(seen), item
+
+
+def test_the_next_job_has_the_images_of_the_one_before_it_and_no_others(pairs, reading, monkeypatch):
+    count, item = decoded(monkeypatch, pair_data(pairs, reading))
+    assert count == 1
+    # another seed, root and split of the other roles are the same images; another cache is no other image
+    other = changed(reading, seed=1, size_hw=(12, 16), cache_dir=reading.cache_dir / "b")
+    count, larger = decoded(monkeypatch, pair_data(changed(pairs, select=None), other))
+    assert count == 0
+    assert larger.image.shape[1:] == (12, 16)
+    count, coded = decoded(
+        monkeypatch,
+        pair_data(changed(pairs, code=MaskCode("numbers", {k: (k + 1) % 11 for k in range(11)})), reading),
+    )
+    assert count == 1
+    assert not torch.equal(coded.label, item.label)
+    save(pairs.report[0].image, picture(99))
+    count, edited = decoded(monkeypatch, pair_data(pairs, reading))
+    assert count == 1
+    assert not torch.equal(edited.image, item.image)
+
+
+def test_jobs_at_the_same_time_decode_an_image_once(pairs, reading, monkeypatch):
+    mine = pair_data(pairs, reading)
+    _, item = decoded(monkeypatch, mine)
+    hears, tells = multiprocessing.get_context("fork").Pipe(duplex=False)
+
+    def job():
+        shared_memory._open.clear()  # a process that was started has none of this one's
+        count, seen = decoded(monkeypatch, pair_data(pairs, reading))
+        tells.send((count, torch.equal(seen.image, item.image) and torch.equal(seen.label, item.label)))
+
+    process = multiprocessing.get_context("fork").Process(target=job)
+    process.start()
+    assert hears.poll(30)
+    assert hears.recv() == (0, True)
+    process.join()
+    del mine
 
 
 def test_training_images_are_kept_before_those_that_are_looked_at_less_often():

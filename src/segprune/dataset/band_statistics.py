@@ -3,25 +3,20 @@
 import json
 import logging
 from hashlib import sha256
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from segprune.dataset import band_files, decode, file_source
 from segprune.dataset.cache import locked, write_atomic
 from segprune.dataset.contract import Bands, Identity
+from segprune.dataset.file_source import read_by
 from segprune.dataset.items import Source
 from segprune.errors import ConfigError
 
 log = logging.getLogger(__name__)
 _LEAST_STD = 1e-4
 """Of a band that is the same everywhere: it tells nothing, but must not divide by 0."""
-_READERS = (decode.__file__, band_files.__file__, file_source.__file__, __file__)
-"""The code that reads and measures pixels."""
-_LIBRARIES = ("numpy", "pillow", "opencv-python-headless", "tifffile", "imagecodecs")
-"""The libraries that decode them."""
 
 
 def bands_of(
@@ -83,15 +78,7 @@ def statistics_file(cache_dir: Path, identity: Identity) -> Path:
 
 def _measured_by() -> str:
     """16 hex digits that are others after an edit of the code, or with another version of a library."""
-    parts = [*map(_version, _LIBRARIES), *(Path(file).read_text(encoding="utf-8") for file in _READERS)]
-    return sha256("\0".join(parts).encode()).hexdigest()[:16]
-
-
-def _version(library: str) -> str:
-    try:
-        return metadata.version(library)
-    except metadata.PackageNotFoundError:
-        return ""
+    return sha256((read_by() + Path(__file__).read_text(encoding="utf-8")).encode()).hexdigest()[:16]
 
 
 def measured(source: Source) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -1,22 +1,44 @@
 """Decoded pairs from files, kept in memory after the first look where they fit."""
 
-import mmap
+import functools
 import sys
 from collections.abc import Sequence
+from hashlib import sha256
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segprune.dataset import band_files, decode, mask_code
 from segprune.dataset.augment import Pixels
 from segprune.dataset.decode import read_image, read_mask
 from segprune.dataset.mask_code import MaskCode
 from segprune.dataset.pairing import Pair
+from segprune.dataset.shared_memory import Memory, memory
 from segprune.errors import DataError
 
 RGB = 3
 """Bytes of a pixel of an image of 8 bits."""
+_READERS = (decode.__file__, band_files.__file__, mask_code.__file__, __file__)
+"""The code that reads pixels."""
+_LIBRARIES = ("numpy", "pillow", "opencv-python-headless", "tifffile", "imagecodecs")
+"""The libraries that decode them."""
+
+
+@functools.cache
+def read_by() -> str:
+    """16 hex digits that are others after an edit of the code that reads pixels, or with another library."""
+    parts = [*map(_version, _LIBRARIES), *(Path(file).read_text(encoding="utf-8") for file in _READERS)]
+    return sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _version(library: str) -> str:
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def decoded_bytes(sizes_hw: Sequence[tuple[int, int]], pixel_bytes: int = RGB) -> int:
@@ -44,11 +66,17 @@ class FileSource:
     """Image (H, W, C) uint8 or uint16 and label (H, W) uint8 of each pair.
 
     Each of the first ``kept`` pairs is decoded once. The memory is shared with forked loader workers, so more
-    workers do not take more of it; it is given out page by page as pairs are decoded. A copy of the object
-    that is sent to another process, as to each of several that train together, has a memory of its own.
+    workers do not take more of it. With a name, jobs that run at the same time and processes that train together
+    share it too; without, a copy of the object that is sent to another process has a memory of its own.
+
+    Attributes:
+        memory: Of the kept pairs; None: there are none.
     """
 
-    def __init__(
+    memory: Memory | None
+    _bytes: Pixels | None
+
+    def __init__(  # noqa: PLR0913 - all but three by name
         self,
         pairs: Sequence[Pair],
         sizes_hw: Sequence[tuple[int, int]],
@@ -58,6 +86,7 @@ class FileSource:
         kept: int,
         bands: int = 3,
         bits: int = 8,
+        name: str | None = None,
     ) -> None:
         """Remember what to decode; nothing is read yet.
 
@@ -69,6 +98,7 @@ class FileSource:
             kept: How many pairs, from the first on, stay in memory once they are decoded.
             bands: Of the images.
             bits: Of their numbers, as checked.
+            name: A digest of all that decides the kept pixels; None: nobody else has them.
         """
         self._pairs = tuple(pairs)
         self._sizes_hw = tuple(sizes_hw)
@@ -79,37 +109,40 @@ class FileSource:
             [_even(kept), *(decoded_bytes([size], pixel_bytes) for size in self._sizes_hw[:kept])]
         )
         self._starts = tuple(int(end) for end in ends)
-        self._memory = self._room()
+        self._name = name
+        self._open()
 
     def __len__(self) -> int:
         return len(self._pairs)
 
     def __getitem__(self, index: int) -> tuple[NDArray[Any], Pixels]:
-        if self._memory is None or index >= len(self._starts) - 1:
+        if self._bytes is None or index >= len(self._starts) - 1:
             return self._decode_image(index), self._decode_label(index)
-        image, label = self._kept(self._memory, index)
-        if not self._memory[index]:
+        image, label = self._kept(self._bytes, index)
+        if not self._bytes[index]:
             image[:], label[:] = self._decode_image(index), self._decode_label(index)
-            self._memory[index] = 1
+            self._bytes[index] = 1
         return image, label
 
     def label(self, index: int) -> Pixels:
         """(H, W) uint8; from memory if the pair is there, else from the label file alone, which is not kept."""
-        if self._memory is not None and index < len(self._starts) - 1 and self._memory[index]:
-            return self._kept(self._memory, index)[1]
+        if self._bytes is not None and index < len(self._starts) - 1 and self._bytes[index]:
+            return self._kept(self._bytes, index)[1]
         return self._decode_label(index)
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_memory": None}
+        return {**self.__dict__, "memory": None, "_bytes": None}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
         # elsewhere it is a loader worker that gets a copy, and there are many of them
-        self._memory = self._room() if sys.platform == "linux" else None
+        if sys.platform == "linux":
+            self._open()
 
-    def _room(self) -> Pixels | None:
-        """Memory for the kept pairs; its first bytes say which are there; all that decode a pair write the same."""
-        return np.frombuffer(mmap.mmap(-1, self._starts[-1]), np.uint8) if len(self._starts) > 1 else None
+    def _open(self) -> None:
+        """Have the memory; its first bytes say which pairs are there; all that decode a pair write the same."""
+        self.memory = memory(self._starts[-1], self._name) if len(self._starts) > 1 else None
+        self._bytes = np.frombuffer(self.memory.bytes, np.uint8) if self.memory else None
 
     def _kept(self, memory: Pixels, index: int) -> tuple[NDArray[Any], Pixels]:
         """Where image and label of a pair are in memory."""

@@ -7,12 +7,16 @@ from pathlib import Path
 from segprune.dataset.augment import Augmentation
 from segprune.dataset.band_statistics import bands_of, statistics_file
 from segprune.dataset.contract import SegData
-from segprune.dataset.file_source import FileSource, decoded_bytes, first_within
+from segprune.dataset.file_source import FileSource, decoded_bytes, first_within, read_by
 from segprune.dataset.frames import in_a_row
-from segprune.dataset.identity import counts_file, identify
+from segprune.dataset.identity import counts_file, digest, identify
 from segprune.dataset.items import CalibrationItems, EvaluationItems, FitItems
 from segprune.dataset.pair_file import as_csv
 from segprune.dataset.pair_set import PairSet, check_files, refuse_unlabelled, summarise
+from segprune.dataset.shared_memory import Memory
+
+_latest: list[Memory] = []
+"""Decoded pairs of the latest dataset of this process."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +32,7 @@ class Reading:
             training images where these are not RGB of 8 bits.
         std: Likewise.
         cache_mb: Decoded pairs stay in memory up to so many MB (10^6 bytes): those of the training role first, then
-            those that choose the epoch, then the reported ones.
+            those that choose the epoch, then the reported ones. Jobs that run at the same time share them.
     """
 
     size_hw: tuple[int, int]
@@ -53,6 +57,10 @@ def pair_data(pairs: PairSet, reading: Reading) -> SegData:
     sizes = {name: [pairs.size_of(facts[pair][0]) for pair in role] for name, role in pairs.roles.items()}
     bits = facts[pairs.fit[0]][0].bits
     kept = _kept(sizes, reading.cache_mb * 10**6, pairs.bands * bits // 8)
+    contents = {
+        name: [tuple(map(pairs.content_of, facts[pair])) for pair in role]
+        for name, role in pairs.roles.items()
+    }
     fit, select, report = (
         FileSource(
             role,
@@ -62,14 +70,19 @@ def pair_data(pairs: PairSet, reading: Reading) -> SegData:
             kept=kept[name],
             bands=pairs.bands,
             bits=bits,
+            name=digest(
+                contents=contents[name][: kept[name]],
+                code=pairs.code.record,
+                bands=pairs.bands,
+                read_by=read_by(),
+            ),
         )
         for name, role in pairs.roles.items()
     )
+    # until the next dataset, so that the next job of this process need not decode the same images again
+    _latest[:] = [source.memory for source in (fit, select, report) if source.memory]
     identity = identify(
-        {
-            name: [tuple(map(pairs.content_of, facts[pair])) for pair in role]
-            for name, role in pairs.roles.items()
-        },
+        contents,
         space=pairs.space,
         code=pairs.code.record,
         augmentation=reading.augmentation,

@@ -78,7 +78,8 @@ TABLE = {
         deploy/time_limit.py
         measure/contract.py measure/latency.py measure/runners.py result/caution.py result/confusion.py
         result/contract.py result/difference.py result/evaluation_report.py result/headline.py result/metrics.py
-        result/overlay.py result/parts.py result/row.py result/slower.py result/table.py stage/eval.py stage/rows.py
+        result/overlay.py result/parts.py result/png.py result/row.py result/slower.py result/table.py stage/eval.py
+        stage/rows.py
         stage/times.py
     """,
     "oracle eval+": """

@@ -1,6 +1,5 @@
 """Every figure of a sweep, with its caption and the data it shows."""
 
-import io
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,8 +16,9 @@ from segprune.report.figures import cost_figure, curve_figure, speed_figure, tau
 from segprune.report.job_figures import layer_figure, score_figure
 from segprune.report.references import is_control
 from segprune.report.retention_figure import detail_figure, retention_figure
-from segprune.report.style import DPI, Where
+from segprune.report.style import Where
 from segprune.report.teaching import base, verdicts
+from segprune.result.png import png
 
 NAMED = 12
 """Parts of a network that a caption names."""
@@ -46,7 +46,7 @@ class Picture:
     @cached_property
     def png(self) -> bytes:
         """The figure as a file, drawn when it is first asked for."""
-        return _drawn(self.draw())
+        return png(self.draw())
 
 
 def gallery(data: SweepData) -> Iterator[Picture]:
@@ -221,12 +221,6 @@ def _whole(job: JobData) -> str:
     more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
     share = f" {plan['cuttable']:.0%} of all channels can be cut."
     return f"{share} Whole: {'; '.join(named[:NAMED])}{more}."
-
-
-def _drawn(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI)
-    return buffer.getvalue()
 
 
 def _where(data: SweepData, setting: str) -> Where:

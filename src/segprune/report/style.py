@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 
 from segprune.tracking.color import color
 
-DPI = 100
 KEPT, REMOVED = "#3b6ea5", "#d9a441"
 _SIGN_INCH, _LETTER_INCH = 0.6, 0.075
 """Width of a mark with the space around it in a legend, and of a letter of 8 points."""

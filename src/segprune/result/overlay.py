@@ -34,7 +34,7 @@ def overlay(
 ) -> Figure:
     """One line per image: the image, its label, one prediction per network, and the last one's changes.
 
-    The figure belongs to no global state; save it with ``figure.savefig(path)``.
+    The figure belongs to no global state; save it with ``png``.
 
     Args:
         images: (n, C, H, W) float in [0, 1].

@@ -36,6 +36,7 @@ from segprune.result.files import (
 )
 from segprune.result.headline import headline
 from segprune.result.overlay import overlay
+from segprune.result.png import png
 from segprune.result.row import Row, from_record, to_record
 from segprune.result.slower import slower
 from segprune.result.table import per_class_table, scores_table
@@ -274,7 +275,7 @@ class Eval(Stage):
         scores_table(ctx.data.classes, scores).to_csv(folder / CLASS_SCORES, index=False)
         confusion_table(ctx.data.classes, counts).to_csv(folder / CONFUSION, index=False)
         ends = {name: counts[name] for name in dict.fromkeys((trail[0].name, trail[-1].name))}
-        confusion_figure(ctx.data.classes, ends).savefig(folder / CONFUSION_FIGURE, dpi=100)
+        (folder / CONFUSION_FIGURE).write_bytes(png(confusion_figure(ctx.data.classes, ends)))
         if self.settings.overlay_images:
             self._draw(folder / PREDICTIONS, ctx, trail)
 
@@ -289,7 +290,7 @@ class Eval(Stage):
             with eval_mode(state.net), torch.inference_mode():
                 logits = ctx.passes(state.net, images.to(ctx.hardware.device))
             predictions[state.name] = logits.argmax(1).cpu()
-        overlay(
+        figure = overlay(
             images,
             labels,
             predictions,
@@ -297,7 +298,8 @@ class Eval(Stage):
             ignore_index=ctx.data.ignore_index,
             classes=ctx.data.classes,
             is_stretched=ctx.data.bands is not None,
-        ).savefig(path, dpi=100)
+        )
+        path.write_bytes(png(figure))
 
 
 def _as_of_this_run(

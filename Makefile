@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 PORT ?= 5000
-WORKERS ?= logical
+WORKERS ?= auto
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal
 QUICK := budget checkpoint config dataset distill graph loss measure pruner result run schedule stage store training transform \
 	test_architecture.py test_conf.py test_docs.py test_durable.py test_seed.py test_stop.py
@@ -41,9 +41,9 @@ store: $(VENV)/.installed ## list the stored results; more with ARGS="verify" or
 	$(BIN)/segprune store $(or $(ARGS),list)
 
 quick: $(VENV)/.tools ## what takes two minutes: laws on toys, hand-worked numbers, configuration, a tiny chain
-	$(PYTEST) -m 'not slow' --timeout 60 $(addprefix tests/,$(QUICK)) $(ARGS)
+	$(PYTEST) -n logical -m 'not slow' --timeout 60 $(addprefix tests/,$(QUICK)) $(ARGS)
 
-test: $(VENV)/.tools ## all tests, one process per core and at most 4 (WORKERS=1 for one)
+test: $(VENV)/.tools ## all tests, in one process more than there are cores and at most 4 (WORKERS=1 for one)
 	$(PYTEST) $(ARGS)
 
 check: $(VENV)/.tools ## format, lint, types and all tests: what has to pass before a change lands
@@ -59,7 +59,7 @@ format: $(VENV)/.tools ## mend formatting and what lint can mend
 bench: $(VENV)/.installed ## what this program costs beside a bare script, part by part; ARGS="startup loading" for some parts
 	$(BIN)/python -m segprune.bench $(ARGS)
 
-bench-quick: $(VENV)/.installed ## the same with small sizes: some minutes
+bench-quick: $(VENV)/.installed ## the same with small sizes: under five minutes
 	$(BIN)/python -m segprune.bench --quick $(ARGS)
 
 networks: $(VENV)/.tools ## cut some fifty networks of libraries and papers and prove it; ARGS="FPN" for some

@@ -3,6 +3,7 @@
 ``python -m tests.test_kill FOLDER`` is the process that kills: it imports everything once and forks its victims.
 """
 
+import gc
 import json
 import os
 import random
@@ -125,7 +126,10 @@ def outcome(folder: Path) -> dict[str, Any]:
 
 def main(folder: Path) -> None:
     import tests.stage.test_eval  # noqa: F401 - once, not in every victim
+    from segprune.store.code import code_of
 
+    code_of(["segprune.stage.eval", "segprune.stage.prune", "segprune.stage.fit", "tests.tiny"])
+    gc.freeze()
     dice, started = random.Random(0), time.monotonic()
     ended(victim(folder / "whole", kill_at=None))
     seconds = time.monotonic() - started

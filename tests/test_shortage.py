@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,9 +23,10 @@ from tests.stage.test_fit import stage as fit_stage
 from tests.stage.test_prune import sparse
 from tests.stage.test_prune import stage as prune_stage
 from tests.tables import give_tables
-from tests.test_cli import ROOT, TINY
+from tests.test_cli import TINY
 from tests.test_conf import composed
 from tests.tiny import tiny_context
+from tests.warm import run_warm
 
 VALUES = {
     "train.batch_size": 4,
@@ -247,10 +247,7 @@ def run(outputs: Path, *arguments: str, **more: str) -> subprocess.CompletedProc
         **more,
     }
     environment.pop("MLFLOW_TRACKING_URI", None)
-    command = [sys.executable, str(ROOT / "run.py"), *arguments, *TINY]
-    return subprocess.run(
-        command, capture_output=True, text=True, env=environment, cwd=ROOT, timeout=300, check=False
-    )
+    return run_warm(environment, *arguments, *TINY)
 
 
 def statuses(outputs: Path) -> list[dict[str, object]]:

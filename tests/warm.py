@@ -5,6 +5,7 @@ What it cannot show is how a process starts, so ``tests.test_cli.run`` is there 
 
 import atexit
 import functools
+import gc
 import importlib
 import json
 import os
@@ -58,6 +59,8 @@ def _serve() -> None:
     from segprune.store.code import code_of
 
     code_of(["segprune.app"])  # of which every command takes the digest
+    gc.collect()
+    gc.freeze()
     for line in sys.stdin:
         asked = json.loads(line)
         pid = os.fork()
@@ -80,6 +83,7 @@ def _become(arguments: list[str], environment: dict[str, str], folder: str) -> N
     os.environ.update(environment)
     script = str(ROOT / "run.py")
     sys.argv, sys.path[0] = [script, *arguments], str(ROOT)
+    sys.path[1:1] = environment.get("PYTHONPATH", "").split(os.pathsep)
     runpy.run_path(script, run_name="__main__")
 
 

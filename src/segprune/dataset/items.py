@@ -31,7 +31,7 @@ class Source(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ArraySource:
     """Pairs of one size in memory.
 

@@ -1,5 +1,6 @@
 """Streets: procedural street scenes with CamVid's classes; nothing to download."""
 
+import functools
 import hashlib
 import json
 import logging
@@ -86,7 +87,7 @@ def streets(
 
 
 def _contents(role: ArraySource | None) -> list[str]:
-    return [pixels_sha256(role.images, role.labels)] if role else []
+    return [_content(role)] if role else []
 
 
 def _drawn(
@@ -108,11 +109,24 @@ def _drawn(
 
 
 def _read(path: Path) -> ArraySource | None:
-    if not path.exists():
-        return None
     try:
-        with path.open("rb") as stored, np.load(stored, allow_pickle=False) as file:
-            return ArraySource(file["images"], file["labels"])
+        about = path.stat()
+        return _loaded(path, about.st_mtime_ns, about.st_ino)
+    except FileNotFoundError:
+        return None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         log.warning("%s is damaged (%s): drawn again", path, error)
         return None
+
+
+@functools.lru_cache(maxsize=3)
+def _loaded(path: Path, changed_ns: int, inode: int) -> ArraySource:
+    """A whole file, read once for the jobs of a process that follow one another."""
+    del changed_ns, inode  # with which another file of that name is another one
+    with path.open("rb") as stored, np.load(stored, allow_pickle=False) as file:
+        return ArraySource(file["images"], file["labels"])
+
+
+@functools.lru_cache(maxsize=3)
+def _content(role: ArraySource) -> str:
+    return pixels_sha256(role.images, role.labels)

@@ -167,6 +167,17 @@ def test_the_next_job_has_the_images_of_the_one_before_it_and_no_others(pairs, r
     assert not torch.equal(edited.image, item.image)
 
 
+def test_whoever_measures_decoding_decodes(pairs, reading, monkeypatch):
+    data = pair_data(pairs, reading)
+    assert decoded(monkeypatch, data)[0] == 1
+    with shared_memory.unshared():
+        alone = pair_data(pairs, reading)
+    assert decoded(monkeypatch, alone)[0] == 1
+    assert decoded(monkeypatch, alone)[0] == 0
+    assert decoded(monkeypatch, data)[0] == 0
+    assert decoded(monkeypatch, pair_data(pairs, reading))[0] == 0
+
+
 def test_jobs_at_the_same_time_decode_an_image_once(pairs, reading, monkeypatch):
     mine = pair_data(pairs, reading)
     _, item = decoded(monkeypatch, mine)

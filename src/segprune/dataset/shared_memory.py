@@ -9,6 +9,9 @@ import stat
 import sys
 import tempfile
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 if sys.platform == "linux":
@@ -18,6 +21,7 @@ log = logging.getLogger(__name__)
 
 _open: "weakref.WeakValueDictionary[str, Memory]" = weakref.WeakValueDictionary()
 """What this process has, by its names."""
+_sharing: ContextVar[bool] = ContextVar("_sharing", default=True)
 
 
 class Memory:
@@ -53,12 +57,22 @@ class Memory:
 
 def memory(size: int, name: str | None = None) -> Memory:
     """The memory of this process with the name, while an object has it, else a new one; arguments as ``Memory``."""
-    if name is None:
+    if name is None or not _sharing.get():
         return Memory(size)
     held = _open.get(f"{name}-{size}")
     if held is None:
         held = _open[f"{name}-{size}"] = Memory(size, name)
     return held
+
+
+@contextmanager
+def unshared() -> Iterator[None]:
+    """Meanwhile memory is of its own: for whoever measures how long it takes to fill it."""
+    token = _sharing.set(False)
+    try:
+        yield
+    finally:
+        _sharing.reset(token)
 
 
 def folder() -> Path:

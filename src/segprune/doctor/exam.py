@@ -4,6 +4,7 @@ from pathlib import Path
 
 from segprune.config.compose import component
 from segprune.dataset.contract import SegData
+from segprune.dataset.shared_memory import unshared
 from segprune.doctor.case import Case, folded, silent
 from segprune.doctor.contents import look_into_files
 from segprune.doctor.contract import Problem
@@ -29,7 +30,7 @@ def examine(case: Case) -> SegData | None:
             look_into_files(case, root, pairs)
     try:
         load = component(case.node, "dataset")
-        with silent(case.notes):
+        with silent(case.notes), unshared():  # so that the time of decoding can be told
             data: SegData = load()
     except SegpruneError as error:
         faults = getattr(error, "faults", ())

@@ -16,6 +16,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from segprune.importing import importing
+
 ROOT = Path(__file__).parent.parent
 LIMIT_S = 300
 HEAVY = (
@@ -54,8 +56,9 @@ def _server() -> "subprocess.Popen[str]":
 
 
 def _serve() -> None:
-    for name in HEAVY:
-        importlib.import_module(name)
+    with importing():
+        for name in HEAVY:
+            importlib.import_module(name)
     from segprune.store.code import code_of
 
     code_of(["segprune.app"])  # of which every command takes the digest

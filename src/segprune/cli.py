@@ -25,6 +25,7 @@ from segprune.config.protocol import CHAIN
 from segprune.config.refusal import refusal
 from segprune.config.synonyms import meant
 from segprune.errors import SegpruneError
+from segprune.importing import importing
 from segprune.shortage import shortage
 
 log = logging.getLogger(__name__)
@@ -190,7 +191,8 @@ def run_or_record(cfg: DictConfig) -> None:
             plain = cast("dict[str, Any]", OmegaConf.to_container(cfg))
             log.info("%s", estimate.expectation(Path(str(cfg.paths.outputs)), kind, plain))
         try:
-            from segprune.app import run_job
+            with importing():
+                from segprune.app import run_job
 
             parent = None if is_single else callback.parent_run_id()
             record.done(run_job(cfg, parent, on_open=record.tracked, on_use=record.uses))

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from segprune import status, stop
 from segprune.config.refusal import refusal
 from segprune.errors import ConfigError, SegpruneError
+from segprune.importing import importing
 from segprune.status import JobRecord
 from segprune.sweep import grid, handover
 from segprune.sweep.later import told
@@ -61,7 +62,8 @@ class SweepCallback(Callback):
         from segprune.sweep.controls import ControlSweeper
 
         if config.hydra.launcher._target_ == PLAN:
-            from segprune.sweep.dry_run import plan
+            with importing():
+                from segprune.sweep.dry_run import plan
 
             log.info("\n%s", plan(config))
             raise SystemExit(0)

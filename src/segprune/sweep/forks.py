@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import IO
 
 from segprune.errors import SegpruneError
+from segprune.importing import importing
 
 log = logging.getLogger(__name__)
 HEAVY = (
@@ -211,7 +212,7 @@ def serve(wire: socket.socket, *, modules: Sequence[str], read: Sequence[str]) -
     before = signal.pthread_sigmask(signal.SIG_BLOCK, FROM_OUTSIDE)
     found = _code()
     try:
-        with warnings.catch_warnings():
+        with importing(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # jobs tell nothing of imports that they have not made
             for name in modules:
                 importlib.import_module(name)

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, open_dict
 
 from segprune import stop
 from segprune.errors import ConfigError, SegpruneError
+from segprune.importing import importing
 from segprune.sweep.composer import Composer
 from segprune.sweep.controls import ControlSweeper, jobs_of
 
@@ -48,7 +49,8 @@ def checked_jobs(config: DictConfig) -> Iterator[GridJob]:
     Raises:
         ConfigError: A job cannot run; says which one.
     """
-    from segprune.run.assemble import checked
+    with importing():
+        from segprune.run.assemble import checked
 
     loader = GlobalHydra.instance().config_loader()
     compose = Composer(config, loader)

@@ -17,6 +17,7 @@ from filelock import Timeout
 
 from segprune import durable
 from segprune.errors import ConfigError, TrackingError
+from segprune.importing import importing
 from segprune.tracking.failure import UnreachableError, first_line, http_status, is_refusal, opening_failures
 
 LOG = logging.getLogger(__name__)
@@ -119,10 +120,11 @@ def store_error(error: Exception, uri: str) -> TrackingError:
 def _client(uri: str) -> Any:
     for name, value in (ENVIRONMENT | (HTTP_ENVIRONMENT if is_http(uri) else {})).items():
         os.environ.setdefault(name, value)
-    import mlflow
+    with importing():
+        import mlflow
 
     # Both URIs are given, so that nothing is taken from, or written to, process-wide settings.
-    with _quiet():
+    with _quiet(), importing():
         return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 

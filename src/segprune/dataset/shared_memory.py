@@ -87,44 +87,44 @@ def _opened(name: str, size: int) -> tuple[Path, int] | None:
         place.mkdir(mode=0o700, exist_ok=True)
         about = place.lstat()
         if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid() or about.st_mode & 0o077:
-            _tell(f"{place} is no folder of yours alone")
+            _tell(f"others can open {place}, or it is no folder")
             return None
         for other in place.iterdir():
             if other.name != name:
                 _remove_unused(other)
         return place / name, _joined(place / name, size)
     except OSError as error:
-        _tell(f"{place} cannot be used ({error.strerror}); TMPDIR names another place")
+        _tell(f"{place} cannot be used ({error.strerror})")
         return None
 
 
 @functools.cache
 def _tell(reason: str) -> None:
     """Say once why memory is not shared."""
-    log.info("each job keeps its own decoded images: %s", reason)
+    log.info(
+        "each job keeps its own decoded images, since %s; to share them, set TMPDIR to another folder", reason
+    )
 
 
 def _joined(path: Path, size: int) -> int:
     """A descriptor of the file with the lock of a user; begun anew if there was no other user."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        try:
+        with contextlib.ExitStack() as unless_joined:
+            unless_joined.callback(os.close, descriptor)
             if _is_alone(descriptor):
                 os.ftruncate(descriptor, 0)
                 try:
                     os.posix_fallocate(descriptor, 0, size)
                 except OSError:
-                    path.unlink()
+                    path.unlink(missing_ok=True)
                     raise
             fcntl.flock(descriptor, fcntl.LOCK_SH)
             held = os.fstat(descriptor)
             # while it waited, the file may have been removed, or left unfinished by one that died
             if held.st_nlink and held.st_size == size:
+                unless_joined.pop_all()
                 return descriptor
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)
 
 
 def _is_alone(descriptor: int) -> bool:

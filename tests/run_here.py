@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from unittest.mock import patch
+from typing import Any
+from unittest.mock import _patch, patch
 
+from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
@@ -40,6 +42,7 @@ def run_here(outputs: Path, *arguments: str) -> Ended:
     out, error = io.StringIO(), io.StringIO()
     with (
         _left_as_it_was(),
+        without_asking_the_mode(),
         patch.dict(os.environ, {"SEGPRUNE_OUTPUTS": str(outputs), "MLFLOW_TRACKING_URI": ""}),
         patch.object(sys, "argv", [str(ROOT / "run.py"), *arguments]),
         redirect_stdout(out),
@@ -84,6 +87,16 @@ def tracked(outputs: Path) -> list[str]:
     with closing(sqlite3.connect(path)) as connection:
         found = connection.execute("select status from runs order by start_time").fetchall()
     return [status for (status,) in found]
+
+
+def without_asking_the_mode() -> "_patch[Any]":
+    """Hydra composes every command twice, first for ``hydra.mode`` alone, of which no file of ``conf/`` speaks."""
+    ask = Hydra.get_mode
+
+    def mode(hydra: Hydra, config_name: str | None, overrides: list[str]) -> object:
+        return ask(hydra, config_name, overrides) if "hydra.mode" in str(overrides) else None
+
+    return patch.object(Hydra, "get_mode", mode)
 
 
 @contextmanager

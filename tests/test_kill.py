@@ -8,7 +8,6 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -16,7 +15,8 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.warm import Warm
+
 MOST_KILLS = 8
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir")
 TIMED = ("latency", "speedup", "per_s", "realisation", "memory")
@@ -25,13 +25,10 @@ TIMED = ("latency", "speedup", "per_s", "realisation", "memory")
 
 @pytest.mark.slow
 def test_a_chain_killed_at_any_moment_ends_in_the_same_rows_and_weights(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.test_kill", str(tmp_path)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=environment, cwd=ROOT, timeout=550, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
+    process = Warm(["-m", "tests.test_kill", str(tmp_path)], dict(os.environ))
+    said, error = process.communicate()
+    assert process.returncode == 0, error
+    found = json.loads(said.splitlines()[-1])
     whole = found.pop("whole")
     assert [row["stage"] for row in whole["rows"]] == ["dense", "pruned_raw", "pruned", "finetuned"]
     assert len(whole["weights"]) == 3

@@ -23,6 +23,7 @@ from segprune.store import __main__ as storage
 from segprune.store.store import Store, damage
 from tests.extensions import with_extensions, witness
 from tests.test_cli import ROOT, TINY
+from tests.warm import Warm
 
 STAGE, KEY = "train", "0123456789abcdef"
 RACES, RUNNERS, PARTS = 50, 4, 5
@@ -105,7 +106,7 @@ def main(folder: Path) -> None:
         sys.stdout.write(json.dumps(found) + "\n")
 
 
-def started(outputs: Path, *arguments: str) -> "subprocess.Popen[str]":
+def started(outputs: Path, *arguments: str) -> Warm:
     """A sweep of two cells, with every metric written down."""
     environment = {
         **os.environ,
@@ -115,10 +116,8 @@ def started(outputs: Path, *arguments: str) -> "subprocess.Popen[str]":
     }
     environment.pop("MLFLOW_TRACKING_URI", None)
     tracking = ["tracking._target_=witness.Witness", "extensions=[witness]", "tracking.flush_seconds=0"]
-    command = [sys.executable, str(ROOT / "run.py"), "-m", "pruner=random,l1", *arguments, *tracking, *TINY]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT
-    )
+    command = [str(ROOT / "run.py"), "-m", "pruner=random,l1", *arguments, *tracking, *TINY]
+    return Warm(command, environment)
 
 
 @pytest.mark.slow

@@ -2,8 +2,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import pytest
 from segprune import stop
 from tests.run_here import ROOT
 from tests.test_cli import TINY
+from tests.warm import Warm
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +38,7 @@ def test_a_second_request_is_obeyed_at_once() -> None:
     assert ended.value.code == 143
 
 
-def started(outputs: Path, *arguments: str) -> subprocess.Popen[str]:
+def started(outputs: Path, *arguments: str) -> Warm:
     """A command in a process group of its own, as schedulers start it."""
     environment = {
         **os.environ,
@@ -47,20 +46,14 @@ def started(outputs: Path, *arguments: str) -> subprocess.Popen[str]:
         "OMP_NUM_THREADS": "1",
         "PYTHONUNBUFFERED": "1",
     }
-    command = [sys.executable, str(ROOT / "run.py"), *TINY, "tracking=silent", *arguments]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment, process_group=0)
+    return Warm([str(ROOT / "run.py"), *TINY, "tracking=silent", *arguments], environment)
 
 
-def until(process: subprocess.Popen[str], what: str) -> None:
-    """Read the output as far as a line that has it."""
-    assert process.stdout is not None
-    lines = []
-    for line in process.stdout:
-        lines.append(line)
-        if re.search(what, line):
-            return
-    raise AssertionError("".join(lines))
+def until(process: Warm, what: str) -> None:
+    """Wait for a line of the output that has it."""
+    while not re.search(what, process.output()):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
 
 
 @pytest.mark.slow

@@ -1,5 +1,8 @@
+import os
+import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,9 +10,10 @@ import pytest
 import torch
 
 from segprune.gpu_check.commands import _done, jobs_share, same_run, which_gpu
+from segprune.gpu_check.contract import Bench
 from tests.gpu_check.benches import small
 from tests.gpus import with_gpus, without_memory
-from tests.test_cli import ROOT
+from tests.warm import run_warm
 
 
 def test_every_way_to_ask_gives_the_first_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,7 +47,11 @@ time.sleep(60)
 
 @pytest.mark.slow
 def test_a_run_and_two_jobs_beside_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
+    def done(command: Sequence[str], bench: Bench) -> subprocess.CompletedProcess[str]:
+        assert command[:2] == [sys.executable, "run.py"]
+        return run_warm(dict(os.environ), *command[2:])
+
+    monkeypatch.setattr("segprune.gpu_check.commands._done", done)
     bench = small(tmp_path)
     found = same_run(bench)
     assert found.measured.startswith("mask error ")

@@ -1,8 +1,6 @@
 import json
 import logging
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ from segprune.errors import ConfigError
 from segprune.reproduce.__main__ import as_found, command_of, compared, composed, main
 from segprune.reproduce.origin import FILE
 from tests.test_cli import ROOT, TINY, run
+from tests.warm import Warm
 
 MADE: dict[str, Any] = {"format": 1, "overrides": [], "device": "cpu", "threads": 2}
 
@@ -117,12 +116,10 @@ def test_a_job_of_a_sweep_is_repeated_bit_for_bit(tmp_path: Path) -> None:
     assert json.loads((job / FILE).read_text())["threads"] == 1
     environment = {**os.environ, "SEGPRUNE_OUTPUTS": str(tmp_path / "again")}
     environment.pop("OMP_NUM_THREADS", None)  # all threads, were the number not recorded
-    command = [sys.executable, "-m", "segprune.reproduce", str(job), "--run", "tracking=silent"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=environment, cwd=ROOT, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "pruner=l1 ratio=0.4" in done.stdout
-    assert "code, packages, machine, configuration and data are as they were" in done.stdout
-    assert "repeated: all 4 rows are equal bit for bit" in done.stdout
+    process = Warm(["-m", "segprune.reproduce", str(job), "--run", "tracking=silent"], environment)
+    said, error = process.communicate()
+    assert process.returncode == 0, said + error
+    assert "pruner=l1 ratio=0.4" in said
+    assert "code, packages, machine, configuration and data are as they were" in said
+    assert "repeated: all 4 rows are equal bit for bit" in said
     assert len(list(tmp_path.glob("again/reproduced/*/store/train/*/net.json"))) == 1

@@ -2,7 +2,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from segprune.tracking.mlflow_tracker import MlflowTracking
 from segprune.tracking.store import sqlite_uri
 from segprune.tracking.ui import SERVER_ENVIRONMENT, command
 from tests.tables import give_tables
+from tests.warm import Warm
 
 Make = Callable[..., MlflowTracking]
 
@@ -122,7 +122,6 @@ def server(running_server) -> Server:
     return running_server
 
 
-def python(code: str, *arguments: str) -> "subprocess.Popen[str]":
-    """A fresh interpreter that runs ``code``."""
-    command = [sys.executable, "-c", code, *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def python(code: str, *arguments: str) -> Warm:
+    """A process of its own that runs ``code``."""
+    return Warm(["-c", code, *arguments], dict(os.environ), is_in_one=True)

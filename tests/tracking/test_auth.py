@@ -3,8 +3,6 @@
 import base64
 import json
 import os
-import subprocess
-import sys
 import urllib.request
 from contextlib import closing
 
@@ -13,9 +11,10 @@ import pytest
 from segprune.errors import TrackingError
 from segprune.tracking.contract import RunStart
 from segprune.tracking.store import open_client
-from tests.test_cli import ROOT, TINY
+from tests.test_cli import TINY
 from tests.tracking.conftest import Server
 from tests.tracking.sample_job import assert_the_job_is_there, log_a_job
+from tests.warm import run_warm
 
 pytestmark = pytest.mark.slow
 ADMIN, READER = ("admin", "the-administrators-word"), ("reader", "the-readers-word")
@@ -98,10 +97,7 @@ def test_a_user_who_may_only_read_is_told_so(make, guarded, tmp_path, monkeypatc
 def test_the_command_ends_before_any_work(guarded, tmp_path, flags):
     uri = guarded.uri.replace("//", "//admin:a-wrong-word@")
     environment = {**os.environ, "SEGPRUNE_OUTPUTS": str(tmp_path), "MLFLOW_TRACKING_URI": uri}
-    command = [sys.executable, str(ROOT / "run.py"), *flags, *TINY]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=environment, cwd=ROOT, timeout=120, check=False
-    )
+    done = run_warm(environment, *flags, *TINY)
     assert done.returncode == 1
     assert done.stderr.startswith(
         f"\nsegprune: the MLflow server at {guarded.uri} refuses the credentials (HTTP 401"

@@ -1,6 +1,7 @@
 """Jobs that log at the same time into one SQLite store, which is empty when they begin."""
 
 import signal
+import time
 from collections import Counter
 
 import pytest
@@ -33,7 +34,10 @@ run.close("FINISHED")
 def test_four_jobs_at_once_lose_no_number_and_double_none_while_a_fifth_is_killed(tmp_path):
     jobs = [python(JOB, str(tmp_path), str(number), str(METRICS), str(STEPS)) for number in range(JOBS)]
     victim = python(JOB, str(tmp_path), str(JOBS), str(METRICS), "0")
-    victims_id = victim.stdout.readline().strip()
+    while not victim.output():
+        assert victim.poll() is None
+        time.sleep(0.01)
+    victims_id = victim.output().strip()
     jobs[0].wait(timeout=300)
     victim.kill()
     said = [job.communicate(timeout=300)[0].strip() for job in jobs]

@@ -1,6 +1,8 @@
 import signal
 import sqlite3
 import ssl
+import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -218,9 +220,8 @@ def test_making_the_tables_is_no_news_and_warnings_are(tmp_path):
         f"open_client(sqlite_uri(Path({str(tmp_path)!r}))).search_experiments()\n"
         "logging.getLogger('mlflow.store.db.utils').info('still heard')\n"
     )
-    process = python(code)
-    said = process.communicate(timeout=120)[0]
-    assert process.returncode == 0, said
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    said = done.stdout + done.stderr
     assert "database tables" not in said
     assert "alembic" not in said
     assert "still heard" in said

@@ -14,6 +14,8 @@ from tests import tables
 CONF = Path(__file__).parent.parent / "conf"
 # torch reads it when it is imported: toys gain nothing from threads, and those of two workers wait for each other
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# and when there are several: not for long, as the command has it
+os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 # torch compiles in the process that asks: processes of its own can keep a test from ending for minutes
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 

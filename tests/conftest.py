@@ -3,15 +3,14 @@
 import gc
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 import pytest
 
 from segprune.dataset.workers import cores
 from tests import tables
+from tests.quick_hydra import CONF, read_files_once
 
-CONF = Path(__file__).parent.parent / "conf"
 # torch reads it when it is imported: toys gain nothing from threads, and those of two workers wait for each other
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # and when there are several: not for long, as the command has it
@@ -30,6 +29,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 def pytest_collection() -> None:
     """Imports make hardly any garbage."""
     gc.disable()
+    read_files_once()
 
 
 def pytest_collection_finish() -> None:

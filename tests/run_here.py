@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from unittest.mock import _patch, patch
+from unittest.mock import patch
 
-from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+
+from tests.quick_hydra import without_asking_the_mode
 
 ROOT = Path(__file__).parent.parent
 MOST_LINES, MOST_CHARACTERS = 4, 900
@@ -87,16 +87,6 @@ def tracked(outputs: Path) -> list[str]:
     with closing(sqlite3.connect(path)) as connection:
         found = connection.execute("select status from runs order by start_time").fetchall()
     return [status for (status,) in found]
-
-
-def without_asking_the_mode() -> "_patch[Any]":
-    """Hydra composes every command twice, first for ``hydra.mode`` alone, of which no file of ``conf/`` speaks."""
-    ask = Hydra.get_mode
-
-    def mode(hydra: Hydra, config_name: str | None, overrides: list[str]) -> object:
-        return ask(hydra, config_name, overrides) if "hydra.mode" in str(overrides) else None
-
-    return patch.object(Hydra, "get_mode", mode)
 
 
 @contextmanager

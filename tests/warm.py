@@ -21,7 +21,8 @@ from filelock import FileLock
 
 from segprune.importing import importing
 from tests import tables
-from tests.run_here import ROOT, without_asking_the_mode
+from tests.quick_hydra import read_files_once, without_asking_the_mode
+from tests.run_here import ROOT
 
 LIMIT_S = 300
 HEAVY = (
@@ -148,6 +149,7 @@ def _serve(listener: socket.socket) -> None:
             importlib.import_module(name)
     from segprune.store.code import code_of
 
+    read_files_once()
     code_of(["segprune.app"])  # of which every command takes the digest
     gc.collect()
     gc.freeze()

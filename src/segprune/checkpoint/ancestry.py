@@ -113,6 +113,9 @@ class Ancestry:
         return next((row for row in rows if all(row.get(name) == about[name] for name in about)), None)
 
 
+_ANCESTRY = TypeAdapter(Ancestry)
+
+
 def whole(cuts: Sequence[Cause]) -> Cause:
     """Cuts in a row as one of the dense network.
 
@@ -155,6 +158,6 @@ def read(folder: Path) -> Ancestry | None:
         content = json.loads((folder / ANCESTRY).read_bytes())
         if content.pop("format") != FORMAT:
             return None
-        return TypeAdapter(Ancestry).validate_python(content)
+        return _ANCESTRY.validate_python(content)
     except (OSError, ValueError, LookupError, AttributeError, TypeError, ValidationError):
         return None

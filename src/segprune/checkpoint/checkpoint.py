@@ -59,6 +59,9 @@ class _Description:
     training: str | None = None
 
 
+_DESCRIPTION = TypeAdapter(_Description)
+
+
 def write(
     folder: Path, net: SegmentationNet, *, transforms: Sequence[Transform], about: Mapping[str, Any]
 ) -> None:
@@ -163,7 +166,7 @@ def describe(folder: Path) -> dict[str, Any]:
     if missing:
         raise CheckpointError(f"{path} lacks {', '.join(sorted(missing))}; it is damaged")
     try:
-        TypeAdapter(_Description).validate_python(description)
+        _DESCRIPTION.validate_python(description)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))

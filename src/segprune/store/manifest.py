@@ -52,6 +52,9 @@ class Manifest:
     files: Mapping[str, Mark]
 
 
+_MANIFEST = TypeAdapter(Manifest)
+
+
 def seal(
     folder: Path, *, schema: int, stage: str, fingerprint: str, inputs: Mapping[str, Any] | None
 ) -> None:
@@ -84,7 +87,7 @@ def is_sealed(folder: Path) -> bool:
 def read(folder: Path) -> Manifest | None:
     """The manifest of a folder; None without a readable one."""
     try:
-        return TypeAdapter(Manifest).validate_json((folder / NAME).read_bytes())
+        return _MANIFEST.validate_json((folder / NAME).read_bytes())
     except (OSError, ValidationError):
         return None
 
@@ -103,7 +106,7 @@ def damage(folder: Path, *, stage: str, fingerprint: str) -> str:
         OSError: A file cannot be read at all.
     """
     try:
-        manifest = TypeAdapter(Manifest).validate_json((folder / NAME).read_bytes())
+        manifest = _MANIFEST.validate_json((folder / NAME).read_bytes())
     except ValidationError as error:
         return f"{NAME} is not one: {error.errors()[0]['msg'].lower()}"
     if (manifest.stage, manifest.fingerprint) != (stage, fingerprint):

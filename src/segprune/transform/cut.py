@@ -13,6 +13,7 @@ from segprune.transform.registry import register
 
 Plan = dict[str, list[Annotated[int, Field(ge=0, strict=True)]]]
 """A plan as JSON has it."""
+_PLAN = TypeAdapter(Plan)
 
 
 @register
@@ -38,7 +39,7 @@ class Cut:
         Raises:
             ValueError: It is no plan.
         """
-        plan = TypeAdapter(Plan).validate_python(values.get("plan"))
+        plan = _PLAN.validate_python(values.get("plan"))
         return cls({name: tuple(channels) for name, channels in plan.items()})
 
     def replay(self, net: SegmentationNet) -> SegmentationNet:

@@ -150,7 +150,10 @@ def _serve(listener: socket.socket) -> None:
     from segprune.store.code import code_of
 
     read_files_once()
-    code_of(["segprune.app"])  # of which every command takes the digest
+    source = ROOT / "src"
+    files = [path.relative_to(source).with_suffix("") for path in source.rglob("segprune/**/*.py")]
+    # commands take digests of some of them
+    code_of([".".join(file.parts) for file in files if file.name != "__init__"])
     gc.collect()
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)

@@ -15,6 +15,8 @@ from tests.quick_hydra import CONF, read_files_once
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # and when there are several: not for long, as the command has it
 os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+# torch asks the processor for its instructions, and does not compile a program for each kind to try it
+os.environ.setdefault("TORCHINDUCTOR_VEC_ISA_OK", "1")
 # torch compiles in the process that asks: processes of its own can keep a test from ending for minutes
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 
@@ -37,11 +39,6 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
-
-
-def pytest_sessionfinish() -> None:
-    """Plugins may look for who refers to what."""
-    gc.unfreeze()
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from segprune.errors import ConfigError
 from segprune.graph.cut import cut
 from segprune.graph.trace import trace
 from segprune.model.contract import SegmentationNet
+from segprune.model.copies import duplicate
 from segprune.model.unet import unet
 from segprune.result.files import PLAN
 from segprune.run.assemble import checked, hardware_of
@@ -218,6 +220,23 @@ def undecided(cfg: DictConfig, case: str) -> str:
     missing = sorted(mine - {key for one in cases_of(option) for key in CASES[one]})
     where = f"CASES[{option!r}] of tests/touches.py"
     return f"say in {where} which stages these keys touch first: {', '.join(missing)}" if missing else ""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def checkpoints_are_read_once() -> Iterator[None]:
+    """The same few, some thousand times."""
+    read, known = checkpoint.read, dict[Path, Any]()
+
+    def copied(folder: Path, build: Callable[[], SegmentationNet]) -> Any:
+        key = folder.resolve()  # entries are links
+        if key not in known:
+            known[key] = read(folder, build)
+        net, *about = known[key]
+        return (duplicate(net), *about)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, "read", copied)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ HEAVY = (
 
 
 class Warm:
-    """A started process, with what of ``subprocess.Popen`` tests use; in a session of its own, cwd at the root.
+    """A started process, with what of ``subprocess.Popen`` tests use; leads a process group, started in ``ROOT``.
 
     Attributes:
         pid: Its number, which is also that of its group.

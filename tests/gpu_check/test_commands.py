@@ -45,6 +45,12 @@ time.sleep(60)
     assert stopped.exists()
 
 
+def test_a_command_that_ends_is_told_with_its_code_and_what_it_said(tmp_path: Path) -> None:
+    program = "import sys; print('here'); sys.exit('there')"
+    done = _done([sys.executable, "-c", program], small(tmp_path))
+    assert (done.returncode, done.stdout, done.stderr) == (1, "here\n", "there\n")
+
+
 @pytest.mark.slow
 def test_a_run_and_two_jobs_beside_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def done(command: Sequence[str], bench: Bench) -> subprocess.CompletedProcess[str]:

@@ -7,7 +7,8 @@ PORT ?= 5000
 WORKERS ?= auto
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal
 QUICK := budget checkpoint config dataset distill graph loss measure pruner result run schedule stage store training transform \
-	test_architecture.py test_conf.py test_docs.py test_durable.py test_importing.py test_seed.py test_stop.py
+	test_allocator.py test_architecture.py test_conf.py test_docs.py test_durable.py test_importing.py test_seed.py \
+	test_stop.py
 
 .PHONY: help run sweep ui store quick test check format bench bench-quick networks gpu-check clean
 

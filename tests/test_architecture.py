@@ -10,9 +10,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "segprune"
 ORDER = [
-    "gpu", "errors", "importing", "shortage", "stop", "console", "seed", "durable", "status", "dataset", "model",
-    "loss", "schedule", "graph", "measure", "deploy", "transform", "training", "distill", "pruner", "budget",
-    "checkpoint", "store",
+    "gpu", "errors", "allocator", "importing", "shortage", "stop", "console", "seed", "durable", "status",
+    "dataset", "model", "loss", "schedule", "graph", "measure", "deploy", "transform", "training", "distill",
+    "pruner", "budget", "checkpoint", "store",
     "tracking", "result", "stage", "config", "predict", "run", "doctor", "reproduce",
     "report", "app", "sweep", "cli", "bench", "gpu_check", "__main__",
 ]  # fmt: skip

@@ -21,6 +21,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from segprune import console, stop
+from segprune.allocator import keep_freed
 from segprune.config.protocol import CHAIN
 from segprune.config.refusal import refusal
 from segprune.config.synonyms import meant
@@ -72,6 +73,7 @@ def _guarded(main: Callable[..., None]) -> int:
     from segprune.sweep import callback, handover
 
     _shorten_spinning()
+    keep_freed()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on instead of printing them and exiting
     if foreign := _foreign(sys.argv[1:]):
         return _complain(foreign, console.MISTAKE)

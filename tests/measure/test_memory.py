@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from segprune.measure import memory
 from segprune.measure.memory import inference_peak_mb, peak_memory
 from tests.gpus import with_gpus, without_memory
 
@@ -153,14 +152,6 @@ def test_on_cuda_a_forward_pass_is_measured_after_one_that_loads_the_kernels(
 
     with without_memory():
         assert inference_peak_mb(Growing(), size_hw=(8, 6), batch_size=2, device=gpu) == 40
-
-
-@pytest.mark.slow
-def test_a_system_without_trimming_is_measured_too(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())
-    with peak_memory(CPU) as peak:
-        process.use(7, is_watched=True)
-    assert peak.mb == 7
 
 
 def test_a_block_inside_takes_no_peak_from_the_one_around_it(monkeypatch: pytest.MonkeyPatch) -> None:

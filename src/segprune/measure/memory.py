@@ -1,7 +1,5 @@
 """Peak memory of a piece of work, and of a forward pass."""
 
-import ctypes
-import gc
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from segprune.allocator import give_back
 from segprune.model.copies import duplicate
 
 _MB = 1e6
@@ -136,7 +135,7 @@ def _note(device: torch.device) -> None:
 @contextmanager
 def _resident_peak(peak: PeakMemory) -> Iterator[None]:
     process, ended = psutil.Process(), threading.Event()
-    _give_back_free_memory()
+    give_back()  # the block could take what is free without any growth to be seen
     start = process.memory_info().rss
 
     def look() -> None:
@@ -154,11 +153,3 @@ def _resident_peak(peak: PeakMemory) -> Iterator[None]:
         ended.set()
         watcher.join()
         look()
-
-
-def _give_back_free_memory() -> None:
-    """Return freed memory to the system: the block could take it without any growth to be seen."""
-    gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it
-    if trim is not None:
-        trim(0)

@@ -1,5 +1,6 @@
 """How a network is trained: optimiser, learning rate, epochs. Shared by train and finetune."""
 
+import importlib
 import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -10,6 +11,7 @@ from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from segprune.errors import ConfigError
+from segprune.importing import importing
 from segprune.loss.contract import Loss
 
 
@@ -136,6 +138,8 @@ def make_optimizer(schedule: Schedule, net: nn.Module) -> Optimizer:
     norms and biases, do not: decay would pull the scale of a norm, and with it the importance of its channel,
     towards 0.
     """
+    with importing():
+        importlib.import_module("torch._dynamo")  # as the first optimiser does
     parameters = list(net.parameters())
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": schedule.weight_decay},

@@ -28,7 +28,8 @@ from segprune.store.libraries import is_of_python, libraries, versions_of
 
 HOME = "segprune"
 KEEPERS = {
-    *("errors", "gpu", "shortage", "stop", "durable", "status", "checkpoint", "store", "tracking"),
+    *("allocator", "errors", "gpu", "importing", "shortage", "stop", "durable", "status"),
+    *("checkpoint", "store", "tracking"),
     *(
         "result.files",
         "stage.contract",

@@ -30,6 +30,7 @@ import torch.distributed as dist
 from tqdm import tqdm
 
 from segprune import stop
+from segprune.allocator import keep_freed
 from segprune.dataset.loading import end_workers
 from segprune.errors import TrainingError
 from segprune.gpu import Arithmetic
@@ -205,6 +206,7 @@ def _begin(
     tqdm.set_lock(threading.RLock())  # its own would be one of the system's, and left behind
     logging.root.handlers[:] = [_Sender(writer)] if rank.is_first else [logging.NullHandler()]
     logging.root.setLevel(logging.INFO)
+    keep_freed()
     code = 0
     try:
         arithmetic.set(rank.world if device.type == "cpu" else 1)

@@ -216,4 +216,4 @@ def test_only_convolutions_that_the_logits_need_have_input_widths() -> None:
     )
     net = Holding(layers)
     net.unused = nn.Conv2d(12, 4, 1)
-    assert conv_inputs(net, (8, 12)) == (3, 8, 8)
+    assert conv_inputs(net, itemise(net, (8, 12))) == (3, 8, 8)

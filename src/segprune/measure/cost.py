@@ -56,9 +56,14 @@ def idle_parts(net: SegmentationNet, items: Items) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_outermost(name, idle, every) for name in items.idle if name in idle))
 
 
-def conv_inputs(net: SegmentationNet, size_hw: tuple[int, int]) -> tuple[int, ...]:
-    """Input channels of every convolution that the logits are computed from."""
-    idle = set(itemise(net, size_hw).idle)
+def conv_inputs(net: SegmentationNet, items: Items) -> tuple[int, ...]:
+    """Input channels of every convolution that the logits are computed from.
+
+    Args:
+        net: A network.
+        items: Of this network.
+    """
+    idle = set(items.idle)
     return tuple(
         layer.in_channels
         for name, layer in net.named_modules()

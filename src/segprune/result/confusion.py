@@ -64,7 +64,8 @@ def confusion_figure(classes: Sequence[str], counts: Mapping[str, Tensor]) -> Fi
                 if np.isfinite(value) and pixels[row, column] > 0:
                     text = f"{value:.0f}" if value >= 0.5 else "<1"
                     shade = "white" if value > 60 else "black"
-                    ax.text(column, row, text, ha="center", va="center", fontsize=7, color=shade)
+                    number = ax.text(column, row, text, ha="center", va="center", fontsize=7, color=shade)
+                    number.set_in_layout(False)  # it lies in its cell
         ax.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
         ax.set_yticks(range(len(names)), names, fontsize=8)
         ax.set_title(title, fontsize=10)

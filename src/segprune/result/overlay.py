@@ -19,6 +19,8 @@ _NAMED = 30
 """So many classes a legend names at most, those of most pixels."""
 _COLUMNS = 6
 _ROW_INCHES = 0.22
+_GAP = 0.04
+"""Between two pictures, as a fraction of their height."""
 Colour = tuple[int, int, int]
 
 
@@ -63,13 +65,14 @@ def overlay(
     if len(predictions) > 1:
         entries |= {f"difference: {name}": colour for name, colour in COLOURS.items()}
     aspect = images.shape[-2] / images.shape[-1]
-    figure = _figure(len(columns), len(images), aspect, entries)
-    axes = figure.subplots(len(images), len(columns), squeeze=False)
-    for column, (title, pictures) in enumerate(columns.items()):
-        axes[0, column].set_title(title)
-        for line, picture in enumerate(pictures):
-            axes[line, column].imshow(picture, interpolation="nearest")
-            axes[line, column].set_axis_off()
+    lines = len(images) + _GAP * (len(images) - 1)
+    figure = _figure(len(columns), lines, aspect, entries)
+    panels = figure.subplots(1, len(columns), squeeze=False)[0]
+    for axes, (title, pictures) in zip(panels, columns.items(), strict=True):
+        axes.set_title(title)
+        axes.imshow(_below_each_other(pictures), interpolation="nearest")
+        axes.set_axis_off()
+        axes.set(xticks=[], yticks=[])  # they would be laid out, although nobody sees them
     return figure
 
 
@@ -132,6 +135,23 @@ def _colours(classes_of: Tensor, palette: Sequence[Colour], ignore_index: int) -
     return picture
 
 
+def _below_each_other(pictures: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
+    """One picture (H, W, 3) of several, with white between them; all get the size of the first.
+
+    A panel for each would take most of the time that the figure does.
+    """
+    height, width, _ = pictures[0].shape
+    white = np.full((max(1, round(_GAP * height)), width, 3), 255, dtype=np.uint8)
+    lines: list[npt.NDArray[np.uint8]] = []
+    for picture in pictures:
+        rows, columns = (
+            np.arange(shown) * size // shown
+            for shown, size in zip((height, width), picture.shape[:2], strict=True)
+        )
+        lines += [white, picture[rows[:, None], columns]]
+    return np.concatenate(lines[1:])
+
+
 def _entries(
     drawn: Sequence[Tensor], palette: Sequence[Colour], ignore_index: int, classes: Sequence[str]
 ) -> dict[str, Colour | None]:
@@ -148,7 +168,7 @@ def _entries(
     return entries | ({"void": _VOID} if has_void else {})
 
 
-def _figure(columns: int, lines: int, aspect: float, entries: Mapping[str, Colour | None]) -> Figure:
+def _figure(columns: int, lines: float, aspect: float, entries: Mapping[str, Colour | None]) -> Figure:
     """An empty figure with room for the panels and for the legend below them."""
     height = _PANEL_INCHES * aspect * lines + _ROW_INCHES * (2 + -(-len(entries) // _COLUMNS))
     figure = Figure(figsize=(_PANEL_INCHES * columns, height), layout="constrained")

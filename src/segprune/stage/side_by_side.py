@@ -9,7 +9,8 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 
 from segprune.measure.contract import TimedIn
-from segprune.measure.cost import conv_inputs, cost, file_size_bytes
+from segprune.measure.cost import conv_inputs, file_size_bytes, total
+from segprune.measure.itemise import itemise
 from segprune.measure.latency import Latency, Timing
 from segprune.measure.memory import inference_peak_mb
 from segprune.measure.quality import Quality, Rules, assess
@@ -23,8 +24,8 @@ from segprune.transform.registry import to_record
 
 WORD, QUALITY = "quality", "quality.safetensors"
 WITHOUT = (
-    *("deploy", "measure.contract", "measure.cost", "measure.latency", "measure.memory", "measure.runners"),
-    *("result.contract", "stage.times", "transform"),
+    *("deploy", "measure.contract", "measure.cost", "measure.itemise", "measure.latency", "measure.memory"),
+    *("measure.runners", "result.contract", "stage.times", "transform"),
 )
 """What a network costs and what made it is no part of what it predicts."""
 
@@ -123,13 +124,14 @@ def _footprint(
     memory = inference_peak_mb(
         net, size_hw=size_hw, batch_size=batch_size, device=ctx.hardware.device, bands=net.bands
     )
+    items = itemise(net, size_hw)
     return Footprint(
-        cost=cost(net, size_hw),
+        cost=total(items),
         latency=latency,
         file_size_bytes=file_size_bytes(net),
         peak_memory_mb=memory,
         others=others,
         timing=said,
         # the first one reads the image, whose 3 channels are known by their number
-        conv_inputs=conv_inputs(net, size_hw)[net.bands != 3 :],
+        conv_inputs=conv_inputs(net, items)[net.bands != 3 :],
     )

@@ -15,6 +15,7 @@ from typing_extensions import TypedDict
 
 from segprune.dataset.contract import Batch
 from segprune.errors import ConfigError
+from segprune.importing import importing
 
 Pixels = NDArray[np.uint8]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -208,7 +209,8 @@ def _augmentation(
 
 def _albumentations() -> Any:
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # its import would ask the network for a newer version
-    import albumentations
+    with importing():
+        import albumentations
 
     return albumentations
 

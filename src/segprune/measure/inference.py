@@ -82,9 +82,10 @@ def infer(  # noqa: PLR0913 - all but four by name
                 logits = outputs if net is reference else passes(net, pixels).float()
                 for index, truth in enumerate(target):  # one at a time: 19 classes at 1024x2048 are 160 MB
                     own = _resized(logits[index], truth)
+                    prediction = _largest(own)
                     other = own if net is reference else _resized(outputs[index], truth)
                     if position == 0:
-                        expected.append(_largest(other).short())
+                        expected.append((prediction if net is reference else _largest(other)).short())
                     visit(
                         View(
                             net=position,
@@ -92,7 +93,7 @@ def infer(  # noqa: PLR0913 - all but four by name
                             label=truth,
                             logits=own,
                             reference=other,
-                            prediction=_largest(own),
+                            prediction=prediction,
                             expected=expected[index],
                         )
                     )

@@ -64,7 +64,7 @@ TABLE = {
         measure/agreement.py
     """,
     "quality eval eval+": """
-        measure/boundary.py measure/hausdorff.py measure/quality.py measure/reconstruction.py
+        measure/answers.py measure/boundary.py measure/hausdorff.py measure/quality.py measure/reconstruction.py
         measure/small_objects.py stage/side_by_side.py
     """,
     "train prepare rounds quality oracle eval eval+": """

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
+from segprune.measure.answers import Answers
 from segprune.measure.contract import TimedIn
 from segprune.measure.cost import conv_inputs, file_size_bytes, total
 from segprune.measure.itemise import itemise
@@ -28,6 +29,8 @@ WITHOUT = (
     *("measure.runners", "result.contract", "stage.times", "transform"),
 )
 """What a network costs and what made it is no part of what it predicts."""
+_of_reference = Answers()
+"""Those of the last reference in this process, which the jobs of a sweep share."""
 
 
 def qualities(ctx: Context, trail: Trail, rules: Rules, batch_size: int) -> dict[str, Quality]:
@@ -37,19 +40,22 @@ def qualities(ctx: Context, trail: Trail, rules: Rules, batch_size: int) -> dict
     in one pass with all that follow it.
     """
     measured: dict[str, Quality] = {}
+    device, reference = ctx.hardware.device, trail[0].net
+    if device.type == "cpu":
+        reference = _of_reference.of(reference, trail[0].fingerprint)
 
     def make(folder: Path, position: int) -> None:
         name = trail[position].name
         if name not in measured:
             rest = trail[position:]
             found = assess(
-                [state.net for state in rest],
-                trail[0].net,
+                [reference if state is trail[0] else state.net for state in rest],
+                reference,
                 ctx.data,
                 rules,
                 batch_size=batch_size,
                 workers=ctx.hardware.workers,
-                device=ctx.hardware.device,
+                device=device,
                 passes=ctx.passes,
             )
             measured.update(zip([state.name for state in rest], found, strict=True))

@@ -1,6 +1,7 @@
 """What tests of several rooms ask for by name."""
 
 import gc
+import importlib
 import os
 from collections.abc import Iterator
 
@@ -31,6 +32,8 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 def pytest_collection() -> None:
     """Imports make hardly any garbage."""
     gc.disable()
+    # it asks who refers to a library's generator, and does not see who is frozen
+    importlib.import_module("hypothesis")
     read_files_once()
 
 

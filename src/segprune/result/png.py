@@ -9,7 +9,7 @@ DPI = 100
 
 
 def png(figure: Figure) -> bytes:
-    """A figure of 100 dots per inch, the same bit for bit as by ``savefig``, in half of the time.
+    """A figure of 100 dots per inch, the same bit for bit as by ``savefig``, which draws more than once.
 
     ``savefig`` draws twice, once unseen, and a figure with a layout another time for that.
     """

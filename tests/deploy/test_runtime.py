@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,19 @@ def test_every_runtime_predicts_as_the_network(file: Path, runtime: str) -> None
     assert run(image.to(memory_format=torch.channels_last)).equal(first)
     assert run.metadata == FACTS
     assert (run.runtime, run.threads, run.batch) == (runtime, 2, None)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_between_two_passes_no_thread_of_a_runner_computes(file: Path, runtime: str) -> None:
+    run, image = open_runner(file, runtime, threads=2), torch.rand(8, 3, 16, 16)
+
+    def idle_share() -> float:
+        run(image)
+        cpu, wall = time.process_time(), time.perf_counter()
+        time.sleep(0.02)
+        return (time.process_time() - cpu) / (time.perf_counter() - wall)
+
+    assert min(idle_share() for _ in range(10)) < 0.2  # a thread that waits for the next pass: 1.0
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

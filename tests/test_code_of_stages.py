@@ -58,7 +58,8 @@ TABLE = {
     """,
     "prepare prune rounds oracle eval eval+": """
         graph/build.py graph/closing.py graph/cut.py graph/dependency.py graph/engine.py graph/grouping.py
-        graph/heads.py graph/parts.py graph/program.py graph/proof.py graph/silence.py graph/trace.py graph/undo.py
+        graph/heads.py graph/kept.py graph/parts.py graph/program.py graph/proof.py graph/silence.py graph/trace.py
+        graph/undo.py
     """,
     "eval+": """
         measure/agreement.py

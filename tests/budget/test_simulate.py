@@ -7,11 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segprune.budget import dependence, simulate
 from segprune.budget.simulate import CostSimulator
 from segprune.graph.cut import cut
 from segprune.graph.trace import trace
 from segprune.graph.units import first_of, together
 from segprune.measure.cost import cost
+from segprune.measure.itemise import Items, itemise
 from segprune.model.contract import SegmentationNet
 from segprune.model.lite0_fpn import lite0_fpn
 from segprune.model.simple_segnet import simple_segnet
@@ -42,6 +44,29 @@ def test_costs_by_hand() -> None:
     assert simulator.cost({"first": (1,)}, "params") == 81 + 6 + 8
     assert simulator.cost({"first": (1,)}, "macs") == 6480 + 480
     assert simulator.cost({"first": (1,)}, "channels") == 3
+
+
+def test_networks_of_one_structure_are_counted_once_at_each_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, other = toy(Plain, seed=0), toy(Plain, seed=1)
+    before = CostSimulator(first, trace(first), (8, 24))
+    counted = list[tuple[int, int]]()
+
+    def counting(net: SegmentationNet, size_hw: tuple[int, int]) -> Items:
+        counted.append(size_hw)
+        return itemise(net, size_hw)
+
+    for module in (simulate, dependence):
+        monkeypatch.setattr(module, "itemise", counting)
+    again = CostSimulator(other, trace(other), (8, 24))
+    assert again.net is other
+    assert counted == []
+    assert again.cost({"bare": (0,)}, "macs") == before.cost({"bare": (0,)}, "macs")
+    larger = CostSimulator(other, trace(other), (16, 24))
+    assert set(counted) == {(16, 24)}
+    assert larger.cost({}, "macs") == 2 * again.cost({}, "macs")
+    fewer = CostSimulator(other, trace(other)[:1], (8, 24))  # these groups, no others
+    assert set(fewer.widths({})) == {"first.0"}
+    assert fewer.cost({"bare": (0,)}, "macs") > again.cost({"bare": (0,)}, "macs")
 
 
 class Slopes(SegmentationNet):

@@ -7,6 +7,7 @@ from torch_pruning.dependency import index_mapping
 
 from segprune.graph import build as file
 from segprune.graph.build import View, build
+from segprune.graph.grouping import grouped
 from segprune.graph.trace import followed
 from tests.foreign_nets import PositionAttention
 from tests.toys import Plain
@@ -67,7 +68,7 @@ def test_channels_over_too_many_places_stay_whole_and_torch_pruning_is_as_it_was
     usual = index_mapping._FlattenIndexMapping
     assert {group.name for group in followed(Flattened()).groups} == {"first.0", "second.0", "bare", "read"}
     monkeypatch.setattr(file, bound, 4 * 8 * 8 - 1)
-    found = followed(Flattened())
+    found = grouped(Flattened())  # what is followed is kept
     assert {group.name for group in found.groups} == {"first.0", "second.0", "read"}
     (one,) = found.whole
     assert one.layer == "bare"

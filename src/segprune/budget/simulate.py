@@ -9,7 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from segprune.budget.dependence import Dependent, dependents
+from segprune.graph.dependency import structure
 from segprune.graph.group import ChannelGroup
+from segprune.graph.kept import Kept
 from segprune.measure.cost import idle_parts
 from segprune.measure.itemise import itemise
 from segprune.model.contract import SegmentationNet
@@ -41,12 +43,9 @@ class CostSimulator:
     ) -> None:
         self.net, self.size_hw = net, size_hw
         self._groups = {group.name: group for group in groups}
-        items = itemise(net, size_hw)
-        self.idle = idle_parts(net, items)
-        sizes = dependents(net, groups, size_hw, items)
-        self._sums = {
-            unit: _Sum.of([item for item in sizes if item.unit == unit]) for unit in ("macs", "params")
-        }
+        key = structure(net), size_hw, tuple(map(id, groups))
+        known = _KNOWN(key, lambda: _Known.of(net, groups, size_hw))
+        self.idle, self._sums = known.idle, known.sums
 
     def cost(self, plan: Mapping[str, Sequence[int]], unit: Unit) -> int:
         """Channels, MACs or params that remain after the plan."""
@@ -137,3 +136,30 @@ class _Sum:
                 sizes = sizes.index_add(0, torch.from_numpy(numbers).to(like.device), -gone)
         products = sizes[torch.from_numpy(self.factors)].prod(dim=1)
         return (torch.from_numpy(self.constants).to(like) * products).sum()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Known:
+    """What the costs of a network's cuts are computed from.
+
+    Attributes:
+        groups: Its channel groups, held so that no others get their place in memory, which they are known by.
+        idle: See ``CostSimulator``.
+        sums: Unit -> what a network costs in it.
+    """
+
+    groups: tuple[ChannelGroup, ...]
+    idle: tuple[str, ...]
+    sums: Mapping[Unit, _Sum]
+
+    @classmethod
+    def of(cls, net: SegmentationNet, groups: Sequence[ChannelGroup], size_hw: tuple[int, int]) -> "_Known":
+        """Of a network; see ``dependents``."""
+        items = itemise(net, size_hw)
+        sizes = dependents(net, groups, size_hw, items)
+        units: tuple[Unit, ...] = ("macs", "params")
+        sums = {unit: _Sum.of([item for item in sizes if item.unit == unit]) for unit in units}
+        return cls(groups=tuple(groups), idle=idle_parts(net, items), sums=sums)
+
+
+_KNOWN: Kept[_Known] = Kept(16)

@@ -113,7 +113,7 @@ def _onnxruntime(path: Path, threads: int, *, simulated: bool) -> Runner:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3  # errors
-    # Threads that wait for the next pass would take a core from whatever computes meanwhile, such as the other network.
+    # Threads that wait for the next pass would take a core from what computes meanwhile, such as the other network.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     if simulated:
         options.add_session_config_entry("session.disable_quant_qdq", "1")

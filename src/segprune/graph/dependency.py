@@ -1,6 +1,5 @@
 """How torch-pruning has to look at a network, so that it can follow its channels: at which size, and past what."""
 
-from collections import OrderedDict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ from torch.nn.utils import parametrize
 
 from segprune.errors import ConfigError, SegpruneError
 from segprune.graph.build import View, build, noise
+from segprune.graph.kept import Kept
 from segprune.graph.layers import Conv
 from segprune.graph.program import ATTRIBUTE, hashable, program
 from segprune.model.contract import SegmentationNet
@@ -27,8 +27,6 @@ MOST_BUILDS = 40
 """Graphs that are built to find the parts that cannot be followed; what is not found by then stays closed."""
 _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 """Attributes of any module: its tensors, submodules and hooks, and whether it is in training."""
-_KEPT: "OrderedDict[Hashable, Sight]" = OrderedDict()
-"""What was found for networks of the same structure; a run makes and cuts its network several times."""
 _PROGRAMS: "WeakKeyDictionary[SegmentationNet, tuple[Hashable, Hashable]]" = WeakKeyDictionary()
 """Network -> its parts, and what its forward ran when it had these."""
 
@@ -44,6 +42,9 @@ class Sight:
 
     view: View
     reasons: Mapping[str, str] = field(default_factory=dict)
+
+
+_SIGHTS: Kept[Sight] = Kept(64)
 
 
 @contextmanager
@@ -63,12 +64,7 @@ def sight(net: SegmentationNet) -> Sight:
     Raises:
         ConfigError: A layer runs in training that the trace does not see, or the channels cannot be followed.
     """
-    key = structure(net)
-    if key not in _KEPT:
-        _KEPT[key] = _search(net)
-        while len(_KEPT) > 64:
-            _KEPT.popitem(last=False)
-    return _KEPT[key]
+    return _SIGHTS(structure(net), lambda: _search(net))
 
 
 def structure(net: SegmentationNet) -> Hashable:

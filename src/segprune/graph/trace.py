@@ -1,7 +1,6 @@
 """From a network to its channel groups: which channels must be removed together, proven by a cut."""
 
-from collections import OrderedDict
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import nn
@@ -9,12 +8,10 @@ from torch import nn
 from segprune.graph.dependency import sight, structure
 from segprune.graph.group import ChannelGroup
 from segprune.graph.grouping import Grouped, Whole, grouped
+from segprune.graph.kept import Kept
 from segprune.graph.layers import Conv, is_depthwise
 from segprune.graph.proof import unproven
 from segprune.model.contract import SegmentationNet
-
-_VERDICTS: "OrderedDict[Hashable, Mapping[str, str]]" = OrderedDict()
-"""Structure of a network -> its groups that a trial cut gets wrong; a run traces its network several times."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +34,9 @@ class Followed:
         return 1 - sum(one.channels for one in self.whole) / max(self.channels, 1)
 
 
+_FOLLOWED: Kept[Followed] = Kept(16)
+
+
 def trace(net: SegmentationNet) -> tuple[ChannelGroup, ...]:
     """The groups of channels that can be cut, in the order of the network's layers."""
     return followed(net).groups
@@ -52,13 +52,12 @@ def followed(net: SegmentationNet) -> Followed:
         ConfigError: A layer runs in training or evaluation that the trace did not see, so that it would keep its
             width; or nothing can be followed.
     """
-    found, key = grouped(net), structure(net)
-    if key not in _VERDICTS:
-        _VERDICTS[key] = unproven(net, found.groups)
-        while len(_VERDICTS) > 64:
-            _VERDICTS.popitem(last=False)
-    bad = _VERDICTS[key]
-    return _summary(net, found, bad)
+    return _FOLLOWED(structure(net), lambda: _proven(net))
+
+
+def _proven(net: SegmentationNet) -> Followed:
+    found = grouped(net)
+    return _summary(net, found, unproven(net, found.groups))
 
 
 def _summary(net: SegmentationNet, found: Grouped, bad: Mapping[str, str]) -> Followed:

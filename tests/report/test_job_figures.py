@@ -25,8 +25,8 @@ def drawn(scope: str, table: pd.DataFrame = SCORES) -> tuple[dict[str, float], f
     ax = score_figure(table, scope).axes[0]
     heights: dict[str, float] = {}
     for patch in ax.patches:
-        colour = to_hex(patch.get_facecolor())
-        heights[colour] = heights.get(colour, 0.0) + patch.get_height()
+        tops, _, bottoms = patch.get_data()
+        heights[to_hex(patch.get_facecolor())] = float(np.sum(tops - bottoms))
     return heights, float(np.asarray(ax.lines[0].get_xdata())[0])
 
 
@@ -92,9 +92,9 @@ def test_local_scores_are_distances_from_their_own_layers_line() -> None:
     figure = score_figure(table, "local")
     # line 450, sd of 400 and 500 is 50 * sqrt(2): distances -+ 1 / sqrt(2), on their sides of 0
     bars = [
-        (patch.get_x(), patch.get_x() + patch.get_width())
-        for patch in figure.axes[0].patches
-        if patch.get_height()
+        (edges[place], edges[place + 1])
+        for tops, edges, bottoms in (patch.get_data() for patch in figure.axes[0].patches)
+        for place in np.flatnonzero(tops - bottoms)
     ]
     (low, end), (start, high) = sorted(bars)
     assert low <= -1 / 2**0.5 <= end <= 0 <= start <= 1 / 2**0.5 <= high

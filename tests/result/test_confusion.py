@@ -32,7 +32,12 @@ def test_the_figure_says_shares_of_each_true_class_by_name() -> None:
 
 def test_a_share_below_half_a_percent_is_not_shown_as_none() -> None:
     figure = confusion_figure(["a", "b"], {"dense": torch.tensor([[999, 1], [0, 5]])})
-    assert [text.get_text() for text in figure.axes[0].texts] == ["100", "<1", "100"]
+    ax, bar = figure.axes
+    assert [text.get_text() for text in ax.texts] == ["100", "100"]
+    (dots,) = ax.collections
+    assert dots.get_offsets().tolist() == [[1, 0]]  # not at [0, 1], where there is none
+    assert (ax.get_xlim(), ax.get_ylim()) == ((-0.5, 1.5), (1.5, -0.5))
+    assert "dot: less than 0.5" in bar.get_ylabel()
 
 
 @pytest.mark.slow

@@ -73,9 +73,9 @@ def score_figure(table: pd.DataFrame, scope: str, threshold: float | None = None
         ax.set_xticks(edges[1 : -1 : max(1, len(edges) // 6)])
         ax.xaxis.set_major_formatter("{x:.2g}")
         ax.xaxis.set_minor_locator(NullLocator())
-    ax.hist(
-        [kept, removed], bins=edges.tolist(), stacked=True, color=[KEPT, REMOVED], label=["kept", "removed"]
-    )
+    below, above = (np.histogram(scores, bins=edges)[0] for scores in (kept, removed))
+    ax.stairs(below, edges, fill=True, color=KEPT, label="kept")
+    ax.stairs(below + above, edges, baseline=below, fill=True, color=REMOVED, label="removed")
     ax.axvline(line, color="black", linestyle="--", linewidth=1, label="cut")
     ax.set_ylabel("channels")
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))

@@ -14,6 +14,8 @@ _PANEL_INCHES = 2.4
 _INCHES_PER_CLASS = 0.34
 _MOST_NUMBERS = 30
 """Classes up to which the cells hold their numbers; with more they would be too small to read."""
+_LEAST = 0.5
+"""Percent that is written as a number."""
 _LONGEST = 18
 """Letters of a class name."""
 
@@ -43,7 +45,8 @@ def confusion_table(classes: Sequence[str], counts: Mapping[str, Tensor]) -> "pd
 def confusion_figure(classes: Sequence[str], counts: Mapping[str, Tensor]) -> Figure:
     """One panel per network: the share of each true class, in percent of its labelled pixels, by predicted class.
 
-    A class that no label holds has a grey row. The figure belongs to no global state.
+    A class that no label holds has a grey row, and a share that would round to 0 has a dot. The figure belongs to
+    no global state.
 
     Args:
         classes: K names.
@@ -60,16 +63,21 @@ def confusion_figure(classes: Sequence[str], counts: Mapping[str, Tensor]) -> Fi
         ax.set_facecolor("#dddddd")
         image = ax.imshow(percent, cmap="Blues", vmin=0, vmax=100)
         if len(names) <= _MOST_NUMBERS:
-            for (row, column), value in np.ndenumerate(percent):
-                if np.isfinite(value) and pixels[row, column] > 0:
-                    text = f"{value:.0f}" if value >= 0.5 else "<1"
-                    shade = "white" if value > 60 else "black"
-                    number = ax.text(column, row, text, ha="center", va="center", fontsize=7, color=shade)
-                    number.set_in_layout(False)  # it lies in its cell
+            for row, column in np.argwhere(percent >= _LEAST):
+                value = percent[row, column]
+                shade = "white" if value > 60 else "black"
+                number = ax.text(
+                    column, row, f"{value:.0f}", ha="center", va="center", fontsize=7, color=shade
+                )
+                number.set_in_layout(False)  # it lies in its cell
+            rows, columns = np.nonzero((pixels > 0) & (percent < _LEAST))
+            ax.autoscale(False)  # the dots lie in their cells too
+            ax.scatter(columns, rows, s=2, color="black", linewidths=0)
         ax.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
         ax.set_yticks(range(len(names)), names, fontsize=8)
         ax.set_title(title, fontsize=10)
         ax.set_xlabel("predicted as")
     panels[0].set_ylabel("true class")
-    figure.colorbar(image, ax=list(panels), label="% of the pixels of the true class", fraction=0.04)
+    label = "% of the pixels of the true class (dot: less than 0.5)"
+    figure.colorbar(image, ax=list(panels), label=label, fraction=0.04)
     return figure

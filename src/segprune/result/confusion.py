@@ -71,7 +71,7 @@ def confusion_figure(classes: Sequence[str], counts: Mapping[str, Tensor]) -> Fi
                 )
                 number.set_in_layout(False)  # it lies in its cell
             rows, columns = np.nonzero((pixels > 0) & (percent < _LEAST))
-            ax.autoscale(False)  # the dots lie in their cells too
+            ax.autoscale(enable=False)  # the dots lie in their cells too
             ax.scatter(columns, rows, s=2, color="black", linewidths=0)
         ax.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
         ax.set_yticks(range(len(names)), names, fontsize=8)

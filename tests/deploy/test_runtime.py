@@ -3,9 +3,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from segprune.deploy.onnx_file import write_onnx
 from segprune.deploy.runtime import RUNTIMES, available, open_runner, refuse_missing
@@ -48,6 +50,28 @@ def test_between_two_passes_no_thread_of_a_runner_computes(file: Path, runtime: 
         return (time.process_time() - cpu) / (time.perf_counter() - wall)
 
     assert min(idle_share() for _ in range(10)) < 0.2  # a thread that waits for the next pass: 1.0
+
+
+class Operations(TorchDispatchMode):
+    """What torch computes within the block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        self.names.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
+def test_in_a_pass_torch_computes_nothing(file: Path, memory_format: torch.memory_format) -> None:
+    run, image = open_runner(file, threads=2), torch.rand(2, 3, 16, 16).to(memory_format=memory_format)
+    with Operations() as found:
+        run(image)
+    assert set(found.names) <= {"aten.detach.default", "aten.lift_fresh.default"}  # neither computes
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

@@ -29,6 +29,8 @@ class Clock:
 class Timed:
     """Takes ``seconds`` and then half as long again each time; like a session of a runtime it cannot be copied."""
 
+    memory_format = torch.channels_last
+
     def __init__(self, clock: Clock, name: str, seconds: float) -> None:
         self.clock, self.name, self.seconds = clock, name, seconds
 
@@ -135,6 +137,17 @@ def test_all_networks_see_the_same_channels_last_images(clock: Clock) -> None:
     assert first.shape == (2, 3, 4, 6)
     assert first.is_contiguous(memory_format=torch.channels_last)
     assert all(torch.equal(image, first) for image in clock.images)
+
+
+def test_a_runner_gets_the_same_images_in_the_memory_format_that_it_takes(clock: Clock) -> None:
+    file = Timed(clock, "file", 0.1)
+    file.memory_format = torch.contiguous_format
+    run([file, Timed(clock, "net", 0.1)], rounds=2, warmup=1)
+    images = dict(zip(clock.calls, clock.images, strict=True))
+    assert images["file"].is_contiguous()
+    assert images["net"].is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(images["file"], images["net"])
+    assert len({image.data_ptr() for image in clock.images}) == 2  # none is copied within a pass
 
 
 def test_the_global_generator_is_left_as_it_was(clock: Clock) -> None:

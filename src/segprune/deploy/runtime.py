@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -56,8 +56,10 @@ class Runner:
         batch: The one number of images that the file takes at a time; None: any.
         metadata: What the file says of itself.
         compute: (N, 3, H, W) float32 -> what the file gives.
+        memory_format: Of images that need no copy.
     """
 
+    memory_format: ClassVar[torch.memory_format] = torch.contiguous_format
     path: Path
     runtime: Runtime
     threads: int
@@ -70,7 +72,8 @@ class Runner:
 
         Of a file that decides by itself: (N, H, W) class ids.
         """
-        pixels = image.detach().float().cpu().contiguous().numpy()
+        # Not by torch, whose threads would go on looking for work for a while, on the cores of the runtime's.
+        pixels = np.ascontiguousarray(image.detach().float().cpu().numpy())
         size = self.batch or max(len(pixels), 1)
         found = [self.compute(pixels[at : at + size]) for at in range(0, len(pixels), size)]
         whole = found[0] if len(found) == 1 else np.concatenate(found)

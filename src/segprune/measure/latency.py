@@ -119,11 +119,13 @@ def interleaved(
 ) -> tuple[Latency, ...]:
     """Time runners in turns, so that whatever slows the machine down slows all of them down.
 
-    Each round calls every runner once, in a new order. Inference mode, the same random float32 images for all,
-    channels-last. Nothing is copied or changed: see ``measure.runners`` for what makes a network ready.
+    Each round calls every runner once, in a new order. Inference mode, the same random float32 images for all, in
+    the memory format that each runner takes them in. Nothing is copied or changed: see ``measure.runners`` for what
+    makes a network ready.
 
     Args:
-        runners: Whatever predicts, e.g. the dense and the cut network.
+        runners: Whatever predicts, e.g. the dense and the cut network; its attribute ``memory_format`` says how it
+            takes images, channels-last where there is none.
         timing: How carefully.
         size_hw: (H, W) of the images in px.
         device: Where the images are, and what has to be waited for.
@@ -139,14 +141,15 @@ def interleaved(
     if timing.clock == "cpu" and device.type != "cpu":
         raise ValueError(f"the clock is cpu, but {device} computes")
     generator = torch.Generator().manual_seed(seed)
-    image = torch.rand(timing.batch_size, bands, *size_hw, generator=generator)
-    image = image.to(device, memory_format=torch.channels_last)
+    images = torch.rand(timing.batch_size, bands, *size_hw, generator=generator)
+    passes = [(run, images.to(device, memory_format=_memory_format(run))) for run in runners]
     orders, times = np.random.default_rng(seed), np.zeros((len(runners), timing.rounds))
     with torch.inference_mode(), _threads(timing.threads):
-        _warm_up(runners, image, timing.warmup, device)
+        _warm_up(passes, timing.warmup, device)
         for turn in range(timing.rounds):
             for index in orders.permutation(len(runners)):
-                times[index, turn] = _forward_ms(runners[index], image, device, CLOCKS[timing.clock])
+                run, image = passes[index]
+                times[index, turn] = _forward_ms(run, image, device, CLOCKS[timing.clock])
     return tuple(Latency(times_ms=tuple(row), batch_size=timing.batch_size) for row in times.tolist())
 
 
@@ -178,11 +181,16 @@ def _threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _warm_up(runners: Sequence[Predicts], image: Tensor, passes: int, device: torch.device) -> None:
+def _memory_format(run: Predicts) -> torch.memory_format:
+    found: torch.memory_format = getattr(run, "memory_format", torch.channels_last)
+    return found
+
+
+def _warm_up(passes: Sequence[tuple[Predicts, Tensor]], least: int, device: torch.device) -> None:
     seconds = GPU_WARMUP_S if device.type == "cuda" else 0.0
     started, done = perf_counter(), 0
-    while done < passes or perf_counter() - started < seconds:
-        for run in runners:
+    while done < least or perf_counter() - started < seconds:
+        for run, image in passes:
             run(image)
         _finish(device)
         done += 1

@@ -1,9 +1,6 @@
-from pathlib import Path
-
 import pytest
 
-from segprune.bench.spent import Spent, compared, figure, here, in_turns, of_command, times
-from segprune.errors import SegpruneError
+from segprune.bench.spent import Spent, compared, figure, here, in_turns, times
 
 
 def spent(wall_s: float, cpu_s: float) -> Spent:
@@ -39,19 +36,3 @@ def test_ratios_are_taken_within_rounds() -> None:
 def test_processor_time_is_of_the_work_and_not_of_waiting() -> None:
     waited = here(lambda: __import__("time").sleep(0.05))
     assert waited.wall_s >= 0.05 > waited.cpu_s
-
-
-def test_a_command_is_measured_with_its_children_and_what_it_says_is_kept(tmp_path: Path) -> None:
-    burns = "import os, time\nwhile sum(os.times()[:2]) < 0.3: pass\nprint(os.environ['MINE'])"
-    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {burns!r}], check=True)"
-    found = of_command(["-c", code], output=tmp_path / "said", environment={"MINE": "7"})
-    assert (tmp_path / "said").read_text() == "7\n"
-    assert found.cpu_s >= 0.3
-    assert found.wall_s > 0
-
-
-def test_a_command_that_fails_is_told_with_its_last_words(tmp_path: Path) -> None:
-    with pytest.raises(SegpruneError, match=r"exit code 3:\nno luck$"):
-        of_command(
-            ["-c", "import sys; print('no luck'); sys.exit(3)"], output=tmp_path / "said", environment={}
-        )

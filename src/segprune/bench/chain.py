@@ -2,16 +2,16 @@
 
 import json
 import re
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import count, pairwise
+from itertools import pairwise
 from pathlib import Path
 
+from segprune.bench.commands import Command, Ran, by_turns
 from segprune.bench.contract import Bench, Figure
 from segprune.bench.job import Job, grid, single
-from segprune.bench.spent import Spent, compared, figure, in_turns, of_command, times
+from segprune.bench.spent import Spent, compared, figure, times
 
 BEFORE = "start-up and data"
 _STAGE = re.compile(r"^(\S+ \S+),(\d+) INFO \S+: \[(\w+)\]$", re.MULTILINE)
@@ -42,24 +42,26 @@ def nine_jobs(bench: Bench) -> Iterator[Figure]:
 
 
 def _against_bare(bench: Bench, name: str, job: Job, rounds: int, *, goal: float) -> Iterator[Figure]:
-    folder, numbers = bench.place(name.replace(" ", "_")), count()
-    cache = bench.cache
-    job.data(cache)  # both find it drawn
-    is_grid = len(job.methods) * len(job.ratios) > 1
-
-    def ours() -> Timed:
-        return _ours(job, folder / str(next(numbers)), bench, is_grid=is_grid)
-
-    def bare() -> Timed:
-        return _bare(job, folder / str(next(numbers)), cache)
-
+    folder, is_grid = bench.place(name.replace(" ", "_")), len(job.methods) * len(job.ratios) > 1
+    job.data(bench.cache)  # both find it drawn
     _first_of_a_clone(bench, job)
-    found = in_turns({"ours": ours, "bare": bare}, rounds)
+    found: dict[str, list[Timed]] = {"ours": [], "bare": []}
+    for number in range(rounds):
+        place = bench.place(f"{folder.name}/{number}")
+        commands = {
+            "ours": _ours(job, place, bench, is_grid=is_grid),
+            "bare": _bare(job, place, bench.cache),
+        }
+        who_is_first = list(commands)[:: -1 if number % 2 else 1]
+        ran = by_turns({who: commands[who] for who in who_is_first})
+        found["ours"].append(_timed(ran["ours"], _marks_of_logs(place)))
+        found["bare"].append(_timed(ran["bare"], _marks_of_bare(place)))
     sizes = job.sizes()
     spent = {who: [one.spent for one in all_of] for who, all_of in found.items()}
     yield from times(f"{name}, this program", spent["ours"], sizes)
     yield from times(f"{name}, bare script", spent["bare"], sizes)
-    yield from compared(f"{name}, by the bare script", spent["ours"], spent["bare"], sizes, goal=goal)
+    aim = None if bench.is_quick else goal  # little work does not pay for a start
+    yield from compared(f"{name}, by the bare script", spent["ours"], spent["bare"], sizes, goal=aim)
     for stage in found["bare"][0].stages:
         mine, other = ([one.stages.get(stage, 0.0) for one in found[who]] for who in ("ours", "bare"))
         yield figure(f"{name}, {stage}, this program", mine, "s", sizes)
@@ -70,11 +72,10 @@ def _first_of_a_clone(bench: Bench, job: Job) -> None:
     """Make what only the first command makes: MLflow's tables, compiled Python."""
     if not (bench.outputs / "mlflow.db").exists():
         one = replace(job, fit=8, epochs=1, finetune=1, methods=job.methods[:1], ratios=job.ratios[:1])
-        _ours(one, bench.folder / "first", bench, is_grid=False)
+        by_turns({"": _ours(one, bench.place("first"), bench, is_grid=False)})
 
 
-def _ours(job: Job, folder: Path, bench: Bench, *, is_grid: bool) -> Timed:
-    folder.mkdir(parents=True)
+def _ours(job: Job, folder: Path, bench: Bench, *, is_grid: bool) -> Command:
     place = "hydra.sweep.dir" if is_grid else "hydra.run.dir"
     overrides = [
         *job.overrides(),
@@ -82,21 +83,31 @@ def _ours(job: Job, folder: Path, bench: Bench, *, is_grid: bool) -> Timed:
         f"paths.cache={bench.cache}",
         f"{place}={folder}/run",
     ]
-    command = ["run.py", *(["-m"] if is_grid else []), *overrides]
-    started = time.time()
-    spent = of_command(command, output=folder / "said", environment={"SEGPRUNE_OUTPUTS": str(bench.outputs)})
+    return Command(
+        arguments=["run.py", *(["-m"] if is_grid else []), *overrides],
+        output=folder / "ours",
+        environment={"SEGPRUNE_OUTPUTS": str(bench.outputs)},
+    )
+
+
+def _bare(job: Job, folder: Path, cache: Path) -> Command:
+    arguments = ["-m", "segprune.bench.bare", job.text(), str(cache), str(folder / "marks.json")]
+    return Command(arguments=arguments, output=folder / "bare")
+
+
+def _timed(ran: Ran, began: Sequence[tuple[str, float]]) -> Timed:
+    own = [(name, ran.own_s(moment)) for name, moment in began]
+    return Timed(spent=ran.spent, stages=by_stage(own, 0.0, ran.spent.wall_s))
+
+
+def _marks_of_logs(folder: Path) -> list[tuple[str, float]]:
     logs = sorted((folder / "run").rglob("run.log"), key=lambda path: path.stat().st_mtime)
-    began = [mark for log in logs for mark in marks(log.read_text(encoding="utf-8"))]
-    return Timed(spent=spent, stages=by_stage(began, started, started + spent.wall_s))
+    return [mark for log in logs for mark in marks(log.read_text(encoding="utf-8"))]
 
 
-def _bare(job: Job, folder: Path, cache: Path) -> Timed:
-    folder.mkdir(parents=True)
-    command = ["-m", "segprune.bench.bare", job.text(), str(cache), str(folder / "marks.json")]
-    started = time.time()
-    spent = of_command(command, output=folder / "said", environment={})
-    began = json.loads((folder / "marks.json").read_text(encoding="utf-8"))["began"]
-    return Timed(spent=spent, stages=by_stage(began, started, started + spent.wall_s))
+def _marks_of_bare(folder: Path) -> list[tuple[str, float]]:
+    found = json.loads((folder / "marks.json").read_text(encoding="utf-8"))["began"]
+    return [(name, moment) for name, moment in found]
 
 
 def marks(log: str) -> list[tuple[str, float]]:

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from segprune.bench.commands import of_command
 from segprune.bench.contract import Bench, Figure
 from segprune.bench.job import single
 from segprune.bench.scoring import criterion
-from segprune.bench.spent import figure, here, in_turns, of_command
+from segprune.bench.spent import figure, here, in_turns
 from segprune.bench.startup import grid
 from segprune.dataset.contract import Batch
 from segprune.graph.trace import trace

@@ -1,18 +1,13 @@
 """Time that work takes: passing time, and time of processors, which other programs disturb far less."""
 
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
 from segprune.bench.contract import Figure
-from segprune.errors import SegpruneError
 
 T = TypeVar("T")
 
@@ -35,40 +30,6 @@ def here(work: Callable[[], object]) -> Spent:
     started, used = time.perf_counter(), time.process_time()
     work()
     return Spent(wall_s=time.perf_counter() - started, cpu_s=time.process_time() - used)
-
-
-def of_command(arguments: Sequence[str], *, output: Path, environment: Mapping[str, str]) -> Spent:
-    """What ``python <arguments>`` takes, from its start to its end.
-
-    Args:
-        arguments: Of the interpreter that runs this.
-        output: File for what it says.
-        environment: Variables besides those of this process.
-
-    Raises:
-        SegpruneError: It ends with another exit code than 0.
-    """
-    with output.open("wb") as said:
-        started = time.perf_counter()
-        process = subprocess.Popen(
-            [sys.executable, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **environment},
-        )
-        try:
-            _, status, used = os.wait4(process.pid, 0)
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
-    process.returncode = os.waitstatus_to_exitcode(status)  # it is known, so that nobody waits for it again
-    if process.returncode:
-        said_last = output.read_text(encoding="utf-8", errors="replace").strip().split("\n")[-5:]
-        command = " ".join(["python", *arguments])
-        raise SegpruneError(f"{command} ended with exit code {process.returncode}:\n" + "\n".join(said_last))
-    return Spent(wall_s=time.perf_counter() - started, cpu_s=used.ru_utime + used.ru_stime)
 
 
 def in_turns(works: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:

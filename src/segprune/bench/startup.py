@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from functools import partial
 
+from segprune.bench.commands import of_command
 from segprune.bench.contract import Bench, Figure
-from segprune.bench.spent import Spent, in_turns, of_command, times
+from segprune.bench.spent import Spent, in_turns, times
 
 AT_ONCE_S, PLAN_S, PLAN_JOBS = 1.0, 20.0, 300
 NINE = ("pruner=taylor,fpgm,sirfp", "ratio=0.2,0.3,0.5")

@@ -149,13 +149,13 @@ run/elsewhere.py loss/contract.py model/bands.py checkpoint/ancestry.py run/ance
 config/comments.py config/dataset_node.py doctor/__init__.py doctor/__main__.py doctor/case.py doctor/contents.py
 doctor/contract.py doctor/exam.py doctor/folders.py doctor/layout.py doctor/pace.py doctor/meaning.py
 doctor/pairs.py doctor/spelled.py
-run/taught.py run/teachers.py
+run/hardware.py run/naming.py run/taught.py run/teachers.py
 gpu.py
 gpu_check/__init__.py gpu_check/__main__.py gpu_check/commands.py gpu_check/contract.py
 gpu_check/numbers.py gpu_check/parts.py gpu_check/several.py gpu_check/speed.py gpu_check/trainings.py
-__init__.py __main__.py app.py bench/__init__.py bench/__main__.py bench/bare.py bench/chain.py bench/contract.py
-bench/cuts.py bench/epochs.py bench/growth.py bench/job.py bench/loading.py bench/machine.py bench/scoring.py
-bench/spent.py bench/startup.py checkpoint/__init__.py checkpoint/admission.py
+__init__.py __main__.py app.py bench/__init__.py bench/__main__.py bench/bare.py bench/chain.py bench/commands.py
+bench/contract.py bench/cuts.py bench/epochs.py bench/growth.py bench/job.py bench/loading.py bench/machine.py
+bench/scoring.py bench/spent.py bench/startup.py checkpoint/__init__.py checkpoint/admission.py
 checkpoint/checkpoint.py checkpoint/contract.py cli.py dataset/workers.py config/__init__.py config/compose.py
 config/explain.py config/protocol.py config/refusal.py config/renamed.py console.py durable.py errors.py
 allocator.py importing.py predict/__init__.py predict/__main__.py predict/predictor.py predict/served.py

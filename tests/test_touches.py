@@ -25,7 +25,8 @@ from segprune.model.contract import SegmentationNet
 from segprune.model.copies import duplicate
 from segprune.model.unet import unet
 from segprune.result.files import PLAN
-from segprune.run.assemble import checked, hardware_of
+from segprune.run.assemble import checked
+from segprune.run.hardware import hardware_of
 from segprune.run.start import context_of, start_of_trail
 from segprune.stage.calibration import buffers_of
 from segprune.stage.eval import Eval

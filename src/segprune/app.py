@@ -15,9 +15,10 @@ from segprune.reproduce.origin import keep_origin
 from segprune.result.row import to_record
 from segprune.result.table import chain_table
 from segprune.run.advice import advice
-from segprune.run.assemble import checked, hardware_of
+from segprune.run.assemble import checked
 from segprune.run.chain import run_chain
 from segprune.run.describe import cut_before, describe, describe_data, describe_result, run_start
+from segprune.run.hardware import hardware_of
 from segprune.run.onward import onward
 from segprune.run.start import context_of, refuse, start_of_trail
 from segprune.store.store import Store, say_what_is_not_used

@@ -1,19 +1,15 @@
 import importlib
 import sys
-from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 from omegaconf import OmegaConf
 
 from segprune import status
 from segprune.checkpoint import checkpoint
-from segprune.checkpoint.ancestry import Ancestry, Step
 from segprune.config.compose import Job, Settings, origins, settings_of
 from segprune.errors import CheckpointError, ConfigError
-from segprune.run.assemble import Run, checked, facts_of, hardware_of, run_name, stages_of
+from segprune.run.assemble import Run, checked, facts_of, stages_of
 from segprune.stage.contract import RowFacts, Stage
 from segprune.stage.eval import Eval
 from segprune.stage.fit import Fit
@@ -22,7 +18,6 @@ from segprune.store import code
 from segprune.store.code import code_of, files_of, modules_of
 from segprune.transform import registry
 from segprune.transform.cut import Cut
-from tests.gpus import with_gpus, without_memory
 from tests.test_conf import composed
 from tests.tiny import tiny_net
 
@@ -50,38 +45,6 @@ def facts(*overrides: str) -> RowFacts:
 
 
 @pytest.mark.slow
-def test_runs_are_named_after_what_makes_them_differ() -> None:
-    assert run_name(settings("ratio=0.30000000000000004", "seed=2"), JOB) == "taylor-r0.3-s2"
-    assert run_name(settings("stages=[train,eval]"), JOB) == "dense-s0"
-
-
-DENSE = Ancestry(network="dense", fingerprint="a", weights_sha256=None, place=None)
-CUT = DENSE.then(Step(network="pruned", label="l1-r0.1"))
-TUNED = CUT.then(Step(network="finetuned", label="ft"))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("stages", "past", "name"),
-    [
-        ("finetune,eval", CUT, "l1-r0.1-ft-s0"),
-        ("eval", TUNED, "l1-r0.1-ft-s0"),
-        ("prune,finetune,eval", TUNED, "l1-r0.1-ft-taylor-r0.3-s0"),
-        ("prune,eval", DENSE, "taylor-r0.3-s0"),
-        ("eval", DENSE, "dense-s0"),
-        ("finetune,eval", DENSE, "dense-ft-s0"),
-        ("eval", None, "start-s0"),
-        ("finetune,eval", None, "start-ft-s0"),
-        ("prune,eval", None, "start-taylor-r0.3-s0"),
-    ],
-)
-def test_a_run_that_goes_on_is_named_after_all_that_was_done(
-    stages: str, past: Ancestry | None, name: str
-) -> None:
-    assert run_name(settings(f"stages=[{stages}]", "checkpoint=here"), JOB, past) == name
-
-
-@pytest.mark.slow
 def test_a_record_names_the_folder_that_was_meant(tmp_path: Path) -> None:
     model = OmegaConf.to_container(composed().model)
     entry = tmp_path / "store" / "train" / "1"
@@ -97,20 +60,6 @@ def test_a_record_names_the_folder_that_was_meant(tmp_path: Path) -> None:
     assert (made.settings.checkpoint, made.values["checkpoint"]) == (entry, str(entry))
     assert f'checkpoint="{entry}"' in made.job.overrides
     assert "checkpoint=last" not in made.job.overrides
-
-
-@pytest.mark.slow
-def test_weights_from_elsewhere_are_not_called_dense() -> None:
-    given = ("model=module", "model.factory=tests.x:y", "model.checkpoint=best.pth")
-    assert run_name(settings(*given, "stages=[eval]"), JOB) == "start-s0"
-    assert run_name(settings(*given, "stages=[prune,eval]"), JOB) == "taylor-r0.3-s0"
-    assert run_name(settings(*given, "stages=[train,eval]"), JOB) == "dense-s0"
-
-
-@pytest.mark.slow
-def test_a_control_is_named_after_its_protocol() -> None:
-    job = replace(JOB, choices={**JOB.choices, "protocol": "scratch_e"})
-    assert run_name(settings("protocol=scratch_e"), job) == "taylor-r0.3-scratch_e-s0"
 
 
 @pytest.mark.slow
@@ -221,64 +170,6 @@ def test_a_scope_that_was_asked_for_is_the_one_reported() -> None:
     assert facts("pruner=fpgm", "budget.scope=global").scope == "global"
 
 
-@pytest.mark.parametrize("device", ["cuda:99", "gpu", "tpu0"])
-def test_a_device_that_is_not_there_is_refused(device: str) -> None:
-    with pytest.raises(
-        ConfigError, match=rf"device is '{device}', which cannot be used here.*Allowed are auto, cpu"
-    ):
-        hardware_of(settings(f"device={device}"))
-
-
-def test_auto_finds_a_device() -> None:
-    assert hardware_of(settings()).device.type in ("cpu", "cuda")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("asked", "current", "expected"),
-    [("auto", 0, 0), ("cuda", 0, 0), ("cuda", 1, 1), ("cuda:0", 1, 0), ("cuda:1", 0, 1)],
-)
-def test_the_chosen_gpu_has_a_number_and_is_the_current_one(
-    asked: str, current: int, expected: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    driver = with_gpus(monkeypatch, 2)
-    driver.current = current
-    with without_memory():
-        found = hardware_of(settings(f"device={asked}")).device
-    assert found == torch.device("cuda", expected)
-    assert driver.made_current == [expected]
-
-
-@pytest.mark.slow
-def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with_gpus(monkeypatch, 2)
-    with pytest.raises(ConfigError, match=r"device is 'cuda:2'.*invalid device ordinal"):
-        hardware_of(settings("device=cuda:2"))
-
-
-@pytest.mark.slow
-def test_a_gpu_without_code_in_this_build_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with_gpus(monkeypatch, 1).capability = (7, 0)
-    with pytest.raises(
-        ConfigError, match=r"^device is 'auto', but Stub A100 has .* 7\.0.* CUDA 12\.6.*device=cpu\.$"
-    ):
-        hardware_of(settings("device=auto"))
-
-
-@pytest.mark.slow
-def test_a_driver_that_is_too_old_leaves_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    with_gpus(monkeypatch, 1, is_too_old=True)
-    assert hardware_of(settings("device=auto")).device == torch.device("cpu")
-    with pytest.raises(ConfigError, match=r"device is 'cuda', which cannot be used here.*too old"):
-        hardware_of(settings("device=cuda"))
-
-
-@pytest.mark.slow
-def test_a_budget_without_a_ratio_is_named_after_its_threshold() -> None:
-    assert run_name(settings("budget=threshold", "budget.threshold=0.05"), JOB) == "taylor-t0.05-s0"
-    assert run_name(settings("ratio=null"), JOB) == "taylor-macs-s0"
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "message"),
@@ -363,35 +254,3 @@ def test_results_can_be_accepted_of_what_is_kept_alone(overrides: list[str], mes
     assert stages_of(settings("store.accept=[train,prepare,oracle]", "stages=[train,eval]"), {})
     with pytest.raises(ConfigError, match=message):
         stages_of(settings(*overrides), {})
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("asked", "there", "said"),
-    [
-        (["gpus=2"], 0, r"gpus is 2, but there is no GPU here that torch can use\. Give gpus=1; device=cpu"),
-        (["gpus=4"], 2, r"gpus is 4, but this process can use 2 GPUs\. Give gpus=2"),
-        (
-            ["gpus=2", "device=cuda:0"],
-            2,
-            r"gpus is 2, but device is 'cuda:0', which is one GPU\. Give device=cuda",
-        ),
-    ],
-)
-def test_more_gpus_than_there_are_are_refused(
-    asked: list[str], there: int, said: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if there:
-        with_gpus(monkeypatch, there)
-    elif torch.cuda.is_available():
-        pytest.skip("there is a GPU")
-    with without_memory() if there else nullcontext(), pytest.raises(ConfigError, match=said):
-        hardware_of(settings(*asked))
-
-
-@pytest.mark.slow
-def test_gpus_that_are_there_and_processes_on_a_cpu_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert hardware_of(settings("gpus=2", "device=cpu")).gpus == 2
-    with_gpus(monkeypatch, 2)
-    with without_memory():
-        assert hardware_of(settings("gpus=2")).gpus == 2

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from segprune.errors import ConfigError
-from segprune.run.assemble import run_name
+from segprune.run.naming import run_name
 from segprune.run.taught import refuse_nobody_to_teach
 from segprune.stage.fit import Fit
 from segprune.stage.teaching import Taught

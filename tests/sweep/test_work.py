@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from segprune.run.assemble import hardware_of
+from segprune.run.hardware import hardware_of
 from segprune.run.start import context_of
 from segprune.store.store import Store
 from segprune.sweep.estimate import NOTHING, Estimate

@@ -1,4 +1,4 @@
-"""From the checked configuration to a run: its stages, its network, its hardware; nothing is read or built yet."""
+"""From the checked configuration to a run: its stages and its network; nothing is read or built yet."""
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -6,10 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig
 
-from segprune.checkpoint import ancestry, checkpoint
+from segprune.checkpoint import checkpoint
 from segprune.checkpoint.ancestry import Ancestry
 from segprune.config.compose import (
     Job,
@@ -23,20 +22,18 @@ from segprune.config.compose import (
     target,
     target_modules,
 )
-from segprune.config.protocol import FOR_SWEEPS, UNTAUGHT
+from segprune.config.protocol import FOR_SWEEPS
 from segprune.dataset.contract import SegData
 from segprune.errors import CheckpointError, ConfigError
-from segprune.gpu import about, lacks_code
 from segprune.measure.passes import Passes
 from segprune.model.contract import SegmentationNet
 from segprune.model.initial import initial
-from segprune.run.ancestry import UNKNOWN
+from segprune.run.naming import labels, model_name, past_of, run_name
 from segprune.run.place import checkpoint_folder
 from segprune.run.taught import refuse_nobody_to_teach
 from segprune.stage.contract import RowFacts, Stage
 from segprune.store.code import code_of, modules_of
 from segprune.tracking.contract import Tracking
-from segprune.training.step import Hardware
 
 log = logging.getLogger(__name__)
 INITIAL = initial.__module__
@@ -139,69 +136,6 @@ def _told_for_good(override: str, places: Mapping[str, str]) -> str:
     return f'{key}="{places[name]}"' if name in places and places[name] not in override else override
 
 
-def past_of(settings: Settings) -> Ancestry | None:
-    """Where the network of ``checkpoint`` comes from; None without one, or where that is not known."""
-    folder = settings.checkpoint
-    if folder is None or not folder.is_dir():
-        return None
-    made = checkpoint.describe(folder)
-    is_whole = not made.get("transforms", made.get("plans"))
-    unknown = Ancestry(network="dense", fingerprint="", weights_sha256=None, place=None) if is_whole else None
-    return ancestry.read(folder) or unknown
-
-
-def run_name(settings: Settings, job: Job, past: Ancestry | None = None) -> str:
-    """``<pruner>-r<ratio>-s<seed>``, or ``dense-s<seed>`` for a chain that does not prune.
-
-    Rounds, initial weights, a protocol and a teacher are named where they are not the usual ones; a budget without
-    a ratio has ``t`` and its threshold, or its name. A chain that goes on from a checkpoint is named after all that
-    was done since the dense network, as ``taylor-r0.3-ft-s0``.
-
-    Args:
-        settings: The checked root.
-        job: What Hydra knows about the run.
-        past: Where the network of ``checkpoint`` comes from.
-    """
-    did, is_cut = labels(settings, job), "prune" in settings.stages
-    begins = "train" in settings.stages
-    has_weights = not begins and settings.model.get("checkpoint") is not None
-    first = "dense" if begins or past is not None or not (settings.checkpoint or has_weights) else UNKNOWN
-    done = [past.label] if past and past.label else []
-    if is_cut:
-        own = f"{did['prune']}{_taught(job)}"
-        is_named = first == "dense" or has_weights
-    else:
-        is_named = False
-        own = did["finetune"] if settings.checkpoint and "finetune" in settings.stages else _taught(job)[1:]
-    parts = [*([] if done or is_named else [first]), *done, own, f"s{settings.seed}"]
-    return "-".join(part for part in parts if part)
-
-
-def labels(settings: Settings, job: Job) -> dict[str, str]:
-    """The stages that cut and finetune -> what a run's name says of them."""
-    return {"prune": _cut_label(settings, job), "finetune": f"ft{_taught(job)}"}
-
-
-def _taught(job: Job) -> str:
-    distill = job.choices.get("distill", UNTAUGHT)
-    return "" if distill == UNTAUGHT else f"-{distill}"
-
-
-def _cut_label(settings: Settings, job: Job) -> str:
-    # the budget's own arguments are checked after the name is made, so they may still be anything
-    if settings.ratio is not None:
-        much = f"r{settings.ratio:g}"
-    elif "threshold" in settings.budget:
-        much = f"t{settings.budget['threshold']}"
-    else:
-        much = str(job.choices["budget"])
-    rounds = f"-{settings.rounds}x" if settings.rounds > 1 else ""
-    init = "" if settings.init == "inherited" else f"-{settings.init}"
-    protocol = job.choices["protocol"]
-    how = init if protocol == "standard" else f"-{protocol}"
-    return f"{job.choices['pruner']}-{much}{rounds}{how}"
-
-
 def stages_of(settings: Settings, keys: Mapping[str, str]) -> list[Stage]:
     """The configured stages, every argument checked, also those of stages that are left out.
 
@@ -290,12 +224,6 @@ def facts_of(settings: Settings, job: Job, name: str) -> RowFacts:
     )
 
 
-def model_name(settings: Settings, job: Job) -> str:
-    """The option of the config group, with the architecture and encoder where it leaves the choice of them."""
-    parts = (settings.model.get(key) for key in ("name", "arch", "encoder", "factory"))
-    return "-".join([str(job.choices["model"]), *(part for part in parts if isinstance(part, str))])
-
-
 def network_builder(settings: Settings) -> Callable[[int, tuple[int, int]], SegmentationNet]:
     """Number of classes, (H, W) of the images -> the dense network with its seeded initial weights.
 
@@ -316,84 +244,6 @@ def _refuse_foreign_factory(settings: Settings) -> None:
             f"model.factory is {factory!r}; it must be package.module:name in {' or '.join(packages)}. To use "
             f"another package, name it: 'extensions=[{factory.partition(':')[0].partition('.')[0]}]'."
         )
-
-
-def hardware_of(settings: Settings) -> Hardware:
-    """The device, with torch's threads set; data is not read yet, so no processes load it.
-
-    Raises:
-        ConfigError: The device does not exist here, or there are not so many GPUs.
-    """
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
-    device = device_of(settings.device)
-    log.info("%s", about(device, settings.device))
-    _refuse_gpus(settings, device)
-    # the data decides on the processes, see ``context_of``
-    return Hardware(device=device, workers=0, gpus=settings.gpus)
-
-
-def _refuse_gpus(settings: Settings, device: torch.device) -> None:
-    gpus, asked = settings.gpus, settings.device
-    if gpus == 1:
-        return
-    if device.type == "cpu":
-        if asked != "cpu":
-            raise ConfigError(
-                f"gpus is {gpus}, but there is no GPU here that torch can use. Give gpus=1; device=cpu has as many "
-                "processes share the cores, which is slower than one and only shows what GPUs would do."
-            )
-        log.info("%d processes train together and share the cores of the CPU", gpus)
-        return
-    there = torch.cuda.device_count()
-    if asked not in ("auto", "cuda"):
-        raise ConfigError(
-            f"gpus is {gpus}, but device is {asked!r}, which is one GPU. Give device=cuda, and choose the GPUs by "
-            "CUDA_VISIBLE_DEVICES; or gpus=1."
-        )
-    if gpus > there:
-        raise ConfigError(
-            f"gpus is {gpus}, but this process can use {there} GPU{'s' if there > 1 else ''}. Give gpus={there}; "
-            "in a sweep, let each job have more (hydra.launcher.gpus)."
-        )
-    if device.index:
-        raise ConfigError(
-            f"gpus is {gpus}, and they are counted from the first one, but the current GPU is number "
-            f"{device.index}. Choose the GPUs by CUDA_VISIBLE_DEVICES."
-        )
-
-
-def device_of(asked: str) -> torch.device:
-    """The device that is meant by ``auto``, ``cpu``, ``cuda`` or ``cuda:<n>``; a GPU becomes the current one.
-
-    Raises:
-        ConfigError: It does not exist here, or torch has no code for it.
-    """
-    wanted = asked
-    if asked == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(wanted)
-        if device.type not in ("cpu", "cuda"):
-            raise RuntimeError(device.type)
-        if device.type == "cuda":
-            # a number of its own: set_device takes no other, and rows and fingerprints name the card
-            device = torch.device(
-                "cuda", torch.cuda.current_device() if device.index is None else device.index
-            )
-            torch.cuda.set_device(device)  # else what torch asks of the current GPU is asked of the first one
-            if missing := lacks_code(device):
-                raise ConfigError(f"device is {asked!r}, but {missing}")
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        is_known = wanted.partition(":")[0] in ("cpu", "cuda")  # else torch lists what it knows
-        reason = f": {str(error).splitlines()[0]}" if is_known else ""
-        raise ConfigError(
-            f"device is {asked!r}, which cannot be used here{reason}. Allowed are auto, cpu, and cuda "
-            "or cuda:<n> on a machine with such a GPU and a CUDA build of torch."
-        ) from error
-    # there is one CPU, whatever number it is given
-    return torch.device("cpu") if device.type == "cpu" else device
 
 
 def _refuse_protocol_of_sweeps(job: Job) -> None:

@@ -17,7 +17,7 @@ from segprune.dataset.contract import SegData
 from segprune.errors import ConfigError, SegpruneError
 from segprune.pruner.contract import TrainedPruner
 from segprune.result.table import aligned
-from segprune.run.assemble import hardware_of
+from segprune.run.hardware import hardware_of
 from segprune.run.start import context_of, refuse, start_of_trail
 from segprune.stage.contract import Context
 from segprune.stage.prune import Prune

@@ -1,0 +1,90 @@
+"""Where a run computes: the device and the GPUs that its configuration asks for."""
+
+import logging
+
+import torch
+
+from segprune.config.compose import Settings
+from segprune.errors import ConfigError
+from segprune.gpu import about, lacks_code
+from segprune.training.step import Hardware
+
+log = logging.getLogger(__name__)
+
+
+def hardware_of(settings: Settings) -> Hardware:
+    """The device, with torch's threads set; data is not read yet, so no processes load it.
+
+    Raises:
+        ConfigError: The device does not exist here, or there are not so many GPUs.
+    """
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    device = device_of(settings.device)
+    log.info("%s", about(device, settings.device))
+    _refuse_gpus(settings, device)
+    # the data decides on the processes, see ``context_of``
+    return Hardware(device=device, workers=0, gpus=settings.gpus)
+
+
+def _refuse_gpus(settings: Settings, device: torch.device) -> None:
+    gpus, asked = settings.gpus, settings.device
+    if gpus == 1:
+        return
+    if device.type == "cpu":
+        if asked != "cpu":
+            raise ConfigError(
+                f"gpus is {gpus}, but there is no GPU here that torch can use. Give gpus=1; device=cpu has as many "
+                "processes share the cores, which is slower than one and only shows what GPUs would do."
+            )
+        log.info("%d processes train together and share the cores of the CPU", gpus)
+        return
+    there = torch.cuda.device_count()
+    if asked not in ("auto", "cuda"):
+        raise ConfigError(
+            f"gpus is {gpus}, but device is {asked!r}, which is one GPU. Give device=cuda, and choose the GPUs by "
+            "CUDA_VISIBLE_DEVICES; or gpus=1."
+        )
+    if gpus > there:
+        raise ConfigError(
+            f"gpus is {gpus}, but this process can use {there} GPU{'s' if there > 1 else ''}. Give gpus={there}; "
+            "in a sweep, let each job have more (hydra.launcher.gpus)."
+        )
+    if device.index:
+        raise ConfigError(
+            f"gpus is {gpus}, and they are counted from the first one, but the current GPU is number "
+            f"{device.index}. Choose the GPUs by CUDA_VISIBLE_DEVICES."
+        )
+
+
+def device_of(asked: str) -> torch.device:
+    """The device that is meant by ``auto``, ``cpu``, ``cuda`` or ``cuda:<n>``; a GPU becomes the current one.
+
+    Raises:
+        ConfigError: It does not exist here, or torch has no code for it.
+    """
+    wanted = asked
+    if asked == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(wanted)
+        if device.type not in ("cpu", "cuda"):
+            raise RuntimeError(device.type)
+        if device.type == "cuda":
+            # a number of its own: set_device takes no other, and rows and fingerprints name the card
+            device = torch.device(
+                "cuda", torch.cuda.current_device() if device.index is None else device.index
+            )
+            torch.cuda.set_device(device)  # else what torch asks of the current GPU is asked of the first one
+            if missing := lacks_code(device):
+                raise ConfigError(f"device is {asked!r}, but {missing}")
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        is_known = wanted.partition(":")[0] in ("cpu", "cuda")  # else torch lists what it knows
+        reason = f": {str(error).splitlines()[0]}" if is_known else ""
+        raise ConfigError(
+            f"device is {asked!r}, which cannot be used here{reason}. Allowed are auto, cpu, and cuda "
+            "or cuda:<n> on a machine with such a GPU and a CUDA build of torch."
+        ) from error
+    # there is one CPU, whatever number it is given
+    return torch.device("cpu") if device.type == "cpu" else device

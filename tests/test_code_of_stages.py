@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from segprune.config.compose import target_modules
+from segprune.config.component import target_modules
 from segprune.loss.ce import CrossEntropy
 from segprune.pruner.taylor import Taylor
 from segprune.stage import contract
@@ -156,9 +156,9 @@ gpu_check/numbers.py gpu_check/parts.py gpu_check/several.py gpu_check/speed.py 
 __init__.py __main__.py app.py bench/__init__.py bench/__main__.py bench/bare.py bench/chain.py bench/commands.py
 bench/contract.py bench/cuts.py bench/epochs.py bench/growth.py bench/job.py bench/loading.py bench/machine.py
 bench/scoring.py bench/spent.py bench/startup.py checkpoint/__init__.py checkpoint/admission.py
-checkpoint/checkpoint.py checkpoint/contract.py cli.py dataset/workers.py config/__init__.py config/compose.py
-config/explain.py config/protocol.py config/refusal.py config/renamed.py console.py durable.py errors.py
-allocator.py importing.py predict/__init__.py predict/__main__.py predict/predictor.py predict/served.py
+checkpoint/checkpoint.py checkpoint/contract.py cli.py dataset/workers.py config/__init__.py config/component.py
+config/compose.py config/explain.py config/protocol.py config/refusal.py config/renamed.py console.py durable.py
+errors.py allocator.py importing.py predict/__init__.py predict/__main__.py predict/predictor.py predict/served.py
 dataset/summary.py
 report/__init__.py report/__main__.py report/job_figures.py report/class_figure.py report/collect.py
 report/command.py report/contest.py report/entries.py report/figures.py report/frames.py report/gallery.py

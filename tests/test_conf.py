@@ -7,7 +7,7 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from segprune.config.compose import component
+from segprune.config.component import component
 from segprune.config.protocol import CHAIN
 
 CONF = Path(__file__).parent.parent / "conf"

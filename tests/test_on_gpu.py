@@ -7,7 +7,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from segprune.config.compose import component
+from segprune.config.component import component
 from segprune.dataset.contract import Batch, SegData
 from segprune.graph.trace import trace
 from segprune.loss.ce import CrossEntropy

@@ -8,7 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
-from segprune.config.compose import component
+from segprune.config.component import component
 from segprune.dataset.contract import SegData
 from segprune.dataset.labels import CAMVID
 from segprune.errors import DataError

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from segprune.config.compose import component
+from segprune.config.component import component
 from segprune.dataset.contract import SegData
 from segprune.errors import ConfigError, DataError
 from tests.dataset.test_presets import SIZE, found, loaded, mask, photo

@@ -6,7 +6,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from segprune.config.compose import component
+from segprune.config.component import component
 from segprune.deploy.onnx_file import write_onnx
 from segprune.deploy.parity import parity
 from segprune.deploy.runtime import RUNTIMES, open_runner

@@ -10,7 +10,7 @@ from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
 from segprune.cli import quoted
-from segprune.config.compose import component
+from segprune.config.component import component
 from segprune.dataset.contract import SegData
 from segprune.doctor.__main__ import main
 from tests.doctor.sick import SETS, folders

@@ -14,7 +14,7 @@ from torch import nn
 
 from segprune.budget.fraction import FractionBudget
 from segprune.budget.simulate import CostSimulator
-from segprune.config.compose import component
+from segprune.config.component import component
 from segprune.graph.cut import cut, mask_error
 from segprune.graph.group import ChannelGroup, PrunePlan, Scores
 from segprune.graph.trace import trace

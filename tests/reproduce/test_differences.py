@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from segprune.config.compose import component
+from segprune.config.component import component
 from segprune.reproduce.differences import differences, row_differences
 from segprune.reproduce.origin import code, machine, packages
 

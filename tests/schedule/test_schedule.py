@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from torch import nn
 from torch.optim import SGD, AdamW
 
-from segprune.config.compose import component
+from segprune.config.component import component
 from segprune.errors import ConfigError
 from segprune.loss.ce import CrossEntropy
 from segprune.schedule.schedule import Schedule, autocast_dtype, learning_rate, make_optimizer

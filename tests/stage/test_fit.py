@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from segprune.config.compose import component
+from segprune.config.component import component
 from segprune.errors import ConfigError
 from segprune.measure.cost import Cost
 from segprune.result.files import CURVE

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from segprune.checkpoint import checkpoint
-from segprune.config.compose import component
+from segprune.config.component import component
 from segprune.distill.contract import Loss, Seen, Shapes
 from segprune.distill.itself import Itself
 from segprune.distill.step import TaughtStep

@@ -17,7 +17,7 @@ import yaml  # type: ignore[import-untyped]
 from segprune.bench.contract import Bench, Figure
 from segprune.budget.fraction import FractionBudget
 from segprune.budget.simulate import CostSimulator
-from segprune.config.compose import component
+from segprune.config.component import component
 from segprune.deploy.ready import Place, device_of, ready, refuse_unusable
 from segprune.errors import ConfigError
 from segprune.graph.cut import cut

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from segprune.bench.contract import Bench, Figure
 from segprune.bench.job import single
 from segprune.bench.spent import compared, here, in_turns, times
-from segprune.config.compose import component
+from segprune.config.component import component
 from segprune.dataset.contract import Batch
 from segprune.dataset.loading import HostBatches, calibration_batches
 from segprune.graph.trace import trace

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from segprune.config.compose import component
+from segprune.config.component import component
 from segprune.dataset.contract import SegData
 from segprune.dataset.shared_memory import unshared
 from segprune.doctor.case import Case, folded, silent

@@ -9,7 +9,7 @@ import torch
 import yaml  # type: ignore[import-untyped]
 from torch import Tensor
 
-from segprune.config.compose import component
+from segprune.config.component import component
 from segprune.gpu_check.contract import Bench, Found
 from segprune.gpu_check.parts import batches_of, data_of, network, trained
 from segprune.graph.trace import trace

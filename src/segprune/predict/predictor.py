@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from segprune import status
 from segprune.checkpoint import checkpoint
 from segprune.checkpoint.contract import DESCRIPTION
-from segprune.config.compose import component, import_extensions, target
+from segprune.config.component import component, import_extensions, target
 from segprune.dataset.augment import resize_image
 from segprune.deploy.opened import open_file
 from segprune.errors import CheckpointError, ConfigError, DataError

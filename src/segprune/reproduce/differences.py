@@ -5,7 +5,7 @@ from dataclasses import asdict
 from itertools import zip_longest
 from typing import Any
 
-from segprune.config.compose import component
+from segprune.config.component import component
 from segprune.config.renamed import of_today
 from segprune.reproduce.origin import code, machine, packages
 from segprune.result.metrics import declared

@@ -10,18 +10,8 @@ from omegaconf import DictConfig
 
 from segprune.checkpoint import checkpoint
 from segprune.checkpoint.ancestry import Ancestry
-from segprune.config.compose import (
-    Job,
-    Node,
-    Settings,
-    component,
-    import_extensions,
-    job_of_this_process,
-    origins,
-    settings_of,
-    target,
-    target_modules,
-)
+from segprune.config.component import Node, component, import_extensions, target, target_modules
+from segprune.config.compose import Job, Settings, job_of_this_process, origins, settings_of
 from segprune.config.protocol import FOR_SWEEPS
 from segprune.dataset.contract import SegData
 from segprune.errors import CheckpointError, ConfigError

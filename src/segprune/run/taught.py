@@ -1,6 +1,7 @@
 """Whether a distillation loss has somebody to teach."""
 
-from segprune.config.compose import Job, Settings, component
+from segprune.config.component import component
+from segprune.config.compose import Job, Settings
 from segprune.distill.contract import Loss
 from segprune.errors import ConfigError
 

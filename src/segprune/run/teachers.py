@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from segprune.checkpoint import checkpoint
-from segprune.config.compose import Settings, component
+from segprune.config.component import component
+from segprune.config.compose import Settings
 from segprune.dataset.contract import SegData
 from segprune.errors import CheckpointError, ConfigError
 from segprune.model.initial import initial

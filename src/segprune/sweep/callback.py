@@ -301,7 +301,7 @@ def tracking_of(config: DictConfig) -> "Tracking":
     Raises:
         ConfigError: A setting of it is wrong.
     """
-    from segprune.config.compose import component
+    from segprune.config.component import component
 
     node: Any = OmegaConf.to_container(config.tracking, resolve=True)
     made: Tracking = component(node, "tracking", extensions=list(config.extensions))()

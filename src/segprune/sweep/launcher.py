@@ -44,7 +44,7 @@ class JobLauncher(Launcher):
         Raises:
             ConfigError: One is out of its range.
         """
-        from segprune.config.compose import component
+        from segprune.config.component import component
 
         del task_function  # a job starts the same script and finds it there
         node = {"_target_": f"{self.runs_by.__module__}.{self.runs_by.__qualname__}", **self._settings}

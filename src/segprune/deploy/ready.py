@@ -90,7 +90,9 @@ def _ready(net: SegmentationNet, runtime: TimedIn, place: Place) -> Predicts:
     run = half(net, device) if runtime.endswith("_half") else eager(net, device)
     if runtime.startswith("cuda_graph"):
         return graphed(run, place.image)
-    return _compiled(run, runtime, place.image) if runtime in ("compile", "tensorrt") else run
+    if runtime in ("compile", "tensorrt"):  # for images of one memory format, the one in which they are timed
+        return _compiled(run, runtime, place.image.to(memory_format=torch.channels_last))
+    return run
 
 
 def _compiled(run: Predicts, runtime: TimedIn, image: Tensor) -> Predicts:

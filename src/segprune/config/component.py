@@ -5,7 +5,6 @@ missing or mistyped key is refused with its full name before any work starts.
 """
 
 import importlib
-import importlib.machinery
 import inspect
 import re
 import typing

@@ -209,6 +209,13 @@ def test_alpha_is_said(make, caplog):
     assert "1 images have an alpha band, which is not used; the first one is" in caplog.text
 
 
+def test_a_fourth_band_that_is_used_is_not_called_unused(make, caplog):
+    for path in make.keywords["root"].glob("*/img/*.png"):
+        Image.open(path).convert("RGBA").save(path)
+    assert make(bands=4).report[0].image.shape[0] == 4
+    assert "alpha" not in caplog.text
+
+
 def test_mask_value_beyond_the_classes_is_refused(make):
     with pytest.raises(DataError, match=r"_m.png has label values \[2\]; allowed are 0..1 and 255"):
         make(classes=("x", "y"))

@@ -5,6 +5,7 @@ from torch.nn import functional as F
 
 from segprune.distill.places import spots
 from segprune.errors import ConfigError
+from segprune.model.bands import for_bands
 from segprune.model.contract import SegmentationNet
 from segprune.model.unet import unet
 from tests.toys import CLASSES, Concat, Plain, Residual, conv_bn, toy
@@ -92,6 +93,11 @@ def test_a_network_without_any_map_to_follow_is_refused_with_a_remedy() -> None:
 
     with pytest.raises(ConfigError, match=r"distill=kd.*distill\.places"):
         named(Flat(), "read")
+
+
+def test_images_of_other_bands_change_no_place() -> None:
+    net, ten = toy(Residual), for_bands(toy(Residual), [0.5] * 10, [0.2] * 10, (32, 32))
+    assert named(ten, "read") == named(net, "read")
 
 
 def test_the_network_is_as_it_was() -> None:

@@ -120,6 +120,23 @@ def test_mistakes_are_one_sentence_and_leave_nothing(
     assert "holds a mask a.png already" in refused(capsys, [checkpoint, images, "--out", out])
 
 
+def test_images_that_the_network_does_not_take_are_named_with_what_it_takes(
+    tmp_path: Path,
+    checkpoint: Path,  # noqa: F811
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    wants = "the network takes images of 3 bands of 8 bits"
+    place = tmp_path / "image.tif"
+    tifffile = pytest.importorskip("tifffile", reason="needs the extra tiff")
+    for bands, dtype, held in ((5, np.uint8, "5 bands"), (3, np.uint16, "16 bits")):
+        tifffile.imwrite(
+            place, np.zeros((16, 16, bands), dtype), photometric="minisblack", planarconfig="contig"
+        )
+        assert f"image.tif has {held}; {wants}" in refused(
+            capsys, [checkpoint, place, "--out", tmp_path / "out"]
+        )
+
+
 def test_a_folder_that_cannot_be_written_is_told(
     tmp_path: Path,
     checkpoint: Path,  # noqa: F811

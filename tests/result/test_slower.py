@@ -18,6 +18,24 @@ def test_a_cut_that_costs_time_is_told_with_the_runtime_and_by_run() -> None:
     assert slower(changed(DENSE, latency_onnxruntime_ms=2.5, speedup_onnxruntime=0.5)) == {}
 
 
+def test_the_last_network_decides_not_one_before_it() -> None:
+    raw = changed(CUT, run="l1-r0.5-s0", stage="pruned_raw", speedup_onnxruntime=0.9)
+    assert cautions([DENSE, raw, changed(raw, stage="finetuned", speedup_onnxruntime=1.2)]) == []
+
+
+def test_integers_that_gain_nothing_are_told_beside_their_float_network_and_blame_no_widths() -> None:
+    tuned = changed(CUT, run="l1-r0.5-s0", stage="finetuned", speedup_onnxruntime=1.2)
+    small = changed(tuned, stage="finetuned_int8", speedup_onnxruntime=0.87)
+    (told,) = cautions([small, tuned])
+    assert told.startswith(
+        "Slower than their float networks, although quantised: finetuned_int8 of l1-r0.5-s0 in onnxruntime "
+        "(x0.87, in float x1.20). "
+    )
+    assert "round_to" not in told
+    assert (ROOT / "docs" / "int8.md").is_file()
+    assert cautions([changed(small, speedup_onnxruntime=1.3), tuned]) == []
+
+
 def test_of_many_slow_cuts_a_few_are_named() -> None:
     rows = [changed(CUT, run=f"r{number}", speedup=0.5) for number in range(7)]
     (told,) = cautions(rows)

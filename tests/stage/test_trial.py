@@ -1,12 +1,14 @@
+import copy
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from segprune.dataset.contract import Batch
+from segprune.dataset.contract import Bands, Batch
 from segprune.errors import ConfigError, DataError
 from segprune.measure.passes import Passes
+from segprune.model.bands import for_bands
 from segprune.stage.trial import (
     refuse_batch,
     refuse_misfit,
@@ -87,6 +89,15 @@ def test_the_size_that_is_advised_works(tmp_path: Path) -> None:
     refuse_misfit(tiny_context(tmp_path, build=Divided, data=fit))
 
 
+def test_a_size_is_advised_for_images_of_other_bands_too(tmp_path: Path) -> None:
+    bands = Bands(count=5, bits=8, mean=(0.5,) * 5, std=(0.2,) * 5)
+    data = replace(tiny_data(), bands=bands, fit=Large48(bands=5))
+    net = for_bands(Divided(), bands.mean, bands.std, (48, 48))
+    ctx = tiny_context(tmp_path, build=lambda: copy.deepcopy(net), data=data)
+    with pytest.raises(ConfigError, match=r"it runs on \[48,48\], so give"):
+        refuse_misfit(ctx)
+
+
 def test_a_network_that_no_size_helps_is_not_told_to_take_larger_images(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError, match=r"nor does it run on larger ones, so the size is not what is wrong"
@@ -97,11 +108,14 @@ def test_a_network_that_no_size_helps_is_not_told_to_take_larger_images(tmp_path
 class Large48:
     """One training image of 48 px."""
 
+    def __init__(self, bands: int = 3) -> None:
+        self.bands = bands
+
     def __len__(self) -> int:
         return 1
 
     def __getitem__(self, index: int, /) -> Batch:
-        return Batch(torch.zeros(3, 48, 48), torch.zeros(48, 48, dtype=torch.uint8))
+        return Batch(torch.zeros(self.bands, 48, 48), torch.zeros(48, 48, dtype=torch.uint8))
 
 
 def test_a_lack_of_memory_is_no_misfit(tmp_path: Path) -> None:

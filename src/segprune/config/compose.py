@@ -1,6 +1,5 @@
 """The composed configuration as checked settings, and what Hydra knows of the job."""
 
-import importlib
 import importlib.machinery
 import re
 import typing

@@ -83,7 +83,7 @@ def check_files(pairs: PairSet, cache_dir: Path) -> Facts:
     refuse([fault for pair, both in known.items() for fault in _faults(pair, both, pairs)])
     _refuse_two_depths(known)
     _refuse_two_palettes(pairs, known)
-    _tell_of_alpha(known)
+    _tell_of_alpha(pairs, known)
     _tell_of_copies(pairs, known)
     return known
 
@@ -302,7 +302,9 @@ def _meant(value: int, pairs: PairSet) -> str:
     return "ignore" if label in (None, pairs.space.ignore_index) else str(label)
 
 
-def _tell_of_alpha(facts: Facts) -> None:
+def _tell_of_alpha(pairs: PairSet, facts: Facts) -> None:
+    if pairs.bands != 3:
+        return  # what is read as it is stored is used
     with_alpha = [
         pair for pair, (image, _) in facts.items() if image.mode in ("RGBA", "LA", "PA", "La", "RGBa")
     ]

@@ -9,15 +9,17 @@ LOADER = "segprune.predict.served"
 """The module that MLflow asks for what predicts; nothing is unpickled."""
 
 
-def mlmodel(file: str) -> str:
+def mlmodel(file: str, *, bands: int, bits: int) -> str:
     """Its text: YAML in MLflow's own format, of the flavour ``python_function``.
 
-    Images go in as uint8 (N, H, W, 3), RGB; class ids come out as (N, H, W).
+    Images go in as whole numbers (N, H, W, C); class ids come out as (N, H, W).
 
     Args:
         file: Name of the exported file beside it.
+        bands: C.
+        bits: Of the numbers, 8 or 16.
     """
-    inputs = [_tensor("uint8", [-1, -1, -1, 3])]
+    inputs = [_tensor(f"uint{bits}", [-1, -1, -1, bands])]
     outputs = [_tensor("int64", [-1, -1, -1])]
     flavour = {"loader_module": LOADER, "data": file, "python_version": platform.python_version()}
     return "\n".join(

@@ -110,7 +110,7 @@ def _calls(net: SegmentationNet, size_hw: tuple[int, int]) -> Mapping[str, _Call
         for name, layer in net.named_modules():
             if isinstance(layer, Conv | Norm):
                 hooks.enter_context(layer.register_forward_hook(partial(_note, found, name)))
-        net(torch.zeros(1, 3, *size_hw, device=first.device, dtype=first.dtype))
+        net(torch.zeros(1, net.bands, *size_hw, device=first.device, dtype=first.dtype))
     return found
 
 

@@ -66,7 +66,6 @@ def predict(
     """
     from tqdm import tqdm
 
-    from segprune.dataset.decode import read_image
     from segprune.predict.predictor import load
 
     names = _names(images, out)
@@ -74,7 +73,7 @@ def predict(
     mask_of = _mask_of(net, tile=tile)
     # disable=None: a bar on a terminal, nothing in a log file
     for path, name in tqdm(names.items(), desc="predict", unit="image", leave=False, disable=None):
-        _write(out, name, mask_of(read_image(path, upright=True, bands=net.bands)), net)
+        _write(out, name, mask_of(_read(path, net)), net)
     return len(names)
 
 
@@ -126,8 +125,26 @@ def _names(images: Path, out: Path) -> dict[Path, str]:
     return {path: name for name, path in found.items()}
 
 
+def _read(path: Path, net: "Predictor") -> "NDArray[Any]":
+    """(H, W, C) uint8 or uint16.
+
+    Raises:
+        DataError: The file is damaged, or holds other images than the network was trained on.
+    """
+    from segprune.dataset.decode import BandsError, read_image
+
+    wants = f"the network takes images of {net.bands} bands of {net.bits} bits, as it was trained on"
+    try:
+        image = read_image(path, upright=True, bands=net.bands)
+    except BandsError as error:
+        raise DataError(f"{path} has {error.held} bands; {wants}. Give such images.") from error
+    if image.dtype.itemsize * 8 != net.bits:
+        raise DataError(f"{path} has {image.dtype.itemsize * 8} bits; {wants}. Give such images.")
+    return image
+
+
 def _mask_of(net: "Predictor", *, tile: bool) -> "Callable[[NDArray[Any]], NDArray[Any]]":
-    """What makes the class ids (H, W) of an image (H, W, 3).
+    """What makes the class ids (H, W) of an image (H, W, C).
 
     Raises:
         DataError: Tiles are asked for, and nothing says how large they should be.

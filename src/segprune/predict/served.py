@@ -16,13 +16,13 @@ class Served:
         self.net = net
 
     def predict(self, model_input: NDArray[Any], params: object = None) -> NDArray[np.int64]:
-        """Images (N, H, W, 3) uint8 RGB -> class ids (N, H, W).
+        """Images (N, H, W, C), in whole numbers as the model's signature says -> class ids (N, H, W).
 
         Raises:
             DataError: The images have another layout.
         """
         del params
-        found: NDArray[np.int64] = self.net.predict(np.asarray(model_input, dtype=np.uint8)).numpy()
+        found: NDArray[np.int64] = self.net.predict(np.asarray(model_input)).numpy()
         return found
 
 

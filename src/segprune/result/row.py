@@ -18,6 +18,8 @@ Value = str | int | float | None
 Word = Annotated[str, Field(min_length=1)]
 
 CUT_FIELDS = ("pruner", "budget", "scope")
+INT8_SUFFIX = "_int8"
+"""What the stage of a quantised network ends in, behind that of the float one."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -167,7 +167,7 @@ class Export(Stage):
             "tolerance": self.tolerance,
             "versions": {"torch": version("torch"), "segprune": version("segprune"), **_versions()},
         }
-        (folder / MLMODEL).write_text(mlmodel(ONNX), encoding="utf-8")
+        (folder / MLMODEL).write_text(mlmodel(ONNX, bands=about.bands, bits=about.bits), encoding="utf-8")
         (folder / DEPLOYED).write_text(json.dumps(facts, indent=1, ensure_ascii=False), encoding="utf-8")
 
     def _write(

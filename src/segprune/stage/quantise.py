@@ -23,6 +23,7 @@ from segprune.durable import sha256
 from segprune.errors import DataError
 from segprune.measure.cost import cost
 from segprune.result.files import DEPLOYED, INT8, ONNX
+from segprune.result.row import INT8_SUFFIX
 from segprune.seed import derive
 from segprune.stage.contract import Context, NetState, Stage, Trail, fingerprint_of, identity, origin_of
 from segprune.stage.deploy_json import FORMAT
@@ -97,7 +98,7 @@ class Quantise(Stage):
         path = entry.folder / INT8
         state = replace(
             source,
-            name=f"{source.name}_int8",
+            name=f"{source.name}{INT8_SUFFIX}",
             net=open_runner(path, threads=torch.get_num_threads()),
             fingerprint=entry.key,
             folder=None,

@@ -226,7 +226,7 @@ def _other_size(ctx: Context, size_hw: Sequence[int], key: str, error: str) -> s
             continue
         try:
             with torch.no_grad():
-                net(torch.zeros(1, 3, *sides, device=ctx.hardware.device))
+                net(torch.zeros(1, ctx.data.bands_count, *sides, device=ctx.hardware.device))
         except Exception as failed:  # whatever a foreign forward raises
             if shortage(failed, lambda _: None):
                 raise
@@ -234,7 +234,7 @@ def _other_size(ctx: Context, size_hw: Sequence[int], key: str, error: str) -> s
         return f"it runs on {sides}, so give '{key}={sides}'".replace(", ", ",").replace(",so", ", so")
     return (
         "nor does it run on larger ones, so the size is not what is wrong: correct the network, which is given "
-        "images of shape (N, 3, H, W)"
+        f"images of shape (N, {ctx.data.bands_count}, H, W)"
     )
 
 

@@ -8,7 +8,8 @@ from segprune.tracking.color import color
 
 def test_text_is_drawn_as_it_is_and_not_too_long() -> None:
     assert plain("a$b\nc") == r"a\$b c"
-    assert plain("word " * 20, 14) == "word word..."
+    assert plain("word " * 20 + "end", 14) == "word w...d end"
+    assert plain("backbone.layer4.2.parametrizations.conv3", 20) == "backbone....ns.conv3"
     assert plain(" \n") == "-"
 
 

@@ -1,6 +1,5 @@
 """The common look of the report's figures: one colour and mark per method, and text without formulas."""
 
-import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ _SIGN_INCH, _LETTER_INCH = 0.6, 0.075
 """Width of a mark with the space around it in a legend, and of a letter of 8 points."""
 _LINE_INCH, _USUAL_LINES = 0.17, 3
 """Height of a line of a legend, and how many lines the figures have room for."""
+_GAP = "..."
 _MARKERS = "osD^vPX<>hp8"
 _GREYS = {"dense": 0.1, "half": 0.3, "l1": 0.5, "random": 0.75}
 """What others are compared with; hues are for those that are compared."""
@@ -45,8 +45,12 @@ class Where:
 
 
 def plain(text: str, width: int = 40) -> str:
-    """Text for a figure: without formulas and line breaks, and not too long."""
-    return textwrap.shorten(text, width, placeholder="...").replace("$", r"\$") or "-"
+    """Text for a figure: without formulas and line breaks; of a long one the beginning and the end."""
+    line = " ".join(text.split())
+    if len(line) > width:
+        tail = (width - len(_GAP)) // 2
+        line = f"{line[: width - len(_GAP) - tail].rstrip()}{_GAP}{line[-tail:].lstrip()}"
+    return line.replace("$", r"\$") or "-"
 
 
 def hue(method: str, ratio: float = 0.45) -> str:

@@ -118,7 +118,7 @@ ROOT: Touches = {
     "store.reuse": (False, NOTHING),
     "store.accept": (["train"], NOTHING),
     "log_checkpoint": (False, NOTHING),
-    "extensions": (["tests"], NOTHING),
+    "extensions": (["tests"], "train"),  # what nothing names acts when it is imported
     # nobody teaches
     "teacher.checkpoint": ("elsewhere", NOTHING),
     "teacher.model": ({"_target_": "segprune.model.unet.unet"}, NOTHING),
@@ -136,7 +136,16 @@ CASES: Mapping[str, Touches] = {
         **schedule("between", NOTHING),  # repeats its own phase
         "between.loss": (DICE, "prune"),  # its code counts
     },
-    "stages=[prune,finetune,eval] checkpoint=FIRST": {"checkpoint": ("SECOND", "prune")},
+    "stages=[prune,finetune,eval] checkpoint=FIRST": {
+        "checkpoint": ("SECOND", "prune"),
+        "dataset.counts.select": (0, "finetune"),
+    },
+    # a cut that trains depends on all that a training does, also where none stands before it
+    "stages=[prune,finetune,eval] checkpoint=FIRST rounds=2": {
+        "dataset.counts.select": (0, "prune"),
+        "dataset.augment.flip": (0.0, "prune"),
+        "gpus": (2, "prune"),
+    },
     "stages=[prune,eval] checkpoint=FIRST": {"checkpoint": ("COPY", NOTHING)},
     "dataset=streets": {
         **CROPS,

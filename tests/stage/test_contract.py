@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +24,18 @@ def test_an_identity_tells_all_that_an_object_holds_however_deep(
     one, same, other = (identity(Holder(hold(tiny_schedule(lr=lr)))) for lr in (0.1, 0.1, 0.2))
     assert one == same != other
     assert one["class"] == "tests.stage.test_contract.Holder"
+
+
+@pytest.mark.parametrize("hold", [str, Path, lambda path: {"a": [str(path)]}, Holder])
+def test_a_file_that_an_object_names_counts_with_its_content(
+    hold: Callable[[Path], object], tmp_path: Path
+) -> None:
+    table = tmp_path / "table"
+    found = []
+    for content in ("one", "one", "two"):
+        table.write_text(content)
+        found.append(identity(Holder(hold(table))))
+    assert found[0] == found[1] != found[2]
 
 
 def test_what_is_no_dataclass_object_has_no_identity() -> None:

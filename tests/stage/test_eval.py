@@ -293,6 +293,21 @@ def test_a_latency_of_another_machine_is_not_reused(tmp_path: Path, monkeypatch:
     assert stage().key(ctx, trail) != here
 
 
+def test_rows_that_would_say_something_else_are_not_reused(tmp_path: Path) -> None:
+    ctx, trail = tiny_context(tmp_path), dense()
+    palette = ((9, 9, 9), *ctx.data.palette[1:])
+    others = [
+        replace(ctx.data, name="other"),
+        replace(ctx.data, report_split="val"),
+        replace(ctx.data, palette=palette),
+    ]
+    keys = {
+        stage().key(one, trail)
+        for one in (ctx, replace(ctx, seed=7), *(replace(ctx, data=one) for one in others))
+    }
+    assert len(keys) == 5
+
+
 @pytest.mark.slow
 def test_the_images_and_those_that_follow_another_one_are_in_every_row(tmp_path: Path) -> None:
     for frames in (0, 1):  # the second is not taken from the store

@@ -190,6 +190,23 @@ def test_scratch_takes_the_initial_weights_at_the_places_that_are_left(tmp_path:
     assert torch.equal(pruned.net.stem[0].weight, tiny_net().stem[0].weight[kept])
 
 
+def test_initial_weights_are_those_of_this_run_also_where_another_run_has_cut_the_same_network(
+    tmp_path: Path,
+) -> None:
+    def other() -> SegmentationNet:
+        net = tiny_net()
+        with torch.no_grad():
+            net.stem[0].weight.add_(1.0)
+        return net
+
+    ctx = tiny_context(tmp_path)
+    stage(init="scratch")(ctx, dense())
+    ctx = replace(ctx, build=other, about={**ctx.about, "model_files": {"checkpoint": "of another file"}})
+    pruned = stage(init="scratch")(ctx, dense())[-1]
+    kept = [c for c in range(6) if c not in pruned.transforms[0].plan["stem.0"]]
+    assert torch.equal(pruned.module.stem[0].weight, other().stem[0].weight[kept])
+
+
 class Unlabelled(Items):
     """Images of which no pixel has a class."""
 

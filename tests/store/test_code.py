@@ -1,5 +1,6 @@
 import json
 import sys
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,6 +181,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         libraries._distributions,
         libraries._requirements,
         libraries._is_in_place,
+        libraries._holds,
         libraries._is_installed,
         libraries._version,
         libraries.is_of_python,
@@ -353,3 +355,26 @@ def test_libraries_that_check_draw_or_tell_do_not_count() -> None:
 def test_a_text_is_a_text_however_it_is_marked() -> None:
     plain, marked = (found("segprune.work", home={"work.py": f"x = {text}"}) for text in ("'a'", "u'a'"))
     assert plain == marked
+
+
+def test_a_copy_of_a_library_that_is_found_before_it_counts_by_its_files(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(folder / "usernet", {"net.py": "import nets"})
+    library(folder, "nets", "1.0")
+    put(folder, {"fork/nets/__init__.py": "a = 1"})
+    monkeypatch.setattr(sys, "path", [str(folder / "fork"), str(folder)])
+    assert set(code_of(["usernet.net"])["code"]) == {"package usernet", "package nets"}
+
+
+def test_a_package_in_an_archive_counts_by_the_archive(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for number, text in enumerate(("a = 1", "a = 2")):
+        archive = folder / f"{number}.zip"
+        with zipfile.ZipFile(archive, "w") as packed:
+            packed.writestr(zipfile.ZipInfo("zipped/__init__.py"), text)
+        monkeypatch.setattr(sys, "path", [str(archive)])
+        files_of.cache_clear()
+        code._behind.cache_clear()
+        found.append(code_of(["zipped"])["code"]["package zipped"])
+    assert found[0] != found[1]

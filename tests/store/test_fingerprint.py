@@ -1,9 +1,12 @@
 import copy
+import hashlib
 import json
+import os
+from pathlib import Path
 
 import pytest
 
-from segprune.store.fingerprint import SCHEMA, TASK_DIGITS, fingerprint
+from segprune.store.fingerprint import SCHEMA, TASK_DIGITS, digests, fingerprint
 
 
 def test_fingerprints_depend_on_every_input_and_on_nothing_else() -> None:
@@ -46,3 +49,20 @@ def test_a_raised_schema_gives_every_result_another_name(monkeypatch: pytest.Mon
     before = fingerprint("train", {"seed": 3})
     monkeypatch.setattr("segprune.store.fingerprint.SCHEMA", SCHEMA + 1)
     assert fingerprint("train", {"seed": 3})[:TASK_DIGITS] != before[:TASK_DIGITS]
+
+
+def test_files_count_by_their_content_wherever_they_are_named(tmp_path: Path) -> None:
+    file, other = tmp_path / "weights.pth", tmp_path / "folder" / "table.txt"
+    other.parent.mkdir()
+    file.write_bytes(b"one")
+    other.write_bytes(b"two")
+    node = {"a": {"b": ["none", str(file)]}, "path": file, "folder": str(other.parent), "n": 3, "odd": "a\0b"}
+    found = digests(node)
+    assert list(found) == ["a.b.1", "path", "folder"]
+    assert found["a.b.1"] == found["path"] == hashlib.sha256(b"one").hexdigest()
+    other.write_bytes(b"new")
+    assert digests(node)["folder"] != found["folder"]
+    dates = file.stat()
+    file.write_bytes(b"six")
+    os.utime(file, ns=(dates.st_atime_ns, dates.st_mtime_ns))
+    assert digests(node)["path"] == hashlib.sha256(b"six").hexdigest()

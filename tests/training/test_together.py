@@ -1,5 +1,7 @@
 import os
 import signal
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -115,6 +117,10 @@ def fails(rank: Rank, tell: Tell) -> None:
     rank.summed(torch.ones(1), HERE)
 
 
+def takes(content: bytes, rank: Rank, tell: Tell) -> None:
+    tell(len(content))
+
+
 def test_the_end_of_one_process_is_that_of_all_and_its_cause_is_told() -> None:
     heard: list[object] = []
     told = r"^process 2 of the 2 that train together was killed by SIGKILL.*same command continues"
@@ -125,6 +131,23 @@ def test_the_end_of_one_process_is_that_of_all_and_its_cause_is_told() -> None:
     with pytest.raises(DataError, match="label 300 is no class") as caught:
         together(2, HERE, fails, heard.append)
     assert "in process 2 of the 2" in caught.value.__notes__[0]
+    assert left() == []
+
+
+def kill_one() -> None:
+    """Kill the first process that is there, before it can read what it is to do."""
+    while not (found := left()):
+        time.sleep(0.01)
+    found[0].kill()
+
+
+@pytest.mark.timeout(120)
+def test_a_process_that_dies_before_it_has_its_work_is_told_and_nobody_waits_for_it() -> None:
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    with pytest.raises(TrainingError, match=r"of the 2 that train together was killed by SIGKILL"):
+        together(2, HERE, partial(takes, bytes(1 << 20)), print)
+    killer.join()
     assert left() == []
 
 

@@ -86,7 +86,9 @@ def checked(cfg: DictConfig) -> Run:
     build = network_builder(settings)
     load_data = component(settings.dataset, "dataset", extensions=settings.extensions)
     passes = component(settings.eval, "eval", extensions=settings.extensions)().passes
-    sources = frozenset({INITIAL, *target_modules([settings.model, settings.dataset])})
+    sources = frozenset(
+        {INITIAL, *target_modules([settings.model, settings.dataset]), *_unnamed(settings, values)}
+    )
     code_of(sources.union(*map(modules_of, stages)))  # read now, while it is what was imported
     return Run(
         name=name,
@@ -103,6 +105,12 @@ def checked(cfg: DictConfig) -> Run:
         passes=passes,
         tracking=component(settings.tracking, "tracking", extensions=settings.extensions)(),
     )
+
+
+def _unnamed(settings: Settings, values: Node) -> set[str]:
+    """The extensions that nothing names: what they do when they are imported can change any result."""
+    named = {module.partition(".")[0] for module in target_modules(values)}
+    return set(settings.extensions) - named
 
 
 def _with_places(settings: Settings, values: Node, job: Job) -> tuple[Settings, Node, Job]:

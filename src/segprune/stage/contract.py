@@ -23,7 +23,7 @@ from segprune.result.row import Row
 from segprune.schedule.schedule import Schedule
 from segprune.stage.planned import PlannedTraining
 from segprune.store.code import code_of, modules_of
-from segprune.store.fingerprint import Fingerprint, fingerprint
+from segprune.store.fingerprint import Fingerprint, digests, fingerprint
 from segprune.store.store import Entry, Store
 from segprune.tracking.contract import Tracker
 from segprune.training.step import Hardware, MakeStep
@@ -303,6 +303,8 @@ class CostlyStepFactory(StepFactory, Protocol):
 def identity(part: object) -> dict[str, Any]:
     """A configured object as plain values: its class and its fields, and so of the objects that it holds.
 
+    A file that a field names counts with its content, see ``digests``.
+
     Raises:
         ConfigError: It is no dataclass object, so its fields are not known.
     """
@@ -311,8 +313,14 @@ def identity(part: object) -> dict[str, Any]:
         raise ConfigError(
             f"{kind.__module__}.{kind.__qualname__} must be a dataclass: its fields tell its results apart"
         )
-    held = {field.name: _plain(getattr(part, field.name)) for field in fields(part)}
-    return {"class": f"{kind.__module__}.{kind.__qualname__}", **held}
+    values = {field.name: getattr(part, field.name) for field in fields(part)}
+    files = digests(values)
+    held = {name: _plain(value) for name, value in values.items()}
+    return {
+        "class": f"{kind.__module__}.{kind.__qualname__}",
+        **held,
+        **({"files": files} if files else {}),
+    }
 
 
 def _plain(value: object) -> object:

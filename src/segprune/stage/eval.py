@@ -198,6 +198,7 @@ class Eval(Stage):
         oracle = self.settings.oracle
         inputs: dict[str, Any] = {
             "data": ctx.data.identity.report,
+            "shown": [ctx.data.name, ctx.data.report_split, ctx.data.palette, ctx.seed],
             "frames": ctx.data.report_frames,
             "eval": measured,
             "quality": [ctx.store.choice(QUALITY, key) for key in self._quality_keys(ctx, trail).values()],

@@ -37,7 +37,7 @@ from segprune.stage.contract import (
     write_state,
 )
 from segprune.stage.cut_record import by_threshold, left_whole, line, metrics, record, unaligned
-from segprune.stage.fit import Fit
+from segprune.stage.fit import Fit, inputs_of
 from segprune.stage.idle import idle
 from segprune.stage.planned import PlannedTraining
 from segprune.stage.prepare import WORD as PREPARE
@@ -301,8 +301,8 @@ class Prune(Stage):
             "score": ctx.store.choice(SCORE, self._score_key(ctx, before)),
             **self._budget_inputs(ctx),
             "rounds": self.rounds,
-            "between": identity(self.between) if self._trains_between else None,
-            "init": self.init,
+            "between": inputs_of(ctx, self.between) if self._trains_between else None,
+            "init": {self.init: ctx.about if self.init == "scratch" else None},
         }
 
     def _make(

@@ -105,6 +105,11 @@ def files_of(package: str) -> Files:
         return {file.name: file.read_bytes()} if file.is_file() else {}
     # a package may lie in several folders; of two files with one name Python takes that of the first
     roots = [*map(Path, spec.submodule_search_locations)][::-1]
+    archives = [
+        one for root in roots for one in root.parents if one.is_file()
+    ]  # Python imports from these too
+    if archives:
+        return {archive.name: archive.read_bytes() for archive in archives}
     return {path.relative_to(root).as_posix(): path.read_bytes() for root in roots for path in _below(root)}
 
 

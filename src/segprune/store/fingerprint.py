@@ -1,7 +1,9 @@
 """The name of a result: a hash of everything that can change it."""
 
+import functools
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,12 +41,48 @@ def task_of(inputs: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in inputs.items() if name not in MADE_BY}
 
 
-def digests(node: Mapping[str, Any]) -> dict[str, str]:
-    """SHA-256 of every file that a value of a configuration names, such as pretrained weights."""
-    files = {
-        key: Path(value) for key, value in node.items() if isinstance(value, str) and Path(value).is_file()
-    }
-    return {key: hashlib.sha256(path.read_bytes()).hexdigest() for key, path in files.items()}
+def digests(value: object, key: str = "") -> dict[str, str]:
+    """Dotted key -> SHA-256 of every file that a configuration names, such as pretrained weights.
+
+    Of a folder that a path with a ``/`` names, all files below it count, with their names.
+
+    Args:
+        value: Texts, paths, and lists and mappings of them, however deep; other values name no file.
+        key: Where it stands.
+    """
+    if isinstance(value, Mapping):
+        below = [(f"{key}.{name}" if key else str(name), one) for name, one in value.items()]
+    elif isinstance(value, list | tuple):
+        below = [(f"{key}.{place}", one) for place, one in enumerate(value)]
+    else:
+        found = _of_named(str(value)) if isinstance(value, str | Path) else None
+        return {key: found} if found else {}
+    return {name: found for place, one in below for name, found in digests(one, place).items()}
+
+
+def _of_named(name: str) -> str | None:
+    """The digest of a file or folder; ``None`` of a text that names none."""
+    try:
+        if os.path.isfile(name):
+            return _of_file(name, _stamp(name))
+        if os.sep in name and os.path.isdir(name):
+            files = sorted(path for path in Path(name).rglob("*") if path.is_file())
+            return _sha256({path.relative_to(name).as_posix(): _of_named(str(path)) for path in files})
+    except ValueError:  # a text with a zero byte
+        pass
+    return None
+
+
+def _stamp(name: str) -> tuple[int, ...]:
+    """What a file has of its own as long as nobody writes to it."""
+    found = os.stat(name)
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+@functools.cache
+def _of_file(name: str, stamp: tuple[int, ...]) -> str:  # noqa: ARG001 - is what makes it read again
+    with Path(name).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def as_json(values: Mapping[str, Any]) -> str:

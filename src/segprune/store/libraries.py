@@ -44,8 +44,13 @@ def is_of_python(top: str) -> bool:
 
 
 def libraries(package: str) -> Sequence[str]:
-    """The installed distributions that a package to import belongs to; not those installed in place."""
-    return [name for name in _distributions().get(package, ()) if not _is_in_place(name)]
+    """The installed distributions that a package to import belongs to; not those installed in place.
+
+    A package of the same name that is found before the installed one belongs to none.
+    """
+    return [
+        name for name in _distributions().get(package, ()) if not _is_in_place(name) and _holds(name, package)
+    ]
 
 
 @functools.cache
@@ -59,6 +64,17 @@ def _is_in_place(name: str) -> bool:
     """Whether a distribution is a link to a folder that somebody may edit (``pip install -e``)."""
     origin = json.loads(importlib.metadata.distribution(name).read_text("direct_url.json") or "{}")
     return bool(origin.get("dir_info", {}).get("editable"))
+
+
+@functools.cache
+def _holds(name: str, package: str) -> bool:
+    """Whether what is imported lies where a distribution put its files."""
+    spec = importlib.util.find_spec(package)
+    if spec is None:
+        return True
+    places = spec.submodule_search_locations or ([spec.origin] if spec.origin and spec.has_location else [])
+    root = Path(str(importlib.metadata.distribution(name).locate_file(""))).resolve()
+    return not places or any(Path(place).resolve().parent == root for place in places)
 
 
 @functools.cache

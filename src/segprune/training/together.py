@@ -67,15 +67,21 @@ def together(
     with TemporaryDirectory(prefix="segprune-") as place:
         processes: list[SpawnProcess] = []
         readers: list[Connection] = []
+        givers: list[Connection] = []
         try:
             for rank in range(world):
                 reader, writer = context.Pipe(duplex=False)
+                taker, giver = context.Pipe(duplex=False)
                 readers.append(reader)
-                arguments = (Rank(rank, world), device, Path(place), work, Arithmetic.here(), writer)
+                givers.append(giver)
+                arguments = (Rank(rank, world), device, Path(place), taker, Arithmetic.here(), writer)
                 process = context.Process(target=_begin, args=arguments)
                 _start(process)
                 processes.append(process)
                 writer.close()
+                taker.close()
+            for giver in givers:
+                _give(giver, work)
             _follow(processes, readers, device, on_message)
         finally:
             for process in processes:
@@ -85,19 +91,30 @@ def together(
 def _start(process: SpawnProcess) -> None:
     """Start it; signals wait until it can deal with them.
 
-    Raises:
-        TrainingError: What it is to do cannot be sent to it.
+    What goes with the start has to be less than a pipe holds: if the new process died before it reads, this one
+    would wait for ever to be rid of the rest.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _LEFT_TO_PARENT)
     try:
         process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _give(giver: Connection, work: Callable[[Rank, Tell], None]) -> None:
+    """Tell a process what it is to do; one that is dead by now is told of by its exit code.
+
+    Raises:
+        TrainingError: What it is to do cannot be sent to it.
+    """
+    try:
+        with giver, suppress(OSError):
+            giver.send(work)
     except (PicklingError, AttributeError, TypeError) as error:
         raise TrainingError(
             f"what trains cannot be sent to the processes of several GPUs: {error}. Define it at the top of a "
             "module, or give gpus=1."
         ) from error
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _follow(
@@ -194,7 +211,7 @@ def _begin(
     rank: Rank,
     device: torch.device,
     place: Path,
-    work: Callable[[Rank, Tell], None],
+    taker: Connection,
     arithmetic: Arithmetic,
     writer: Connection,
 ) -> None:
@@ -209,6 +226,7 @@ def _begin(
     keep_freed()
     code = 0
     try:
+        work: Callable[[Rank, Tell], None] = taker.recv()  # before it waits for the others
         arithmetic.set(rank.world if device.type == "cpu" else 1)
         if device.type == "cuda":
             torch.cuda.set_device(rank.rank)

@@ -65,6 +65,8 @@ def test_opening_a_database_meets_the_errors_of_its_libraries_too():
 def test_errors_are_told_in_one_short_line_without_passwords():
     assert first_line(OSError("a\nb")) == "a"
     assert len(first_line(OSError("x" * 1000))) == 300
+    held = "(raised as a result of an autoflush)\n(sqlite3.OperationalError) database is locked\n[SQL: a]"
+    assert first_line(OSError(held)) == "(sqlite3.OperationalError) database is locked"
     assert first_line(OSError("request to http://me:secret@host/api failed")) == (
         "request to http://***@host/api failed"
     )

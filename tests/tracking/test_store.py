@@ -158,6 +158,7 @@ def test_a_refused_log_in_names_the_variables_to_set(answering, make, parent):
 def test_a_local_store_has_no_log_in():
     error = store_error(MlflowException("no", PERMISSION_DENIED), "sqlite:////a/mlflow.db")
     assert "MLFLOW_TRACKING_USERNAME" not in str(error)
+    assert "make ui" not in str(error)  # it is the local store
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path):

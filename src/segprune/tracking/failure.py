@@ -13,6 +13,7 @@ _REFUSALS = frozenset(
 # 4xx answers that may pass: a missing log-in or permission, a timeout, too many requests.
 _PASSING = frozenset({401, 403, 408, 429})
 # MLflow answers BAD_REQUEST to these states of PostgreSQL, which its administrator can end.
+_REMARK = "(raised as a result of"
 _OF_THE_DATABASE = ("read-only transaction", "permission denied for")
 
 
@@ -53,5 +54,9 @@ def http_status(error: Any) -> int | None:
 
 
 def first_line(error: Exception) -> str:
-    """The beginning of an error's text, without passwords; servers answer with whole pages."""
-    return redacted(str(error)).strip().split("\n", maxsplit=1)[0][:300]
+    """The beginning of an error's text, without passwords; servers answer with whole pages.
+
+    What SQLAlchemy puts in brackets before the error of a database says nothing of it.
+    """
+    lines = redacted(str(error)).strip().split("\n")
+    return next((line for line in lines if not line.startswith(_REMARK)), lines[0])[:300]

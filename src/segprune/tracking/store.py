@@ -114,7 +114,8 @@ def store_error(error: Exception, uri: str) -> TrackingError:
             "who may write to this experiment, or run with tracking=silent"
         )
     kind = TrackingError if is_refusal(error) or status in {401, 403} else UnreachableError
-    return kind(f"MLflow at {shown(uri)} fails: {first_line(error)}; {_way_on()}")
+    way_on = _way_on() if sqlite_path(uri) is None else _FILE_WAY_ON
+    return kind(f"MLflow at {shown(uri)} fails: {first_line(error)}; {way_on}")
 
 
 def _client(uri: str) -> Any:
@@ -141,6 +142,12 @@ def _probe(uri: str) -> None:
         raise UnreachableError(
             f"no MLflow server answers at {shown(uri)} ({first_line(error)}); {_way_on()}"
         ) from error
+
+
+_FILE_WAY_ON = (
+    "if another program holds the file, such as a database browser, close it and repeat the command; or give "
+    "another tracking.root, or run with tracking=silent"
+)
 
 
 def _way_on() -> str:

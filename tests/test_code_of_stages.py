@@ -132,7 +132,7 @@ budget/threshold.py dataset/camvid.py dataset/cityscapes.py dataset/decode.py da
 dataset/file_source.py dataset/folder.py dataset/frames.py dataset/mask_code.py dataset/mask_options.py
 dataset/pair_file.py dataset/cells.py dataset/band_files.py dataset/band_statistics.py
 dataset/pair_set.py dataset/pairing.py dataset/pairs.py dataset/roles.py dataset/split.py
-dataset/torchvision_named.py dataset/shared_memory.py
+dataset/torchvision_named.py dataset/shared_memory.py dataset/mask_pixels.py
 budget/latency.py budget/search.py budget/stopwatch.py
 model/backbone_weights.py model/lite0_fpn.py model/resnet_seg.py model/simple_segnet.py
 model/torchvision_seg.py pruner/apoz.py pruner/cap.py pruner/clique.py pruner/dmcp.py pruner/fgp.py

@@ -31,7 +31,7 @@ def holds_raw_bands(path: Path, bands: int) -> bool:
     """
     suffix = path.suffix.lower()
     if suffix == ".png":
-        return _png_depth(path) == 16
+        return png_depth(path) == 16
     if suffix not in _TIFF:
         return False
     if importlib.util.find_spec("tifffile") is None:
@@ -51,7 +51,7 @@ def read_bands(path: Path) -> tuple[NDArray[Any], str]:
         DataError: It is damaged, or holds other numbers than whole ones of 8 or 16 bits.
         ConfigError: It is compressed in a way that needs a library which is missing.
     """
-    pixels = _of_png(path) if path.suffix.lower() == ".png" else _of_tiff(path)
+    pixels = read_png(path) if path.suffix.lower() == ".png" else _of_tiff(path)
     return np.ascontiguousarray(pixels), f"{pixels.shape[2]} x {pixels.dtype}"
 
 
@@ -85,16 +85,23 @@ def refuse_turned(path: Path, orientation: int) -> None:
         )
 
 
-def _png_depth(path: Path) -> int:
+def png_depth(path: Path, *, gray: bool = False) -> int:
+    """Bits of a number of a PNG, if asked of a gray one alone; 0: it is none, or cannot be read."""
     try:
         with path.open("rb") as file:
-            header = file.read(25)
+            header = file.read(26)
     except OSError:
         return 0  # who reads it says what is wrong
-    return header[24] if len(header) == 25 and header.startswith(_PNG) else 0
+    is_meant = len(header) == 26 and header.startswith(_PNG) and not (gray and header[25])
+    return header[24] if is_meant else 0
 
 
-def _of_png(path: Path) -> NDArray[Any]:
+def read_png(path: Path) -> NDArray[Any]:
+    """(H, W, C) with all bits of the file; gray with alpha as four bands.
+
+    Raises:
+        DataError: It is damaged.
+    """
     found = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     if found is None:
         raise DataError(f"{path} cannot be decoded; the file is damaged or incomplete: restore it")

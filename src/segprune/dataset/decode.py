@@ -11,21 +11,13 @@ from PIL import Image, UnidentifiedImageError
 
 from segprune.dataset.band_files import holds_raw_bands, raw_orientation, read_bands, refuse_turned
 from segprune.dataset.mask_code import Kind, Stored
+from segprune.dataset.mask_pixels import DEEP_GRAY, colours, numbers, refuse_shades
 from segprune.errors import DataError
 
-_DEEP_GRAY = ("I", "I;16", "I;16B", "I;16L", "I;16N")
-_PNG = b"\x89PNG\r\n\x1a\n"
 _ORIENTATION = 0x0112
-_MOST_COLOURS = 1024
-"""No label set has more; compressed or smoothed masks have."""
 _TIFF_BEGINS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _SAMPLES = 277
 """TIFF's number of the tag that says how many bands a file has."""
-OBJECTS = (
-    "If a colour stands for one object and not for a class, as the ids R + 256 G + 65536 B of COCO's panoptic PNG "
-    "do, take masks of classes: for COCO stuffthingmaps_trainval2017, which dataset=coco reads"
-)
-"""What to do about masks that cannot be read as classes."""
 Image.MAX_IMAGE_PIXELS = None  # a person's own frames may be large; the limit is for files of strangers
 
 
@@ -106,7 +98,7 @@ def decode_image(path: Path, bands: int = 3) -> Decoded:
     with _opened(path) as picture:
         if picture.format != "MPO":  # phones put a preview behind the photo
             _refuse_several(picture, path)
-        if picture.mode in (*_DEEP_GRAY, "F"):
+        if picture.mode in (*DEEP_GRAY, "F"):
             raise DataError(
                 f"{path} is a {picture.mode} image, whose numbers have more than 8 bits; store it as PNG or TIFF "
                 "of 16 bits, or convert it to 8-bit RGB"
@@ -137,10 +129,10 @@ def decode_mask(path: Path, kind: Kind) -> Decoded:
                 f"{path} is a {picture.format} label, whose compression changes class ids; store labels as PNG"
             )
         _refuse_several(picture, path)
-        read = _numbers if kind == "numbers" else _colours
+        read = numbers if kind == "numbers" else colours
         palette = _palette(picture) if kind == "numbers" and picture.mode == "P" else ()
         decoded = Decoded(read(picture, path), picture.mode, _orientation(picture), palette)
-    _refuse_shades(path)
+    refuse_shades(path)
     return decoded
 
 
@@ -211,38 +203,6 @@ def _orientation(picture: Image.Image) -> int:
     return number if isinstance(number, int) and 1 <= number <= 8 else 1
 
 
-def _numbers(picture: Image.Image, path: Path) -> Stored:
-    if picture.mode in ("1", "L", "P", *_DEEP_GRAY):
-        return np.array(picture).astype(np.int32)
-    if picture.mode == "LA":
-        return np.array(picture.getchannel("L")).astype(np.int32)
-    if picture.mode == "F":
-        raise DataError(
-            f"{path} holds fractions (32-bit float); a label has whole numbers, the class id of each pixel: "
-            "store it as 8- or 16-bit gray PNG"
-        )
-    bands = np.array(picture.convert("RGB"))
-    if picture.mode not in ("RGB", "RGBA") or (bands != bands[..., :1]).any():
-        raise DataError(
-            f"{path} is a {picture.mode} colour image; a label has one class id per pixel (8-bit gray or palette "
-            "PNG). If its colours are the classes, give them as "
-            f"'dataset.colours={{road: [128, 64, 128], ...}}' or as dataset.colours=/path/to/colours.csv. {OBJECTS}"
-        )
-    return bands[..., 0].astype(np.int32)
-
-
-def _colours(picture: Image.Image, path: Path) -> Stored:
-    bands = np.array(picture.convert("RGB")).astype(np.int32)
-    stored: Stored = bands[..., 0] << 16 | bands[..., 1] << 8 | bands[..., 2]
-    count = len(np.unique(stored))
-    if count > _MOST_COLOURS:
-        raise DataError(
-            f"{path} has {count} colours, so it was compressed or smoothed, and its classes cannot be told; export "
-            "it again as PNG, without antialiasing"
-        )
-    return stored
-
-
 def _decoded_array(path: Path, kind: Kind) -> Decoded:
     try:
         values = np.load(path, allow_pickle=False)
@@ -257,21 +217,6 @@ def _decoded_array(path: Path, kind: Kind) -> Decoded:
     if (narrow != values).any():
         raise DataError(f"{path} holds {values.max()}, which no class id can be; store class ids from 0 on")
     return Decoded(narrow, f"npy {values.dtype}", 1)
-
-
-def _refuse_shades(path: Path) -> None:
-    """Refuse a gray PNG of 2 or 4 bits: its numbers may be class ids or shades, and nothing tells which.
-
-    By the PNG standard they are shades: the 3 of two bits is white, 255.
-    """
-    with path.open("rb") as file:
-        header = file.read(26)
-    depth, kind = (header[24], header[25]) if header.startswith(_PNG) else (8, 0)
-    if kind == 0 and depth in (2, 4):
-        raise DataError(
-            f"{path} is a gray PNG of {depth} bits, whose values may be class ids or shades; store labels as PNG "
-            "of 8 bits"
-        )
 
 
 @contextmanager

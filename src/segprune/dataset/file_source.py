@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segprune.dataset import band_files, decode, mask_code
+from segprune.dataset import band_files, decode, mask_code, mask_pixels
 from segprune.dataset.augment import Pixels
 from segprune.dataset.decode import read_image, read_mask
 from segprune.dataset.mask_code import MaskCode
@@ -21,7 +21,7 @@ from segprune.errors import DataError
 
 RGB = 3
 """Bytes of a pixel of an image of 8 bits."""
-_READERS = (decode.__file__, band_files.__file__, mask_code.__file__, __file__)
+_READERS = (decode.__file__, mask_pixels.__file__, band_files.__file__, mask_code.__file__, __file__)
 """The code that reads pixels."""
 _LIBRARIES = ("numpy", "pillow", "opencv-python-headless", "tifffile", "imagecodecs")
 """The libraries that decode them."""

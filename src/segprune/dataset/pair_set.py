@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Literal
 
 from segprune.dataset.contract import RoleSummary
-from segprune.dataset.decode import OBJECTS
 from segprune.dataset.facts import Fact, FileKey, gather, refuse
 from segprune.dataset.labels import LabelSpace
 from segprune.dataset.mask_code import MaskCode, as_text
+from segprune.dataset.mask_pixels import OBJECTS
 from segprune.dataset.pairing import Pair
 from segprune.errors import DataError
 

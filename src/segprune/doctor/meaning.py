@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from segprune.dataset.decode import OBJECTS
 from segprune.dataset.mask_code import packed
 from segprune.dataset.mask_options import read_colours
+from segprune.dataset.mask_pixels import OBJECTS
 from segprune.doctor.contract import Problem
 from segprune.errors import ConfigError
 

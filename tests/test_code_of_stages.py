@@ -36,7 +36,8 @@ TABLE = {
     """,
     "train prepare score prune rounds quality oracle eval eval+": """
         dataset/__init__.py dataset/augment.py dataset/cache.py dataset/contract.py dataset/identity.py
-        dataset/items.py dataset/labels.py dataset/loading.py dataset/streets.py dataset/streets_canvas.py
+        dataset/items.py dataset/labels.py dataset/loading.py dataset/made_by.py dataset/streets.py
+        dataset/streets_canvas.py
         dataset/streets_objects.py dataset/streets_road.py dataset/streets_scene.py measure/__init__.py
         model/__init__.py model/block.py model/contract.py model/initial.py model/resize.py model/unet.py
         result/__init__.py seed.py stage/__init__.py

@@ -1,4 +1,5 @@
 import hashlib
+import json
 import os
 
 import numpy as np
@@ -24,6 +25,9 @@ def examined(monkeypatch):
 
         monkeypatch.setattr(facts, name, counted)
     return seen
+
+
+BY = json.dumps({"examined_by": facts.examined_by(), "files": {}})
 
 
 def keys(root):
@@ -78,6 +82,40 @@ def test_only_a_changed_file_is_opened_again(files, examined):
     assert sorted(examined) == ["a.png", "a.png", "b.png"]
 
 
+def test_a_file_with_the_times_and_the_length_of_another_is_opened(files, examined):
+    index = files / "index.json"
+    values = np.zeros((2, 2), np.uint8)
+    for folder, value in (("one", 1), ("other", 2)):
+        (files / folder).mkdir()
+        np.save(files / folder / "m.npy", values + value)
+        os.utime(files / folder / "m.npy", ns=(10**18, 10**18))
+    mask = FileKey("numbers", files / "now" / "m.npy")
+    found = []
+    for folder in ("one", "other", "one"):  # a link to a folder is turned to another one, and back
+        (files / "now").unlink(missing_ok=True)
+        (files / "now").symlink_to(files / folder)
+        found.append(gather([mask], index)[mask].counts)
+    assert found == [((1, 4),), ((2, 4),), ((1, 4),)]
+    assert examined == ["m.npy", "m.npy"]
+    np.save(files / "one" / "m.npy", values + 3)  # written anew with the old time
+    os.utime(files / "one" / "m.npy", ns=(10**18, 10**18))
+    assert gather([mask], index)[mask].counts == ((3, 4),)
+
+
+def test_after_an_edit_of_the_code_that_reads_every_file_is_opened_again_and_nothing_is_called_damaged(
+    files, examined, monkeypatch, caplog
+):
+    index = files / "index.json"
+    gather(keys(files), index)
+    monkeypatch.setattr(facts, "written_as", lambda *modules: "edited")
+    gather(keys(files), index)
+    assert sorted(examined) == ["a.png", "a.png", "b.png", "b.png"]
+    index.write_text('{"image:x": [[1, 2], []]}')  # as earlier versions wrote it
+    gather(keys(files), index)
+    assert len(examined) == 6
+    assert "damaged" not in caplog.text
+
+
 def test_sound_files_stay_known_when_another_is_faulty(files, examined):
     whole = (files / "a.png").read_bytes()
     (files / "a.png").write_bytes(whole[:60])
@@ -88,7 +126,10 @@ def test_sound_files_stay_known_when_another_is_faulty(files, examined):
     assert examined.count("b.png") == 1
 
 
-@pytest.mark.parametrize("damage", ["{", "[1]", '{"image:x": 3}', '{"image:x": [[1], []]}'])
+@pytest.mark.parametrize(
+    "damage",
+    ["{", "[1]", *(BY.replace("{}", held) for held in ("3", '{"image:x": 3}', '{"image:x": [[1], []]}'))],
+)
 def test_damaged_index_is_made_again(files, caplog, damage):
     index = files / "index.json"
     first = gather(keys(files), index)

@@ -28,6 +28,7 @@ def told(contents=CONTENTS, **changes):
         ({"augmentation": resized_crop(OFF, (8, 8))}, {"fit"}),
         ({"size_hw": (12, 16)}, ALL - {"fit"}),
         ({"code": tuple(range(256))}, ALL),
+        ({"bands": 1}, ALL),
         ({"space": dataclasses.replace(SPACE, ignore_index=254)}, ALL),
         ({"space": dataclasses.replace(SPACE, classes=("y", "x"))}, ALL),
         ({"space": dataclasses.replace(SPACE, palette=((9, 9, 9), (8, 8, 8)))}, set()),

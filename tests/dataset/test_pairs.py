@@ -222,3 +222,15 @@ def test_training_labels_are_counted_once_however_many_trainings_there_are(pairs
     assert len(seen) == len(data.fit)
     assert pair_data(pairs, changed(reading, size_hw=(12, 16))).label_counts != data.label_counts
     assert pair_data(pairs, changed(reading, seed=1)).label_counts == data.label_counts
+    monkeypatch.setattr(pairs_module, "read_by", lambda: "edited")
+    assert torch.equal(weights(pair_data(pairs, reading)), first)
+    assert len(seen) == 2 * len(data.fit)
+
+
+def test_images_of_16_bits_are_measured_for_each_number_of_bands_that_they_are_read_as(pairs, reading):
+    for role in pairs.roles.values():
+        for pair in role:
+            save(pair.image, np.full((12, 16), 13107, np.uint16))
+    for bands in (1, 3, 1):
+        found = pair_data(changed(pairs, bands=bands), reading).bands
+        assert found.mean == pytest.approx([0.2] * bands)

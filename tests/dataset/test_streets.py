@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -6,6 +8,7 @@ from segprune.dataset import streets as module
 from segprune.dataset.streets import streets
 from segprune.dataset.streets_scene import scene
 from segprune.errors import ConfigError
+from segprune.store.code import _Search, files_of
 from tests.dataset.trees import ALL, OFF, touched
 
 
@@ -85,10 +88,17 @@ def test_identity_does_not_depend_on_the_cache_folder(make, tmp_path):
     assert make(cache_dir=tmp_path / "other").identity == make().identity
 
 
-def test_new_generator_version_leaves_the_old_cache_unread(make, monkeypatch):
+def test_the_modules_that_draw_are_all_that_a_scene_is_made_by():
+    code = _Search((), files_of)
+    code.add("segprune.dataset.streets_scene")
+    files = {os.path.relpath(path, "dataset") for held in code.code.values() for path in held}
+    assert files - {"__init__.py"} == {f"{name}.py" for name in module._DRAWERS}
+
+
+def test_after_an_edit_of_what_draws_the_old_cache_is_left_unread(make, monkeypatch):
     make()
     drawn = []
-    monkeypatch.setattr(module, "GENERATOR_VERSION", module.GENERATOR_VERSION + 1)
+    monkeypatch.setattr(module, "written_as", lambda *modules: "edited")
     monkeypatch.setattr(module, "scene", lambda *place: drawn.append(place) or scene(*place))
     make()
     assert len(drawn) == 9

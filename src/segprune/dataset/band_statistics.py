@@ -2,7 +2,6 @@
 
 import json
 import logging
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +9,8 @@ from tqdm import tqdm
 
 from segprune.dataset.cache import locked, write_atomic
 from segprune.dataset.contract import Bands, Identity
-from segprune.dataset.file_source import read_by
 from segprune.dataset.items import Source
+from segprune.dataset.made_by import read_by, written_as
 from segprune.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -73,12 +72,8 @@ def _refuse_odd(key: str, values: tuple[float, ...], count: int, bits: int) -> N
 
 def statistics_file(cache_dir: Path, identity: Identity) -> Path:
     """Where mean and standard deviation of the training images are kept, by what reads and measures them."""
-    return cache_dir / "band_statistics" / f"{identity.calibration[:24]}-{_measured_by()}.json"
-
-
-def _measured_by() -> str:
-    """16 hex digits that are others after an edit of the code, or with another version of a library."""
-    return sha256((read_by() + Path(__file__).read_text(encoding="utf-8")).encode()).hexdigest()[:16]
+    name = f"{identity.calibration[:24]}-{read_by()}-{written_as('band_statistics')}.json"
+    return cache_dir / "band_statistics" / name
 
 
 def measured(source: Source) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -1,11 +1,12 @@
 """Checked facts about image and label files, kept between runs so that a file is examined once."""
 
+import functools
 import hashlib
 import json
 import logging
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -14,6 +15,7 @@ import numpy as np
 
 from segprune.dataset.cache import locked, write_atomic
 from segprune.dataset.decode import decode_image, decode_mask
+from segprune.dataset.made_by import read_by, written_as
 from segprune.dataset.mask_code import Kind
 from segprune.errors import DataError
 
@@ -55,15 +57,18 @@ class Fact(NamedTuple):
         return (width, height) if upright and self.orientation > 4 else (height, width)
 
 
-# name -> (bytes and modification time in ns when it was examined, facts)
-_Known = dict[str, tuple[tuple[int, int], Fact]]
+_Stamp = tuple[int, int, int]
+"""Bytes, and in ns when the content was changed and when anything about the file was, which nobody can set."""
+_Known = dict[str, tuple[_Stamp, Fact]]
+"""Name -> how the file was when it was examined, facts."""
 
 
 def gather(keys: Sequence[FileKey], index: Path) -> Mapping[FileKey, Fact]:
     """The facts of all files: from the index file if known there, else by decoding the file completely.
 
-    A file with the same length and modification time as before counts as unchanged. Facts are kept
-    even if other files turn out faulty, so that the next start examines only those.
+    A file that lies where it did, with the same length and times of change, counts as unchanged, until the code
+    that reads files changes. Facts are kept even if other files turn out faulty, so that the next start examines
+    only those.
 
     Raises:
         DataError: A file is missing, damaged or of a wrong kind.
@@ -81,24 +86,32 @@ def examined(keys: Sequence[FileKey], index: Path) -> Mapping[FileKey, Fact | Da
         ConfigError: The index cannot be written.
     """
     stamps = {key: _stamp(key.path) for key in keys}
+    real = functools.cache(os.path.realpath)
+    names = {key: _name(key, real) for key in keys}
     faults = {key: stamp for key, stamp in stamps.items() if isinstance(stamp, DataError)}
     with locked(index):  # if several jobs start at once, one examines the files and the others wait
         known = _read(index)
         unknown = [
             key
             for key, stamp in stamps.items()
-            if key not in faults and known.get(_name(key), (None,))[0] != stamp
+            if key not in faults and known.get(names[key], (None,))[0] != stamp
         ]
         if unknown:
             found = _examine_all(unknown)
             for key, fact in found.items():
                 stamp = stamps[key]
                 if isinstance(fact, Fact) and not isinstance(stamp, DataError):
-                    known[_name(key)] = (stamp, fact)
+                    known[names[key]] = (stamp, fact)
                 elif isinstance(fact, DataError):
                     faults[key] = fact
-            write_atomic(index, lambda file: file.write(json.dumps(known).encode()))
-    return {key: faults[key] if key in faults else known[_name(key)][1] for key in keys}
+            content = json.dumps({"examined_by": examined_by(), "files": known}).encode()
+            write_atomic(index, lambda file: file.write(content))
+    return {key: faults[key] if key in faults else known[names[key]][1] for key in keys}
+
+
+def examined_by() -> str:
+    """32 hex digits that are others after an edit of the code that examines files, or with another library."""
+    return f"{read_by()}{written_as('facts')}"
 
 
 def refuse(faults: Sequence[str]) -> None:
@@ -145,13 +158,14 @@ def _read(index: Path) -> _Known:
     if not index.exists():
         return {}
     try:
-        rows = json.loads(index.read_bytes())
+        content = json.loads(index.read_bytes())
+        if content.get("examined_by") != examined_by():
+            return {}
         return {
-            name: ((length, mtime_ns), _fact(*fact))
-            for name, ((length, mtime_ns), fact) in rows.items()
-            if len(fact) == len(Fact._fields)  # else an earlier version knew less
+            name: ((length, written_ns, changed_ns), _fact(*fact))
+            for name, ((length, written_ns, changed_ns), fact) in content["files"].items()
         }
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
         log.warning("%s is damaged (%s): every file is checked again", index, error)
         return {}
 
@@ -170,16 +184,19 @@ def _fact(
     return Fact((height, width), sha256, mode, orientation, counted, bits, tuple(shown))
 
 
-def _stamp(path: Path) -> tuple[int, int] | DataError:
+def _stamp(path: Path) -> _Stamp | DataError:
     try:
         status = path.stat()
     except OSError as error:
         return DataError(f"{path} cannot be read ({error}); restore it, or remove its partner too")
     if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
         return DataError(f"{path} is no plain file but a pipe, socket or device; remove it and its partner")
-    return status.st_size, status.st_mtime_ns
+    # neither device nor inode: on network file systems they differ between machines, or from day to day
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def _name(key: FileKey) -> str:
+def _name(key: FileKey, real: Callable[[Path], str]) -> str:
     bands = "" if key.bands == 3 else f" of {key.bands} bands"
-    return f"{key.kind}{bands}:{key.path.absolute()}"
+    path = key.path.absolute()
+    place = real(path) if path.is_symlink() else f"{real(path.parent)}/{path.name}"  # folders are many files'
+    return f"{key.kind}{bands}:{place}"

@@ -1,17 +1,13 @@
 """Decoded pairs from files, kept in memory after the first look where they fit."""
 
-import functools
 import sys
 from collections.abc import Sequence
-from hashlib import sha256
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segprune.dataset import band_files, decode, mask_code, mask_pixels
 from segprune.dataset.augment import Pixels
 from segprune.dataset.decode import read_image, read_mask
 from segprune.dataset.mask_code import MaskCode
@@ -21,24 +17,6 @@ from segprune.errors import DataError
 
 RGB = 3
 """Bytes of a pixel of an image of 8 bits."""
-_READERS = (decode.__file__, mask_pixels.__file__, band_files.__file__, mask_code.__file__, __file__)
-"""The code that reads pixels."""
-_LIBRARIES = ("numpy", "pillow", "opencv-python-headless", "tifffile", "imagecodecs")
-"""The libraries that decode them."""
-
-
-@functools.cache
-def read_by() -> str:
-    """16 hex digits that are others after an edit of the code that reads pixels, or with another library."""
-    parts = [*map(_version, _LIBRARIES), *(Path(file).read_text(encoding="utf-8") for file in _READERS)]
-    return sha256("\0".join(parts).encode()).hexdigest()[:16]
-
-
-def _version(library: str) -> str:
-    try:
-        return metadata.version(library)
-    except metadata.PackageNotFoundError:
-        return ""
 
 
 def decoded_bytes(sizes_hw: Sequence[tuple[int, int]], pixel_bytes: int = RGB) -> int:

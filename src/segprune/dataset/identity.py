@@ -20,6 +20,7 @@ def identify(
     augmentation: Augmentation,
     size_hw: tuple[int, int],
     seed: int,
+    bands: int = 3,
 ) -> Identity:
     """The digests of a dataset's roles.
 
@@ -31,8 +32,9 @@ def identify(
         augmentation: Of the training items, at the size of the pipeline.
         size_hw: (H, W) in px of the other items.
         seed: The run's seed.
+        bands: As which the images are read.
     """
-    meaning = {"classes": space.classes, "ignore_index": space.ignore_index, "code": code}
+    meaning = {"classes": space.classes, "ignore_index": space.ignore_index, "code": code, "bands": bands}
 
     def evaluation(role: str) -> str:
         return digest(view="evaluation", contents=contents[role], size_hw=size_hw, **meaning)
@@ -47,9 +49,15 @@ def identify(
     )
 
 
-def counts_file(cache_dir: Path, identity: Identity) -> Path:
-    """Where the counts of the classes in the training labels are kept: for each content and size a file."""
-    return cache_dir / "label_counts" / f"{identity.calibration[:24]}.json"
+def counts_file(cache_dir: Path, identity: Identity, read_by: str) -> Path:
+    """Where the counts of the classes in the training labels are kept: for each content, size and reader a file.
+
+    Args:
+        cache_dir: The folder of all that is kept.
+        identity: Of the dataset.
+        read_by: Which code makes pixels of what the identity tells apart.
+    """
+    return cache_dir / "label_counts" / f"{identity.calibration[:24]}-{read_by}.json"
 
 
 def digest(**parts: object) -> str:

@@ -7,10 +7,11 @@ from pathlib import Path
 from segprune.dataset.augment import Augmentation
 from segprune.dataset.band_statistics import bands_of, statistics_file
 from segprune.dataset.contract import SegData
-from segprune.dataset.file_source import FileSource, decoded_bytes, first_within, read_by
+from segprune.dataset.file_source import FileSource, decoded_bytes, first_within
 from segprune.dataset.frames import in_a_row
 from segprune.dataset.identity import counts_file, digest, identify
 from segprune.dataset.items import CalibrationItems, EvaluationItems, FitItems
+from segprune.dataset.made_by import read_by
 from segprune.dataset.pair_file import as_csv
 from segprune.dataset.pair_set import PairSet, check_files, refuse_unlabelled, summarise
 from segprune.dataset.shared_memory import Memory
@@ -88,6 +89,7 @@ def pair_data(pairs: PairSet, reading: Reading) -> SegData:
         augmentation=reading.augmentation,
         size_hw=reading.size_hw,
         seed=reading.seed,
+        bands=pairs.bands,
     )
     return SegData(
         name=pairs.name,
@@ -113,7 +115,7 @@ def pair_data(pairs: PairSet, reading: Reading) -> SegData:
             std=reading.std,
             kept=statistics_file(reading.cache_dir, identity),
         ),
-        label_counts=counts_file(reading.cache_dir, identity),
+        label_counts=counts_file(reading.cache_dir, identity, read_by()),
     )
 
 

@@ -19,11 +19,13 @@ from segprune.dataset.contract import SegData
 from segprune.dataset.identity import counts_file, identify, pixels_sha256
 from segprune.dataset.items import ArraySource, CalibrationItems, EvaluationItems, FitItems
 from segprune.dataset.labels import CAMVID
+from segprune.dataset.made_by import written_as
 from segprune.dataset.streets_scene import Split, scene
 
 log = logging.getLogger(__name__)
 
-GENERATOR_VERSION = 1  # raise it with every change of what a scene looks like
+_DRAWERS = ("streets_scene", "streets_canvas", "streets_objects", "streets_road", "labels", "../seed")
+"""The modules that draw a scene."""
 Side = Annotated[int, Field(ge=32)]  # smaller frames leave no pixel for a sign
 
 
@@ -82,7 +84,7 @@ def streets(
         report=EvaluationItems(report, size_hw),
         report_split="test",
         identity=identity,
-        label_counts=counts_file(cache_dir, identity),
+        label_counts=counts_file(cache_dir, identity, "drawn"),
     )
 
 
@@ -95,7 +97,8 @@ def _drawn(
 ) -> ArraySource:
     """``count`` scenes of a split, from the cache or drawn now; of parallel jobs only one draws."""
     # Another version of either library may draw a line or a random number differently.
-    key = json.dumps([GENERATOR_VERSION, split, count, data_seed, size_hw, cv2.__version__, np.__version__])
+    libraries = [cv2.__version__, np.__version__]
+    key = json.dumps([written_as(*_DRAWERS), libraries, split, count, data_seed, size_hw])
     path = cache_dir / "streets" / f"{split}-{count}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
     with locked(path):  # if several jobs start at once, one draws and the others wait
         kept = _read(path)

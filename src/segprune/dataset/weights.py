@@ -13,11 +13,12 @@ from tqdm import tqdm
 
 from segprune.dataset.cache import locked, write_atomic
 from segprune.dataset.contract import Items, LabelReader
+from segprune.dataset.made_by import written_as
 from segprune.errors import DataError
 
 log = logging.getLogger(__name__)
-COUNTED_BY = f"OpenCV {cv2.__version__}"
-"""Part of a file of counts, since OpenCV resizes labels; the code that counts is told by the file's name."""
+COUNTED_BY = f"{written_as('weights', 'items', 'augment')}, OpenCV {cv2.__version__}"
+"""Part of a file of counts: what resizes and counts labels. What reads them is told by the file's name."""
 
 
 def class_weights(

@@ -124,9 +124,20 @@ def test_palettes_that_show_a_number_in_two_colours_are_refused(pairs, check):
     check(changed(pairs, fit=pairs.fit[:1], report=(pairs.report[0],)))
 
 
-def test_a_reported_image_that_was_trained_on_is_told(pairs, check, caplog):
+@pytest.mark.parametrize(
+    ("role", "other", "told"),
+    [
+        ("report", "fit", "1 of the 1 reported images have the same bytes as a training image, so mIoU"),
+        ("report", "select", "1 of the 1 reported images have the same bytes as one that chooses the epoch"),
+        ("select", "fit", "1 of the 1 images that choose the epoch have the same bytes as a training image"),
+    ],
+)
+def test_an_image_with_the_bytes_of_one_of_another_role_is_told_once(pairs, check, caplog, role, other, told):
     check(pairs)
     assert "same bytes" not in caplog.text
-    pairs.report[0].image.write_bytes(pairs.fit[1].image.read_bytes())
+    (copy,), source = pairs.roles[role], pairs.roles[other][-1]
+    copy.image.write_bytes(source.image.read_bytes())
     check(pairs)
-    assert "1 of the 1 reported images have the same bytes as a training image" in caplog.text
+    assert told in caplog.text
+    assert f"the first ones are {copy.image} and {source.image}" in caplog.text
+    assert caplog.text.count("same bytes") == 1

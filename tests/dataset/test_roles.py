@@ -100,6 +100,56 @@ def test_the_remedies_for_a_missing_role_work(
     assert sizes(find(**changes)) == expected
 
 
+def test_images_that_choose_the_epoch_although_there_are_to_be_none_are_told(
+    find: Callable[..., Roles], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    find(split=(0.6, 0.2, 0.2))
+    find(split=(0.8, 0, 0.2), folders=NO_SELECT)
+    assert "no effect" not in caplog.text
+    find(split=(0.6, 0.2, 0.2), folders=NO_SELECT)
+    assert (
+        "dataset.select=null has no effect: dataset.split=[0.6, 0.2, 0.2] gives the role select 2 images"
+        in caplog.text
+    )
+    rows = zip((0, 1, 2), ("fit", "select", "report"), strict=True)
+    lines = [
+        f"train/images/{'ab'[k % 2]}_{k}.png,train/masks/{'ab'[k % 2]}_{k}.png,{role}" for k, role in rows
+    ]
+    (tmp_path / "p.csv").write_text("\n".join(["image,mask,role", *lines]))
+    caplog.clear()
+    find(pairs=Path("p.csv"))
+    assert "no effect" not in caplog.text
+    find(pairs=Path("p.csv"), folders=NO_SELECT)
+    assert (
+        f"dataset.select=null has no effect: dataset.pairs={tmp_path}/p.csv gives the role select 1 im"
+        in caplog.text
+    )
+
+
+def test_lists_and_patterns_that_are_not_looked_at_are_told(
+    find: Callable[..., Roles], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fit, report = ({**FOLDERS["fit"], **keys} for keys in ({"only": ("*_[0-7]",)}, {"list": "test.txt"}))
+    folders = {"fit": fit, "report": report}
+    (tmp_path / "test.txt").write_text("a_8\nb_9\n")
+    assert sizes(find(folders=folders)) == {"fit": 8, "report": 2}
+    assert "looked at" not in caplog.text
+    assert sizes(find(folders=folders, split=(0.5, 0, 0.5))) == {"fit": 4, "report": 4}
+    assert (
+        "dataset.report.list is not looked at, since dataset.split=[0.5, 0, 0.5] says which images serve that role"
+        in caplog.text
+    )
+    caplog.clear()
+    (tmp_path / "p.csv").write_text(
+        "image,mask\n" + "".join(f"train/images/a_{k}.png,train/masks/a_{k}.png\n" for k in (0, 2))
+    )
+    find(folders=folders, pairs=Path("p.csv"), split=(0.5, 0, 0.5))
+    assert (
+        f"dataset.fit.only, dataset.report.list is not looked at, since dataset.pairs={tmp_path}/p.csv"
+        in caplog.text
+    )
+
+
 def test_frames_of_a_video_are_not_shared_out_without_a_word(
     find: Callable[..., Roles], caplog: pytest.LogCaptureFixture
 ) -> None:

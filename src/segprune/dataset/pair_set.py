@@ -316,16 +316,33 @@ def _tell_of_alpha(pairs: PairSet, facts: Facts) -> None:
         )
 
 
+_COPIES = (
+    ("report", "fit", "reported images have the same bytes as a training image, so mIoU is too high"),
+    (
+        "report",
+        "select",
+        "reported images have the same bytes as one that chooses the epoch, so mIoU is too high",
+    ),
+    (
+        "select",
+        "fit",
+        "images that choose the epoch have the same bytes as a training image, so what was learnt by heart chooses",
+    ),
+)
+"""Two roles, and what to say of images of the first one that are in the other one too."""
+
+
 def _tell_of_copies(pairs: PairSet, facts: Facts) -> None:
-    """Say which reported images are training images too, byte for byte, under other names."""
-    trained = {facts[pair][0].sha256: pair.image for pair in pairs.fit}
-    copies = [pair for pair in pairs.report if facts[pair][0].sha256 in trained]
-    if copies:
-        log.warning(
-            "%d of the %d reported images have the same bytes as a training image, so mIoU is too high; the first "
-            "ones are %s and %s",
-            len(copies),
-            len(pairs.report),
-            copies[0].image,
-            trained[facts[copies[0]][0].sha256],
-        )
+    """Say which images serve two roles, byte for byte, under different names."""
+    for role, other, told in _COPIES:
+        first = {facts[pair][0].sha256: pair.image for pair in pairs.roles[other]}
+        copies = [pair for pair in pairs.roles[role] if facts[pair][0].sha256 in first]
+        if copies:
+            log.warning(
+                "%d of the %d %s; the first ones are %s and %s",
+                len(copies),
+                len(pairs.roles[role]),
+                told,
+                copies[0].image,
+                first[facts[copies[0]][0].sha256],
+            )

@@ -75,9 +75,18 @@ class Sources:
             DataError: A folder or file is missing or has no partner.
         """
         require_root(self.root, self.layout)
+        self._tell_of_idle()
         found = self._listed() if self.pairs is None else self._named(self.root / self.pairs)
         if self.split:
             found |= self._divided(found["fit"], self.split, holds)
+        if "select" not in self.folders and found.get("select"):
+            log.warning(
+                "dataset.select=null has no effect: %s gives the role select %d images, and these choose the epoch",
+                f"dataset.split={list(self.split)}"
+                if self.split
+                else f"dataset.pairs={self.root / (self.pairs or '')}",
+                len(found["select"]),
+            )
         _refuse_shared(found, self._place)
         return {role: found[role][: self.limit] for role in ROLES if found.get(role)}
 
@@ -94,6 +103,27 @@ class Sources:
         taken = [role for role, part in zip(ROLES, self.split or (1, 0, 0), strict=True) if part]
         own = ("fit", "report", "select")
         return [role for role in own if role in self.folders and (role == "fit" or role not in taken)]
+
+    def _tell_of_idle(self) -> None:
+        """Say which lists and patterns are not looked at.
+
+        They are not refused, since those that a YAML of a published layout has are meant for its own folders.
+        """
+        read = () if self.pairs else self._own
+        idle = [
+            f"dataset.{role}.{key}"
+            for role, where in self.folders.items()
+            for key in ("list", "only")
+            if role not in read and where.get(key)
+        ]
+        if idle:
+            log.warning(
+                "%s is not looked at, since %s says which images serve that role",
+                ", ".join(idle),
+                f"dataset.pairs={self.root / self.pairs}"
+                if self.pairs
+                else f"dataset.split={list(self.split or ())}",
+            )
 
     def _named(self, file: Path) -> Roles:
         found = dict(read_pairs(file, self.root))

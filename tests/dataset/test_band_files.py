@@ -54,6 +54,45 @@ def test_overviews_of_a_tiff_are_left_alone(tmp_path: Path) -> None:
     assert np.array_equal(read_image(path, upright=False, bands=4), pixels)
 
 
+@pytest.mark.parametrize("bands", [3, 13])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize(
+    "how", ["one by one", "one by one, as OpenCV does", "each with an overview and a mask"]
+)
+def test_pages_of_one_band_are_bands(bands: int, dtype: type, how: str, tmp_path: Path) -> None:
+    path, pixels = tmp_path / "a.tif", drawn(bands, dtype)
+    pages = [np.ascontiguousarray(pixels[..., k]) for k in range(bands)]
+    if "OpenCV" in how:
+        cv2.imwritemulti(str(path), pages)
+    else:
+        with tifffile.TiffWriter(path) as file:
+            for page in pages:
+                file.write(page, photometric="minisblack")
+                if "overview" in how:
+                    file.write(page[::2, ::2], photometric="minisblack", subfiletype=1)
+                    file.write(np.ones(page.shape, bool), photometric="mask", subfiletype=4)
+    assert np.array_equal(read_image(path, upright=False, bands=bands), pixels)
+    with pytest.raises(
+        BandsError, match=rf"has {bands} bands and dataset.bands is 1; give dataset.bands={bands}"
+    ):
+        read_image(path, upright=False, bands=1)
+
+
+@pytest.mark.parametrize("second", ["RGB", "more bits"])
+def test_several_pictures_of_one_size_are_refused(second: str, tmp_path: Path) -> None:
+    pixels = drawn(3, np.uint8)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        if second == "RGB":
+            file.write(pixels, photometric="rgb")
+            file.write(pixels, photometric="rgb")
+        else:
+            file.write(pixels[..., 0], photometric="minisblack")
+            file.write(pixels[..., 0].astype(np.uint16), photometric="minisblack")
+    for bands in (1, 3):
+        with pytest.raises(DataError, match=r"a.tif holds 2 pictures of one size, of which only one"):
+            read_image(tmp_path / "a.tif", upright=False, bands=bands)
+
+
 def test_a_compression_without_its_library_names_the_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

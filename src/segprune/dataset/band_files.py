@@ -2,7 +2,7 @@
 
 import importlib.util
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -12,9 +12,14 @@ from PIL import Image
 from segprune.errors import ConfigError, DataError
 from segprune.shortage import shortage
 
+if TYPE_CHECKING:
+    from tifffile import TiffFile
+
 _PNG = b"\x89PNG\r\n\x1a\n"
 _ORIENTATION = 0x0112
 _TIFF = (".tif", ".tiff")
+_BESIDE = 1 | 4
+"""TIFF's bits for a page that is an overview, or a mask of what is transparent."""
 _PILLOWS = (1, 3, 4)
 """Bands of a TIFF of 8 bits that Pillow reads as RGB."""
 
@@ -48,7 +53,7 @@ def read_bands(path: Path) -> tuple[NDArray[Any], str]:
     """(H, W, C) uint8 or uint16, and its kind of pixel in words.
 
     Raises:
-        DataError: It is damaged, or holds other numbers than whole ones of 8 or 16 bits.
+        DataError: It is damaged, or holds several pictures, or other numbers than whole ones of 8 or 16 bits.
         ConfigError: It is compressed in a way that needs a library which is missing.
     """
     pixels = read_png(path) if path.suffix.lower() == ".png" else _of_tiff(path)
@@ -123,13 +128,39 @@ def _is_beyond_pillow(path: Path, known: tuple[int, ...]) -> bool:
     return not (is_known or page.bitspersample == 1)
 
 
-def _of_tiff(path: Path) -> NDArray[Any]:
+def _first_picture(file: "TiffFile", path: Path) -> tuple[str, NDArray[Any]]:
+    """Axes and pixels of a file's first picture, to which all pages of its size belong if each is one band.
+
+    Raises:
+        DataError: It holds several pictures of one size.
+    """
+    first = file.pages.first
+    size = first.imagelength, first.imagewidth
+    pages = [
+        page
+        for page in file.pages
+        if (page.imagelength, page.imagewidth) == size and not page.subfiletype & _BESIDE
+    ]
+    series = file.series[0]
+    if len(pages) <= len(series.pages):
+        return series.axes, np.asarray(series.asarray())
+    if {(page.shape, page.dtype) for page in pages} != {(size, first.dtype)}:
+        raise DataError(
+            f"{path} holds {len(pages)} pictures of one size, of which only one could be used; store each as a "
+            "file of its own, or all bands in one picture"
+        )
+    return "CYX", np.stack([page.asarray() for page in pages])
+
+
+def _stored(path: Path) -> tuple[str, NDArray[Any]]:
+    """Axes and pixels of a TIFF; raises as ``read_bands``."""
     import tifffile
 
     try:
         with tifffile.TiffFile(path) as file:
-            series = file.series[0]
-            axes, pixels = series.axes, np.asarray(series.asarray())
+            return _first_picture(file, path)
+    except DataError:
+        raise
     except Exception as error:  # codecs raise what they like
         if shortage(error, lambda _: None):
             raise
@@ -139,6 +170,10 @@ def _of_tiff(path: Path) -> NDArray[Any]:
                 "pip install 'segprune[tiff]'; or store the images without compression or with deflate."
             ) from error
         raise DataError(f"{path} cannot be decoded ({error}); the file is damaged: restore it") from error
+
+
+def _of_tiff(path: Path) -> NDArray[Any]:
+    axes, pixels = _stored(path)
     if pixels.dtype not in (np.uint8, np.uint16):
         raise DataError(
             f"{path} holds numbers of type {pixels.dtype}; images have whole numbers of 8 or 16 bits: scale them "

@@ -29,12 +29,25 @@ def test_pairs_share_their_name_and_come_in_its_order(tmp_path):
         "l/b_mask.png",
         "l/sub dir/ä_mask.png",
     )
-    files(tmp_path, "i/._a.jpg", "i/notes.txt", "l/a_colour.png")
+    files(
+        tmp_path,
+        "i/._a.jpg",
+        "i/notes.txt",
+        "l/a_colour.png",
+        "i/.ipynb_checkpoints/a.jpg",
+        "l/.old/c_mask.png",
+    )
     pairs = listed(tmp_path)
     assert [pair.name for pair in pairs] == ["a", "b", "sub dir/ä"]
     assert pairs[2].image == tmp_path / "i/sub dir/ä.jpg"
     assert pairs[2].label == tmp_path / "l/sub dir/ä_mask.png"
     assert listed(tmp_path, limit=2) == pairs[:2]
+
+
+def test_a_folder_of_hidden_files_alone_holds_none(tmp_path):
+    files(tmp_path, "i/.cache/a.jpg", "i/._a.jpg", "l/a_mask.png")
+    with pytest.raises(DataError, match=r"i holds no \*\.jpg\. Expected: LAYOUT"):
+        listed(tmp_path)
 
 
 @pytest.mark.parametrize("suffixes", [(".png", "_mask.png"), ("_rgb.png", ".png")])

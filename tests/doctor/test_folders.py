@@ -11,6 +11,17 @@ def test_folders_that_are_as_the_keys_say_need_nothing(tmp_path: Path) -> None:
     assert case.problems == []
 
 
+def test_hidden_folders_are_left_alone(tmp_path: Path) -> None:
+    root = folders(tmp_path)
+    case = case_of(root)
+    for part in ("images", "masks"):
+        hidden = root / "train" / part / ".ipynb_checkpoints"
+        hidden.mkdir()
+        (hidden / "a-checkpoint.gif").write_text("")
+    look_for_folders(case, root)
+    assert case.problems == []
+
+
 def test_a_role_that_a_split_gives_needs_no_folder(tmp_path: Path) -> None:
     case = case_of(folders(tmp_path, roles=["train"]), split=[0.6, 0.2, 0.2])
     look_for_folders(case, tmp_path)

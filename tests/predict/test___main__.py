@@ -12,7 +12,7 @@ import segprune
 from segprune.dataset import decode
 from segprune.measure.passes import Passes
 from segprune.predict import __main__ as door
-from segprune.predict.__main__ import main, predict
+from segprune.predict.__main__ import _names, main, predict
 from segprune.stage.contract import Trail
 from tests.predict.test_predictor import folder as checkpoint  # noqa: F401 - a fixture
 from tests.stage.test_export import cut, stage
@@ -67,6 +67,13 @@ def test_every_image_gets_its_ids_and_its_colours(tmp_path: Path, checkpoint: Pa
         assert np.array_equal(ids[name], expected)
         assert np.array_equal(colours[name], np.array(net.palette)[expected])
     assert sorted(path.suffix for path in out.rglob("*") if path.is_file()) == [".png"] * 6
+
+
+def test_hidden_files_and_folders_are_left_alone(tmp_path: Path, images: Path) -> None:
+    for name in ("._a.png", ".ipynb_checkpoints/a-checkpoint.png", "more/.cache/deep/a.png"):
+        (images / name).parent.mkdir(parents=True, exist_ok=True)
+        (images / name).write_text("no image")
+    assert list(_names(images, tmp_path / "out").values()) == ["a.png", "more/a.png", "more/b.png"]
 
 
 def test_a_file_predicts_as_the_network_that_it_was_made_of(

@@ -95,10 +95,8 @@ def _tell_of_others(folder: Path, endings: tuple[str, ...]) -> None:
     """Say which pictures of a folder of images have none of the endings, such as .PNG beside .png."""
     others = [
         path.name
-        for path in _walk(folder)
-        if path.suffix.lower() in PICTURES
-        and not path.name.startswith(".")
-        and not path.name.endswith(endings)
+        for path in files_below(folder)
+        if path.suffix.lower() in PICTURES and not path.name.endswith(endings)
     ]
     if others:
         log.warning(
@@ -230,12 +228,12 @@ def _files(
     if not os.path.isdir(folder):
         raise DataError(f"{folder} is missing. Expected: {layout}. Set dataset.root=/path/to/it")
     found: dict[str, Path] = {}
-    for path in _walk(folder):
+    for path in files_below(folder):
         ends = [end for end in suffixes if path.name.endswith(end)]
         longer = [
             end for end in partners if path.name.endswith(end) and any(end.endswith(own) for own in ends)
         ]
-        if ends and not path.name.startswith(".") and not longer:  # macOS leaves ._name.png next to name.png
+        if ends and not longer:
             if path.name.encode(errors="ignore").decode() != path.name:
                 raise DataError(
                     f"{str(path)!r} has a name that is not valid UTF-8; rename it and its partner"
@@ -244,7 +242,7 @@ def _files(
             if found.setdefault(name, path) != path:
                 raise DataError(f"{path} and {found[name]} have one name; remove or rename one of them")
     if not found:
-        others = Counter(path.suffix for path in folder.rglob("*") if path.suffix)
+        others = Counter(path.suffix for path in files_below(folder) if path.suffix)
         held = "".join(f" It holds {count} *{ending}." for ending, count in others.most_common(3))
         wanted = " or ".join(f"*{suffix}" for suffix in suffixes)
         raise DataError(
@@ -254,18 +252,24 @@ def _files(
     return found
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """All files below the folder."""
+def files_below(folder: Path) -> Iterator[Path]:
+    """All files below a folder, but those whose name, or that of a folder on the way, begins with a dot.
+
+    Such are the ``._name.png`` that macOS leaves next to name.png, and ``.ipynb_checkpoints``.
+
+    Raises:
+        DataError: A folder cannot be listed, or two are one through a symbolic link.
+    """
     seen: dict[str, str] = {}  # real path of each listed folder -> the path that led to it
-    for place, _, names in os.walk(folder, onerror=_refuse_unlisted, followlinks=True):
+    for place, folders, names in os.walk(folder, onerror=_refuse_unlisted, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
         first = seen.setdefault(os.path.realpath(place), place)
         if first != place:
             raise DataError(
                 f"{place} and {first} are one folder, through a symbolic link; its files would count twice: remove "
                 "the link"
             )
-        for name in names:
-            yield Path(place, name)
+        yield from (Path(place, name) for name in names if not name.startswith("."))
 
 
 def _refuse_unlisted(error: OSError) -> None:

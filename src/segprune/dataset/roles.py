@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 from segprune.dataset.augment import Fraction
 from segprune.dataset.frames import in_a_row
 from segprune.dataset.pair_file import ROLES, read_pairs
-from segprune.dataset.pairing import Pair, Suffixes, list_pairs, pairs_of_list, require_root
+from segprune.dataset.pairing import Pair, Suffixes, files_below, list_pairs, pairs_of_list, require_root
 from segprune.dataset.split import stratified
 from segprune.errors import ConfigError, DataError
 
@@ -188,7 +188,7 @@ class Sources:
             is_there = images.is_dir()
         except OSError:  # as for a name that is too long, which is told where the folder is listed
             return
-        if role == "fit" or (is_there and any(path.is_file() for path in images.rglob("*"))):
+        if role == "fit" or (is_there and any(files_below(images))):
             return
         others = [self.root / self.folders[one]["images"] for one in self._own if one not in ("fit", role)]
         split = (

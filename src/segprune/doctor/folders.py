@@ -143,9 +143,9 @@ def _folders(place: layout.Place) -> Node:
 
 
 def _names(folder: Path) -> list[str]:
+    files = (Path(place, name).relative_to(folder) for place, _, names in os.walk(folder) for name in names)
     return sorted(
-        Path(place, name).relative_to(folder).as_posix()
-        for place, _, names in os.walk(folder)
-        for name in names
-        if not name.startswith(".") and name.lower().endswith(layout.MASKS)
+        file.as_posix()
+        for file in files
+        if file.name.lower().endswith(layout.MASKS) and not any(part.startswith(".") for part in file.parts)
     )

@@ -53,7 +53,7 @@ def predict(
 
     Args:
         network: As ``segprune.load`` takes it: folder of a run, of a store entry, or an exported file.
-        images: A folder with all below it, or one image; photos are turned as their EXIF tags say.
+        images: A folder with all below it that is not hidden, or one image; photos are turned as their EXIF tags say.
         out: Folder for the masks; ``ids`` and ``colours`` in it are as ``images``.
         device: Where the network runs.
         extensions: Packages of your own that build it.
@@ -103,11 +103,16 @@ def _names(images: Path, out: Path) -> dict[Path, str]:
     """Image -> where its masks go below ``ids`` and ``colours``.
 
     Raises:
-        DataError: There are no images, two would have one mask, or a mask is there already.
+        DataError: There are no images, two would have one mask, a mask is there already, or a folder cannot be
+            listed or is there twice through a link.
     """
+    from segprune.dataset.pairing import files_below
+
     is_one = images.is_file()
     paths = (
-        [images] if is_one else sorted(path for path in images.rglob("*") if path.suffix.lower() in SUFFIXES)
+        [images]
+        if is_one
+        else sorted(path for path in files_below(images) if path.suffix.lower() in SUFFIXES)
     )
     if not paths:
         raise DataError(

@@ -1,5 +1,6 @@
 """A CSV of pairs says which file serves which role; every other one is refused with its line."""
 
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,15 @@ def test_what_is_written_is_what_is_read(root: Path) -> None:
     elsewhere = as_csv(found, root / "x")
     assert f"a.png,{root}/y/a.png,fit" in elsewhere
     assert read_pairs(written(root, elsewhere), root / "x")["report"][0].label == root / "y/b.png"
+
+
+def test_accents_may_be_written_in_either_way(root: Path) -> None:
+    one, two = (unicodedata.normalize(form, "x/tür.png") for form in ("NFC", "NFD"))
+    for stored, told in ((one, two), (two, one)):
+        (root / "x/a.png").rename(root / stored)
+        (pair,) = read_pairs(written(root, f"image,mask\n{told},y/a.png\n"), root)[""]
+        assert pair.image == root / stored
+        (root / stored).rename(root / "x/a.png")
 
 
 def test_roles_have_the_names_that_people_give_them_and_columns_any_order(root: Path) -> None:

@@ -1,5 +1,6 @@
 import errno
 import os
+import unicodedata
 
 import pytest
 
@@ -203,6 +204,33 @@ def test_a_list_may_have_comments_and_further_columns(tmp_path):
 def test_a_list_may_name_paths(tmp_path, line):
     files(tmp_path, "i/s/b.jpg", "l/s/b_mask.png")
     assert [pair.name for pair in of_list(tmp_path, line)] == ["s/b"]
+
+
+def test_a_list_may_have_names_with_spaces_and_endings_that_masks_have_too(tmp_path):
+    files(tmp_path, "i/my image 0.png", "l/my image 0.png", "i/0.png", "l/0.png")
+    (tmp_path / "train.txt").write_text("my image 0.png\n0.png 0.png\n")
+    pairs = pairs_of_list(
+        tmp_path / "i", tmp_path / "l", tmp_path / "train.txt", suffixes=((".png",), (".png",)), layout=""
+    )
+    assert [pair.name for pair in pairs] == ["my image 0", "0"]
+
+
+def test_accents_may_be_written_in_either_way(tmp_path):
+    one, two = (unicodedata.normalize(form, "tür") for form in ("NFC", "NFD"))
+    assert one != two
+    files(tmp_path, f"i/{one}.jpg", f"l/{two}_mask.png", f"i/{two}s/a.jpg", f"l/{one}s/a_mask.png", "i/b.jpg")
+    files(tmp_path, "l/b_mask.png")
+    assert [pair.name for pair in listed(tmp_path)] == ["b", one, f"{one}s/a"]
+    for pattern in (one, two):
+        assert [pair.name for pair in listed(tmp_path, only=[f"{pattern}*"])] == [one, f"{one}s/a"]
+        assert [pair.name for pair in of_list(tmp_path, f"{pattern}\ni/{pattern}s/a.jpg")] == [
+            one,
+            f"{one}s/a",
+        ]
+    assert of_list(tmp_path, two)[0].label == tmp_path / f"l/{two}_mask.png"
+    files(tmp_path, f"i/{two}.jpg")
+    with pytest.raises(DataError, match=r"have one name; remove or rename one of them"):
+        listed(tmp_path)
 
 
 def test_a_list_that_names_another_label_is_refused(tmp_path):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from segprune.dataset.cells import cells
 from segprune.dataset.facts import refuse
-from segprune.dataset.pairing import Pair
+from segprune.dataset.pairing import Pair, as_stored
 from segprune.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -52,17 +52,15 @@ def read_pairs(file: Path, root: Path) -> Mapping[str, tuple[Pair, ...]]:
             continue
         place = f"dataset.pairs={file}, line {number}"
         fault = _fault(row, titles, root)
-        if (
-            fault is None
-            and (first := seen.setdefault(os.path.realpath(root / row["image"]), number)) != number
-        ):
+        image, mask = (as_stored(root / row.get(part, "")) for part in ("image", "mask"))
+        if fault is None and (first := seen.setdefault(os.path.realpath(image), number)) != number:
             fault = f"{row['image']} is in line {first} too; one image must not be there twice: remove a line"
         if fault:
             faults.append(f"{place}: {fault}")
             continue
         role = _WORDS[row["role"].lower()] if "role" in row else ""
         name = Path(row["image"]).with_suffix("").as_posix()
-        found.setdefault(role, []).append(Pair(name, root / row["image"], root / row["mask"]))
+        found.setdefault(role, []).append(Pair(name, image, mask))
     refuse(faults)
     if not found:
         raise DataError(f"dataset.pairs={file} names no image; {_FORM}")
@@ -83,7 +81,9 @@ def _fault(row: Mapping[str, str], titles: Sequence[str], root: Path) -> str | N
         return f"it has not a value for each of {', '.join(titles)}; complete or remove it"
     if "role" in row and row["role"].lower() not in _WORDS:
         return f"the role is {row['role']!r}; write fit, select or report (or train, val or test)"
-    missing = next((row[part] for part in ("image", "mask") if not (root / row[part]).is_file()), None)
+    missing = next(
+        (row[part] for part in ("image", "mask") if not as_stored(root / row[part]).is_file()), None
+    )
     slashes = ", write / for \\" if missing and "\\" in missing else ""
     return f"there is no {root / missing}; restore it or remove the line{slashes}" if missing else None
 

@@ -5,6 +5,7 @@ import glob
 import logging
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,7 +21,8 @@ class Pair(NamedTuple):
     """An image file and its label file.
 
     Attributes:
-        name: The part that the two file names share, relative to the folder of the split, with ``/``.
+        name: The part that the two file names share, relative to the folder of the split, with ``/``; of letters
+            and their accents as one sign.
     """
 
     name: str
@@ -132,7 +134,7 @@ def pairs_of_list(
         DataError: The file cannot be read or is empty, or a line names no pair, or one that was named before.
     """
     try:
-        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
+        lines = [line.strip() for line in _composed(file.read_text(encoding="utf-8-sig")).splitlines()]
     except (OSError, ValueError) as error:
         raise DataError(
             f"{file} cannot be read ({error}); it must be a text of one image name a line"
@@ -144,14 +146,15 @@ def pairs_of_list(
     found: dict[str, Pair] = {}
     faults = []
     for number, line in named:
-        names = list(_names(line, images.name, suffixes[0]))
+        names = list(_names(line, _composed(images.name), suffixes[0]))
         name = next((name for name in names if name in image_files), names[0])
+        other = "" if name == names[0] else line.split()[-1]  # a line that is a name has no further columns
         if name in found:
             fault = f"{line} is there twice; remove one"
         elif name not in image_files or name not in label_files:
             place = (images, name, suffixes[0]) if name not in image_files else (labels, name, suffixes[1])
             fault = f"there is no {_expected(*place)}; restore it or remove the line"
-        elif (other := line.split()[-1]).endswith(suffixes[1]) and Path(other).name != label_files[name].name:
+        elif other.endswith(suffixes[1]) and Path(other).name != _composed(label_files[name].name):
             fault = (
                 f"the label of {name} would be {label_files[name]} and not {other}; give a table of both as "
                 "dataset.pairs=pairs.csv"
@@ -186,6 +189,17 @@ def _both(
     )
 
 
+def _composed(text: str) -> str:
+    """A text with one sign for a letter and its accent; systems write file names with one or with two."""
+    return unicodedata.normalize("NFC", text)
+
+
+def as_stored(path: Path) -> Path:
+    """The file of that name, however its accents are written; the path as it is if there is none."""
+    forms = (Path(unicodedata.normalize(form, str(path))) for form in ("NFC", "NFD"))
+    return next((one for one in (path, *forms) if one.is_file()), path)
+
+
 def _expected(folder: Path, name: str, suffixes: tuple[str, ...]) -> str:
     return " or ".join(str(folder / (name + suffix)) for suffix in suffixes)
 
@@ -194,6 +208,7 @@ def _taken(
     only: Sequence[str], images: dict[str, Path], labels: dict[str, Path], where: str
 ) -> tuple[dict[str, Path], dict[str, Path]]:
     """Of both, those whose name fits a pattern."""
+    only = [*map(_composed, only)]
     idle = [pattern for pattern in only if not fnmatch.filter(images, pattern)]
     names = ", ".join(map(repr, idle))
     told = f"{where}.only has {names}, which is the name of no image; the first one is {min(images)!r}"
@@ -229,16 +244,17 @@ def _files(
         raise DataError(f"{folder} is missing. Expected: {layout}. Set dataset.root=/path/to/it")
     found: dict[str, Path] = {}
     for path in files_below(folder):
-        ends = [end for end in suffixes if path.name.endswith(end)]
+        composed = _composed(path.name)
+        ends = [end for end in suffixes if composed.endswith(end)]
         longer = [
-            end for end in partners if path.name.endswith(end) and any(end.endswith(own) for own in ends)
+            end for end in partners if composed.endswith(end) and any(end.endswith(own) for own in ends)
         ]
         if ends and not longer:
             if path.name.encode(errors="ignore").decode() != path.name:
                 raise DataError(
                     f"{str(path)!r} has a name that is not valid UTF-8; rename it and its partner"
                 )
-            name = path.relative_to(folder).as_posix().removesuffix(max(ends, key=len))
+            name = _composed(path.relative_to(folder).as_posix()).removesuffix(max(ends, key=len))
             if found.setdefault(name, path) != path:
                 raise DataError(f"{path} and {found[name]} have one name; remove or rename one of them")
     if not found:

@@ -53,7 +53,7 @@ def predict(
 
     Args:
         network: As ``segprune.load`` takes it: folder of a run, of a store entry, or an exported file.
-        images: A folder with all below it that is not hidden, or one image; photos are turned as their EXIF tags say.
+        images: A folder with all below it that is not hidden, or one image; photos are turned as EXIF tags say.
         out: Folder for the masks; ``ids`` and ``colours`` in it are as ``images``.
         device: Where the network runs.
         extensions: Packages of your own that build it.

@@ -149,7 +149,7 @@ config/synonyms.py run/advice.py run/compared.py run/onward.py run/place.py run/
 run/elsewhere.py loss/contract.py model/bands.py checkpoint/ancestry.py run/ancestry.py
 config/comments.py config/dataset_node.py doctor/__init__.py doctor/__main__.py doctor/case.py doctor/contents.py
 doctor/contract.py doctor/exam.py doctor/folders.py doctor/layout.py doctor/pace.py doctor/meaning.py
-doctor/pairs.py doctor/spelled.py
+doctor/lists.py doctor/pairs.py doctor/spelled.py doctor/unused.py
 run/hardware.py run/naming.py run/taught.py run/teachers.py
 gpu.py
 gpu_check/__init__.py gpu_check/__main__.py gpu_check/commands.py gpu_check/contract.py

@@ -81,6 +81,71 @@ def with_lists(root: Path) -> None:
         (root / "lists" / f"{name}.txt").write_text("\n".join(some))
 
 
+def one_folder(root: Path, count: int = 8) -> list[Path]:
+    """images/ with masks/; the images."""
+    folders(root, roles=["all"], images="images/{1}.jpg", masks="masks/{1}.png", count=count)
+    return files(root, "images/*.jpg")
+
+
+def split_lists(
+    root: Path, line: str = "{}", *, name: str = "{}.txt", start: str = "", end: str = "\n"
+) -> None:
+    """A list for each role, of 4, 2 and 2 images; a line has a place for the stem of a name."""
+    stems = [path.stem for path in one_folder(root)]
+    for role, some in (("train", stems[:4]), ("val", stems[4:6]), ("test", stems[6:])):
+        (root / name.format(role)).write_bytes(
+            (start + "".join(line.format(stem) + end for stem in some)).encode()
+        )
+
+
+def spaced_lists(root: Path) -> None:
+    """Names with spaces, without endings."""
+    split_lists(root, "p {}")
+    for path in files(root, "*/*.*"):
+        path.rename(path.with_name(f"p {path.name}"))
+
+
+def table(root: Path, words: Sequence[str], titles: str = "image,mask,role") -> None:
+    """split.csv, in which every image has one of the words, in turns."""
+    paths = one_folder(root)
+    rows = [
+        f"images/{path.name},masks/{path.stem}.png,{words[k % len(words)]}".removesuffix(",")
+        for k, path in enumerate(paths)
+    ]
+    (root / "split.csv").write_text("\n".join([titles, *rows]))
+
+
+def split_tables(root: Path) -> None:
+    """A table of images and masks for each role."""
+    split_lists(root, "images/{0}.jpg,masks/{0}.png", name="{}_set.csv", start="image,mask\n")
+
+
+def scenes(root: Path) -> None:
+    """Frames of three videos, each in a folder of its own."""
+    for scene in ("scene1", "scene2", "scene3"):
+        for k in range(4):
+            save(root / scene / "images" / f"{k:03}.png", picture(k, SIZE))
+            save(root / scene / "masks" / f"{k:03}.png", stripes((0, 1), k))
+
+
+def patients(root: Path) -> None:
+    """Photos and masks side by side in a folder for each patient."""
+    for patient in ("ann", "bob"):
+        for k in range(4):
+            save(root / patient / f"{patient}{k * k}.jpg", picture(k, SIZE))
+            save(root / patient / f"{patient}{k * k}_mask.png", stripes((0, 1), k))
+
+
+def role_scenes(root: Path, roles: Sequence[str] = ("train/a", "train/b", "val/c", "test/d")) -> None:
+    folders(root, roles=roles)
+
+
+def inner_roles(root: Path) -> None:
+    """Images for training beside, or above, the folders of val and test."""
+    folders(root, roles=["."])
+    folders(root, roles=["val", "test"], images="images/{}/{}.png", masks="masks/{}/{}.png")
+
+
 def other_names(root: Path) -> None:
     """img_1.png with mask_1.png, which no ending tells."""
     folders(root, roles=["all"], count=8)
@@ -168,6 +233,28 @@ SETS: dict[str, tuple[Make, Sequence[str], str]] = {
         lambda d: folders(d, images="{}/{}.png", masks="{}annot/{}.png"), [TWO], "masks: trainannot"
     ),
     "lists": (with_lists, [TWO], "list: lists/train.txt"),
+    "lists with a byte order mark": (
+        lambda d: split_lists(d, start="\ufeff", end="\r\n"), [TWO], "list: train.txt"
+    ),
+    "lists of paths": (lambda d: split_lists(d, "images/{0}.jpg masks/{0}.png"), [TWO], "list: train.txt"),
+    "lists of names with spaces": (spaced_lists, [TWO], "list: train.txt"),
+    "lists with a role within their names": (
+        lambda d: split_lists(d, name="split_{}.txt"), [TWO], "list: split_train.txt"
+    ),
+    "a table of roles": (lambda d: table(d, ["train", "val", "test"]), [TWO], "dataset.pairs=split.csv"),
+    "a table without test": (lambda d: table(d, ["train", "val"]), [TWO], "dataset.report_split=val"),
+    "a table without roles": (lambda d: table(d, [""], "image,mask"), [TWO], "dataset.pairs=split.csv"),
+    "a table for each role": (split_tables, [TWO], "train_set.csv, val_set.csv, test_set.csv say"),
+    "videos": (scenes, [PNG, TWO], "fit: scene1/images; select: scene2/images; report: scene3/images"),
+    "patients": (patients, [TWO], "a table of the 8 pairs was written"),
+    "several folders of a role": (role_scenes, [PNG, TWO], "(fit 8, select 4, report 4)"),
+    "several folders, and no test": (
+        lambda d: role_scenes(d, ["train/a", "train/b", "val/c"]), [PNG, TWO], "(fit 8, report 4)"
+    ),
+    "images for training in no folder of their own": (
+        lambda d: folders(d, roles=[".", "val", "test"]), [PNG, TWO], "fit: images with masks"
+    ),
+    "val and test within the folder for training": (inner_roles, [PNG, TWO], "(fit 4, select 4, report 4)"),
     "names that begin differently": (other_names, [TWO], "dataset.pairs="),
     "EXIF": (lambda d: upright_masks(folders(d)), [PNG, TWO], "dataset.exif=apply"),
     "damaged files": (lambda d: damage(folders(d, count=6)), [PNG, TWO], "dataset.pairs="),

@@ -25,3 +25,13 @@ def test_a_data_set_of_another_kind_is_loaded_as_it_is(tmp_path: Path) -> None:
     case.node = {"_target_": "segprune.dataset.camvid.camvid", "root": str(tmp_path)}
     assert examine(case) is None
     assert "dataset lacks size_hw" in case.problems[0].text
+
+
+def test_folders_that_the_data_do_not_use_are_named(tmp_path: Path) -> None:
+    folders(tmp_path, roles=["train", "val", "test", "extra"])
+    case = case_of(tmp_path)
+    assert examine(case) is not None
+    assert case.problems == []
+    assert case.notes == [
+        f"24 of 32 images and masks in {tmp_path} are used; not used are 4 in extra/images, 4 in extra/masks"
+    ]

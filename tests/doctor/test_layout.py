@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from segprune.doctor.layout import endings, lists, loose_pairs, places
+from segprune.doctor.layout import endings, loose_pairs, places
 
 
 @pytest.mark.parametrize(
@@ -60,19 +60,6 @@ def test_a_word_in_a_folder_above_all_does_not_count(tmp_path: Path) -> None:
     touch(tmp_path, "segmentation/photos/a.jpg", "segmentation/masks/a.png")
     (place,) = places(tmp_path)
     assert (place.images, place.masks) == ("segmentation/photos", "segmentation/masks")
-
-
-def test_lists_name_images(tmp_path: Path) -> None:
-    touch(tmp_path, "i/a.jpg", "masks/a.png")
-    (place,) = places(tmp_path)
-    for name, text in {
-        "train": "a\n",
-        "val": "# comment\na 1 2\n",
-        "testing": "nothing\n",
-        "readme": "a",
-    }.items():
-        (tmp_path / f"{name}.txt").write_text(text)
-    assert lists(tmp_path, place) == {"fit": "train.txt", "select": "val.txt"}
 
 
 def test_pairs_by_what_is_left_of_their_names(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ class Case:
         node: The keys of ``dataset`` as given, and as mended where they cannot stay so.
         problems: In the order in which they were found.
         notes: What is no mistake, but good to know.
+        folder: Where tables of pairs are written.
     """
 
     def __init__(self, node: Mapping[str, Any], folder: Path) -> None:
@@ -33,7 +34,7 @@ class Case:
         self.node: Node = dict(node)
         self.problems: list[Problem] = []
         self.notes: list[str] = []
-        self._folder = folder
+        self.folder = folder
 
     @property
     def keys(self) -> Node:
@@ -52,8 +53,8 @@ class Case:
 
     def written(self, text: str) -> str:
         """The path of a new file with a table of pairs."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._folder / f"pairs-{len(list(self._folder.glob('pairs-*.csv')))}.csv"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"pairs-{len(list(self.folder.glob('pairs-*.csv')))}.csv"
         path.write_text(text, encoding="utf-8")
         return str(path.absolute())
 

@@ -10,6 +10,7 @@ from segprune.doctor.contents import look_into_files
 from segprune.doctor.contract import Problem
 from segprune.doctor.folders import look_for_folders
 from segprune.doctor.pairs import found_pairs
+from segprune.doctor.unused import tell_of_unused
 from segprune.errors import SegpruneError
 
 
@@ -24,7 +25,8 @@ def examine(case: Case) -> SegData | None:
         where = case.node.get("root", "missing")
         case.add(f"dataset.root is {where}, which is no folder: give dataset.root=/path/to/the/data")
         return None
-    if str(case.node.get("_target_")).endswith(".folder"):
+    is_folder = str(case.node.get("_target_")).endswith(".folder")
+    if is_folder:
         look_for_folders(case, root)
         if pairs := found_pairs(case, root):
             look_into_files(case, root, pairs)
@@ -37,4 +39,6 @@ def examine(case: Case) -> SegData | None:
         if not faults or all(problem.keys for problem in case.problems):  # else the files were told above
             case.problems.append(Problem(text="\n   ".join(folded(faults or (str(error),)))))
         return None
+    if is_folder:
+        tell_of_unused(case, root, data.files)
     return data

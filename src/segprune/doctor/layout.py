@@ -42,19 +42,19 @@ class Place:
 
 def places(root: Path) -> list[Place]:
     """Folders that belong together, those with most pairs first."""
-    held = dict(_held(root))
-    masks = [folder for folder in held if _MASK_WORD.search(folder)]
-    if len(masks) == len(held):  # the word is in the name of a folder above all
-        masks = [folder for folder in held if _MASK_WORD.search(folder.split("/")[-1])]
+    folders = dict(held(root))
+    masks = [folder for folder in folders if _MASK_WORD.search(folder)]
+    if len(masks) == len(folders):  # the word is in the name of a folder above all
+        masks = [folder for folder in folders if _MASK_WORD.search(folder.split("/")[-1])]
     found: dict[tuple[str, str], Place] = {}
     for folder in masks:
-        others = [_place(held, images, folder) for images in held if images not in masks]
+        others = [_place(folders, images, folder) for images in folders if images not in masks]
         best = max(others, key=_fit, default=None)
         if best and best.pairs:
             _add(found, best)
     if not found:
-        for folder in held:
-            place = _place(held, folder, folder)
+        for folder in folders:
+            place = _place(folders, folder, folder)
             if place.pairs:
                 _add(found, place)
     return sorted(found.values(), key=lambda place: -place.pairs)
@@ -64,29 +64,13 @@ def loose_pairs(root: Path) -> list[tuple[str, str]]:
     """Image and mask, relative to the root, whose names are the same but for words such as ``mask`` and ``img``."""
     images: dict[str, list[str]] = {}
     masks: dict[str, list[str]] = {}
-    for folder, names in _held(root):
+    for folder, names in held(root):
         for name in names:
             path = PurePosixPath(folder, name)
             side = masks if _MASK_WORD.search(str(path)) else images
             side.setdefault(_FILLER.sub("", path.stem).lower() or path.stem, []).append(str(path))
     sure = [key for key in images.keys() & masks.keys() if len(images[key]) == len(masks[key]) == 1]
     return sorted((images[key][0], masks[key][0]) for key in sure)
-
-
-def lists(root: Path, place: Place) -> Mapping[str, str]:
-    """Role -> text file, relative to the root, whose lines are names of the images of a place."""
-    found: dict[str, str] = {}
-    for path in sorted(root.rglob("*.txt")):
-        role = next((role for role, word in _ROLES.items() if word.match(path.stem)), None)
-        if role is None or role in found or path.stat().st_size > 10**8:
-            continue
-        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
-        first = next((line.split()[0] for line in lines if line.strip() and not line.startswith("#")), "")
-        if first and any(
-            (root / place.images / f"{first}{end}").is_file() for end in ("", *place.image_suffix)
-        ):
-            found[role] = path.relative_to(root).as_posix()
-    return found
 
 
 def endings(images: Sequence[str], masks: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...], int]:
@@ -116,17 +100,17 @@ def endings(images: Sequence[str], masks: Sequence[str]) -> tuple[tuple[str, ...
     return tuple(dict.fromkeys(ours)), tuple(dict.fromkeys(theirs)), pairs
 
 
-def _held(root: Path) -> Iterator[tuple[str, list[str]]]:
-    """Folder, relative to the root -> names of its images and masks."""
+def held(root: Path, endings: tuple[str, ...] = MASKS) -> Iterator[tuple[str, list[str]]]:
+    """Folder, relative to the root -> names of its files of those endings; what begins with a dot is left out."""
     for place, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        files = sorted(name for name in names if not name.startswith(".") and name.lower().endswith(MASKS))
+        files = sorted(name for name in names if not name.startswith(".") and name.lower().endswith(endings))
         if files:
             yield Path(place).relative_to(root).as_posix(), files
 
 
-def _place(held: Mapping[str, Sequence[str]], images: str, masks: str) -> Place:
-    ours, theirs = list(held[images]), list(held[masks])
+def _place(folders: Mapping[str, Sequence[str]], images: str, masks: str) -> Place:
+    ours, theirs = list(folders[images]), list(folders[masks])
     if images == masks:
         named = [name for name in ours if _MASK_WORD.search(name) or os.path.splitext(name)[0].endswith("_L")]
         kinds = {os.path.splitext(name)[1].lower() for name in ours}

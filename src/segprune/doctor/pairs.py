@@ -76,10 +76,15 @@ def leave_out(
 ) -> None:
     """Write the pairs that are left as a table."""
     told = "\n   ".join(folded(faults))
-    text = as_csv(kept, root)
-    if case.node.get("split"):
-        text = "".join(f"{line.rpartition(',')[0]}\n" for line in text.splitlines())
     case.add(
         f"{what}; mend them, or go on without by a table of the others:\n   {told}",
-        pairs=case.written(text),
+        pairs=table(case, root, kept, is_shared=bool(case.node.get("split"))),
     )
+
+
+def table(case: Case, root: Path, roles: Mapping[str, Sequence[Pair]], *, is_shared: bool) -> str:
+    """The path of a new file of those pairs, without their roles if they are to be shared out."""
+    text = as_csv(roles, root)
+    if is_shared:
+        text = "".join(f"{line.rpartition(',')[0]}\n" for line in text.splitlines())
+    return case.written(text)

@@ -88,3 +88,12 @@ def test_what_lies_in_hidden_folders_or_is_the_doctors_is_not_read(tmp_path: Pat
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "train.txt").write_text("a00\n")
     assert said_by_texts(tmp_path, one, tmp_path / "ours") == (None, [])
+
+
+def test_a_link_to_nothing_is_left_alone_and_utf_16_is_told(tmp_path: Path, one: list[Place]) -> None:
+    (tmp_path / "train.txt").symlink_to("nowhere.txt")
+    (tmp_path / "val.txt").write_text("a00\nb01\nc04\n", encoding="utf-16")
+    said, why = said_by_texts(tmp_path, one, tmp_path / "ours")
+    assert said is None
+    (told,) = why
+    assert told.startswith(f"{tmp_path}/val.txt cannot be read ('utf-8' codec")

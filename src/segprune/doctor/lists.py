@@ -91,11 +91,19 @@ def _naming(root: Path, places: Sequence[Place]) -> Iterator[tuple[Path, int]]:
             known |= {name, os.path.splitext(name)[0], *(name.removesuffix(end) for end in ends)} - {""}
     texts = [root / folder / name for folder, names in held(root, _TEXTS) for name in names]
     for file in sorted(texts, key=lambda text: (len(text.name), text)):
-        if 0 < file.stat().st_size <= _MOST_BYTES:
-            text = file.read_text(encoding="utf-8-sig", errors="replace").replace("\0", "")  # of UTF-16
-            lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
-            if lines and 2 * sum(not known.isdisjoint(_names(line)) for line in lines) >= len(lines):
-                yield file, len(lines)
+        lines = [line for line in _text(file).splitlines() if line.strip() and not line.startswith("#")]
+        if lines and 2 * sum(not known.isdisjoint(_names(line)) for line in lines) >= len(lines):
+            yield file, len(lines)
+
+
+def _text(file: Path) -> str:
+    """What a file holds, whatever its encoding may be; of one that cannot be read or is huge, nothing."""
+    try:
+        if file.stat().st_size > _MOST_BYTES:
+            return ""
+        return file.read_text(encoding="utf-8-sig", errors="replace").replace("\0", "")  # of UTF-16
+    except OSError:
+        return ""
 
 
 def _names(line: str) -> Iterator[str]:

@@ -54,7 +54,7 @@ def test_weights_from_elsewhere_start_a_chain_without_training(tmp_path: Path) -
 def test_how_good_the_weights_are_is_said_and_when_that_is_no_better_than_guessing(
     is_right: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    state = NetState(name="dense", net=Reads(is_right=is_right), transforms=(), fingerprint="f")
+    state = NetState(name="start", net=Reads(is_right=is_right), transforms=(), fingerprint="f")
     with caplog.at_level(logging.INFO):
         tell_quality(tiny_context(tmp_path), (state,))
     lines = [record.message for record in caplog.records]

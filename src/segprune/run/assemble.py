@@ -18,6 +18,7 @@ from segprune.errors import CheckpointError, ConfigError
 from segprune.measure.passes import Passes
 from segprune.model.contract import SegmentationNet
 from segprune.model.initial import initial
+from segprune.predict.predictor import EXPORTED
 from segprune.run.naming import labels, model_name, past_of, run_name
 from segprune.run.place import checkpoint_folder
 from segprune.run.taught import refuse_nobody_to_teach
@@ -263,9 +264,15 @@ def _refuse_foreign_checkpoint(settings: Settings) -> None:
 
     Raises:
         CheckpointError: It is no checkpoint, or of another model.
+        ConfigError: It is an exported file without a network beside it.
     """
     if settings.checkpoint is None or settings.baseline is not None:
         return
+    if settings.checkpoint.suffix == EXPORTED:
+        raise ConfigError(
+            f"checkpoint is {settings.checkpoint}, a file, which is only evaluated beside another network. Give "
+            "'stages=[eval]' and baseline=<that network>, as segprune eval baseline=... candidate=... does."
+        )
     made = checkpoint.describe(settings.checkpoint).get("model", {})
     wrong = [
         f"model.{key} is {settings.model.get(key)!r}, the checkpoint was made with {made.get(key)!r}"

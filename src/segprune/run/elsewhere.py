@@ -45,9 +45,9 @@ def tell_quality(ctx: Context, start: Trail) -> None:
 
     Args:
         ctx: The run.
-        start: The network that the chain starts from; one of a checkpoint of this program says it by itself.
+        start: The networks that the chain starts from; those of this program say it by themselves.
     """
-    if not start or start[-1].folder is not None:
+    if not start or start[-1].name != UNKNOWN or start[-1].folder is not None:
         return
     images = min(LOOKED_AT, len(ctx.data.calibration))
     counts = evaluate(

@@ -118,6 +118,23 @@ def test_a_teacher_of_another_width_is_met_at_maps_of_the_same_size_through_a_le
     assert all(pair.student.layer == pair.teacher.layer for pair in found.values())
 
 
+@pytest.mark.parametrize("cuts", [[], [Cut({"first.0": (1,)})]], ids=["whole", "cut"])
+def test_another_network_of_the_same_architecture_has_other_channels_of_the_same_numbers(
+    cuts: list[Cut],
+) -> None:
+    dense, other = toy(Plain), toy(Plain)
+    for made_by in cuts:
+        other = made_by.replay(other)
+    mine = [Cut({"first.0": (0, 1)})]
+    student, teacher = Made(net=mine[0].replay(dense), transforms=mine), Made(net=other, transforms=cuts)
+    kin, stranger = (
+        pairs(kd_feature(), student, teacher, dense, SIZE_HW, is_kin=is_kin)["head"]
+        for is_kin in (True, False)
+    )
+    assert (kin.adapter, stranger.adapter) == (None, (4, 4))
+    assert stranger.teacher.layer == stranger.student.layer == "head"
+
+
 def test_a_teacher_without_maps_of_that_size_is_refused() -> None:
     deep = unet(num_classes=3, width=4, max_width=8, depth=3, convs_per_level=1, upsample="bilinear")
     with pytest.raises(

@@ -8,13 +8,15 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from segprune.checkpoint import checkpoint
+from segprune.checkpoint import ancestry, checkpoint
+from segprune.checkpoint.ancestry import Step
 from segprune.config.component import component
 from segprune.distill.contract import Loss, Seen, Shapes
 from segprune.distill.itself import Itself
 from segprune.distill.step import TaughtStep
 from segprune.errors import CheckpointError, ConfigError
 from segprune.measure.cost import cost
+from segprune.run.ancestry import root
 from segprune.stage.contract import Context, NetState, Trail, identity
 from segprune.stage.fit import Fit
 from segprune.stage.teaching import LEARNED, Taught, taught
@@ -50,6 +52,11 @@ def named(state: NetState, **changes: object) -> dict[str, Any]:
 @pytest.fixture
 def ctx(tmp_path: Path) -> Context:
     return tiny_context(tmp_path, build=with_norms)
+
+
+def known(trail: Trail) -> Trail:
+    """With the ancestry that a chain gives."""
+    return tuple(replace(state, ancestry=root(trail[0])) for state in trail)
 
 
 def weights(state: NetState) -> list[Tensor]:
@@ -168,6 +175,35 @@ def test_however_a_network_was_cut_its_channels_meet_the_teachers_own(
     assert made.teaching.pairs
     assert [*made.parts.parameters()] == []
     finetune(kd_feature(), epochs=1)(ctx, trail)
+
+
+@pytest.mark.slow
+def test_only_a_teacher_of_the_same_dense_network_is_compared_channel_by_channel(
+    tmp_path: Path, ctx: Context
+) -> None:
+    trail = prune()(ctx, fit(epochs=1)(ctx, ()))
+    tuned = finetune(None)(ctx, trail)[-1]
+    assert tuned.folder is not None
+    ancestry.write(tuned.folder, root(trail[0]).then(Step(network="finetuned", label="ft")))
+    (other,) = fit(epochs=1)(tiny_context(tmp_path, build=with_norms, seed=1), ())
+    cut = trail[-1]  # beside which nothing is written, so that nobody knows what it was cut from
+    by = {"dense": trail[0], "tuned": tuned, "other": other, "cut": cut}
+
+    def learnt(teacher: NetState, students: Trail) -> int:
+        step = taught("finetune", kd_feature(), named(teacher))
+        assert step is not None
+        made = step(replace(ctx, teachers=lambda: (teacher,)), students)(
+            students[-1].module, training(ctx), 2
+        )
+        return len([*made.parts.parameters()])  # type: ignore[attr-defined]
+
+    places = learnt(other, known(trail))
+    assert places > 0
+    found = {name: learnt(teacher, known(trail)) for name, teacher in by.items()}
+    assert found == {"dense": 0, "tuned": 0, "other": places, "cut": places}
+    assert learnt(trail[0], trail) == places  # nobody knows what the student was made of
+    keys = {finetune(kd_feature())(ctx, one)[-1].fingerprint for one in (trail, known(trail))}
+    assert len(keys) == 2
 
 
 def training(ctx: Context, **schedule: object) -> Training:
@@ -302,7 +338,7 @@ def test_what_can_be_taught_is_let_through(ctx: Context) -> None:
 
 @pytest.mark.slow
 def test_the_same_network_teaches_by_any_way_to_name_it(ctx: Context) -> None:
-    trail = prune()(ctx, fit(epochs=1)(ctx, ()))
+    trail = known(prune()(ctx, fit(epochs=1)(ctx, ())))
     at = replace(ctx, teachers=lambda: trail[:1])
     one = finetune(kd_feature())(ctx, trail)[-1]
     other = finetune(kd_feature(), named(trail[0]))(at, trail)[-1]

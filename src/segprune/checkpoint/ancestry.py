@@ -89,6 +89,11 @@ class Ancestry:
     measured: tuple[Measured, ...] = ()
 
     @property
+    def root(self) -> str:
+        """What tells the dense network from others: hash of its weights, else of what made them."""
+        return self.weights_sha256 or self.fingerprint
+
+    @property
     def cuts(self) -> list[Cause]:
         """How the cuts on the way were asked for, in order."""
         return [step.cut for step in self.steps if step.cut is not None]

@@ -47,16 +47,23 @@ class Pair:
 
 
 def pairs(
-    loss: Loss, student: Made, teacher: Made, dense: SegmentationNet, size_hw: tuple[int, int]
+    loss: Loss,
+    student: Made,
+    teacher: Made,
+    dense: SegmentationNet,
+    size_hw: tuple[int, int],
+    *,
+    is_kin: bool = True,
 ) -> Mapping[str, Pair]:
     """Place, named by the student's layer -> the maps that are compared there; none for a loss of logits.
 
     Args:
         loss: Says which maps it compares.
         student: A network that was made of the dense one.
-        teacher: Another such network; one of another architecture is compared where its maps have the same size.
+        teacher: Another network; one of another architecture is compared where its maps have the same size.
         dense: The student's dense network; its weights do not matter.
         size_hw: (H, W) in px of the image.
+        is_kin: Whether the teacher was made of the student's dense network, so that a number means one channel.
 
     Raises:
         ConfigError: There are no places, or the student or the teacher lacks one.
@@ -65,11 +72,11 @@ def pairs(
         return {}
     here = spots(dense, loss.maps, getattr(loss, "places", None), size_hw)
     _refuse_missing(here, student.net)
-    is_kin = _is_made_of(dense, teacher)
-    there = here if is_kin else _like(here, spots(teacher.net, loss.maps, None, size_hw))
+    is_alike = _is_made_of(dense, teacher) and (is_kin or not teacher.transforms)
+    there = here if is_alike else _like(here, spots(teacher.net, loss.maps, None, size_hw))
     mine = kept(dense, student.transforms, here)
-    theirs = kept(dense if is_kin else teacher.net, teacher.transforms if is_kin else (), there)
-    can_match = loss.matched and is_kin
+    theirs = kept(dense if is_alike else teacher.net, teacher.transforms if is_alike else (), there)
+    can_match = loss.matched and is_alike and is_kin
     return {
         spot.layer: _pair(
             _left(spot, student.net, mine),

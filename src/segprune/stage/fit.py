@@ -154,7 +154,9 @@ class Fit(Stage):
         """A step that is not plain may look at every network of the trail."""
         if self.step is None:
             return {}
-        return {"step": identity(self.step), "trail": [state.fingerprint for state in trail]}
+        past = trail[-1].ancestry if trail else None
+        networks = [state.fingerprint for state in trail]
+        return {"step": identity(self.step), "trail": networks, "root": past and past.root}
 
     def _stretched(self, ctx: Context, trail: Trail) -> Schedule:
         whole = shell(ctx) if is_orphan(trail[0]) else trail[0].module

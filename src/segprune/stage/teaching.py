@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from segprune.checkpoint import checkpoint
+from segprune.checkpoint import ancestry, checkpoint
 from segprune.dataset.contract import Batch
 from segprune.distill.contract import Loss, Seen
 from segprune.distill.kept_logits import KeptLogits
@@ -51,8 +51,8 @@ class Taught:
 
     Attributes:
         loss: The loss.
-        teachers: What tells the named teachers apart: weights, transforms, architecture and its code; none if none
-            is named.
+        teachers: What tells the named teachers apart: weights, transforms, dense network, architecture and code; or
+            none is named.
         cache_logits: Whether the teacher looks at each training image once, and not again in every epoch.
     """
 
@@ -88,7 +88,7 @@ class Taught:
         teacher = Made(net=named[0].module, transforms=named[0].transforms) if named else Made(net=dense)
         if self.cache_logits:
             kept.refuse(ctx, self.loss, teacher.net, fit.schedule)
-        pairs(self.loss, Made(net=dense), teacher, dense, ctx.pass_hw)
+        pairs(self.loss, Made(net=dense), teacher, dense, ctx.pass_hw, is_kin=self._is_kin(start))
 
     def shortened(self, ctx: Context, trail: Trail, schedule: Schedule) -> Schedule:
         """With ``match`` = ``compute``, as many epochs as have the multiply-adds of the schedule without a teacher.
@@ -173,7 +173,7 @@ class Taught:
         dense = shell(ctx)
         student = Made(net=trail[-1].module, transforms=trail[-1].transforms) if trail else Made(net=dense)
         first = Made(net=teachers[0].module, transforms=teachers[0].transforms)
-        found = pairs(self.loss, student, first, dense, ctx.pass_hw)
+        found = pairs(self.loss, student, first, dense, ctx.pass_hw, is_kin=self._is_kin(trail))
 
         def make(net: SegmentationNet, training: Training, steps: int) -> Step:
             logits = self._logits(ctx, teachers, training) if self.cache_logits else None
@@ -192,6 +192,13 @@ class Taught:
         if self.loss.by_itself:
             return trail[-1:]
         return ctx.teachers() if self.teachers else trail[:1]
+
+    def _is_kin(self, trail: Trail) -> bool:
+        """Whether the teacher was made of the dense network of the trail, or is that."""
+        if not self.teachers:
+            return True
+        past = trail[-1].ancestry if trail else None
+        return past is not None and past.root == self.teachers[0].get("root")
 
     def _told_by(self, teachers: Sequence[NetState]) -> list[Any]:
         return list(self.teachers) if self.teachers else [state.fingerprint for state in teachers]
@@ -263,9 +270,15 @@ def _identities(teacher: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     for folder in folders:
         made = checkpoint.describe(folder)
         about = {name: made.get(name) for name in ("weights_sha256", "transforms", "plans", "model")}
-        yield about | _code(made.get("model") or {})
+        yield {**about, "root": _root_of(folder, made), **_code(made.get("model") or {})}
     if node is not None and not folders:
         yield {"model": node, "files": digests(node), **_code(node)}
+
+
+def _root_of(folder: Path, made: Mapping[str, Any]) -> str | None:
+    """What tells the dense network of a checkpoint from others; None where that is not known."""
+    past, is_whole = ancestry.read(folder), not made.get("transforms", made.get("plans"))
+    return past.root if past else made.get("weights_sha256") if is_whole else None
 
 
 def _code(node: Mapping[str, Any]) -> dict[str, Any]:

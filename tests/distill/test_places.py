@@ -95,6 +95,11 @@ def test_a_network_without_any_map_to_follow_is_refused_with_a_remedy() -> None:
         named(Flat(), "read")
 
 
+def test_no_layers_are_no_places() -> None:
+    with pytest.raises(ConfigError, match=r"distill\.places is \[\].*distill\.places=null"):
+        named(toy(Residual), "read", [])
+
+
 def test_images_of_other_bands_change_no_place() -> None:
     net, ten = toy(Residual), for_bands(toy(Residual), [0.5] * 10, [0.2] * 10, (32, 32))
     assert named(ten, "read") == named(net, "read")

@@ -5,6 +5,7 @@ import torch
 from omegaconf import OmegaConf
 
 from segprune.checkpoint import checkpoint
+from segprune.dataset.contract import Bands
 from segprune.errors import CheckpointError, ConfigError
 from segprune.model.contract import SegmentationNet
 from segprune.model.unet import unet
@@ -17,6 +18,12 @@ from tests.tiny import tiny_data, tiny_net
 
 pytestmark = pytest.mark.usefixtures("composer")
 CPU = torch.device("cpu")
+PLAIN = (
+    "extensions=[tests]",
+    "model@teacher.model=module",
+    "teacher.model.factory=tests.model.test_module:build",
+    "teacher.model.classes_as=classes",
+)
 CLASSES = ["none", "red", "green", "blue"]
 
 
@@ -92,6 +99,16 @@ def test_a_cut_checkpoint_keeps_its_transforms(tmp_path: Path) -> None:
             r"was made for the classes \['cat', 'dog'\]; the dataset has \['none'",
         ),
         ({"size_hw": [32, 48]}, [], r"images of \[32, 48\] px.*Give dataset\.size_hw=\[32, 48\]"),
+        (
+            {"bands": {"count": 4, "bits": 8, "mean": [0.5] * 4, "std": [0.2] * 4}},
+            [],
+            r"images of 4 bands of 8 bits; the dataset has 3 bands of 8 bits\. Name a teacher of",
+        ),
+        (
+            {"bands": {"count": 3, "bits": 16, "mean": [0.5] * 3, "std": [0.2] * 3}},
+            [],
+            r"images of 3 bands of 16 bits; the dataset has 3 bands of 8 bits\.",
+        ),
         ({}, ["model@teacher.model=unet", "teacher.model.width=4"], r"teacher\.model\.(width|depth|convs)"),
         ({}, ["model@teacher.model=simple_segnet"], r"holds another network.*Leave teacher\.model out"),
         ({"model": None}, [], r"does not say how its network is built"),
@@ -112,6 +129,15 @@ def test_a_teacher_that_does_not_fit_is_refused(
         teachers(f"teacher.checkpoint={place}", *overrides)
 
 
+@pytest.mark.slow
+def test_a_model_for_other_bands_cannot_look_at_the_images(tmp_path: Path) -> None:
+    file = tmp_path / "best.pth"
+    torch.save(build(classes=4).state_dict(), file)
+    four = tiny_data(bands=Bands(count=4, bits=8, mean=(0.5,) * 4, std=(0.2,) * 4))
+    with pytest.raises(ConfigError, match=r"teacher\.model takes images of 3 bands, the dataset has 4\."):
+        teachers_of(settings(*PLAIN, f"teacher.model.checkpoint={file}"), four, CPU)
+
+
 def test_a_folder_that_is_no_checkpoint_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="is not a checkpoint"):
         teachers(f"teacher.checkpoint={tmp_path}")
@@ -127,13 +153,7 @@ def test_a_model_that_nobody_trained_teaches_nothing() -> None:
 def test_a_network_with_weights_from_elsewhere_can_teach(tmp_path: Path) -> None:
     file = tmp_path / "best.pth"
     torch.save(build(classes=4).state_dict(), file)
-    names = (
-        "extensions=[tests]",
-        "model@teacher.model=module",
-        "teacher.model.factory=tests.model.test_module:build",
-        "teacher.model.classes_as=classes",
-        f"teacher.model.checkpoint={file}",
-    )
+    names = (*PLAIN, f"teacher.model.checkpoint={file}")
     (state,) = teachers(*names)
     assert state.net(torch.rand(1, 3, 16, 16)).shape == (1, 4, 16, 16)
     torch.save(tiny_net().state_dict(), file)

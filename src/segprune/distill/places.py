@@ -60,6 +60,11 @@ def spots(net: SegmentationNet, maps: Maps, places: Places, size_hw: tuple[int, 
     Raises:
         ConfigError: There is no such layer, or no place at all.
     """
+    if places is not None and not places:
+        raise ConfigError(
+            "distill.places is [], so no maps would be compared. Name layers; or give distill.places=null, for the "
+            "ends of stages."
+        )
     calls, layers = _calls(net, size_hw), dict(net.named_modules())
     if places is not None:
         return tuple(_named(name, maps, calls, layers) for name in places)

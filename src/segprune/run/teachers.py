@@ -57,6 +57,11 @@ def _teachers(settings: Settings, data: SegData, device: torch.device) -> Iterat
             net = initial(make, num_classes=len(data.classes), seed=settings.seed)
         except CheckpointError as error:  # it names the keys of the student
             raise CheckpointError(re.sub(r"(?<![\w.])model\.", "teacher.model.", str(error))) from error
+        if net.bands != data.bands_count:
+            raise ConfigError(
+                f"teacher.model takes images of {net.bands} bands, the dataset has {data.bands_count}. Name a "
+                "teacher of such images, as teacher.checkpoint=<folder of a checkpoint>."
+            )
         yield NetState(name="teacher", net=ready(net, device), transforms=(), fingerprint="teacher.model")
 
 
@@ -71,6 +76,14 @@ def _refuse_others(made: dict[str, Any], folder: Path, settings: Settings, data:
         raise CheckpointError(
             f"teacher.checkpoint is {folder}, which was made for images of {list(size_hw)} px, but dataset.size_hw "
             f"is {list(data.size_hw)}. Give dataset.size_hw={list(size_hw)}, or a teacher of this size."
+        )
+    bands = made.get("bands") or {}
+    held = (bands.get("count", 3), bands.get("bits", 8))
+    here = (data.bands_count, data.bands.bits if data.bands else 8)
+    if held != here:
+        raise CheckpointError(
+            f"teacher.checkpoint is {folder}, which was made for images of {held[0]} bands of {held[1]} bits; the "
+            f"dataset has {here[0]} bands of {here[1]} bits. Name a teacher of this dataset."
         )
     node, recorded = settings.teacher.model, made.get("model") or {}
     wrong = [

@@ -202,6 +202,8 @@ def test_a_file_that_decides_by_itself_is_measured_too(tmp_path: Path) -> None:
     ctx = tiny_context(tmp_path)
     trail = stage(output="argmax")(ctx, cut(ctx))
     assert facts(trail)["output"] == "argmax"
+    for one in facts(trail)["parity"].values():
+        assert (one["argmax_agreement"], one["relative_error"]) == (1.0, None)
     images = torch.rand(2, 3, 16, 16)
     assert torch.equal(trail[2].net(images).argmax(1), trail[-1].net(images).argmax(1))
     assert 0 < by_name(rows_of(ctx, trail))["pruned_onnx"]["miou_percent"] <= 100

@@ -163,7 +163,7 @@ class Export(Stage):
                 **asdict(cost(net, size_hw)),
             },
             "onnx": {"opset": written.opset, "exporter": written.exporter, "nodes": written.nodes},
-            "parity": deploy_json.of_parity(found),
+            "parity": deploy_json.of_parity(found, self.output),
             "tolerance": self.tolerance,
             "versions": {"torch": version("torch"), "segprune": version("segprune"), **_versions()},
         }

@@ -38,6 +38,14 @@ def refuse(*overrides: str) -> None:
             r"distill=kd teaches finetune, but stages is .*Add finetune",
         ),
         (["distill=kd", "stages=[train,eval]"], r"'teacher\.teaches=\[train\]' and teacher\.checkpoint="),
+        (
+            ["distill=kd", "stage.finetune.step=null"],
+            r"distill=kd .*stage\.finetune\.step is null.*distill=none",
+        ),
+        (
+            ["distill=kd", "stage.finetune.step.loss=null"],
+            r"step is segprune\.stage\.teaching\.taught, which does not have it",
+        ),
         (["teacher.teaches=[prune]"], r"teacher\.teaches is \['prune'\].*Allowed are train, finetune"),
         (["teacher.teaches=[]"], r"^teacher\.teaches is \[\]"),
         (["teacher.who=me"], r"teacher\.who"),

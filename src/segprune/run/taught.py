@@ -25,9 +25,19 @@ def refuse_nobody_to_teach(settings: Settings, job: Job) -> None:
             f"teacher.teaches is {teaches}, but {', '.join(unknown)} cannot be taught. Allowed are "
             f"{', '.join(can_learn)}."
         )
-    if loss is not None and not {*teaches} & {*words}:
+    if loss is None:
+        return
+    option, taught = job.choices["distill"], [word for word in teaches if word in words]
+    if not taught:
         raise ConfigError(
-            f"distill={job.choices['distill']} teaches {', '.join(teaches)}, but stages is {words}, so nothing "
+            f"distill={option} teaches {', '.join(teaches)}, but stages is {words}, so nothing "
             f"would be taught. Add {teaches[0]} to stages, or give distill=none. To teach a training from scratch, "
             "give 'teacher.teaches=[train]' and teacher.checkpoint=<folder of a checkpoint>."
+        )
+    steps = {f"stage.{word}.step": settings.stage[word]["step"] or {} for word in taught}
+    if not any(settings.distill in step.values() for step in steps.values()):
+        found = " and ".join(f"{key} is {step.get('_target_', 'null')}" for key, step in steps.items())
+        raise ConfigError(
+            f"distill={option} is the loss of a teacher, but {found}, which does not have it, so nothing would be "
+            f"taught. Leave {' and '.join(steps)} out of the command, or give distill=none."
         )

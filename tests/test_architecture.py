@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "segprune"
 ORDER = [
-    "gpu", "errors", "allocator", "importing", "shortage", "stop", "console", "seed", "durable", "status",
+    "errors", "gpu", "allocator", "importing", "shortage", "stop", "console", "seed", "durable", "status",
     "dataset", "model", "loss", "schedule", "graph", "measure", "deploy", "transform", "training", "distill",
     "pruner", "budget", "checkpoint", "store",
     "tracking", "result", "stage", "config", "predict", "run", "doctor", "reproduce",

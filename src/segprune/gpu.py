@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
+from segprune.errors import ConfigError
+
 _ERRORS = r"(CUDA|HIP|cuDNN|NVRTC) error|(CUBLAS|CUDNN|CUSOLVER|CUFFT)_STATUS|[Uu]nable to find an engine"
 _LEGACY = "the one for CUDA 12.6 of torch 2.9 to 2.14, which has code from 5.0 on"
 
@@ -16,6 +18,39 @@ _LEGACY = "the one for CUDA 12.6 of torch 2.9 to 2.14, which has code from 5.0 o
 def name_of(device: torch.device) -> str | None:
     """Name of the GPU, ``None`` on a CPU."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else None
+
+
+def device_of(asked: str) -> torch.device:
+    """The device that is meant by ``auto``, ``cpu``, ``cuda`` or ``cuda:<n>``; a GPU becomes the current one.
+
+    Raises:
+        ConfigError: It does not exist here, or torch has no code for it.
+    """
+    wanted = asked
+    if asked == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(wanted)
+        if device.type not in ("cpu", "cuda"):
+            raise RuntimeError(device.type)
+        if device.type == "cuda":
+            # a number of its own: set_device takes no other, and rows and fingerprints name the card
+            device = torch.device(
+                "cuda", torch.cuda.current_device() if device.index is None else device.index
+            )
+            torch.cuda.set_device(device)  # else what torch asks of the current GPU is asked of the first one
+            if missing := lacks_code(device):
+                raise ConfigError(f"device is {asked!r}, but {missing}")
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        is_known = wanted.partition(":")[0] in ("cpu", "cuda")  # else torch lists what it knows
+        reason = f": {str(error).splitlines()[0]}" if is_known else ""
+        raise ConfigError(
+            f"device is {asked!r}, which cannot be used here{reason}. Allowed are auto, cpu, and cuda "
+            "or cuda:<n> on a machine with such a GPU and a CUDA build of torch."
+        ) from error
+    # there is one CPU, whatever number it is given
+    return torch.device("cpu") if device.type == "cpu" else device
 
 
 def about(device: torch.device, asked: str) -> str:

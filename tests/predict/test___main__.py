@@ -121,9 +121,16 @@ def test_mistakes_are_one_sentence_and_leave_nothing(
     assert "would have one mask, a.png" in refused(capsys, [checkpoint, images, "--out", out])
     (images / "a.bmp").unlink()
     assert not out.exists()
+    for inside in (images, images / "more" / "masks"):
+        assert "give a folder that is not among" in refused(capsys, [checkpoint, images, "--out", inside])
+    for device in ("gpu", "cuda:99"):
+        said = refused(capsys, [checkpoint, images, "--out", out, "--device", device])
+        assert f"device is '{device}', which cannot be used here" in said
     (images / "z.png").write_bytes(b"damaged")
     assert "z.png cannot be decoded" in refused(capsys, [checkpoint, images, "--out", out])
-    assert len(list(out.rglob("*.*"))) == 6  # what came before it is whole
+    assert not out.exists()
+    (images / "z.png").unlink()
+    assert main([str(checkpoint), str(images), "--out", str(out), "--device", "auto"]) == 0
     assert "holds a mask a.png already" in refused(capsys, [checkpoint, images, "--out", out])
 
 

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import torch
 
-from segprune.gpu import inputs_of, lacks_code
+from segprune.gpu import device_of, inputs_of, lacks_code
 from segprune.gpu_check.contract import Bench, Found
 from segprune.reproduce.origin import machine
 from segprune.result.files import PLAN
-from segprune.run.hardware import device_of
 
 POINTS, MASK_ERROR = 5.0, 1e-12
 GRACE_S = 15.0

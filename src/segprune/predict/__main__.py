@@ -61,17 +61,21 @@ def predict(
             they are resized and shown to the network as they were in evaluation.
 
     Raises:
-        SegpruneError: There is no such network, an image cannot be read, or a mask is there already.
+        SegpruneError: There is no such network or device, an image cannot be read, ``out`` is among the images, or
+            a mask is there already; nothing is written then.
         OSError: A mask cannot be written.
     """
     from tqdm import tqdm
 
     from segprune.predict.predictor import load
 
+    _refuse_among(images, out)
     names = _names(images, out)
     net = load(network, device=device, extensions=extensions)
     mask_of = _mask_of(net, tile=tile)
     # disable=None: a bar on a terminal, nothing in a log file
+    for path in tqdm(names, desc="check", unit="image", leave=False, disable=None):
+        _read(path, net)
     for path, name in tqdm(names.items(), desc="predict", unit="image", leave=False, disable=None):
         _write(out, name, mask_of(_read(path, net)), net)
     return len(names)
@@ -85,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("images", type=Path, help="folder of images, with all below it, or one image")
     parser.add_argument("--out", type=Path, required=True, help="folder for the masks")
     parser.add_argument(
-        "--device", default="cpu", help="cpu (default), cuda, cuda:1 ...; a file runs on cpu only"
+        "--device", default="cpu", help="cpu (default), auto, cuda, cuda:1 ...; a file runs on cpu only"
     )
     parser.add_argument(
         "--tile",
@@ -128,6 +132,18 @@ def _names(images: Path, out: Path) -> dict[Path, str]:
             raise DataError(f"{out} holds a mask {name} already; give another folder, or remove it.")
         found[name] = path
     return {path: name for name, path in found.items()}
+
+
+def _refuse_among(images: Path, out: Path) -> None:
+    """Keep masks from being taken for images the next time.
+
+    Raises:
+        DataError: They would lie among the images.
+    """
+    if images.is_dir() and out.resolve().is_relative_to(images.resolve()):
+        raise DataError(
+            f"--out is {out}, which is inside of {images}; give a folder that is not among the images."
+        )
 
 
 def _read(path: Path, net: "Predictor") -> "NDArray[Any]":

@@ -19,6 +19,7 @@ from segprune.config.component import component, import_extensions, target
 from segprune.dataset.augment import resize_image
 from segprune.deploy.opened import open_file
 from segprune.errors import CheckpointError, ConfigError, DataError
+from segprune.gpu import device_of
 from segprune.measure.eval_mode import eval_mode
 from segprune.measure.passes import ONE_PASS, Passes
 from segprune.model.bands import for_bands
@@ -141,24 +142,25 @@ def load(folder: str | Path, *, device: str = "cpu", extensions: Sequence[str] =
         folder: Of a run or of one job of a sweep (its last network), of an entry of the store such as
             ``outputs/store/finetune/<fingerprint>``, or any other that holds ``net.json`` and
             ``weights.safetensors``. Or an exported file, or the folder that holds it alone.
-        device: Where it runs: ``cpu``, ``cuda``, ``cuda:1`` ...; a file on ``cpu`` only.
+        device: Where it runs: ``cpu``, ``cuda``, ``cuda:1`` ..., or ``auto``: a GPU if there is one; a file on the
+            CPU only.
         extensions: Packages of your own whose code may build and transform the network.
 
     Raises:
         CheckpointError: There is no network, it is damaged, or it is built by code that was not named.
-        ConfigError: The code that builds it cannot be imported or takes other arguments now; or a file is given
-            and ONNX Runtime is missing, or another device is asked for.
+        ConfigError: The code that builds it cannot be imported or takes other arguments now; the device does not
+            exist here; or a file is given and ONNX Runtime is missing, or a GPU is asked for.
     """
     import_extensions(extensions)
     place = network_folder(Path(folder))
     if place.suffix == EXPORTED or (not (place / DESCRIPTION).exists() and (place / ONNX).exists()):
         return _of_file(place if place.suffix == EXPORTED else place / ONNX, device)
-    made = checkpoint.describe(place)
+    where, made = device_of(device), checkpoint.describe(place)
     net, _, _ = checkpoint.read(place, builder(made, place, extensions))
     palette, size_hw, passes = made.get("palette"), made.get("size_hw"), made.get("passes")
     bands = made.get("bands") or {}
     return Predictor(
-        net=net.to(device).to(memory_format=torch.channels_last).eval(),  # as it was evaluated
+        net=net.to(where).to(memory_format=torch.channels_last).eval(),  # as it was evaluated
         classes=tuple(made["classes"]),
         palette=tuple((r, g, b) for r, g, b in palette) if palette else None,
         size_hw=(size_hw[0], size_hw[1]) if size_hw else None,
@@ -170,7 +172,7 @@ def load(folder: str | Path, *, device: str = "cpu", extensions: Sequence[str] =
 
 def _of_file(path: Path, device: str) -> Predictor:
     """An exported file that is ready to predict."""
-    if device != "cpu":
+    if device not in ("cpu", "auto"):
         raise ConfigError(f"device is {device!r}, but {path} is run by the CPU; give device='cpu'.")
     run, said = open_file(path, threads=torch.get_num_threads())
     return Predictor(

@@ -6,7 +6,7 @@ import torch
 
 from segprune.config.compose import Settings
 from segprune.errors import ConfigError
-from segprune.gpu import about, lacks_code
+from segprune.gpu import about, device_of
 from segprune.training.step import Hardware
 
 log = logging.getLogger(__name__)
@@ -55,36 +55,3 @@ def _refuse_gpus(settings: Settings, device: torch.device) -> None:
             f"gpus is {gpus}, and they are counted from the first one, but the current GPU is number "
             f"{device.index}. Choose the GPUs by CUDA_VISIBLE_DEVICES."
         )
-
-
-def device_of(asked: str) -> torch.device:
-    """The device that is meant by ``auto``, ``cpu``, ``cuda`` or ``cuda:<n>``; a GPU becomes the current one.
-
-    Raises:
-        ConfigError: It does not exist here, or torch has no code for it.
-    """
-    wanted = asked
-    if asked == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(wanted)
-        if device.type not in ("cpu", "cuda"):
-            raise RuntimeError(device.type)
-        if device.type == "cuda":
-            # a number of its own: set_device takes no other, and rows and fingerprints name the card
-            device = torch.device(
-                "cuda", torch.cuda.current_device() if device.index is None else device.index
-            )
-            torch.cuda.set_device(device)  # else what torch asks of the current GPU is asked of the first one
-            if missing := lacks_code(device):
-                raise ConfigError(f"device is {asked!r}, but {missing}")
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        is_known = wanted.partition(":")[0] in ("cpu", "cuda")  # else torch lists what it knows
-        reason = f": {str(error).splitlines()[0]}" if is_known else ""
-        raise ConfigError(
-            f"device is {asked!r}, which cannot be used here{reason}. Allowed are auto, cpu, and cuda "
-            "or cuda:<n> on a machine with such a GPU and a CUDA build of torch."
-        ) from error
-    # there is one CPU, whatever number it is given
-    return torch.device("cpu") if device.type == "cpu" else device

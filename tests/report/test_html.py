@@ -228,3 +228,11 @@ def test_a_teacher_has_a_verdict_and_a_line_for_each_method(whole: Reader) -> No
     )
     assert "streets, unet kd l1 channels 30.0 0 1 40.50 43.50 3.00" in found
     assert "Does a teacher help?" not in whole.text
+
+
+def test_cautions_name_the_job_of_runs_with_one_name() -> None:
+    told = page(
+        sweep([job_data(n, "l1", 40.0, setting=f"loss {n}", speedup=0.5 + n / 10) for n in (0, 1)])
+    ).text
+    run = "taylor-r0.3"
+    assert f"although cut: {run} (job 0) in eager (x0.50), {run} (job 1) in eager (x0.60)." in told

@@ -237,6 +237,20 @@ def test_few_images_are_told_once_below_the_table() -> None:
     assert "fewer than 60" not in sweep_table([outcome("l1", 0.5)])
 
 
+def test_cautions_name_jobs_by_what_their_runs_are_not_named_after() -> None:
+    slow = [
+        replace(
+            outcome("l1", 0.3, rows=(DENSE, changed(TUNED, speedup=speedup)), seed=seed),
+            setting=f"loss={loss}",
+        )
+        for seed, (loss, speedup) in enumerate({"ce": 0.75, "dice": 0.37}.items())
+    ]
+    run = DENSE.run
+    told = f"although cut: {run} (loss=dice) in eager (x0.37), {run} (loss=ce) in eager (x0.75)."
+    assert told in sweep_table(slow)
+    assert f"although cut: {run} in eager (x0.75)." in sweep_table(slow[:1])
+
+
 def test_csv_keeps_columns_that_only_some_rows_have(tmp_path: Path) -> None:
     write_csv([DENSE, changed(TUNED, of_tomorrow="int8")], tmp_path / "rows.csv")
     with (tmp_path / "rows.csv").open(newline="", encoding="utf-8") as file:

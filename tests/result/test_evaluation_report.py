@@ -50,7 +50,7 @@ def test_every_field_of_the_rows_is_in_the_report_but_those_of_the_run() -> None
     assert (made["baseline"]["fingerprint"], made["candidate"]["fingerprint"]) == ("ab12", "cd34")
     assert (made["baseline"]["transforms"], made["candidate"]["transforms"]) == (None, "cut 3 channels")
     assert (made["setting"]["images"], made["setting"]["report_frames"]) == (7, 0)
-    assert made["caution"] == cautions([changed(DENSE, report_images=7, report_frames=0)])[0]
+    assert made["caution"] == cautions([("own", [changed(DENSE, report_images=7, report_frames=0)])])[0]
     assert report(changed(DENSE, report_images=60, report_frames=0))["caution"] is None
     assert made["cut"]["ratio_reached"] == 0.2984375
 

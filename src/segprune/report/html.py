@@ -65,7 +65,11 @@ def html(data: SweepData, contests: Sequence[Contest], pictures: Sequence[Pictur
         teachings=teachings,
         title=_title(data),
         command=command(data.overrides) if data.overrides else "",
-        cautions=cautions(row for job in data.jobs for row in job.outcome.rows),
+        cautions=cautions(
+            (f"{job.outcome.rows[0].run} (job {job.number})", job.outcome.rows)
+            for job in data.jobs
+            if job.outcome.rows
+        ),
         unsteadiness=unsteadiness(row for job in data.jobs for row in job.outcome.rows),
         failed=[job for job in data.jobs if job.outcome.status == "failed"],
         incomplete=[job for job in data.jobs if job.entries.missing],

@@ -14,6 +14,8 @@ from segprune.result.table import MISSING, aligned, header, number
 
 _NETWORKS = ("dense", "start", "prepared", "pruned_raw", "pruned", "finetuned")
 _VARYING = ("distill", "protocol", "dataset", "model", "budget", "setting", "seed")
+_IN_NAMES = ("distill", "protocol", "seed")
+"""What the name of a run says."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +114,8 @@ def sweep_table(outcomes: Sequence[Outcome]) -> str:
         for outcome in ordered
         if outcome.status == "failed"
     ]
-    doubts = list(filter(None, [*cautions(rows), unsteadiness(rows)]))
+    named = [(_name(outcome, varying), outcome.rows) for outcome in ordered if outcome.rows]
+    doubts = list(filter(None, [*cautions(named), unsteadiness(rows)]))
     return "\n".join(
         [*header(rows), legend, aligned(titles, body, text_columns=1 + len(varying)), *doubts, *failures]
     )
@@ -158,6 +161,13 @@ def _texts(outcome: Outcome) -> dict[str, str]:
             "speed-up": number(last["speedup"], "x{:.2f}"),
         }
     return found
+
+
+def _name(outcome: Outcome, varying: Sequence[str]) -> str:
+    """The run's name, and what of the columns it does not say."""
+    others = [str(getattr(outcome, name)) for name in varying if name not in _IN_NAMES]
+    told = ", ".join(filter(None, others))
+    return f"{outcome.rows[0].run} ({told})" if told else outcome.rows[0].run
 
 
 def _differs(outcomes: Sequence[Outcome], name: str) -> bool:

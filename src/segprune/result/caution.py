@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from segprune.result.row import Row
-from segprune.result.slower import of_slower
+from segprune.result.slower import Job, of_slower
 
 FEW_IMAGES = 60
 """From this number on, intervals over images hold as often as they say."""
@@ -16,17 +16,18 @@ _FRAMES = (
 )
 
 
-def cautions(rows: Iterable[Row]) -> list[str]:
+def cautions(jobs: Iterable[Job]) -> list[str]:
     """One sentence for each doubt about a split; others on slow cuts, devices, trainings and accepted results."""
-    rows = list(rows)
+    jobs = list(jobs)
+    rows = [row for _, own in jobs for row in own]
     return [
-        *of_slower(rows),
+        *of_slower(jobs),
         *_of_splits(rows),
         *_of_absent(rows),
         *_of_devices(rows),
         *_of_trainings(rows),
         *_of_accepted(rows),
-        *_of_statistics(rows),
+        *_of_statistics(jobs),
     ]
 
 
@@ -76,20 +77,19 @@ def _of_accepted(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def _of_statistics(rows: Sequence[Row]) -> list[str]:
+def _of_statistics(jobs: Sequence[Job]) -> list[str]:
     """Cut networks without any training that predict better than the dense one, of better BN statistics."""
-    miou = {(row.run, row.stage): float(value) for row in rows if (value := row["miou_percent"]) is not None}
-    found = [
-        (value, dense, run)
-        for (run, stage), value in miou.items()
-        for dense in [miou.get((run, "dense"), miou.get((run, "start"), value))]
-        if stage == "pruned" and value > dense
-    ]
+    found = []
+    for name, rows in jobs:
+        miou = {row.stage: value for row in rows if (value := row["miou_percent"]) is not None}
+        dense, value = miou.get("dense", miou.get("start")), miou.get("pruned")
+        if dense is not None and value is not None and value > dense:
+            found.append((value - dense, value, dense, name))
     if not found:
         return []
-    value, dense, run = max(found, key=lambda one: one[0] - one[1])
+    _, value, dense, name = max(found)
     return [
-        f"A cut alone seems to help: {value:.2f} after {dense:.2f} % mIoU in {run}. The row pruned has its BN "
+        f"A cut alone seems to help: {value:.2f} after {dense:.2f} % mIoU in {name}. The row pruned has its BN "
         "statistics re-estimated on calibration images; the other rows have those of their training, which was too "
         "short for them. Compare pruned_raw, or train longer."
     ]

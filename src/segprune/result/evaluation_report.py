@@ -126,7 +126,7 @@ def evaluation_report(
         **_as_elsewhere("candidate", candidate),
         "ancestor": ancestor,
         "macs_rule": MACS_RULE,
-        "caution": next(iter(cautions(rows[:1])), None),
+        "caution": next(iter(cautions([(baseline.run, rows[:1])])), None),
     }
 
 

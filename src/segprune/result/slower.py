@@ -9,6 +9,8 @@ from segprune.result.row import INT8_SUFFIX, Row
 CLEARLY = 0.97
 """A speed-up below this is more than noise of the clock."""
 SHOWN = 5
+Job = tuple[str, Sequence[Row]]
+"""What to call a job, since runs of one sweep can have equal names, and its rows."""
 
 
 def slower(row: Row) -> dict[str, float]:
@@ -18,12 +20,17 @@ def slower(row: Row) -> dict[str, float]:
     return {runtime: value for runtime, value in _speedups(row).items() if value < CLEARLY}
 
 
-def of_slower(rows: Sequence[Row]) -> list[str]:
-    """One sentence on the last network of each run, whose widths those before have too, one on quantised ones."""
-    last = {row.run: row for row in rows}.values()
-    cut = [f"{row.run} in {runtime} (x{value:.2f})" for row in last for runtime, value in slower(row).items()]
+def of_slower(jobs: Sequence[Job]) -> list[str]:
+    """One sentence on the last network of each job, whose widths those before have too, one on quantised ones."""
+    cut = [
+        (value, f"{name} in {runtime} (x{value:.2f})")
+        for name, rows in jobs
+        for row in rows[-1:]
+        for runtime, value in slower(row).items()
+    ]
     quantised = [
-        f"{row.stage} of {row.run} in {runtime} (x{value:.2f}, in float x{whole:.2f})"
+        (value / whole, f"{row.stage} of {name} in {runtime} (x{value:.2f}, in float x{whole:.2f})")
+        for name, rows in jobs
         for row, exact in _quantised(rows)
         for runtime, whole in _speedups(exact).items()
         if (value := _speedups(row).get(runtime, math.inf)) < CLEARLY * whole
@@ -44,18 +51,20 @@ def of_slower(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def _said(what: str, named: Sequence[str], why: str) -> list[str]:
-    if not named:
+def _said(what: str, found: Sequence[tuple[float, str]], why: str) -> list[str]:
+    """One sentence that names the slowest, whatever order the jobs come in."""
+    if not found:
         return []
-    more = f" and {len(named) - SHOWN} more" if len(named) > SHOWN else ""
-    return [f"{what}: {', '.join(named[:SHOWN])}{more}. {why}."]
+    named = [name for _, name in sorted(found)[:SHOWN]]
+    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return [f"{what}: {', '.join(named)}{more}. {why}."]
 
 
 def _quantised(rows: Sequence[Row]) -> Iterator[tuple[Row, Row]]:
-    """Each quantised network with the float one that it was made of."""
-    of = {(row.run, row.stage): row for row in rows}
-    for (run, stage), row in of.items():
-        if stage.endswith(INT8_SUFFIX) and (exact := of.get((run, stage.removesuffix(INT8_SUFFIX)))):
+    """Each quantised network of a job with the float one that it was made of."""
+    of = {row.stage: row for row in rows}
+    for stage, row in of.items():
+        if stage.endswith(INT8_SUFFIX) and (exact := of.get(stage.removesuffix(INT8_SUFFIX))):
             yield row, exact
 
 

@@ -36,7 +36,9 @@ def chain_table(rows: Sequence[Row]) -> str:
     titles += [title for runtime in runtimes for title in (f"{runtime} ms", "speed-up")]
     table = aligned(titles, body, text_columns=1)
     times = dict.fromkeys(f"times: {row.timing}" for row in rows if row.timing)
-    return "\n".join([*header(rows), *_cut_line(rows), table, *times, *cautions(rows)])
+    return "\n".join(
+        [*header(rows), *_cut_line(rows), table, *times, *cautions([(row.run, rows) for row in rows[:1]])]
+    )
 
 
 def per_class_table(classes: Sequence[str], ious: Mapping[str, Sequence[float]]) -> "pd.DataFrame":

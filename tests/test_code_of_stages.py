@@ -79,10 +79,9 @@ TABLE = {
         deploy/__init__.py deploy/form.py deploy/onnx_file.py deploy/ready.py deploy/runtime.py
         deploy/time_limit.py
         measure/contract.py measure/latency.py measure/runners.py result/caution.py result/confusion.py
-        result/contract.py result/difference.py result/evaluation_report.py result/headline.py result/metrics.py
-        result/overlay.py result/parts.py result/png.py result/row.py result/slower.py result/table.py stage/eval.py
-        stage/rows.py
-        stage/times.py
+        result/contract.py result/difference.py result/evaluation_report.py result/headline.py result/label.py
+        result/metrics.py result/overlay.py result/parts.py result/png.py result/row.py result/slower.py
+        result/table.py stage/eval.py stage/rows.py stage/times.py
     """,
     "oracle eval+": """
         measure/loss_change.py stage/oracle.py

@@ -40,6 +40,17 @@ def test_a_threshold_has_a_block_of_its_own() -> None:
     assert len(figure.axes[0].texts) == 4
 
 
+def test_classes_and_methods_that_begin_and_end_alike_have_different_labels() -> None:
+    table = changes()
+    table["class"] = "construction--" + table["class"].str[-1] + "--horizontal"
+    table["method"] = (
+        "slimming pruner.phase.schedule.epochs=" + table["method"].str[-1] + " budget.tolerance=0.01"
+    )
+    ax = class_figure(table, WHERE).axes[1]
+    assert len({text.get_text() for text in ax.get_xticklabels()}) == 3
+    assert len({text.get_text() for text in ax.get_yticklabels()}) == 2
+
+
 def test_no_label_covers_another_or_leaves_the_picture() -> None:
     boxes(class_figure(changes(ratios=(0.3,), classes=19, methods=3), WHERE))
 

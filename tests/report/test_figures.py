@@ -126,6 +126,16 @@ def test_every_cut_has_a_panel_with_a_line_for_each_teaching() -> None:
     assert len(figure.legends[0].get_texts()) == 9
 
 
+def test_cuts_that_are_called_alike_have_titles_of_their_own() -> None:
+    names = {
+        "l1": "slimming budget.tolerance=0.01 budget.by=1",
+        "taylor": "slimming budget.tolerance=0.02 budget.by=1",
+    }
+    table = taught()
+    figure = taught_figure(table.assign(method=table["method"].map(names)), WHERE)
+    assert len({ax.get_title() for ax in figure.axes}) == 4
+
+
 @pytest.mark.parametrize(
     "figure",
     [

@@ -41,6 +41,12 @@ def test_bars_stack_to_all_channels_of_the_layer() -> None:
     assert bottom > top  # the first layer is above
 
 
+def test_layers_of_long_names_have_different_labels() -> None:
+    names = [f"segformer.encoder.block.{block}.attention.self.query.parametrizations" for block in (0, 1)]
+    ax = layer_figure(LAYERS.assign(layer=names)).axes[0]
+    assert len({label.get_text() for label in ax.get_yticklabels()}) == 2
+
+
 def test_backbone_and_head_have_a_title_with_their_channels() -> None:
     parts = ["backbone", "backbone", "head"]
     table = pd.DataFrame(

@@ -2,15 +2,8 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from segprune.report.style import Where, empty, hue, legend_below, marker, plain
+from segprune.report.style import Where, empty, hue, legend_below, marker
 from segprune.tracking.color import color
-
-
-def test_text_is_drawn_as_it_is_and_not_too_long() -> None:
-    assert plain("a$b\nc") == r"a\$b c"
-    assert plain("word " * 20 + "end", 14) == "word w...d end"
-    assert plain("backbone.layer4.2.parametrizations.conv3", 20) == "backbone....ns.conv3"
-    assert plain(" \n") == "-"
 
 
 def test_methods_have_the_colour_of_the_tracking_ui_and_controls_are_grey() -> None:
@@ -52,6 +45,19 @@ def test_the_legend_names_each_method_once() -> None:
     legend_below(figure, list(axes))
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["l1"]
+
+
+def test_the_legend_tells_methods_apart_whose_names_begin_and_end_alike() -> None:
+    figure = Figure()
+    ax = figure.subplots()
+    names = [
+        f"slimming pruner.phase.optimizer={how} pruner.phase.schedule.epochs=20" for how in ("sgd", "adamw")
+    ]
+    for name in names:
+        ax.plot([0, 1], label=name)
+    legend_below(figure, [ax])
+    (legend,) = figure.legends
+    assert len({text.get_text() for text in legend.get_texts()}) == 2
 
 
 @pytest.mark.parametrize("count", [1, 2, 7])

@@ -40,12 +40,18 @@ def test_a_share_below_half_a_percent_is_not_shown_as_none() -> None:
     assert "dot: less than 0.5" in bar.get_ylabel()
 
 
+def test_classes_that_begin_alike_have_different_names() -> None:
+    names = [f"construction--barrier--{what}--horizontal" for what in ("curb", "fence")]
+    ax = confusion_figure(names, {"dense": torch.eye(2, dtype=torch.int64)}).axes[0]
+    assert len({label.get_text() for label in ax.get_yticklabels()}) == 2
+
+
 @pytest.mark.slow
 def test_many_classes_have_no_numbers_and_the_figure_can_be_drawn() -> None:
     names = [f"class with a very long name {index}" for index in range(60)]
     figure = confusion_figure(names, {"dense": torch.eye(60, dtype=torch.int64)})
     assert not figure.axes[0].texts
-    assert figure.axes[0].get_yticklabels()[0].get_text() == "class with a very…"
+    assert figure.axes[0].get_yticklabels()[0].get_text() == "class wi...name 0"
     file = io.BytesIO()
     figure.savefig(file, dpi=20)
     assert min(Image.open(file).size) > 100

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from segprune.report.style import Where, plain
+from segprune.report.style import Where
+from segprune.result.label import labels
 
 
 def class_figure(table: pd.DataFrame, where: Where) -> Figure:
@@ -40,10 +41,10 @@ def class_figure(table: pd.DataFrame, where: Where) -> Figure:
                     fontsize=7,
                     color=shade,
                 )
-        ax.set_yticks(range(len(values)), [plain(str(name)) for name in values.index], fontsize=8)
+        ax.set_yticks(range(len(values)), labels(values.index).values(), fontsize=8)
         ax.set_title("threshold" if pd.isna(ratio) else f"{100 * ratio:g} % asked", fontsize=9, loc="left")
     panels[-1].set_xticks(
-        range(len(classes)), [plain(str(name), 16) for name in classes], rotation=45, ha="right", fontsize=8
+        range(len(classes)), labels(classes, 20).values(), rotation=45, ha="right", fontsize=8
     )
     figure.colorbar(image, ax=panels, label=f"IoU change (points)\n{where.data}", fraction=0.04)
     return figure

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from segprune.config.protocol import UNTAUGHT
-from segprune.report.style import Where, empty, hue, legend_below, marker, plain
+from segprune.report.style import Where, empty, hue, legend_below, marker
+from segprune.result.label import labels, plain
 
 _COSTS = {
     "gmacs": "GMACs per image",
@@ -143,8 +144,9 @@ def taught_figure(table: pd.DataFrame, where: Where) -> Figure:
     figure = Figure(figsize=(max(6.4, 3.8 * columns + 0.4), 2.8 * rows + 0.8), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False, sharey=True)
     teachings = list(dict.fromkeys(table["teaching"]))
-    for ax, cut in zip(panels.flat, cuts, strict=False):
-        method, option, ratio = (cut[name].iloc[0] for name in ("method", "option", "ratio_asked"))
+    titles = [_cut_title(cut.iloc[0]) for cut in cuts]
+    texts = labels(titles)
+    for ax, cut, title in zip(panels.flat, cuts, titles, strict=False):
         for teaching in teachings:
             line = cut[cut["teaching"] == teaching].groupby("epoch")["select_miou_percent"].mean()
             is_plain = teaching == UNTAUGHT
@@ -156,10 +158,9 @@ def taught_figure(table: pd.DataFrame, where: Where) -> Figure:
                 marker=marker(teaching, teachings),
                 markersize=4,
                 linewidth=1.2,
-                label=plain(teaching),
+                label=teaching,
             )
-        asked = option if pd.isna(ratio) else f"{100 * ratio:g} % of {option}"
-        ax.set_title(method if pd.isna(option) else plain(f"{method}, {asked}"), fontsize=9)
+        ax.set_title(texts[title], fontsize=9)
         ax.set_xlabel("epoch of finetuning", fontsize=9)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         ax.grid(alpha=0.3)
@@ -185,8 +186,15 @@ def _draw_points(ax: Axes, points: pd.DataFrame, x: str, y: str, mark: str) -> N
             marker=mark,
             markersize=12 if method == "dense" else 6,
             linestyle="none",
-            label=plain(method),
+            label=method,
         )
+
+
+def _cut_title(network: pd.Series) -> str:
+    method, option, ratio = (network[name] for name in ("method", "option", "ratio_asked"))
+    if pd.isna(option):
+        return str(method)
+    return f"{method}, {option if pd.isna(ratio) else f'{100 * ratio:g} % of {option}'}"
 
 
 def _line_style(network: pd.Series, methods: pd.Series) -> dict[str, Any]:
@@ -196,7 +204,7 @@ def _line_style(network: pd.Series, methods: pd.Series) -> dict[str, Any]:
         "marker": marker(method, methods),
         "markersize": 4,
         "linewidth": 1.2,
-        "label": plain(method if pd.isna(ratio) else f"{method} {ratio:g}"),
+        "label": method if pd.isna(ratio) else f"{method} {ratio:g}",
     }
 
 

@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from segprune.report.style import KEPT, REMOVED, empty, legend_below, plain
+from segprune.report.style import KEPT, REMOVED, empty, legend_below
+from segprune.result.label import labels
 
 _BINS = 40
 
@@ -32,7 +33,7 @@ def layer_figure(table: pd.DataFrame) -> Figure:
         if part := block["part"].iloc[0]:
             title = f"{part}: {block['kept'].sum()} of {block['channels'].sum()} channels kept"
             ax.text(0, block["line"].iloc[0] - 1, title, va="center", fontsize=8, weight="bold")
-    ax.set_yticks(lines, [plain(str(name), 36) for name in table["layer"]], fontsize=7)
+    ax.set_yticks(lines, labels(table["layer"], 36).values(), fontsize=7)
     ax.set_ylim(max(lines) + 0.6, -0.6)
     ax.set_xlim(0, 1.14 * widest)
     ax.set_xlabel("channels (kept/all)")

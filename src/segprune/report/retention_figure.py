@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 
 from segprune.report.contest import UNITS
 from segprune.report.statistics import over_seeds
-from segprune.report.style import Where, empty, hue, legend_below, marker, plain
+from segprune.report.style import Where, empty, hue, legend_below, marker
+from segprune.result.label import plain
 
 _STAGES = {"pruned": "right after the cut, BN re-estimated", "finetuned": "finetuned"}
 _NARROWEST = 5.0
@@ -93,7 +94,7 @@ def _draw(ax: Axes, means: pd.DataFrame, methods: pd.Series) -> None:
             line["x"],
             line["mean"],
             yerr=line["sd"].fillna(0),
-            label=plain(str(method)),
+            label=str(method),
             color=hue(str(method)),
             marker=marker(str(method), methods),
             markersize=5,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from segprune.result.label import labels, plain
 from segprune.tracking.color import color
 
 KEPT, REMOVED = "#3b6ea5", "#d9a441"
@@ -13,7 +14,6 @@ _SIGN_INCH, _LETTER_INCH = 0.6, 0.075
 """Width of a mark with the space around it in a legend, and of a letter of 8 points."""
 _LINE_INCH, _USUAL_LINES = 0.17, 3
 """Height of a line of a legend, and how many lines the figures have room for."""
-_GAP = "..."
 _MARKERS = "osD^vPX<>hp8"
 _GREYS = {"dense": 0.1, "half": 0.3, "l1": 0.5, "random": 0.75}
 """What others are compared with; hues are for those that are compared."""
@@ -44,15 +44,6 @@ class Where:
         return plain(f"{self.dataset} {self.split}, {self.size_hw[0]}x{self.size_hw[1]} px")
 
 
-def plain(text: str, width: int = 40) -> str:
-    """Text for a figure: without formulas and line breaks; of a long one the beginning and the end."""
-    line = " ".join(text.split())
-    if len(line) > width:
-        tail = (width - len(_GAP)) // 2
-        line = f"{line[: width - len(_GAP) - tail].rstrip()}{_GAP}{line[-tail:].lstrip()}"
-    return line.replace("$", r"\$") or "-"
-
-
 def hue(method: str, ratio: float = 0.45) -> str:
     """The colour of a method, for other methods than controls that of the tracking UI; a larger ratio is darker."""
     if method in _GREYS:
@@ -70,18 +61,19 @@ def marker(method: str, methods: Iterable[str]) -> str:
 
 
 def legend_below(figure: Figure, axes: Sequence[Axes]) -> None:
-    """One legend for all axes, below them; the figure grows by what the legend needs."""
+    """One legend for all axes, below them, of the whole names; the figure grows by what the legend needs."""
     entries = {
-        label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)
+        name: handle for ax in axes for handle, name in zip(*ax.get_legend_handles_labels(), strict=True)
     }
     if entries:
-        widest = max(1.8, _SIGN_INCH + _LETTER_INCH * max(map(len, entries)))
+        texts = labels(entries).values()
+        widest = max(1.8, _SIGN_INCH + _LETTER_INCH * max(map(len, texts)))
         columns = min(len(entries), max(1, int(figure.get_figwidth() // widest)))
         rows = -(-len(entries) // columns)
         figure.set_figheight(figure.get_figheight() + _LINE_INCH * max(0, rows - _USUAL_LINES))
         figure.legend(
             list(entries.values()),
-            list(entries),
+            list(texts),
             loc="outside lower center",
             ncols=columns,
             frameon=False,

@@ -7,6 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from segprune.result.label import labels
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -17,7 +19,7 @@ _MOST_NUMBERS = 30
 _LEAST = 0.5
 """Percent that is written as a number."""
 _LONGEST = 18
-"""Letters of a class name."""
+"""Letters of a class name, unless it takes more to tell two apart."""
 
 
 def confusion_table(classes: Sequence[str], counts: Mapping[str, Tensor]) -> "pd.DataFrame":
@@ -52,7 +54,7 @@ def confusion_figure(classes: Sequence[str], counts: Mapping[str, Tensor]) -> Fi
         classes: K names.
         counts: Title -> (K, K) int64, rows true, columns predicted.
     """
-    names = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…" for name in classes]
+    names = list(labels(classes, _LONGEST).values())
     side = _PANEL_INCHES + _INCHES_PER_CLASS * len(names)
     figure = Figure(figsize=(side * len(counts) + 0.8, side), layout="constrained")
     panels = figure.subplots(1, len(counts), squeeze=False)[0]

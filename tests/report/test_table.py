@@ -137,7 +137,16 @@ def test_thresholds_have_a_column_and_ratios_only_if_one_was_asked_for() -> None
     *_, titles, first, second = words(sweep_table([by_threshold, outcome("taylor", 0.3)]))
     assert [dict(zip(titles, line, strict=True))["asked"] for line in (first, second)] == ["-", "0.300"]
     assert (by_threshold.asked, outcome("taylor", 0.3).asked) == ("< 0.01", "0.300")
-    assert outcome("taylor", 0.3, protocol="dense").asked == "-"
+
+
+def test_what_was_not_to_be_cut_has_neither_pruner_nor_ratio() -> None:
+    control, alone = outcome("taylor", 0.3, protocol="dense"), outcome("taylor", 0.3, rows=(DENSE,))
+    failed = outcome("taylor", 0.3, status="failed", rows=(DENSE,))
+    assert [(one.asked, one.cut) for one in (control, alone)] == [("-", "not cut")] * 2
+    assert (failed.asked, failed.cut) == ("0.300", "0.3 of channels")
+    *_, titles, line = words(sweep_table([alone]))
+    found = dict(zip(titles, line, strict=True))
+    assert (found["pruner"], found["asked"], found["dense"]) == ("-", "-", "54.72")
 
 
 def test_without_finetuning_the_pruned_network_is_the_last_one() -> None:

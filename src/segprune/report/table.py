@@ -51,6 +51,12 @@ class Outcome:
     setting: str = ""
 
     @property
+    def is_whole(self) -> bool:
+        """Whether it was to leave its network uncut, whatever pruner and ratio its configuration holds."""
+        is_uncut = all(row.pruner is None for row in self.rows)
+        return self.protocol == "dense" or (self.status != "failed" and is_uncut)
+
+    @property
     def threshold(self) -> float | None:
         """Channels with a lower score were to go; None where a ratio decided, or nothing was evaluated."""
         return next((row.threshold for row in reversed(self.rows) if row.threshold is not None), None)
@@ -58,13 +64,15 @@ class Outcome:
     @property
     def asked(self) -> str:
         """What was asked to be removed: a fraction, or scores below a threshold."""
-        if self.protocol == "dense":  # never cut
+        if self.is_whole:
             return MISSING
         return number(self.ratio, "{:.3f}") if self.threshold is None else f"< {self.threshold:g}"
 
     @property
     def cut(self) -> str:
         """Likewise, for captions."""
+        if self.is_whole:
+            return "not cut"
         if self.ratio is not None:
             return f"{self.ratio:g} of {self.budget}"
         return "threshold" if self.threshold is None else f"threshold {self.threshold:g}"
@@ -148,7 +156,7 @@ def _texts(outcome: Outcome) -> dict[str, str]:
         name: number(row["miou_percent"], "{:.2f}") for name, row in networks.items() if row is not None
     }
     found |= {"asked": number(outcome.ratio, "{:.3f}"), "threshold": number(outcome.threshold, "{:g}")}
-    if outcome.protocol == "dense":  # never cut
+    if outcome.is_whole:
         found |= {"pruner": MISSING, "asked": MISSING}
     found["status"] = "FAILED" if outcome.status == "failed" else outcome.status
     if last is not None:

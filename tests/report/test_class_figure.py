@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from segprune.report.class_figure import class_figure
+from segprune.report.class_figure import MOST, class_figure
 from tests.report.test_figures import HOSTILE, WHERE, boxes
 
 
@@ -49,6 +49,19 @@ def test_classes_and_methods_that_begin_and_end_alike_have_different_labels() ->
     ax = class_figure(table, WHERE).axes[1]
     assert len({text.get_text() for text in ax.get_xticklabels()}) == 3
     assert len({text.get_text() for text in ax.get_yticklabels()}) == 2
+
+
+def test_of_many_classes_those_that_change_most_are_shown_and_a_title_says_so() -> None:
+    table = changes(
+        ratios=(0.3, 0.5), classes=MOST + 9
+    )  # a class of a higher number changes more; number 1 is nan
+    table.loc[(table["class"] == "class number 0") & (table["method"] == "method 1"), "change_points"] = -99.0
+    figure = class_figure(table, WHERE)
+    shown = [text.get_text() for text in figure.axes[1].get_xticklabels()]
+    assert shown == ["class number 0", *(f"class number {n}" for n in range(10, MOST + 9))]
+    assert figure.get_suptitle() == f"The {MOST} of {MOST + 9} classes that change most; the CSV file has all"
+    assert class_figure(changes(classes=MOST), WHERE).get_suptitle() == ""
+    boxes(figure)
 
 
 def test_no_label_covers_another_or_leaves_the_picture() -> None:

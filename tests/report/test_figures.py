@@ -189,6 +189,20 @@ def test_what_is_slower_than_the_dense_network_is_in_the_picture() -> None:
     assert ax.get_ylim()[1] > 1.1
 
 
+def test_bars_of_the_spread_over_seeds_are_whole() -> None:
+    (ax,) = speed_figure(speeds("l1", spread=1.5).assign(speedup=[1.0, 2.0]), WHERE).axes
+    assert ax.get_ylim()[0] < -0.5
+    assert ax.get_ylim()[1] > 3.5
+
+
+def test_a_front_of_one_network_is_drawn() -> None:
+    ax = cost_figure(costs().assign(miou_percent=[50.0, 45.0, 40.0, 60.0]), WHERE).axes[0]
+    (front,) = (line for line in ax.lines if line.get_label() == "Pareto front")
+    assert front.get_xydata().tolist() == [[2.0, 60.0]]
+    assert front.get_marker() == "o"
+    assert front.get_markersize() > max(line.get_markersize() for line in ax.lines if line is not front)
+
+
 def test_the_pareto_front_holds_what_nothing_beats_at_its_cost() -> None:
     points = pd.DataFrame(
         {"gmacs": [4.0, 3.0, 2.0, 2.0, 3.5], "miou_percent": [50.0, 45.0, 40.0, 44.0, 45.0]}

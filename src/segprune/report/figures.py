@@ -45,6 +45,8 @@ def cost_figure(table: pd.DataFrame, where: Where) -> Figure:
             where="post",
             color="#b9d3ee",
             linewidth=5,
+            marker="o",
+            markersize=13,
             label="Pareto front",
         )
         for method, points in measured.sort_values(column).groupby("method"):
@@ -88,7 +90,10 @@ def speed_figure(table: pd.DataFrame, where: Where) -> Figure:
         )
         _draw_points(ax, points, "macs_speedup", "speedup", marker(str(method), table["method"]))
     ax.set_xlim(min(1.0, 0.95 * float(table["macs_speedup"].min())), farthest)
-    ax.set_ylim(0.95 * min(1.0, table["speedup"].min()), 1.1 * max(1.0, table["speedup"].max()))
+    spread = table["speedup_sd"].fillna(0)
+    low = min(1.0, (table["speedup"] - spread).min())
+    high = max(1.0, (table["speedup"] + spread).max())
+    ax.set_ylim(low - 0.05 * high, 1.1 * high)
     ax.set_xlabel("speed-up in MACs (dense by cut)")
     ax.set_ylabel(f"measured speed-up (dense by cut)\n({where.data})")
     ax.grid(alpha=0.3)

@@ -88,8 +88,8 @@ def _of_methods(data: SweepData, setting: str, where: Where, number: str) -> Ite
         name=f"cost-{number}",
         kind="method",
         caption=f"mIoU of the last networks against what they cost, means over the seeds, {setting}. Darker marks "
-        "are larger ratios; the blue band is the Pareto front: no network beats those on it at the same or a lower "
-        "cost.",
+        "are larger ratios; the blue band is the Pareto front: no network beats those on its discs at the same or "
+        "a lower cost.",
         table=table,
         draw=partial(cost_figure, table, where),
     )

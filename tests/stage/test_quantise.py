@@ -15,6 +15,7 @@ from segprune.stage import quantise
 from segprune.stage.contract import NetState, Trail
 from segprune.stage.quantise import Quantise
 from segprune.transform.cut import Cut
+from tests.stage.test_export import Recorder
 from tests.tiny import tiny_context, tiny_data
 from tests.toys import Residual, toy
 
@@ -53,6 +54,15 @@ def test_the_dense_and_the_last_network_have_a_row_in_integers(tmp_path: Path, t
     again = tiny_context(tmp_path)
     assert [state.fingerprint for state in stage()(again, trail)] == [state.fingerprint for state in made]
     assert again.store.computed == []
+
+
+def test_what_is_tracked_says_whose_integers_it_is_of(tmp_path: Path, trail: Trail) -> None:
+    ctx = replace(tiny_context(tmp_path), tracker=Recorder())
+    made = {state.name: state for state in stage()(ctx, trail)}
+    for name in ("dense", "finetuned"):
+        size = made[f"{name}_int8"].file_size_bytes
+        assert ctx.tracker.seen[f"int8/{name}/file_size_bytes"] == size
+        assert f"quantise/{name}/{INT8}" in ctx.tracker.seen
 
 
 def test_a_network_alone_stands_before_its_integers(tmp_path: Path, trail: Trail) -> None:

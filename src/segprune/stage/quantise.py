@@ -93,8 +93,8 @@ class Quantise(Stage):
         ctx.tracker.tags({f"stage.{self.word}": origin_of(entry)})
         facts = json.loads((entry.folder / DEPLOYED).read_text(encoding="utf-8"))
         for name in (DEPLOYED, INT8):
-            ctx.tracker.file(entry.folder / name, self.word)
-        ctx.tracker.metrics({f"int8/{name}": value for name, value in _metrics(facts).items()})
+            ctx.tracker.file(entry.folder / name, f"{self.word}/{source.name}")
+        ctx.tracker.metrics({f"int8/{source.name}/{name}": value for name, value in _metrics(facts).items()})
         path = entry.folder / INT8
         state = replace(
             source,

@@ -216,4 +216,26 @@ def test_only_convolutions_that_the_logits_need_have_input_widths() -> None:
     )
     net = Holding(layers)
     net.unused = nn.Conv2d(12, 4, 1)
-    assert conv_inputs(net, itemise(net, (8, 12))) == (3, 8, 8)
+    assert conv_inputs(net, itemise(net, (8, 12))) == (8, 8)
+
+
+def test_convolutions_that_read_the_image_are_known_by_the_trace_not_by_their_width() -> None:
+    class Reading(SegmentationNet):
+        """Two layers read an image of 4 bands, one of them in pixels of 2x2; others have 3 and 9 inputs."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.mean = torch.zeros(1, 4, 1, 1)
+            self.last = nn.Conv2d(9, 2, 1)
+            self.stem = nn.Sequential(nn.BatchNorm2d(4), nn.Conv2d(4, 3, 1))
+            self.inner = nn.Conv2d(3, 3, 1)
+            self.shuffled = nn.Sequential(
+                nn.PixelUnshuffle(2), nn.Conv2d(16, 2, 1), nn.Upsample(scale_factor=2)
+            )
+
+        def forward(self, image: Tensor) -> Tensor:
+            image = image / 2 + 1
+            return self.last(torch.cat([self.inner(self.stem(image)), self.shuffled(image), image], 1))
+
+    net = Reading()
+    assert conv_inputs(net, itemise(net, (8, 12))) == (9, 3)

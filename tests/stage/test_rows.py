@@ -49,7 +49,7 @@ def footprint(macs: int, times_ms: tuple[float, ...]) -> Footprint:
         latency=latency,
         file_size_bytes=500,
         peak_memory_mb=1.5,
-        conv_inputs=(3, 16, 8, 12, 5),
+        conv_inputs=(16, 8, 12, 3),
     )
 
 

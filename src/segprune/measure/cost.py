@@ -57,17 +57,18 @@ def idle_parts(net: SegmentationNet, items: Items) -> tuple[str, ...]:
 
 
 def conv_inputs(net: SegmentationNet, items: Items) -> tuple[int, ...]:
-    """Input channels of every convolution that the logits are computed from.
+    """Input channels of every convolution that the logits are computed from, but for those that read the image.
 
     Args:
         net: A network.
         items: Of this network.
     """
     idle = set(items.idle)
+    first = {item.module for item in items.macs if item.reads_image}
     return tuple(
         layer.in_channels
         for name, layer in net.named_modules()
-        if isinstance(layer, Conv) and f"{name}.weight" not in idle
+        if isinstance(layer, Conv) and f"{name}.weight" not in idle and name not in first
     )
 
 

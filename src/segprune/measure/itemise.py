@@ -58,11 +58,13 @@ class Item:
         name: Of the parameter or the operation in that module.
         sizes: The product of them is what it costs. Those of a convolution or linear layer end with the shape of
             its weight.
+        reads_image: Whether the operation is the first that multiplies on the way from the image.
     """
 
     module: str
     name: str
     sizes: Sizes
+    reads_image: bool = False
 
     @property
     def cost(self) -> int:
@@ -144,7 +146,9 @@ class _Ledger:
             # read here, since the trace does not outlive the analysis
             self._is_read = self._is_read or [bool(value.uses()) for value in node.owningBlock().inputs()]
             module, name = node.scopeName().split("/")[-1], node.kind().removeprefix("aten::").strip("_")
-            items = [Item(module=module, name=name, sizes=tuple(sizes)) for sizes in rule(inputs, outputs)]
+            found = rule(inputs, outputs)
+            first = bool(found) and _reads_image(inputs[0])
+            items = [Item(module=module, name=name, sizes=tuple(sizes), reads_image=first) for sizes in found]
             self.items += items
             return sum(item.cost for item in items)
 
@@ -157,6 +161,22 @@ class _Ledger:
             names.setdefault(id(tensor), name)
         # the inputs of the trace are the image and the entries
         return {name for name, is_read in zip(names.values(), self._is_read[1:], strict=False) if is_read}
+
+
+def _reads_image(value: Any) -> bool:
+    """Whether no operation that multiplies lies between the image, the first input of the trace, and a value."""
+    behind, seen, reaches = [value], set[str](), False
+    while behind:
+        one = behind.pop()
+        node = one.node()
+        if node.kind() == "prim::Param":
+            reaches |= one.debugName() == next(node.outputs()).debugName()
+        elif node.kind() in _RULES and node.kind() not in _FREE:
+            return False
+        elif one.debugName() not in seen:
+            seen.add(one.debugName())
+            behind += node.inputs()
+    return reaches
 
 
 def _shape(value: Any) -> list[int]:

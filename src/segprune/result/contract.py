@@ -33,7 +33,8 @@ class Footprint:
         peak_memory_mb: Of one forward pass of a timed batch.
         others: Other runtimes -> times in them, likewise.
         timing: How the times were taken, in words.
-        conv_inputs: Input channels of every convolution; none of a runner, whose inside nobody knows.
+        conv_inputs: Input channels of every convolution but for those that read the image; none of a runner, whose
+            inside nobody knows.
     """
 
     cost: "Cost | None"
@@ -97,11 +98,11 @@ class Measured:
         return reconstruction(self.quality.reconstruction)
 
     def aligned(self, multiple: int) -> float | None:
-        """Share of the convolutions whose input width is a multiple, but for those that read an image's 3 channels.
+        """Share of the convolutions whose input width is a multiple, but for those that read the image.
 
         ``None`` where there are no others.
         """
-        inner = [width for width in self.footprint.conv_inputs if width > 3]
+        inner = self.footprint.conv_inputs
         return sum(width % multiple == 0 for width in inner) / len(inner) if inner else None
 
     def latency(self, runtime: "TimedIn" = "eager") -> "Latency | None":

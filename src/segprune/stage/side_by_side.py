@@ -138,6 +138,5 @@ def _footprint(
         peak_memory_mb=memory,
         others=others,
         timing=said,
-        # the first one reads the image, whose 3 channels are known by their number
-        conv_inputs=conv_inputs(net, items)[net.bands != 3 :],
+        conv_inputs=conv_inputs(net, items),
     )

@@ -1,17 +1,18 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from segprune.report.collect import JobData
 from segprune.report.paired import by_seed
-from segprune.report.references import Reference, is_control, references
+from segprune.report.references import Reference, false_controls, is_control, references
 from tests.report.sweeps import dense, job_data
 
 TAYLOR = [job_data(seed, "taylor", miou, seed=seed) for seed, miou in ((0, 45.0), (1, 47.0))]
 L1 = [job_data(10 + seed, "l1", miou, seed=seed) for seed, miou in ((0, 40.0), (1, 41.0))]
 
 
-def control(number: int, protocol: str, miou: float, *, seed: int = 0, **known: Any) -> JobData:
+def control(number: int, protocol: str, miou: float | None, *, seed: int = 0, **known: Any) -> JobData:
     known = {"method": protocol if protocol == "half" else f"taylor {protocol}", **known}
     return job_data(number, "taylor", miou, seed=seed, protocol=protocol, **known)
 
@@ -54,3 +55,29 @@ def test_a_control_without_what_sets_a_setting_apart_counts_for_it() -> None:
 
 def test_a_control_that_failed_is_none() -> None:
     assert found(dense(20, None)) == []
+
+
+def test_a_control_that_is_not_what_it_is_called_is_none_and_that_is_said() -> None:
+    cut = job_data(20, "taylor", 48.0, protocol="dense", method="dense")
+    whole = replace(dense(21, 40.0), number="21")
+    uncut = replace(whole, outcome=replace(whole.outcome, protocol="half"), method="half")
+    raw = control(22, "scratch_e", 30.0)
+    raw = replace(raw, outcome=replace(raw.outcome, rows=raw.outcome.rows[:2]))  # dense, pruned
+    later = replace(raw, number="23", outcome=replace(raw.outcome, seed=1))
+    wrong = [cut, uncut, raw, later, control(24, "scratch_e", None)]
+    assert found(*wrong) == []
+    asked, methods = TAYLOR[0], {"taylor": by_seed(TAYLOR)}
+    assert false_controls([*TAYLOR, *wrong], asked, methods) == [
+        "the control dense is none, since it was cut (job 20)",
+        "the control half is none, since it was not cut (job 21)",
+        "the control scratch_e is none, since it was not trained (job 22, 23)",
+    ]
+    right = [dense(20, 48.0), control(21, "half", 30.0), control(22, "scratch_e", 30.0)]
+    assert [reference.protocol for reference in found(*right)] == ["dense", "half", "scratch_e"]
+    assert false_controls([*TAYLOR, *right], asked, methods) == []
+
+
+def test_the_dense_network_as_it_is_shows_nothing_of_more_training() -> None:
+    finetuned = dense(20, 48.0)
+    as_it_is = replace(finetuned, outcome=replace(finetuned.outcome, rows=finetuned.outcome.rows[:1]))
+    assert found(as_it_is) == []

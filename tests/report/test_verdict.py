@@ -115,6 +115,39 @@ def test_without_the_dense_network_finetuned_there_is_no_winner(tmp_path: Path) 
     )
 
 
+def test_a_dense_control_that_was_cut_is_none_and_names_no_winner(tmp_path: Path) -> None:
+    others = [job for job in jobs_of(tmp_path, HITS) if job.outcome.protocol != "dense"]
+    cut = [job_data(70 + n, "taylor", 50.0, seed=n, protocol="dense", method="dense") for n in (0, 1)]
+    found = only([*others, *cut])
+    assert (found.winner, found.references) == (None, ())
+    assert found.reasons == (
+        "no dense network finetuned by the same schedule",
+        "the control dense is none, since it was cut (job 70, 71)",
+    )
+
+
+def test_a_half_that_nobody_trained_names_no_winner(tmp_path: Path) -> None:
+    half = job_data(90, "l1", 2.0, ratio=0.5, protocol="half", method="half")
+    half = replace(half, outcome=replace(half.outcome, rows=half.outcome.rows[:2]))
+    found = only([*jobs_of(tmp_path, HITS), half])
+    assert (found.winner, found.reasons) == (
+        None,
+        ("the control half is none, since it was not trained (job 90)",),
+    )
+    assert [reference.protocol for reference in found.references] == ["dense"]
+
+
+def test_networks_that_nobody_finetunes_need_no_dense_network_finetuned() -> None:
+    def raw(job: JobData) -> JobData:
+        rows = tuple(changed(row, miou_percent=MIOU[job.method]) for row in job.outcome.rows[:2])
+        return replace(job, outcome=replace(job.outcome, rows=rows))
+
+    found = only(
+        [raw(job_data(10 * n + s, name, 1.0, seed=s)) for n, name in enumerate(MIOU) for s in (0, 1)]
+    )
+    assert "dense network" not in " ".join(found.reasons)
+
+
 def test_a_winner_that_its_widths_trained_from_the_start_come_close_to_is_said(tmp_path: Path) -> None:
     names = [store(tmp_path, f"scratch{seed}", [81, 80, 80, 83] * 2) for seed in (0, 1)]
     scratch = [

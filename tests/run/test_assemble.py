@@ -144,6 +144,28 @@ def test_the_dense_control_is_never_cut() -> None:
     assert [stage.word for stage in made] == ["train", "finetune", "eval"]
 
 
+def test_a_control_has_the_typed_stages_but_those_that_it_is_without(tmp_path: Path) -> None:
+    factory = ["model=module", "model.factory=tests.model.test_module:build", "extensions=[tests]"]
+    network = [*factory, "model.classes_as=classes", f"model.checkpoint={tmp_path}/best.pth"]
+    asked = [f"hydra.runtime.output_dir={tmp_path}", "tracking=silent", "stages=[prune,finetune,eval]"]
+
+    def run(*overrides: str) -> Run:
+        cfg = composed(*network, *asked, *overrides)
+        return checked(OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]))
+
+    made = run("protocol=dense")
+    assert [stage.word for stage in made.stages] == ["finetune", "eval"]
+    assert made.settings.stages == made.values["stages"] == ["finetune", "eval"]
+    with pytest.raises(
+        ConfigError, match=r"protocol=half would not .* the trained weights of model\.checkpoint"
+    ):
+        run("protocol=half")
+    with pytest.raises(
+        ConfigError, match=r"stages is \['prune', 'eval'\], .*protocol=dense .* needs finetune"
+    ):
+        run("protocol=dense", "stages=[prune,eval]")
+
+
 @pytest.mark.slow
 def test_stages_come_in_the_configured_order_with_the_configured_parts() -> None:
     asked = ("pruner=fpgm", "budget=macs", "ratio=0.4")

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,16 +9,20 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext
 from omegaconf import OmegaConf
 
+from segprune.config.protocol import CHAIN
 from segprune.errors import ConfigError
-from segprune.sweep.controls import ControlSweeper, jobs_of, with_controls
+from segprune.sweep.controls import Asked, ControlSweeper, _tell, jobs_of, with_controls
 from tests.test_conf import composed
 
 pytestmark = pytest.mark.usefixtures("composer")
 
 
-def added(job: str, protocol: str) -> list[str]:
+USUAL = Asked(has_ratio=True, stages=CHAIN, has_weights=False)
+
+
+def added(job: str, protocol: str, asked: Asked = USUAL) -> list[str]:
     """The controls of one job, each as a line."""
-    first, *others = with_controls([job.split()], protocol, takes_ratio=lambda job: "ratio=null" not in job)
+    first, *others = with_controls([job.split()], protocol, asked_of=lambda _: asked)
     assert set(first) == {*job.split(), "protocol=standard"} - {f"protocol={protocol}"}
     return [" ".join(control) for control in others]
 
@@ -70,7 +75,63 @@ def test_uniform_l1_is_uniform_also_where_the_others_are_ranked_globally() -> No
 
 
 def test_where_no_ratio_is_asked_for_there_is_no_chance_to_compare_with() -> None:
-    assert added("pruner=slimming ratio=null", "fair") == ["protocol=dense", "protocol=half"]
+    asked = replace(USUAL, has_ratio=False)
+    assert added("pruner=slimming ratio=null", "fair", asked) == ["protocol=dense", "protocol=half"]
+
+
+@pytest.mark.parametrize(
+    ("stages", "has_weights", "expected", "reason"),
+    [
+        (CHAIN[1:], False, "random l1 dense half scratch_e scratch_b", ""),
+        (CHAIN[1:], True, "random l1 dense", "begin with the trained weights of model.checkpoint"),
+        (
+            CHAIN,
+            True,
+            "random l1 dense half scratch_e scratch_b",
+            "",
+        ),  # the dense network began with them too
+        (
+            ("prune", "eval"),
+            False,
+            "random l1",
+            "half is left out where stages is [prune,eval]: it needs finetune",
+        ),
+        (
+            ("eval",),
+            False,
+            "",
+            "protocol=dense is left out where stages is [eval]: it needs finetune in stages.",
+        ),
+    ],
+)
+def test_a_control_that_would_not_be_what_it_is_called_is_left_out_and_that_is_said(
+    stages: tuple[str, ...],
+    has_weights: bool,
+    expected: str,
+    reason: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    _tell.cache_clear()
+    found = added("pruner=taylor", "full", Asked(has_ratio=True, stages=stages, has_weights=has_weights))
+    assert " ".join(control.rpartition("=")[2] for control in found) == expected
+    assert reason in caplog.text
+    assert bool(caplog.text) == bool(reason)
+
+
+def test_what_controls_depend_on_is_read_from_the_configuration_of_the_job() -> None:
+    config = composed("protocol=fair")
+    OmegaConf.set_readonly(config.hydra, False)
+    chains = ("stages=[prune,eval]", "stages=[prune,finetune,eval]")
+    config.hydra.overrides.task = [
+        "protocol=fair",
+        "pruner=taylor",
+        f"{chains[0]},{chains[1].partition('=')[2]}",
+        "checkpoint=x",
+    ]
+    jobs = jobs_of(config, GlobalHydra.instance().config_loader())
+    controls = {chain: [job[-1] for job in jobs if chain in job] for chain in chains}
+    chance = ["protocol=standard", "pruner=random", "pruner=l1"]
+    assert controls == {chains[0]: chance, chains[1]: [*chance, "protocol=dense", "protocol=half"]}
 
 
 def test_a_job_with_a_teacher_is_also_run_without_one_and_by_itself_with_the_same_controls() -> None:
@@ -116,7 +177,7 @@ def test_whether_a_budget_takes_a_ratio_is_read_from_its_yaml() -> None:
 
 def test_jobs_share_their_controls_and_what_was_asked_for_is_not_added_again() -> None:
     asked = [[f"pruner={name}", f"ratio={ratio}"] for name in ("taylor", "random") for ratio in (0.2, 0.5)]
-    found = [set(job) for job in with_controls(asked, "fair", takes_ratio=lambda _: True)]
+    found = [set(job) for job in with_controls(asked, "fair", asked_of=lambda _: USUAL)]
     assert found == [
         *({*job, "protocol=standard"} for job in asked),
         {"ratio=0.2", "protocol=standard", "pruner=l1"},
@@ -128,7 +189,7 @@ def test_jobs_share_their_controls_and_what_was_asked_for_is_not_added_again() -
 
 @pytest.mark.parametrize("protocol", ["standard", "dense", "None"])
 def test_other_protocols_add_nothing(protocol: str) -> None:
-    assert with_controls([["ratio=0.2"]], protocol, takes_ratio=lambda _: True) == [["ratio=0.2"]]
+    assert with_controls([["ratio=0.2"]], protocol, asked_of=lambda _: USUAL) == [["ratio=0.2"]]
 
 
 @pytest.mark.parametrize(("size", "batches"), [(None, [8]), (3, [3, 3, 2])])

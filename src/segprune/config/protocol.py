@@ -4,6 +4,10 @@ FOR_SWEEPS = ("fair", "full")
 """Options that add jobs to a sweep, so that one job cannot have them; which, says ``sweep/controls.py``."""
 CHANCE_AND_NORM = ("random", "l1")
 """The criteria that these options add."""
+NEVER_CUT = "dense"
+"""The control that is finetuned like the others, and never cut."""
+FROM_SCRATCH = ("half", "scratch_e", "scratch_b")
+"""The controls whose cut networks begin with initial weights and are trained like the dense one."""
 CHAIN = ("train", "prune", "finetune", "eval")
 """The stages that every configuration holds, in their order; others are added where ``stages`` names them."""
 UNTAUGHT = "none"

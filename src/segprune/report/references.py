@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from segprune.config.protocol import NEVER_CUT
 from segprune.report.collect import STANDARD, JobData
 from segprune.report.paired import BySeed, by_seed, difference
 from segprune.report.statistics import Difference
@@ -15,6 +16,8 @@ NAMES = {
     "scratch_e": "trained from scratch for as many epochs as the dense network",
     "scratch_b": "trained from scratch for as much compute as the dense network",
 }
+_UNTRAINED = ("pruned_raw", "pruned")
+"""The stages of rows of a network that nobody trained after its cut."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +52,7 @@ class Reference:
 def references(
     jobs: Sequence[JobData], asked: JobData, methods: Mapping[str, BySeed], best: str
 ) -> Iterator[Reference]:
-    """The controls among the jobs of a sweep that concern one setting, budget and ratio.
+    """The controls of a sweep that concern one setting, budget and ratio and are what they are called.
 
     Args:
         jobs: All jobs of the sweep.
@@ -57,15 +60,59 @@ def references(
         methods: Method -> its finished jobs there.
         best: The best of them.
     """
+    for protocol, method, found in _concerning(jobs, asked, methods):
+        true = [job for job in found if not _fault(job) and _is_trained_like(job, methods[method or best])]
+        yield from _reference(protocol, true, method or best, methods[method or best])
+
+
+def false_controls(jobs: Sequence[JobData], asked: JobData, methods: Mapping[str, BySeed]) -> list[str]:
+    """What is wrong with the controls that are not what they are called, by what was measured of them.
+
+    Args as of ``references``.
+    """
+    faults: dict[str, list[str]] = {}
+    for protocol, _, found in _concerning(jobs, asked, methods):
+        for job in by_seed(found).values():
+            if fault := _fault(job):
+                faults.setdefault(f"the control {protocol} is none, since it {fault}", []).append(job.number)
+    return [f"{fault} (job {', '.join(numbers)})" for fault, numbers in faults.items()]
+
+
+def is_trained(job: JobData) -> bool:
+    """Whether the last network of a job was trained after it was cut."""
+    return job.outcome.rows[-1].stage not in _UNTRAINED
+
+
+def _concerning(
+    jobs: Sequence[JobData], asked: JobData, methods: Mapping[str, BySeed]
+) -> Iterator[tuple[str, str | None, list[JobData]]]:
+    """Protocol, the method whose cut network it is if it is one of a method's, and its jobs."""
     near = [job for job in jobs if _parts(job) <= _parts(asked)]
-    for protocol in ("dense", "half"):
-        yield from _reference(
-            protocol, [job for job in near if job.outcome.protocol == protocol], best, methods[best]
-        )
-    for method, finished in methods.items():
+    for protocol in (NEVER_CUT, "half"):
+        yield protocol, None, [job for job in near if job.outcome.protocol == protocol]
+    for method in methods:
         for protocol in ("scratch_e", "scratch_b"):
             own = [job for job in near if job.method == f"{method} {protocol}" and _cut(job) == _cut(asked)]
-            yield from _reference(protocol, own, method, finished)
+            yield protocol, method, own
+
+
+def _fault(job: JobData) -> str:
+    """Why a finished control is not what it is called; empty if it is."""
+    last = job.outcome.rows[-1] if job.outcome.rows else None
+    if last is None:
+        return ""
+    is_cut = last.pruner is not None
+    if job.outcome.protocol == NEVER_CUT:
+        return "was cut" if is_cut else ""
+    if not is_cut:
+        return "was not cut"
+    return "" if is_trained(job) else "was not trained"
+
+
+def _is_trained_like(job: JobData, methods: BySeed) -> bool:
+    """Whether the dense control ends in a network of the same stage as a method does; other controls may not."""
+    stages = {one.outcome.rows[-1].stage for one in methods.values()}
+    return job.outcome.protocol != NEVER_CUT or not job.outcome.rows or job.outcome.rows[-1].stage in stages
 
 
 def is_control(job: JobData) -> bool:

@@ -5,11 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
+from segprune.config.protocol import NEVER_CUT
 from segprune.report.collect import JobData, SweepData
 from segprune.report.command import command, more_seeds
 from segprune.report.contest import Contest, Standing, gap
 from segprune.report.paired import FEWEST_SEEDS, BySeed, by_seed, difference
-from segprune.report.references import Reference, is_control, references
+from segprune.report.references import Reference, false_controls, is_control, is_trained, references
 from segprune.report.statistics import LEVEL, Scatter, over_seeds, scatter_of
 from segprune.result.metrics import declared
 
@@ -46,10 +47,10 @@ def _contest(data: SweepData, jobs: Sequence[JobData]) -> Contest:
     rows = rows[rows["number"].isin([job.number for job in jobs])]
     standings = _standings(rows, jobs)
     equal = [standing for standing in standings if standing.is_equal]
-    controls = (
-        tuple(references(data.jobs, jobs[0], _by_method(jobs), standings[0].method)) if standings else ()
-    )
+    methods = _by_method(jobs)
+    controls = tuple(references(data.jobs, jobs[0], methods, standings[0].method)) if standings else ()
     missing = [BY_THRESHOLD] if jobs[0].outcome.ratio is None else _missing(equal, jobs, controls)
+    missing += false_controls(data.jobs, jobs[0], methods)
     reasons = missing or _doubts(equal)
     asked = jobs[0].outcome
     return Contest(
@@ -137,8 +138,9 @@ def _missing(
     if absent := [control for control in CONTROLS if control not in pruners]:
         plural = "controls" if len(absent) > 1 else "control"
         reasons.append(f"no {plural} {' and '.join(absent)}")
-    finetuned = {seed for control in controls if control.protocol == "dense" for seed in control.seeds}
-    if any(set(standing.seeds) - finetuned for standing in standings):
+    finetuned = {seed for control in controls if control.protocol == NEVER_CUT for seed in control.seeds}
+    trained = {job.outcome.seed for job in jobs if job.outcome.rows and is_trained(job)}
+    if any(set(standing.seeds) & trained - finetuned for standing in standings):
         reasons.append("no dense network finetuned by the same schedule")
     few = [standing.method for standing in standings if len(standing.seeds) < FEWEST_SEEDS]
     if few:

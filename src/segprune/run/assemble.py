@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from segprune.checkpoint import checkpoint
 from segprune.checkpoint.ancestry import Ancestry
+from segprune.config import control
 from segprune.config.component import Node, component, import_extensions, target, target_modules
 from segprune.config.compose import Job, Settings, job_of_this_process, origins, settings_of
 from segprune.config.protocol import FOR_SWEEPS
@@ -75,7 +76,7 @@ def checked(cfg: DictConfig) -> Run:
     """
     job = job_of_this_process()
     _refuse_protocol_of_sweeps(job)
-    settings, values = settings_of(cfg)
+    settings, values = _as_control(*settings_of(cfg), job.choices["protocol"])
     import_extensions(settings.extensions)
     settings, values, job = _with_places(settings, values, job)
     keys = origins(cfg)
@@ -112,6 +113,22 @@ def _unnamed(settings: Settings, values: Node) -> set[str]:
     """The extensions that nothing names: what they do when they are imported can change any result."""
     named = {module.partition(".")[0] for module in target_modules(values)}
     return set(settings.extensions) - named
+
+
+def _as_control(settings: Settings, values: Node, protocol: str) -> tuple[Settings, Node]:
+    """The same with the stages that a control has.
+
+    Raises:
+        ConfigError: With these stages it would not be what its name says.
+    """
+    asked, has_weights = settings.stages, settings.model.get("checkpoint") is not None
+    if why := control.unfit(protocol, asked, has_weights=has_weights):
+        raise ConfigError(
+            f"stages is {asked}, with which protocol={protocol} would not be what it is called: {why}. Give other "
+            "stages, or protocol=standard."
+        )
+    stages = control.stages_of(protocol, asked)
+    return settings.model_copy(update={"stages": stages}), {**values, "stages": stages}
 
 
 def _with_places(settings: Settings, values: Node, job: Job) -> tuple[Settings, Node, Job]:

@@ -4,7 +4,9 @@ A control is the job of a user with something left out or put in its place, so i
 the rest: data, network, seed, schedules.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -16,16 +18,41 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from segprune.config.compose import typed
-from segprune.config.protocol import BY_ITSELF, CHANCE_AND_NORM, FOR_SWEEPS, UNTAUGHT
+from segprune.config.control import unfit
+from segprune.config.protocol import (
+    BY_ITSELF,
+    CHANCE_AND_NORM,
+    FOR_SWEEPS,
+    FROM_SCRATCH,
+    NEVER_CUT,
+    UNTAUGHT,
+)
 from segprune.errors import ConfigError
 
+log = logging.getLogger(__name__)
 Job = list[str]
 """The overrides of one job, ``key=value`` each."""
 
 OF_THE_CUT = ("pruner", "budget", "ratio", "rounds", "between", "init")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What the controls of a job depend on.
+
+    Attributes:
+        has_ratio: Whether its budget takes a ratio. Where none is asked for, the scores decide how much goes, and
+            ``random`` and ``l1`` have none that mean the same.
+        stages: Its chain.
+        has_weights: Whether its network has weights from elsewhere.
+    """
+
+    has_ratio: bool
+    stages: tuple[str, ...]
+    has_weights: bool
 
 
 class ControlSweeper(Sweeper):
@@ -71,13 +98,20 @@ def jobs_of(config: DictConfig, loader: Any) -> list[Job]:
     jobs = _combinations(overrides)
 
     @cache
-    def takes_ratio(*job: str) -> bool:
-        return loader.load_sweep_config(config, list(job)).get("ratio") is not None
+    def asked(*job: str) -> Asked:
+        composed = loader.load_sweep_config(config, list(job))
+        stages = composed.get("stages")
+        weights = OmegaConf.select(composed, "model.checkpoint", throw_on_resolution_failure=False)
+        return Asked(
+            has_ratio=composed.get("ratio") is not None,
+            stages=tuple(stages) if isinstance(stages, ListConfig) else (),  # the job itself is refused
+            has_weights=weights is not None,
+        )
 
     return with_controls(
         jobs,
         str(config.hydra.runtime.choices.get("protocol")),
-        takes_ratio=lambda job: takes_ratio(*_without(job, "pruner", "seed", "protocol")),
+        asked_of=lambda job: asked(*_without(job, "pruner", "seed", "protocol")),
     )
 
 
@@ -104,8 +138,8 @@ def _combinations(overrides: Sequence[Override]) -> list[Job]:
     return [list(job) for job in product(*values.values())]
 
 
-def with_controls(jobs: Sequence[Job], protocol: str, *, takes_ratio: Callable[[Job], bool]) -> list[Job]:
-    """The jobs and the controls their protocol adds, each once.
+def with_controls(jobs: Sequence[Job], protocol: str, *, asked_of: Callable[[Job], Asked]) -> list[Job]:
+    """The jobs and the controls their protocol adds, each once; says which it cannot add, and why.
 
     Args:
         jobs: The jobs of the command.
@@ -113,17 +147,14 @@ def with_controls(jobs: Sequence[Job], protocol: str, *, takes_ratio: Callable[[
             and the network with half the channels. A job with a teacher is also run without one and, as
             ``distill=self``, taught by itself, both with the same controls. ``full`` also adds the cut network of
             every other method trained from scratch, for as many epochs and for as much compute as the dense one.
-        takes_ratio: Whether the budget of a job takes a ratio. Where none is asked for, the scores decide how much
-            goes, and ``random`` and ``l1`` have none that mean the same.
+        asked_of: What the controls of a job depend on.
     """
     if protocol not in FOR_SWEEPS:
         return list(jobs)
     asked = [[*_without(job, "protocol"), "protocol=standard"] for job in jobs]
     found = _unique(asked + [other for job in asked for other in _otherwise_taught(job)])
     controls = [
-        control
-        for job in found
-        for control in _controls(job, is_full=protocol == "full", has_ratio=takes_ratio(job))
+        control for job in found for control in _controls(job, asked_of(job), is_full=protocol == "full")
     ]
     return _unique(found + controls)
 
@@ -147,18 +178,30 @@ def _otherwise_taught(job: Job) -> Iterator[Job]:
     yield [*rest, *(part for part in job if _key(part) == "distill.match"), f"distill={BY_ITSELF}"]
 
 
-def _controls(job: Job, *, is_full: bool, has_ratio: bool) -> Iterator[Job]:
+def _controls(job: Job, asked: Asked, *, is_full: bool) -> Iterator[Job]:
     has_scope = any(_key(part) == "budget.scope" for part in job)
-    if has_ratio:
+    if asked.has_ratio and "prune" in asked.stages:
         yield [*_without(job, "pruner"), "pruner=random"]
         scope = ["budget.scope=local"] if has_scope else []
         yield [*_without(job, "pruner", "budget.scope"), "pruner=l1", *scope]
     rest = _without(job, *OF_THE_CUT, "protocol")
-    yield [*rest, "protocol=dense"]
-    yield [*_without(rest, "finetune"), "protocol=half"]
-    if is_full and not {f"pruner={name}" for name in CHANCE_AND_NORM} & set(job):
-        for word in ("scratch_e", "scratch_b"):
-            yield [*_without(job, "finetune", "init", "stretch", "protocol"), f"protocol={word}"]
+    for name in (NEVER_CUT, *(FROM_SCRATCH if is_full else ("half",))):
+        if why := unfit(name, asked.stages, has_weights=asked.has_weights):
+            _tell(
+                f"The control protocol={name} is left out where stages is [{','.join(asked.stages)}]: {why}."
+            )
+        elif name == NEVER_CUT:
+            yield [*rest, f"protocol={name}"]
+        elif name == "half":
+            yield [*_without(rest, "finetune"), f"protocol={name}"]
+        elif not {f"pruner={pruner}" for pruner in CHANCE_AND_NORM} & set(job):
+            yield [*_without(job, "finetune", "init", "stretch", "protocol"), f"protocol={name}"]
+
+
+@cache
+def _tell(sentence: str) -> None:
+    """Say it once: the jobs of a sweep are listed several times."""
+    log.warning("%s", sentence)
 
 
 def _without(job: Sequence[str], *names: str) -> Job:

@@ -64,6 +64,25 @@ def test_means_are_over_the_seeds() -> None:
     assert standing.values["miou_retention"] == pytest.approx(0.84)
 
 
+def test_a_seed_is_that_of_the_job_whatever_a_stored_row_says() -> None:
+    jobs = [job_data(0, "l1", 40.0, seed=0), job_data(1, "l1", 44.0, seed=1)]
+    stored = tuple(changed(row, seed=0) for row in jobs[1].outcome.rows)
+    again = replace(jobs[1], outcome=replace(jobs[1].outcome, rows=stored))
+    (standing,) = only([jobs[0], again]).standings
+    assert standing == only(jobs).standings[0]
+    assert standing.seeds == (0, 1)
+
+
+def test_where_jobs_only_evaluate_no_seed_is_offered() -> None:
+    made = {"eval": None, "prune": "python run.py -m ratio=0.3 pruner=taylor seed=0,1,2 protocol=fair"}
+    for stage, remedy in made.items():
+        found = only(
+            [job_data(0, "taylor", 40.0, names=["eval/a"]), job_data(1, "fpgm", 41.0, names=[f"{stage}/b"])]
+        )
+        assert found.winner is None
+        assert found.remedy == (remedy and remedy.replace("pruner=taylor", "pruner=taylor,fpgm"))
+
+
 def test_a_lead_on_some_images_only_is_no_win(tmp_path: Path) -> None:
     found = only(jobs_of(tmp_path, {**HITS, "taylor": [80, 20, 85, 58] * 2}))
     assert found.winner is None

@@ -14,6 +14,7 @@ from segprune.status import JobRecord, write
 from segprune.sweep import callback
 from segprune.sweep.callback import SweepCallback, _asked, parent_run_id, recorded_job
 from segprune.tracking.record import checked_name
+from tests.report.sweeps import job_data, write_job
 from tests.tables import give_tables
 from tests.test_conf import composed
 
@@ -89,6 +90,18 @@ def test_the_exit_code_says_whether_jobs_failed(
     assert callback.finish(code) == expected
     assert parent_run_id() is None
     assert status(tmp_path)["status"] == ("killed" if code else "done")
+
+
+def test_whatever_a_report_ends_in_the_sweep_is_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    started(tmp_path)
+    write_job(tmp_path / "0", job_data(0, "l1", 40.0))
+    (tmp_path / "report.html").mkdir()  # where the page is to be written
+    assert callback.finish(0) == 0
+    assert "no report" in caplog.text
+    assert "IsADirectoryError" in caplog.text
+    assert status(tmp_path)["status"] == "done"
 
 
 def test_failures_are_listed_with_their_reasons(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

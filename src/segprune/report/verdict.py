@@ -36,10 +36,11 @@ def contests(data: SweepData) -> list[Contest]:
 
 
 def final_rows(data: SweepData) -> pd.DataFrame:
-    """The last network of each job that finished and cut one."""
-    done = [job.number for job in data.jobs if job.outcome.status != "failed"]
+    """The last network of each job that finished and cut one, with the seed of the job."""
+    seeds = {job.number: job.outcome.seed for job in data.jobs if job.outcome.status != "failed"}
     rows = data.rows[data.rows["is_final"] & data.rows["pruner"].notna()]
-    return rows[rows["number"].isin(done)]
+    rows = rows[rows["number"].isin(seeds)]
+    return rows.assign(seed=rows["number"].map(seeds).astype(int))
 
 
 def _contest(data: SweepData, jobs: Sequence[JobData]) -> Contest:
@@ -212,8 +213,14 @@ def _thresholds(data: SweepData, jobs: Sequence[JobData]) -> str | None:
     return None
 
 
-def _remedy(data: SweepData, *, is_complete: bool) -> str:
-    """The sweep's command with the missing controls and seeds; with two more seeds if none is missing."""
+def _remedy(data: SweepData, *, is_complete: bool) -> str | None:
+    """The sweep's command with the missing controls and seeds; with two more seeds if none is missing.
+
+    None where jobs only evaluated finished networks, which no seed and no control changes.
+    """
+    made = {stage for job in data.jobs for stage in job.entries.names}
+    if made == {"eval"}:
+        return None
     pruners = list(dict.fromkeys(job.outcome.pruner for job in data.jobs if not is_control(job)))
     protocols = {job.outcome.protocol for job in data.jobs}
     protocol = "full" if "scratch_e" in protocols else "fair"

@@ -209,13 +209,15 @@ class _Sweep:
 
         try:
             page, *others = write_report(self.folder, self.overrides, self.folder)
+            for path in (page, *others):
+                self.tracker.file(path, "figures" if path.parent != self.folder else "")
+            self.tracker.note((self.folder / NOTE).read_text(encoding="utf-8"))
         except SegpruneError as error:
             log.error("no report: %s", error)
-            return
-        for path in (page, *others):
-            self.tracker.file(path, "figures" if path.parent != self.folder else "")
-        self.tracker.note((self.folder / NOTE).read_text(encoding="utf-8"))
-        log.info("report: %s", page)
+        except Exception:
+            log.exception("no report; segprune report %s tries again", self.folder)
+        else:
+            log.info("report: %s", page)
 
     def _folders(self) -> list[Path]:
         """Of its jobs, in their order."""

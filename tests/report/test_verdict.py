@@ -241,7 +241,35 @@ def test_a_method_off_the_budget_is_shown_but_not_ranked(tmp_path: Path) -> None
     assert found.winner == "taylor"
     assert [standing.method for standing in found.standings] == ["taylor", "l1", "random", "fgp"]
     assert [standing.is_equal for standing in found.standings] == [True, True, True, False]
-    assert found.notes[1:] == ("Not ranked, since more than 1 points off the budget: fgp", NOT_SCRATCH)
+    assert found.notes[1:] == ("Not ranked, since off the budget: fgp (30.0 %)", NOT_SCRATCH)
+
+
+def test_a_cut_that_its_budget_took_is_at_the_budget_whatever_eval_measures(tmp_path: Path) -> None:
+    def measured(job: JobData, asked: float) -> JobData:
+        path = tmp_path / "prune" / f"{job.method}{job.outcome.seed}" / PLAN
+        if path.exists():  # not that of the dense network
+            path.write_text(json.dumps({**json.loads(path.read_text()), "asked": asked, "removed": asked}))
+        reached = [
+            changed(row, ratio_reached=0.21 if job.method == "l1" else 0.36) if row.pruner else row
+            for row in job.outcome.rows
+        ]
+        return replace(job, outcome=replace(job.outcome, rows=tuple(reached)))
+
+    jobs = jobs_of(tmp_path, HITS)
+    assert only([measured(job, 0.3) for job in jobs]).winner == "taylor"
+    two_cuts = only([measured(job, 0.1) for job in jobs])
+    assert not any(standing.is_equal for standing in two_cuts.standings)
+    assert two_cuts.reasons[:2] == (
+        "there are not two methods at this budget to compare",
+        "the controls random and l1 ran, but off the budget",
+    )
+
+
+def test_a_control_that_ran_off_the_budget_is_told_from_one_that_did_not_run() -> None:
+    jobs = [job_data(0, "taylor", 45.0), job_data(1, "l1", 40.0, ratio_reached=0.35)]
+    (reason,) = [reason for reason in only(jobs).reasons if "random" in reason]
+    assert reason == "no control random"
+    assert "the control l1 ran, but off the budget" in only(jobs).reasons
 
 
 def test_a_method_above_the_dense_network_is_pointed_out() -> None:

@@ -272,6 +272,21 @@ def test_a_control_that_ran_off_the_budget_is_told_from_one_that_did_not_run() -
     assert "the control l1 ran, but off the budget" in only(jobs).reasons
 
 
+def test_seeds_that_share_a_dense_network_are_said_to() -> None:
+    def shared(job: JobData, name: str) -> JobData:
+        rows = (changed(job.outcome.rows[0], fingerprint=name), *job.outcome.rows[1:])
+        return replace(job, outcome=replace(job.outcome, rows=rows))
+
+    jobs = [job_data(seed, "l1", 40.0 + seed, seed=seed) for seed in range(3)]
+    one = only([shared(job, "a") for job in jobs])
+    assert one.notes[0].startswith(
+        "The 3 seeds share one dense network: intervals over seeds say what another draw"
+    )
+    two = only([shared(job, "a" if job.outcome.seed else "b") for job in jobs])
+    assert two.notes[0].startswith("The 3 seeds share 2 dense networks: ")
+    assert "share" not in " ".join(only(jobs).notes)
+
+
 def test_a_method_above_the_dense_network_is_pointed_out() -> None:
     # the dense network has 50 %
     found = only([job_data(0, "l1", 50.0), job_data(1, "random", 51.0)])

@@ -13,6 +13,7 @@ from segprune.run.start import start_of_trail
 from segprune.stage.contract import NetState
 from tests.run.test_assemble import settings
 from tests.tiny import tiny_context, tiny_net
+from tests.toys import Residual
 
 pytestmark = pytest.mark.usefixtures("composer")
 PLAIN = (
@@ -48,6 +49,10 @@ def test_weights_from_elsewhere_start_a_chain_without_training(tmp_path: Path) -
     other = replace(ctx, about={**ctx.about, "model_files": {"checkpoint": "another digest"}})
     assert from_elsewhere(chosen, other)[0].fingerprint != state.fingerprint
     assert from_elsewhere(settings(*PLAIN, f"model.checkpoint={file}"), ctx) == ()
+    (again,) = start_of_trail(chosen, replace(ctx, seed=ctx.seed + 1))
+    assert again.fingerprint == state.fingerprint  # the file has every tensor, so no seed draws any
+    (drawn,) = start_of_trail(chosen, replace(ctx, build=Residual))
+    assert drawn.fingerprint != state.fingerprint
 
 
 @pytest.mark.parametrize("is_right", [True, False])

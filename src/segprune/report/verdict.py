@@ -1,7 +1,7 @@
 """Which method is best at an equal achieved budget, and whether the data allow to say so."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import pandas as pd
 
@@ -192,7 +192,7 @@ def _notes(standings: Sequence[Standing], jobs: Sequence[JobData]) -> list[str]:
     kept = [value for value in compute if not math.isnan(value)]
     above = [standing.method for standing in standings if standing.values["miou_retention"] > 1]
     fewest = min((len(standing.seeds) for standing in standings), default=GOOD_SEEDS)
-    notes = []
+    notes = [*_shared(jobs)]
     if FEWEST_SEEDS <= fewest < GOOD_SEEDS:
         notes.append(f"{fewest} seeds; {GOOD_SEEDS} or more are recommended")
     if above:
@@ -213,6 +213,21 @@ def _notes(standings: Sequence[Standing], jobs: Sequence[JobData]) -> list[str]:
             else f"Equal {budget} are not equal compute: {told}; budget=macs compares at equal MACs"
         )
     return notes
+
+
+def _shared(jobs: Sequence[JobData]) -> Iterator[str]:
+    """That seeds share a dense network, so that their scatter is not that of its training."""
+    dense = {
+        job.outcome.seed: job.outcome.rows[0].fingerprint
+        for job in jobs
+        if job.outcome.status != "failed" and job.outcome.rows
+    }
+    if (count := len(set(dense.values()))) < len(dense):
+        which = "one dense network" if count == 1 else f"{count} dense networks"
+        yield (
+            f"The {len(dense)} seeds share {which}: intervals over seeds say what another draw of images, another "
+            "cut and another finetuning would show, not another training of the dense network"
+        )
 
 
 def _against_scratch(standings: Sequence[Standing], controls: Sequence[Reference]) -> list[str]:

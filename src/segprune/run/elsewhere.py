@@ -1,8 +1,11 @@
 """A chain that starts from weights which were trained elsewhere."""
 
+import hashlib
 import logging
 from dataclasses import replace
 
+import torch
+from torch import nn
 from torch.utils.data import Subset
 
 from segprune.config.compose import Settings
@@ -27,10 +30,10 @@ def from_elsewhere(settings: Settings, ctx: Context) -> Trail:
     file = settings.model.get("checkpoint")
     if file is None or "train" in settings.stages:
         return ()
-    # what is drawn for tensors that the file may lack depends on the seed
-    key = fingerprint("checkpoint", {"about": ctx.about, "seed": ctx.seed, **code_of(ctx.sources)})
     ctx.tracker.tags({"checkpoint": str(file)})
     net = ready(ctx.build(), ctx.hardware.device)
+    # the seed draws what the file may lack, and changes nothing where it lacks nothing
+    key = fingerprint("checkpoint", {"about": ctx.about, "weights": _digest(net), **code_of(ctx.sources)})
     log.info(
         "the weights of %s were trained elsewhere: their row is `%s`, and everything is compared with it",
         file,
@@ -38,6 +41,15 @@ def from_elsewhere(settings: Settings, ctx: Context) -> Trail:
     )
     state = NetState(name=UNKNOWN, net=net, transforms=(), fingerprint=key)
     return (replace(state, ancestry=root(state)),)
+
+
+def _digest(net: nn.Module) -> str:
+    """SHA-256 of a network's tensors and of their names."""
+    digest = hashlib.sha256()
+    for name, tensor in net.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def tell_quality(ctx: Context, start: Trail) -> None:

@@ -15,6 +15,8 @@ from segprune import durable
 from segprune.errors import ConfigError
 
 STATUS, LOCK = "status.json", "running.lock"
+ORIGIN = "origin.json"
+"""What ``reproduce.origin`` leaves beside it."""
 STOPPED = "stopped before its end"
 RESTART_SECONDS = 120.0
 """How long a job that SLURM starts again may meet its own lock of before: a network disk frees that of a node which

@@ -107,6 +107,21 @@ def test_runs_and_jobs_name_what_they_used(tmp_path: Path) -> None:
     assert references(tmp_path) == {KEYS[0], KEYS[1], KEYS[3]}
 
 
+def test_what_a_run_started_from_or_was_taught_by_is_named(tmp_path: Path) -> None:
+    record(tmp_path / "runs" / "a", status="done", entries=[f"finetune/{KEYS[0]}"])
+    store = tmp_path / "store"
+    config = {
+        "checkpoint": f"{store}/train/{KEYS[1]}{KEYS[2][:8]}",
+        "teacher": {"checkpoint": [f"{store}/train/{KEYS[3]}", f"{store}/train/{KEYS[4]}/"]},
+        "baseline": f"{store}/export/{KEYS[5]}/net.onnx",
+        "model": {"checkpoint": f"/{KEYS[6]}0/{KEYS[7]}.pth"},  # no entry is called so
+    }
+    origin = {"config": config, "overrides": [f'checkpoint="store/train/{KEYS[8]}"']}
+    (tmp_path / "runs" / "a" / "origin.json").write_text(json.dumps(origin))
+    named = {KEYS[0], f"{KEYS[1]}{KEYS[2][:8]}", *KEYS[3:6], KEYS[8]}
+    assert references(tmp_path) == named
+
+
 @pytest.mark.parametrize("end", ["failed", "killed", "by the system"])
 def test_what_a_run_used_is_wanted_however_it_ended(tmp_path: Path, end: str) -> None:
     folder = tmp_path / "sweeps" / "day" / "time" / "3"

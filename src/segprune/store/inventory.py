@@ -19,6 +19,8 @@ from segprune.store.store import damage, lock_of, set_aside
 
 log = logging.getLogger(__name__)
 NAME = re.compile(r"([0-9a-f]{16}(?:[0-9a-f]{8})?)(?:\.(partial|damaged|removed)(?:-\d+)?)?")
+IN_A_PATH = re.compile(r'/([0-9a-f]{16}(?:[0-9a-f]{8})?)(?=[/\\"])')
+"""The name of an entry in a path that is written as JSON."""
 STATES = {None: "finished", "partial": "unfinished", "damaged": "damaged", "removed": "left over"}
 GOING_ON = ("starting", "running")
 
@@ -95,8 +97,13 @@ def is_locked(folder: Path) -> bool:
     return False
 
 
+def _begun_with(origin: Path) -> set[str]:
+    """The fingerprints in the paths of a run's record, as in those of ``checkpoint`` and ``teacher.checkpoint``."""
+    return set(IN_A_PATH.findall(origin.read_text(encoding="utf-8"))) if origin.exists() else set()
+
+
 def references(outputs: Path) -> set[str]:
-    """The fingerprints that runs and jobs of sweeps name in their status files or rows.
+    """The fingerprints that runs and jobs of sweeps name: what they made, started from, compared or were taught by.
 
     Raises:
         StoreError: A run is going on, which has not said yet what it uses; or a file cannot be read; or there
@@ -109,6 +116,7 @@ def references(outputs: Path) -> set[str]:
             values = status.read(path.parent)
             named |= {name.split("/")[1] for name in values.get("entries", ())}
             named |= {row["fingerprint"].removesuffix("-raw") for row in values.get("rows", ())}
+            named |= _begun_with(path.with_name(status.ORIGIN))
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise StoreError(f"{path} cannot be read ({error}); repair or remove it") from error
         with status.dead(path.parent) as is_dead:

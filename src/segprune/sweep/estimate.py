@@ -16,8 +16,6 @@ Kind = tuple[str, str]
 
 ROOMS = ("runs", "sweeps")
 """Folders of an output folder in which finished jobs lie."""
-ORIGIN = "origin.json"
-"""What ``reproduce.origin`` leaves in the folder of a job."""
 PACE = (
     *("dataset.size_hw", "dataset.crop_hw", "dataset.limit", "dataset.counts", "model", "train.epochs"),
     *("finetune.epochs", "between.epochs", "phase_epochs", "rounds", "device"),
@@ -196,7 +194,7 @@ def _begin(job: Mapping[str, Any], names: Sequence[str]) -> int | None:
 def _pace_of(folder: Path) -> str | None:
     """That of a finished job; None if an earlier version recorded it."""
     try:
-        return pace(json.loads((folder / ORIGIN).read_text(encoding="utf-8"))["config"])
+        return pace(json.loads((folder / status.ORIGIN).read_text(encoding="utf-8"))["config"])
     except (OSError, ValueError, KeyError, AttributeError):
         return None
 

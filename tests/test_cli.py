@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from segprune.cli import _known_once, parted, quoted, with_stages
+from segprune.cli import _known_once, quoted, with_stages
 from segprune.result.metrics import declared
 from tests.tables import give_tables
 from tests.warm import run_warm
@@ -44,21 +44,6 @@ def run(outputs: Path, *arguments: str, is_cold: bool = False) -> subprocess.Com
     return subprocess.run(
         command, capture_output=True, text=True, env=environment, cwd=ROOT, timeout=300, check=False
     )
-
-
-@pytest.mark.parametrize(
-    ("typed", "flags"),
-    [
-        ("a=1 -m b=2", "-m"),
-        ("a=1 --config-dir x=y b=2 --multirun", "--config-dir x=y --multirun"),
-        ("a=1 --cfg job b=2", "--cfg job"),
-        ("--info a=1 b=2", "--info"),
-        ("a=1 --info plugins b=2", "--info plugins"),
-        ("a=1 b=2", ""),
-    ],
-)
-def test_flags_and_overrides_may_be_typed_in_any_order(typed: str, flags: str) -> None:
-    assert parted(typed.split()) == (flags.split(), ["a=1", "b=2"])
 
 
 def test_the_home_folder_is_meant_as_in_a_shell() -> None:

@@ -160,7 +160,7 @@ bench/scoring.py bench/spent.py bench/startup.py checkpoint/__init__.py checkpoi
 checkpoint/checkpoint.py checkpoint/contract.py cli.py dataset/workers.py config/__init__.py config/component.py
 config/compose.py config/explain.py config/protocol.py config/refusal.py config/renamed.py console.py durable.py
 errors.py allocator.py importing.py predict/__init__.py predict/__main__.py predict/predictor.py predict/served.py
-dataset/summary.py
+config/places.py dataset/summary.py
 report/__init__.py report/__main__.py report/job_figures.py report/class_figure.py report/collect.py
 report/command.py report/contest.py report/entries.py report/figures.py report/frames.py report/gallery.py
 report/html.py report/metric_table.py report/note.py report/paired.py report/references.py

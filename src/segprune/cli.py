@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from segprune import console, stop
 from segprune.allocator import keep_freed
+from segprune.config.places import parted, refuse_hidden
 from segprune.config.protocol import CHAIN
 from segprune.config.refusal import refusal
 from segprune.config.synonyms import meant
@@ -30,19 +31,6 @@ from segprune.importing import importing
 from segprune.shortage import shortage
 
 log = logging.getLogger(__name__)
-VALUED = (
-    "--config-dir",
-    "-cd",
-    "--config-name",
-    "-cn",
-    "--config-path",
-    "-cp",
-    "--cfg",
-    "-c",
-    "--package",
-    "-p",
-)
-"""Flags of Hydra that are followed by a value."""
 _HOME = re.compile(r"(?<=[=,\[: \"'])~(?=/)|(?<==)~$")
 
 
@@ -83,6 +71,7 @@ def _guarded(main: Callable[..., None]) -> int:
     handover.take_over()
     code = 1
     try:
+        refuse_hidden(flags, overrides, beside=Path(sys.argv[0]).resolve().parent)
         with _commented_help(flags, overrides):
             main()
         code = 0
@@ -157,17 +146,6 @@ def _foreign(arguments: Sequence[str]) -> str:
         if argument.startswith("--") and (told := meant(argument, following)):
             return f"{argument} is no flag here; {told} Overrides are key=value, without dashes."
     return ""
-
-
-def parted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Flags with their values, and overrides; people type them in any order, argparse wants the flags first."""
-    flags, overrides, waiting = list[str](), list[str](), list(arguments)
-    while waiting:
-        argument = waiting.pop(0)
-        (flags if argument.startswith("-") else overrides).append(argument)
-        if waiting and (argument in VALUED or (argument in ("--info", "-i") and "=" not in waiting[0])):
-            flags.append(waiting.pop(0))
-    return flags, overrides
 
 
 def with_stages(arguments: Sequence[str]) -> list[str]:

@@ -1,9 +1,11 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from segprune.config.places import CONF
 from segprune.errors import CheckpointError
 from segprune.report.collect import collect, split_overrides
 from segprune.result.row import columns, to_record
@@ -134,9 +136,14 @@ def test_what_is_said_of_teachers_sets_no_job_without_one_apart(tmp_path: Path) 
 
 def test_hydras_own_record_of_the_command_counts_first(tmp_path: Path) -> None:
     write_job(tmp_path / "0", job_data(0, "l1", 40.0))
-    record = {"hydra": {"overrides": {"task": ["pruner=l1", "stages=[train, eval]"]}}}
+    record: dict[str, Any] = {"hydra": {"overrides": {"task": ["pruner=l1", "stages=[train, eval]"]}}}
+    sources = [{"provider": "command-line", "schema": "file", "path": "/mine"}]
+    sources += [{"provider": "main", "schema": "file", "path": str(CONF)}]
+    record["hydra"] |= {"runtime": {"config_sources": sources}, "job": {"config_name": "config"}}
     (tmp_path / "multirun.yaml").write_text(json.dumps(record))  # JSON is YAML
-    assert collect(tmp_path, "pruner=other").overrides == ("pruner=l1", "stages=[train, eval]")
+    assert collect(tmp_path, "pruner=other").overrides == (
+        *("--config-dir=/mine", "pruner=l1", "stages=[train, eval]"),
+    )
     (tmp_path / "multirun.yaml").write_text("hydra: {overrides: [")
     assert collect(tmp_path, "pruner=other").overrides == ("pruner=other",)
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from segprune.errors import ConfigError
-from segprune.reproduce.__main__ import as_found, command_of, compared, composed, main
+from segprune.errors import ConfigError, SegpruneError
+from segprune.reproduce.__main__ import as_found, changes, command_of, compared, composed, main
 from segprune.reproduce.origin import FILE
-from tests.test_cli import ROOT, TINY, run
+from tests.test_cli import TINY, run
+from tests.test_conf import CONF
 from tests.warm import Warm
 
 MADE: dict[str, Any] = {"format": 1, "overrides": [], "device": "cpu", "threads": 2}
@@ -33,7 +34,7 @@ def test_the_command_says_what_was_typed_and_goes_to_places_of_its_own() -> None
         "weights=retrained",
     ]
     assert command_of({**MADE, "overrides": typed}, Path("/new place")) == [
-        *("run.py", "experiment=camvid_cpu", "finetune@between=standard", "+pruner.fault=none"),
+        *("run", "experiment=camvid_cpu", "finetune@between=standard", "+pruner.fault=none"),
         *("ratio=0.4", "init=scratch", "device=cpu", "threads=2"),
         *('store.root="/new place/store"', 'hydra.run.dir="/new place/run"'),
     ]
@@ -44,7 +45,7 @@ def test_a_run_that_searched_by_a_clock_is_repeated_with_what_it_found() -> None
     config = {"budget": {"macs_ratio": None}, "seed": 0, "stage": stages}
     made = {**MADE, "overrides": ["budget=latency"], "config": config}
     given = as_found(made, 0.625)
-    assert command_of(given, Path("/new"))[:3] == ["run.py", "budget=latency", "budget.macs_ratio=0.625"]
+    assert command_of(given, Path("/new"))[:3] == ["run", "budget=latency", "budget.macs_ratio=0.625"]
     assert given["config"] == {
         "budget": {"macs_ratio": 0.625},
         "seed": 0,
@@ -59,19 +60,50 @@ def test_a_run_that_searched_by_a_clock_is_repeated_with_what_it_found() -> None
 def test_a_flag_is_no_override() -> None:
     with pytest.raises(ConfigError, match=r"'--config-dir=/x' was recorded as an override and is none"):
         command_of({**MADE, "overrides": ["--config-dir=/x"]}, Path("/new"))
+    for wrong in ("--help", "hydra.callbacks=x", "--config-dir"):
+        with pytest.raises(
+            ConfigError, match=rf"'{wrong}' was recorded as a place of configurations and is none"
+        ):
+            command_of({**MADE, "places": ["--config-name=x", wrong]}, Path("/new"))
 
 
 def test_the_command_is_composed_as_it_would_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    command = command_of({**MADE, "overrides": ["pruner=fpgm", "dataset.seed=3"]}, tmp_path / "a b")
+    (tmp_path / "conf" / "pruner").mkdir(parents=True)
+    mine = (CONF / "pruner" / "fpgm.yaml").read_text()
+    (tmp_path / "conf" / "pruner" / "mine.yaml").write_text(mine)
+    monkeypatch.chdir(tmp_path)
+    made = {
+        **MADE,
+        "places": [f"--config-dir={tmp_path}/conf"],
+        "overrides": ["pruner=mine", "dataset.seed=3"],
+    }
+    command = command_of(made, tmp_path / "a b")
     config = composed(command)
     assert (config["pruner"]["norm_mix"], config["dataset"]["seed"], config["threads"]) == (0.0, 3, 2)
     assert config["store"]["root"] == f"{tmp_path}/a b/store"
     with pytest.raises(ConfigError, match=r"the recorded command is not valid any more: .*gone"):
-        composed(["run.py", "pruner=gone"])
+        composed(["run", "pruner=gone"])
+
+
+@pytest.mark.slow
+def test_what_cannot_be_found_here_is_told_with_the_folder_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = tmp_path / "there"
+    there.mkdir()
+    made = {**MADE, "overrides": ["dataset=folder", "dataset.root=data", "dataset.classes=[a,b]"]}
+    made |= {"config": {"paths": {"outputs": "/x"}}, "machine": {"folder": str(there)}}
+    made |= {"code": {"sources": "", "dirty": "true", "commit": "0"}, "packages": {}}
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match=r"there is no run\.py in .*start this in the folder that has it"):
-        composed(command)
+    command = command_of(made, tmp_path / "out")
+    with pytest.raises(
+        SegpruneError, match=rf"data is not a folder.* begin here, in {tmp_path}; .* in {there}\."
+    ):
+        changes(made, command)
+    monkeypatch.chdir(there)
+    with pytest.raises(SegpruneError, match=r"data is not a folder") as told:
+        changes(made, command)
+    assert "begin here" not in str(told.value)
 
 
 def test_rows_that_differ_are_named(caplog: pytest.LogCaptureFixture) -> None:

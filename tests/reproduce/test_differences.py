@@ -8,7 +8,7 @@ import pytest
 
 from segprune.config.component import component
 from segprune.reproduce.differences import differences, row_differences
-from segprune.reproduce.origin import code, machine, packages
+from segprune.reproduce.origin import code, files, machine, own, packages
 
 
 def config(folder: Path, **changes: object) -> dict[str, Any]:
@@ -87,6 +87,27 @@ def test_the_same_sources_at_another_commit_are_the_same_code(
 ) -> None:
     then = {**made, "code": {**made["code"], "commit": "0123456789abcdef"}}
     assert list(differences(then, config(tmp_path))) == []
+
+
+def test_code_of_ones_own_and_files_that_changed_are_named(
+    made: Mapping[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "my_losses.py").write_text("weight = 2\n")
+    weights = tmp_path / "best.pth"
+    weights.write_bytes(b"abc")
+    now = {**config(tmp_path), "extensions": ["my_losses"], "model": {"checkpoint": str(weights)}}
+    was = {**made, "config": {**now, "paths": made["config"]["paths"]}}
+    then = {**was, "own": own(now), "files": files(now)}
+    assert list(differences(then, now)) == []
+    weights.write_bytes(b"")
+    other = {**then, "own": {"package my_losses": "other"}}
+    code_line, file_line = differences(other, now)
+    assert code_line == f"own: package my_losses was other, is {own(now)['package my_losses']}"
+    assert file_line == "files: model.checkpoint was ba7816bf8f01cfea, is e3b0c44298fc1c14"
+    assert [line.partition(", is")[0] for line in differences(was, now)] == [  # a record of before
+        *("own: package my_losses was not recorded", "files: model.checkpoint was not recorded"),
+    ]
 
 
 def test_other_packages_and_another_machine_are_named(made: Mapping[str, Any], tmp_path: Path) -> None:

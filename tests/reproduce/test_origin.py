@@ -57,6 +57,46 @@ def test_the_code_is_known_by_the_content_and_the_names_of_its_files(
     assert len({first, renamed, origin.code()["sources"]}) == 3
 
 
+def test_code_of_ones_own_is_known_by_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("my_nets_one", "my_nets_two", "my_nets_same"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(f"import torch\nslope = {len(name)}\n")
+    nodes = [
+        {"model": {"_target_": "my_nets_one.Net"}},
+        {"model": {"factory": "my_nets_one:net", "_target_": "segprune.a.b"}},
+    ]
+    found = [origin.own({**node, "extensions": []}) for node in nodes]
+    found += [origin.own({"extensions": ["my_nets_one"]})]
+    assert found[0] == found[1] == found[2]
+    assert found[0].keys() == {"package my_nets_one", "torch"}
+    assert found[0]["torch"] == torch.__version__
+    two = origin.own({"extensions": ["my_nets_two", "my_nets_same"]})
+    assert len({found[0]["package my_nets_one"], two["package my_nets_same"]}) == 2
+    assert origin.own({"model": {"_target_": "segprune.model.unet.unet"}, "extensions": []}) == {}
+
+
+def test_files_that_a_configuration_names_are_known_by_their_content(tmp_path: Path) -> None:
+    weights, taught = tmp_path / "best.pth", tmp_path / "taught"
+    weights.write_bytes(b"abc")
+    taught.mkdir()
+    (taught / "net.json").write_bytes(b"")
+    config = {
+        "model": {
+            "checkpoint": str(weights),
+            "name": "x" * 5000,
+            "missing": str(tmp_path / "none"),
+            "width": 4,
+        },
+        "teacher": {"checkpoint": [str(taught), str(tmp_path)]},
+        "paths": {"cache": str(weights)},
+    }
+    assert origin.files(config) == {
+        "model.checkpoint": "ba7816bf8f01cfea",  # SHA-256 of abc, from FIPS 180
+        "teacher.checkpoint.0": "e3b0c44298fc1c14",  # and of nothing
+    }
+
+
 def test_the_gpus_of_the_machine_are_named_where_they_can_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         with_gpus(patch, 2)

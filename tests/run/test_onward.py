@@ -54,6 +54,15 @@ def test_the_end_of_a_run_names_its_checkpoint_and_what_usually_follows(
     ]
 
 
+def test_what_usually_follows_finds_the_configurations_of_the_run(tmp_path: Path) -> None:
+    job = Job(choices={}, folder=Path(), overrides=["pruner=mine"], places=["--config-dir=/my conf"])
+    run = SimpleNamespace(job=job, facts=FACTS)
+    assert onward(run, (state("dense", tmp_path / "dense"),))[1] == (  # type: ignore[arg-type]
+        "go on from it: segprune run '--config-dir=/my conf' 'stages=[prune,finetune,eval]' "
+        f"checkpoint={tmp_path}/dense pruner=mine"
+    )
+
+
 def test_a_compared_network_goes_on_as_what_it_is(tmp_path: Path) -> None:
     past = Ancestry(network="dense", fingerprint="a", weights_sha256=None, place=None)
     past = past.then(Step(network="finetuned", label="ft"))

@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from segprune.config.component import Node, refuse_switches
 from segprune.config.explain import explain
+from segprune.config.places import places_of
 from segprune.config.protocol import CHAIN
 from segprune.errors import ConfigError
 from segprune.status import GROUPS
@@ -94,11 +95,13 @@ class Job:
         choices: Config group -> chosen option, e.g. ``{"pruner": "sirfp"}``.
         folder: The run's output folder.
         overrides: What was typed on the command line for it.
+        places: What comes before them, so that it finds its configurations: flags and ``hydra.searchpath``.
     """
 
     choices: Mapping[str, str]
     folder: Path
     overrides: Sequence[str]
+    places: Sequence[str] = ()
 
 
 def job_of_this_process() -> Job:
@@ -115,6 +118,7 @@ def job_of_this_process() -> Job:
         choices={name: str(choice) for name, choice in config.runtime.choices.items() if "/" not in name},
         folder=Path(config.runtime.output_dir),
         overrides=typed(config.overrides.task),
+        places=places_of(config),
     )
 
 

@@ -10,7 +10,16 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-CONF = Path(__file__).parents[3] / "conf"
+from segprune.config.places import (
+    CONF,
+    SEARCHED,
+    main_of,
+    own_places,
+    parted,
+    refuse_hidden,
+    searched_in,
+    unknown,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,15 +37,25 @@ class DatasetNode:
     batch_sizes: Mapping[str, int]
 
 
-def composed_dataset(overrides: Sequence[str]) -> DatasetNode:
+def composed_dataset(arguments: Sequence[str]) -> DatasetNode:
     """Compose the configuration as ``run.py`` does.
 
+    Args:
+        arguments: Overrides, and flags that name places of configurations.
+
     Raises:
+        ConfigError: A file of the user has the name of one in ``conf/``.
         HydraException: An override is wrong.
     """
     os.environ.setdefault("SEGPRUNE_OUTPUTS", str(Path.cwd() / "outputs"))
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("config", list(overrides), return_hydra_config=True)
+    flags, overrides = parted(arguments)
+    refuse_hidden(flags, overrides, beside=CONF.parent)
+    (folder, name), places = main_of(flags, CONF.parent), own_places(flags, overrides)
+    if places:
+        overrides = [one for one in overrides if not one.lstrip("+").startswith(f"{SEARCHED}=")]
+        overrides.append(searched_in(places))
+    with initialize_config_dir(str(folder), version_base="1.3"):
+        cfg = compose(name, [*overrides, *unknown(flags)], return_hydra_config=True)
     HydraConfig.instance().set_config(cfg)
     given = [str(key) for key in cfg.dataset if not OmegaConf.is_missing(cfg.dataset, key)]
     kept = OmegaConf.masked_copy(cfg.dataset, given)

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import yaml  # type: ignore[import-untyped]
 
+from segprune.config.places import places_of
 from segprune.config.protocol import UNTAUGHT
 from segprune.errors import CheckpointError
 from segprune.report.entries import Entries, entries_of
@@ -59,7 +60,7 @@ class SweepData:
 
     Attributes:
         folder: Where its jobs' folders are.
-        overrides: What was typed on the command line, without credentials.
+        overrides: What was typed on the command line, flags first, without credentials.
         jobs: Its jobs, in order; those that differ only in what changes nothing count once.
         twins: Number -> number of the job with the same settings and the very same results, which stands for it.
         rows: One line per evaluated network of each job: the columns of its row, metrics as floats, and ``EXTRA``.
@@ -98,9 +99,7 @@ def collect(folder: Path, overrides: str = "") -> SweepData:
         )
         for path, mine in zip(found, typed, strict=True)
     ]
-    whole = typed_in(folder / "multirun.yaml", "hydra", "overrides", "task") or split_overrides(
-        redacted(overrides)
-    )
+    whole = _typed_for(folder) or split_overrides(redacted(overrides))
     return sweep_data(folder, whole, jobs)
 
 
@@ -214,12 +213,19 @@ def _key(override: str) -> str:
     return override.lstrip("+~").split("=")[0]
 
 
-def typed_in(path: Path, *keys: str) -> list[str]:
+def _typed_for(sweep: Path) -> list[str]:
+    """What was typed for a sweep, by Hydra's own record of it; empty when there is none."""
+    try:
+        hydra = yaml.safe_load((sweep / "multirun.yaml").read_text(encoding="utf-8"))["hydra"]
+        return [redacted(str(one)) for one in (*places_of(hydra), *hydra["overrides"]["task"])]
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        return []
+
+
+def typed_in(path: Path) -> list[str]:
     """The list of overrides in a YAML file that Hydra wrote; empty when there is none."""
     try:
         node = yaml.safe_load(path.read_text(encoding="utf-8"))
-        for key in keys:
-            node = node[key]
         return [redacted(str(override)) for override in node]
     except (OSError, yaml.YAMLError, KeyError, TypeError):
         return []

@@ -20,6 +20,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 
 from segprune import console
+from segprune.config.places import PLACES
 from segprune.config.renamed import override_of_today
 from segprune.errors import ConfigError, SegpruneError
 from segprune.reproduce.differences import ANEW, POINTS, SHARE, differences, row_differences
@@ -29,6 +30,7 @@ from segprune.tracking.store import sqlite_uri
 log = logging.getLogger(__name__)
 MACS_RATIO = "macs_ratio"
 """The key of such a budget."""
+SEGPRUNE = (sys.executable, "-m", "segprune")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -40,18 +42,18 @@ def main(arguments: Sequence[str]) -> int:
         folder = (options.out / f"{recorded.name}-{time.strftime('%Y%m%d-%H%M%S')}").absolute()
         origin = as_found(recorded.origin, recorded.macs_ratio)
         command = [*command_of(origin, folder), *options.overrides]
-        found = list(differences(origin, composed(command)))
+        found = changes(origin, command)
     except SegpruneError as error:
         sys.stderr.write(f"segprune: {error}\n")
         return 1
-    log.info("%s", shlex.join(["python", *command]))
+    log.info("%s", shlex.join(["segprune", *command]))
     for line in found:
         log.warning("differs: %s", line)
     if not found:
         log.info("code, packages, machine, configuration and data are as they were")
     if not options.run:
         return 0
-    code = subprocess.call([sys.executable, *command])
+    code = subprocess.call([*SEGPRUNE, *command])
     is_on_gpu = str(recorded.origin["device"]).startswith("cuda")
     return code or compared(
         recorded.rows,
@@ -83,7 +85,7 @@ def as_found(made: Mapping[str, Any], macs_ratio: float | None) -> Mapping[str, 
 
 
 def command_of(made: Mapping[str, Any], folder: Path) -> list[str]:
-    """The arguments of Python that repeat a run, with a store of its own, so that the results are computed again.
+    """What to give to ``segprune`` to repeat a run, with a store of its own, so that all is computed again.
 
     Args:
         made: The run's origin.
@@ -95,23 +97,47 @@ def command_of(made: Mapping[str, Any], folder: Path) -> list[str]:
     typed = list(map(override_of_today, made["overrides"]))
     if wrong := [override for override in typed if not re.match(r"(\+\+?|~)?\w", override)]:
         raise ConfigError(f"{wrong[0]!r} was recorded as an override and is none: the record is damaged.")
+    places = made.get("places", [])  # earlier versions kept none
+    if wrong := [one for one in places if not one.startswith(tuple(f"{key}=" for key in PLACES))]:
+        raise ConfigError(f"{wrong[0]!r} was recorded as a place of configurations and is none.")
     kept = [override for override in typed if re.split(r"\W", override.lstrip("+~"))[0] not in ANEW]
     same = [f"device={made['device']}", f"threads={made['threads']}"]
-    return ["run.py", *kept, *same, f'store.root="{folder}/store"', f'hydra.run.dir="{folder}/run"']
+    return ["run", *places, *kept, *same, f'store.root="{folder}/store"', f'hydra.run.dir="{folder}/run"']
+
+
+def changes(made: Mapping[str, Any], command: Sequence[str]) -> list[str]:
+    """What has changed since a run, see ``differences``.
+
+    Args:
+        made: The run's origin.
+        command: What repeats it.
+
+    Raises:
+        SegpruneError: The command is not valid any more, or the data cannot be read; says where the run was
+            started if not here.
+    """
+    try:
+        return list(differences(made, composed(command)))
+    except SegpruneError as error:
+        folder = made["machine"]["folder"]
+        if folder == os.getcwd():
+            raise
+        raise ConfigError(
+            f"{error} Relative paths begin here, in {os.getcwd()}; the run was started in {folder}. Start this "
+            "there, or give the present place behind it, as in dataset.root=/data."
+        ) from error
 
 
 def composed(command: Sequence[str]) -> dict[str, Any]:
     """The configuration that a command would run with.
 
     Raises:
-        ConfigError: The command is not valid any more, or run.py is not here.
+        ConfigError: The command is not valid any more, or ``conf/`` is not there.
     """
-    if not Path("run.py").is_file():
-        raise ConfigError(f"there is no run.py in {Path.cwd()}; start this in the folder that has it.")
-    shown = [sys.executable, *command, "--cfg", "job", "--resolve"]
+    shown = [*SEGPRUNE, *command, "--cfg", "job", "--resolve"]
     done = subprocess.run(shown, capture_output=True, text=True, check=False)
     if done.returncode:
-        reason = done.stderr.strip().removeprefix("segprune: ")
+        reason = done.stderr.strip().rpartition("segprune: ")[2]
         raise ConfigError(f"the recorded command is not valid any more: {reason}")
     config: dict[str, Any] = yaml.safe_load(done.stdout)
     return config

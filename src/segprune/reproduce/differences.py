@@ -7,11 +7,9 @@ from typing import Any
 
 from segprune.config.component import component
 from segprune.config.renamed import of_today
-from segprune.reproduce.origin import code, machine, packages
+from segprune.reproduce.origin import ANEW, code, files, machine, own, packages
 from segprune.result.metrics import declared
 
-ANEW = ("hydra", "sweep", "paths", "store", "tracking", "log_checkpoint", "workers", "threads", "device")
-"""Keys that do not change results; device and threads are taken from the record."""
 OF_TIME = "latency_"
 """How the units of budgets begin that a clock measures."""
 NAMED = ("run",)
@@ -35,6 +33,8 @@ def differences(made: Mapping[str, Any], config: Mapping[str, Any]) -> Iterator[
     if now["sources"] != then["sources"]:
         remedy = f"; git checkout {then['commit']}" if then["dirty"] == "false" else ""
         yield f"code: {_state(then)} then, {_state(now)} now{remedy}"
+    for what, here in (("own", own(config)), ("files", files(config))):
+        yield from _changed(what, made.get(what, dict.fromkeys(here, "not recorded")), here)
     yield from _changed("packages", made["packages"], packages())
     yield from _changed("machine", made["machine"], machine())
     yield from _changed("config", *_decisive(made["config"], config))

@@ -5,7 +5,7 @@ import json
 import os
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
@@ -13,17 +13,23 @@ from typing import Any
 
 import torch
 
+from segprune.checkpoint.contract import DESCRIPTION
+from segprune.config.component import target_modules
 from segprune.dataset.contract import SegData
 from segprune.run.assemble import Run
+from segprune.status import ORIGIN
+from segprune.store.code import HOME, code_of
 from segprune.tracking.contract import Tracker
 from segprune.tracking.provenance import provenance
 from segprune.tracking.secrets import redacted
 from segprune.training.step import Hardware
 
-FILE, ARTIFACT = "origin.json", "config/origin.json"
-FORMAT = 1
+FILE, ARTIFACT = ORIGIN, f"config/{ORIGIN}"
+FORMAT, DIGITS = 1, 16
 """Raised when a key changes its meaning."""
 PACKAGE = Path(__file__).parent.parent
+ANEW = ("hydra", "sweep", "paths", "store", "tracking", "log_checkpoint", "workers", "threads", "device")
+"""Keys that do not change results; device and threads are taken from the record."""
 
 
 def keep_origin(tracker: Tracker, run: Run, data: SegData, hardware: Hardware) -> None:
@@ -48,15 +54,55 @@ def origin_of(run: Run, data: SegData, hardware: Hardware) -> dict[str, Any]:
     """Everything that has to be equal for equal numbers, as plain JSON values."""
     return {
         "format": FORMAT,
+        "places": list(run.job.places),
         "overrides": list(run.job.overrides),
         "config": {key: value for key, value in run.values.items() if key != "tracking"},
         "device": str(hardware.device),
         "threads": torch.get_num_threads(),
         "code": code(),
+        "own": own(run.values),
+        "files": files(run.values),
         "packages": packages(),
         "machine": machine(),
         "data": asdict(data.identity),
     }
+
+
+def own(config: Mapping[str, Any]) -> Mapping[str, str]:
+    """Package besides segprune that a configuration names -> digest of its code; library behind it -> version."""
+    named = {*target_modules(config), *config["extensions"]}
+    found = code_of(sorted(name for name in named if name.partition(".")[0] != HOME))
+    packages = {name: digest for name, digest in found["code"].items() if name.startswith("package ")}
+    return {**packages, **(found["libraries"] if packages else {})}
+
+
+def files(config: Mapping[str, Any]) -> Mapping[str, str]:
+    """Dotted key -> digest of the file that its value names, or of what describes the network in that folder."""
+    read = {key: _file(value) for key, value in flat(config) if key.partition(".")[0] not in ANEW}
+    return {
+        key: hashlib.sha256(path.read_bytes()).hexdigest()[:DIGITS]
+        for key, path in read.items()
+        if path is not None
+    }
+
+
+def _file(value: object) -> Path | None:
+    if not isinstance(value, str | Path):
+        return None
+    places = (Path(value), Path(value, DESCRIPTION))
+    try:
+        return next((path for path in places if path.is_file()), None)
+    except (OSError, ValueError):  # too long a text for a path
+        return None
+
+
+def flat(node: object, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value of nested mappings by its dotted key; of a list, each by its number."""
+    if not isinstance(node, Mapping | list):
+        yield prefix[:-1], node
+        return
+    for key, value in node.items() if isinstance(node, Mapping) else enumerate(node):
+        yield from flat(value, f"{prefix}{key}.")
 
 
 def code() -> Mapping[str, str]:

@@ -29,7 +29,7 @@ def onward(run: Run, trail: Trail) -> list[str]:
     kind = "tuned" if name == "finetuned" else "cut" if is_cut else "dense"
     without = OF_THIS_RUN if kind == "dense" else (*OF_THIS_RUN, *OF_A_CUT)
     typed = [one for one in run.job.overrides if not _is_about(one, without)]
-    command = ["segprune", "run", f"stages={NEXT[kind]}", f"checkpoint={folder}", *typed]
+    command = ["segprune", "run", *run.job.places, f"stages={NEXT[kind]}", f"checkpoint={folder}", *typed]
     return [f"checkpoint: {folder}", f"go on from it: {shlex.join(command)}", *_other_thresholds(run, trail)]
 
 
@@ -42,7 +42,7 @@ def _other_thresholds(run: Run, trail: Trail) -> Iterator[str]:
     if found := made[-1].get("thresholds") if made else None:
         typed = [one for one in run.job.overrides if not _is_about(one, ("budget.threshold", "hydra"))]
         values = ",".join(map(str, found.values()))
-        command = shlex.join(["segprune", "sweep", *typed, f"budget.threshold={values}"])
+        command = shlex.join(["segprune", "sweep", *run.job.places, *typed, f"budget.threshold={values}"])
         yield f"thresholds that {', '.join(found)} of channels score below: {command}"
 
 

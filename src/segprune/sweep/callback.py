@@ -137,10 +137,11 @@ class _Sweep:
 
     def __init__(self, config: DictConfig) -> None:
         from segprune.config.compose import typed
+        from segprune.config.places import places_of
         from segprune.tracking.contract import RunStart
 
         self.folder = Path(str(config.hydra.sweep.dir))
-        self.overrides = overrides = " ".join(typed(config.hydra.overrides.task))
+        self.overrides = overrides = " ".join([*places_of(config.hydra), *typed(config.hydra.overrides.task)])
         self.tracking = tracking_of(config)
         start = RunStart(
             name=time.strftime("sweep %m-%d %H:%M"),

@@ -14,10 +14,9 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
 from segprune.config.compose import typed
+from segprune.config.places import flags_of
 
 VARIABLE = "SEGPRUNE_JOB"
-FLAGS = {"main": "--config-path", "command-line": "--config-dir"}
-"""Who named a place of configurations to the sweep -> the flag that names it to the job."""
 _handed: dict[str, Any] = {}
 """What was handed over to this process; empty unless it runs a job."""
 
@@ -32,12 +31,10 @@ def command(sweep: DictConfig, number: int, overrides: Sequence[str], folder: Pa
         folder: Of the job.
     """
     hydra = sweep.hydra
-    places = {source.provider: f"{source.schema}://{source.path}" for source in hydra.runtime.config_sources}
-    flags = {FLAGS[who]: place.removeprefix("file://") for who, place in places.items() if who in FLAGS}
     folders = {"hydra.run.dir": folder, "hydra.sweep.dir": hydra.sweep.dir}
     return [
         *(sys.executable, os.path.abspath(sys.argv[0])),
-        *(f"{flag}={value}" for flag, value in {**flags, "--config-name": hydra.job.config_name}.items()),
+        *(f"{flag}={value}" for flag, value in flags_of(hydra).items()),
         *(*typed(hydra.overrides.hydra), *overrides),
         *(f"{key}={QuotedString(str(value), Quote.single).with_quotes()}" for key, value in folders.items()),
         *(f"hydra.job.num={number}", f"hydra.job.id={number}", "hydra.mode=RUN"),

@@ -10,7 +10,7 @@ import pytest
 from filelock import FileLock
 
 from segprune.errors import ConfigError
-from segprune.status import JobRecord, amend, asked, dead, read, write
+from segprune.status import JobRecord, amend, asked, dead, job_folders, read, write
 
 ASKED = {
     "dataset": "streets",
@@ -48,6 +48,16 @@ def test_a_network_that_earlier_runs_cut_is_asked_for_as_it_was_cut(tmp_path: Pa
     record = JobRecord(tmp_path, {"pruner": "taylor", "ratio": 0.3, "seed": 1})
     record.done({"cut": {"pruner": "l1", "ratio": 0.5}, "rows": []})
     assert read(tmp_path)["asked"] == {"pruner": "l1", "ratio": 0.5, "seed": 1}
+
+
+def test_the_jobs_of_a_sweep_are_those_that_it_noted(tmp_path: Path) -> None:
+    for name in ("10", "2", "a/b"):
+        (tmp_path / name).mkdir(parents=True)
+        write(tmp_path / name, {})
+    assert job_folders(tmp_path) == [tmp_path / "2", tmp_path / "10", tmp_path / "a" / "b"]
+    JobRecord(tmp_path, {}).sweeps([tmp_path / "2", tmp_path / "3", tmp_path / "a" / "b"])
+    moved = tmp_path.rename(tmp_path.with_name("moved"))
+    assert job_folders(moved) == [moved / "2", moved / "a" / "b"]
 
 
 def test_a_folder_has_one_living_run(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,10 @@ class JobRecord:
         """The run makes or reuses this entry of a store; the same command will want it, however this one ends."""
         self._write(store=str(store), entries=[*self._values.get("entries", ()), entry])
 
+    def sweeps(self, folders: Iterable[Path]) -> None:
+        """This is a sweep, and its jobs will write into these folders."""
+        self._write(folders=[os.path.relpath(folder, self._folder) for folder in folders])
+
     def done(self, summary: Mapping[str, Any]) -> None:
         """The chain ended well; ``cut`` of its summary says how its network was cut by this and earlier runs."""
         asked = {**self._values["asked"], **summary.get("cut", {})}
@@ -123,6 +127,18 @@ def read(folder: Path) -> dict[str, Any]:
         return {}
     loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return loaded
+
+
+def job_folders(sweep: Path) -> list[Path]:
+    """The folders of a sweep's jobs that have a status, in their order.
+
+    Jobs of an earlier sweep into the same folder are none; where the sweep did not note its jobs, as one whose jobs
+    are chosen while they run, they are all that there are.
+    """
+    found = [path.parent for path in sweep.rglob(STATUS) if path.parent != sweep]
+    asked = read(sweep).get("folders")
+    own = [folder for folder in found if asked is None or os.path.relpath(folder, sweep) in asked]
+    return sorted(own, key=lambda folder: (len(str(folder)), folder))
 
 
 def amend(folder: Path, **values: object) -> None:

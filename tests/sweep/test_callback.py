@@ -10,6 +10,7 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
+from segprune.report.collect import collect
 from segprune.status import JobRecord, write
 from segprune.sweep import callback
 from segprune.sweep.callback import SweepCallback, _asked, parent_run_id, recorded_job
@@ -47,6 +48,12 @@ def started(folder: Path, *overrides: str) -> None:
     SweepCallback().on_multirun_start(composed(*place, *(overrides or ["tracking=silent"])))
 
 
+def ratios(*values: float) -> list[str]:
+    """A sweep over them."""
+    params = f"{{pruner: l1, ratio: '{','.join(map(str, values))}'}}"
+    return ["tracking=silent", "sweep=grid", f"hydra.sweeper.params={params}"]
+
+
 @pytest.fixture(autouse=True)
 def clean():
     yield
@@ -79,7 +86,7 @@ def test_a_job_that_is_stopped_is_recorded_as_killed(tmp_path: Path) -> None:
 def test_the_exit_code_says_whether_jobs_failed(
     tmp_path: Path, ends: list[str], code: int, expected: int
 ) -> None:
-    started(tmp_path)
+    started(tmp_path, *ratios(0.3, 0.5))
     for number, end in enumerate(ends):
         record = job(tmp_path, number)
         if end == "done":
@@ -105,13 +112,43 @@ def test_whatever_a_report_ends_in_the_sweep_is_over(
 
 
 def test_failures_are_listed_with_their_reasons(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    started(tmp_path)
+    started(tmp_path, *ratios(0.3, 0.5))
     job(tmp_path, 0).failed("no memory")
     job(tmp_path, 1)
     with caplog.at_level("INFO"):
         callback.finish(0)
     assert "FAILED l1 0.3 seed 0: no memory" in caplog.text
     assert "FAILED l1 0.3 seed 0: stopped before its end" in caplog.text
+
+
+def test_jobs_of_an_earlier_sweep_into_the_same_folder_are_not_those_of_this_one(tmp_path: Path) -> None:
+    done = {"name": "x", "was_reused": False, "rows": []}
+    started(tmp_path, *ratios(0.3, 0.4, 0.5))
+    for number, ratio in enumerate((0.3, 0.4, 0.5)):
+        job(tmp_path, number).done(done)
+        typed = [
+            "pruner=l1",
+            f"ratio={ratio}",
+            f"paths.outputs={tmp_path.parent}",
+            "tracking=silent",
+            "sweep=grid",
+        ]
+        (tmp_path / str(number) / ".hydra").mkdir()
+        (tmp_path / str(number) / ".hydra" / "overrides.yaml").write_text(json.dumps(typed))  # JSON is YAML
+    callback.finish(0)
+    assert (status(tmp_path)["jobs"], [one.number for one in collect(tmp_path).jobs]) == (3, ["0", "1", "2"])
+
+    started(tmp_path, *ratios(0.3, 0.7))  # stopped before its second job
+    callback.finish(128 + signal.SIGINT)
+    assert [one.number for one in collect(tmp_path).jobs] == ["0"]  # the same job as before
+    assert not (tmp_path / "1" / "status.json").exists()
+    assert status(tmp_path / "2")["status"] == "done"
+
+    started(tmp_path, *ratios(0.3, 0.7))
+    JobRecord(tmp_path / "1", {**ASKED, "ratio": 0.7}).done(done)
+    callback.finish(0)
+    assert [one.outcome.ratio for one in collect(tmp_path).jobs] == [0.3, 0.7]
+    assert status(tmp_path)["jobs"] == 2
 
 
 def test_without_a_sweep_there_is_nothing_to_finish() -> None:

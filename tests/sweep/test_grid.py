@@ -26,6 +26,21 @@ def test_one_wrong_job_is_named_and_refuses_all() -> None:
         list(checked_jobs(config))
 
 
+def test_every_job_has_a_folder_and_two_jobs_none_together() -> None:
+    grid = [*GRID, "hydra.sweeper.params.ratio='0.2,0.3'"]
+    assert [str(job.folder) for job in checked_jobs(composed(*grid))] == [
+        *("somewhere/0", "somewhere/1", "somewhere/2", "somewhere/3"),
+    ]
+    named = composed(*grid, "hydra.sweep.subdir=r${ratio}/${hydra:runtime.choices.pruner}")
+    assert [job.folder.name for job in checked_jobs(named)] == ["l1", "l1", "fpgm", "fpgm"]
+    with pytest.raises(
+        ConfigError,
+        match=r"the jobs pruner=l1 ratio=0\.2 .* and pruner=fpgm ratio=0\.2 .* would both write into "
+        r"somewhere/r0\.2, so none .*hydra\.sweep\.subdir",
+    ):
+        list(checked_jobs(composed(*grid, "hydra.sweep.subdir=r${ratio}")))
+
+
 def test_other_sweepers_choose_their_jobs_while_they_run() -> None:
     assert is_known(composed())
     target = "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper"

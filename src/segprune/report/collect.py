@@ -18,7 +18,7 @@ from segprune.report.entries import Entries, entries_of
 from segprune.report.table import Outcome
 from segprune.result.metrics import declared
 from segprune.result.row import columns, from_record, to_record
-from segprune.status import STATUS, STOPPED
+from segprune.status import STATUS, STOPPED, job_folders
 from segprune.tracking.secrets import redacted
 
 EXTRA = ("number", "setting", "option", "method", "is_final")
@@ -83,8 +83,7 @@ def collect(folder: Path, overrides: str = "") -> SweepData:
     Raises:
         CheckpointError: There is no job, or a status file or row cannot be read.
     """
-    files = (path for path in folder.rglob(STATUS) if path.parent != folder)
-    found = sorted(files, key=lambda path: (len(str(path)), path))
+    found = [job / STATUS for job in job_folders(folder)]
     if not found:
         raise CheckpointError(f"{folder} holds no job; give the folder of a sweep, with <job>/{STATUS} in it")
     typed = [typed_in(path.parent / ".hydra" / "overrides.yaml") for path in found]

@@ -67,15 +67,14 @@ class SweepCallback(Callback):
 
             log.info("\n%s", plan(config))
             raise SystemExit(0)
-        if grid.is_known(config):
-            list(grid.checked_jobs(config))
+        jobs = list(grid.checked_jobs(config)) if grid.is_known(config) else None
         stop.if_asked()
         launcher.register()
         slurm.register()
         kubernetes.register()
         plugin.register(ControlSweeper)
         _close_the_dead(config)
-        _opened.append(_Sweep(config))
+        _opened.append(_Sweep(config, jobs))
         os.environ[PARENT_VARIABLE] = _opened[0].tracker.run_id
 
 
@@ -135,7 +134,7 @@ def finish(code: int) -> int:
 class _Sweep:
     """The parent run and where its jobs leave their status."""
 
-    def __init__(self, config: DictConfig) -> None:
+    def __init__(self, config: DictConfig, jobs: Sequence[grid.GridJob] | None) -> None:
         from segprune.config.compose import typed
         from segprune.config.places import places_of
         from segprune.tracking.contract import RunStart
@@ -153,6 +152,9 @@ class _Sweep:
         )
         self.folder.mkdir(parents=True, exist_ok=True)
         self._record = JobRecord(self.folder, {"overrides": overrides})
+        if jobs is not None:
+            grid.clear(jobs)
+            self._record.sweeps(job.folder for job in jobs)
         try:
             self.tracker = self.tracking.open(start)
         except SegpruneError as error:
@@ -171,7 +173,7 @@ class _Sweep:
         from segprune.report.collect import outcome_of
         from segprune.report.table import sweep_table
 
-        folders = self._folders()
+        folders = status.job_folders(self.folder)
         jobs = [status.read(folder) for folder in folders]
         if not jobs:
             self.tracker.close("FAILED")
@@ -219,11 +221,6 @@ class _Sweep:
             log.exception("no report; segprune report %s tries again", self.folder)
         else:
             log.info("report: %s", page)
-
-    def _folders(self) -> list[Path]:
-        """Of its jobs, in their order."""
-        folders = [path.parent for path in self.folder.rglob(status.STATUS) if path.parent != self.folder]
-        return sorted(folders, key=lambda folder: (len(str(folder)), folder))
 
 
 def _settings(folders: Sequence[Path]) -> list[str]:

@@ -1,17 +1,21 @@
 """The jobs of a sweep, composed and checked before the first one runs."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from segprune import stop
+from segprune.config.compose import typed
 from segprune.errors import ConfigError, SegpruneError
 from segprune.importing import importing
+from segprune.status import STATUS
 from segprune.sweep.composer import Composer
 from segprune.sweep.controls import ControlSweeper, jobs_of
 
@@ -28,10 +32,12 @@ class GridJob:
 
     Attributes:
         overrides: What the command line says for it.
+        folder: Where it writes.
         run: Its checked configuration.
     """
 
     overrides: Sequence[str]
+    folder: Path
     run: "Run"
 
 
@@ -47,29 +53,55 @@ def checked_jobs(config: DictConfig) -> Iterator[GridJob]:
         config: The configuration of the whole sweep, with Hydra's node.
 
     Raises:
-        ConfigError: A job cannot run; says which one.
+        ConfigError: A job cannot run, or writes where another one does; says which one.
     """
     with importing():
         from segprune.run.assemble import checked
 
     loader = GlobalHydra.instance().config_loader()
-    compose = Composer(config, loader)
+    compose, taken = Composer(config, loader), dict[Path, str]()
     try:
-        for overrides in jobs_of(config, loader):
+        for number, overrides in enumerate(jobs_of(config, loader)):
             stop.if_asked()
             job = compose(overrides)
-            with open_dict(job.whole.hydra.runtime):
+            with open_dict(job.whole.hydra):
+                job.whole.hydra.job.id = job.whole.hydra.job.num = number
                 job.whole.hydra.runtime.output_dir = str(config.hydra.sweep.dir)
             HydraConfig.instance().cfg = cast(Any, job.whole)  # set_config would copy Hydra's node
+            folder = Path(str(job.whole.hydra.sweep.dir), str(job.whole.hydra.sweep.subdir))
+            _refuse_shared(folder, " ".join(overrides), taken)
             try:
                 run = checked(job.own)
             except SegpruneError as error:
                 raise ConfigError(
                     f"the job {' '.join(overrides)} cannot run, so none was started.\n{error}"
                 ) from error
-            yield GridJob(overrides=overrides, run=run)
+            yield GridJob(overrides=overrides, folder=folder, run=run)
     finally:
         HydraConfig.instance().set_config(config)
+
+
+def _refuse_shared(folder: Path, job: str, taken: dict[Path, str]) -> None:
+    """Note who writes where.
+
+    Raises:
+        ConfigError: Another job does there.
+    """
+    place = Path(os.path.abspath(folder))
+    if place in taken:
+        raise ConfigError(
+            f"the jobs {taken[place]} and {job} would both write into {folder}, so none was started. Let "
+            "hydra.sweep.subdir tell jobs apart: leave it out, or give 'hydra.sweep.subdir=${hydra:job.num}'."
+        )
+    taken[place] = job
+
+
+def clear(jobs: Sequence[GridJob]) -> None:
+    """Take away the status of jobs of an earlier sweep, where these jobs will write."""
+    for job in jobs:
+        written = job.folder / ".hydra" / "overrides.yaml"
+        if written.exists() and typed(OmegaConf.load(written)) != list(job.overrides):
+            (job.folder / STATUS).unlink(missing_ok=True)
 
 
 def labels(jobs: Sequence[Sequence[str]]) -> list[str]:

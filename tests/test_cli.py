@@ -265,3 +265,14 @@ def test_a_chain_can_start_from_a_checkpoint(tmp_path: Path) -> None:
     assert rows[3]["ratio_reached"] == pytest.approx(
         1 - 0.7 * 0.7, abs=0.05
     )  # of the dense network, by both cuts
+
+
+def test_a_file_of_ones_own_that_hydra_would_not_take_is_refused_before_anything_is_composed(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "mine" / "train").mkdir(parents=True)
+    (tmp_path / "mine" / "train" / "short.yaml").write_text("no_such_key: 1\n")
+    done = run(tmp_path, "train.no_such_key=2", "--config-dir", str(tmp_path / "mine"), "--cfg", "job")
+    assert done.returncode == 1
+    assert "mine/train/short.yaml has the name of" in done.stderr
+    assert done.stdout == ""

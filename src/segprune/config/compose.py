@@ -118,7 +118,7 @@ def job_of_this_process() -> Job:
         choices={name: str(choice) for name, choice in config.runtime.choices.items() if "/" not in name},
         folder=Path(config.runtime.output_dir),
         overrides=typed(config.overrides.task),
-        places=places_of(config),
+        places=places_of(typing.cast(typing.Any, config)),
     )
 
 

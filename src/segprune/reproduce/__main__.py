@@ -20,10 +20,11 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 
 from segprune import console
-from segprune.config.places import PLACES
+from segprune.config.places import CONF, PLACES
 from segprune.config.renamed import override_of_today
 from segprune.errors import ConfigError, SegpruneError
-from segprune.reproduce.differences import ANEW, POINTS, SHARE, differences, row_differences
+from segprune.reproduce.differences import POINTS, SHARE, differences, row_differences
+from segprune.reproduce.origin import ANEW
 from segprune.reproduce.recorded import from_folder, from_mlflow
 from segprune.tracking.store import sqlite_uri
 
@@ -116,6 +117,7 @@ def changes(made: Mapping[str, Any], command: Sequence[str]) -> list[str]:
         SegpruneError: The command is not valid any more, or the data cannot be read; says where the run was
             started if not here.
     """
+    sys.path.append(str(CONF.parent))  # run.py finds packages there
     try:
         return list(differences(made, composed(command)))
     except SegpruneError as error:

@@ -153,7 +153,8 @@ class _Sweep:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._record = JobRecord(self.folder, {"overrides": overrides})
         if jobs is not None:
-            grid.clear(jobs)
+            if told() is None:  # else they are over
+                grid.clear(jobs)
             self._record.sweeps(job.folder for job in jobs)
         try:
             self.tracker = self.tracking.open(start)

@@ -12,7 +12,6 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from segprune import stop
-from segprune.config.compose import typed
 from segprune.errors import ConfigError, SegpruneError
 from segprune.importing import importing
 from segprune.status import STATUS
@@ -100,8 +99,12 @@ def clear(jobs: Sequence[GridJob]) -> None:
     """Take away the status of jobs of an earlier sweep, where these jobs will write."""
     for job in jobs:
         written = job.folder / ".hydra" / "overrides.yaml"
-        if written.exists() and typed(OmegaConf.load(written)) != list(job.overrides):
+        if written.exists() and _read(written) != list(job.overrides):
             (job.folder / STATUS).unlink(missing_ok=True)
+
+
+def _read(overrides: Path) -> object:
+    return OmegaConf.to_container(OmegaConf.load(overrides), resolve=False)
 
 
 def labels(jobs: Sequence[Sequence[str]]) -> list[str]:

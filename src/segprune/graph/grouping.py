@@ -1,5 +1,6 @@
 """From torch-pruning's graph to channel groups, and why some channels are in none."""
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,8 @@ from segprune.graph.parts import Part
 from segprune.graph.units import joined
 from segprune.model.contract import SegmentationNet
 from segprune.shortage import shortage
+
+PARTED = "parts of its channels go to different layers"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +103,11 @@ def _all_groups(graph: Any, ignored: set[nn.Module]) -> Iterator[tuple[nn.Module
     As torch-pruning's ``get_all_groups``, but a group that cannot be made does not end everything.
     """
     visited: set[nn.Module] = set()
-    for root in list(graph.module2node):
-        if root in ignored or root in visited or not _is_filter(root):
+    roots = deque(root for root in graph.module2node if root not in ignored and _is_filter(root))
+    later: set[nn.Module] = set()
+    while roots:
+        root = roots.popleft()
+        if root in visited:
             continue
         pruner = graph.get_pruner_of_module(root)
         try:
@@ -113,9 +119,23 @@ def _all_groups(graph: Any, ignored: set[nn.Module]) -> Iterator[tuple[nn.Module
                 raise
             yield root, {root}, _lost(failure)
             continue
+        if _has_torn_parts(group) and root not in later:
+            later.add(root)
+            roots.append(root)  # its group may be in that of a layer that makes all of the parts
+            continue
         made = {item.dep.target.module for item in group if graph.is_out_channel_pruning_fn(item.dep.handler)}
         visited |= made
         yield root, made, "it is joined with the image or with logits" if made & ignored else group
+
+
+def _has_torn_parts(group: Any) -> bool:
+    """Whether a group has some of the channels that are parted but not all, so that a cut parts them anew."""
+    places: dict[int, tuple[list[int], set[tuple[int, int]]]] = {}
+    for item in group:
+        if isinstance(layer := item.dep.target.module, Part):
+            found = places.setdefault(id(layer.widths), (layer.widths, set()))[1]
+            found.update((layer.index, place) for place in item.idxs)
+    return any(len(found) != sum(widths) for widths, found in places.values())
 
 
 def _lost(failure: Exception) -> str:
@@ -211,6 +231,8 @@ def _channel_group(
 
 def _whole_for(group: Any, graph: Any) -> str:
     """Why single channels of a group cannot be removed; empty if they can."""
+    if _has_torn_parts(group):
+        return PARTED
     for item in group:
         layer, made_by = item.dep.target.module, item.dep.target.grad_fn
         is_made = graph.is_out_channel_pruning_fn(item.dep.handler)
@@ -259,7 +281,7 @@ def _parted(made_by: Any) -> str:
     if made_by.name().startswith("Pixel"):
         return "its channels become pixels"
     if made_by.name().startswith(("Split", "Slice")) and made_by._saved_dim == 1:
-        return "parts of its channels go to different layers"
+        return PARTED
     return ""
 
 

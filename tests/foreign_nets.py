@@ -82,6 +82,35 @@ class Recurrent(Foreign):
         return F.relu(self.middle(read.mean(1)[:, :, None, None] * torch.ones_like(x[:, :1])))
 
 
+class Cell(Foreign):
+    """One step of a recurrent layer over the channels' means."""
+
+    cuttable: ClassVar[set[str]] = {"middle.0", "last.0"}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.over = nn.LSTMCell(8, 8)
+
+    def between(self, x: Tensor) -> Tensor:
+        read, _ = self.over(x.mean((2, 3)))
+        return F.relu(self.middle(read[:, :, None, None] * torch.ones_like(x[:, :1])))
+
+
+class OwnCell(Foreign):
+    """The same, of parameters of its own."""
+
+    cuttable: ClassVar[set[str]] = {"middle.0", "last.0"}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read, self.kept = (nn.Parameter(torch.randn(32, 8) / 8) for _ in range(2))
+
+    def between(self, x: Tensor) -> Tensor:
+        state = torch.zeros(len(x), 8, device=x.device, dtype=x.dtype)
+        read, _ = torch.lstm_cell(x.mean((2, 3)), (state, state), self.read, self.kept)
+        return F.relu(self.middle(x + read[:, :, None, None]))
+
+
 class Unrolled(Foreign):
     """A GRU by hand, over eight rows."""
 
@@ -349,6 +378,7 @@ FOREIGN_NETS: tuple[type[Foreign], ...] = (
     *(
         Tied,
         Recurrent,
+        Cell,
         Unrolled,
         GroupedQueries,
         ChunkAndCat,

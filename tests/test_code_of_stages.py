@@ -58,9 +58,9 @@ TABLE = {
         transform/registry.py
     """,
     "prepare prune rounds oracle eval eval+": """
-        graph/build.py graph/closing.py graph/cut.py graph/dependency.py graph/engine.py graph/grouping.py
-        graph/heads.py graph/kept.py graph/parts.py graph/program.py graph/proof.py graph/silence.py graph/trace.py
-        graph/undo.py
+        graph/build.py graph/by_layer.py graph/closing.py graph/cut.py graph/dependency.py graph/engine.py
+        graph/grouping.py graph/heads.py graph/kept.py graph/parts.py graph/program.py graph/proof.py
+        graph/silence.py graph/trace.py graph/undo.py
     """,
     "eval+": """
         measure/agreement.py

@@ -9,7 +9,7 @@ from segprune.graph import build as file
 from segprune.graph.build import View, build
 from segprune.graph.grouping import grouped
 from segprune.graph.trace import followed
-from tests.foreign_nets import PositionAttention
+from tests.foreign_nets import OwnCell, PositionAttention
 from tests.toys import Plain
 
 SMALL = View(size_hw=(16, 16))
@@ -79,3 +79,13 @@ def test_channels_over_too_many_places_stay_whole_and_torch_pruning_is_as_it_was
 @pytest.mark.timeout(60)
 def test_attention_between_all_positions_takes_seconds() -> None:
     assert {group.name for group in followed(PositionAttention()).groups} >= {"first.0", "last.0"}
+
+
+@pytest.mark.timeout(60)
+def test_what_goes_round_for_ever_stays_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file, "MOST_STEPS", 300)
+    found = grouped(OwnCell())
+    assert {group.name for group in found.groups} == OwnCell.cuttable
+    assert {one.layer: one.reason for one in found.whole} == {
+        "first.0": "they cannot be followed (they go on over more than 300 layers and operations)"
+    }

@@ -56,6 +56,30 @@ def test_the_proof_holds_for_layers_that_zero_weights_do_not_silence() -> None:
     assert mask_error(net, cut(net, {"second.0": (1,)}), groups, {"second.0": (2,)}) > 1e-3
 
 
+class Largest(Plain):
+    """Of two channels the larger one goes on, so that both come to one place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bare, self.norm = nn.Conv2d(5, 12, 1), nn.BatchNorm2d(6)
+        self.head = nn.Conv2d(6, CLASSES, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.bare(torch.relu(self.second(torch.relu(self.first(self.normalise(image))))))
+        n, channels, h, w = x.shape
+        return self.head(self.norm(x.view(n, channels // 2, 2, h, w).amax(2)))
+
+
+@pytest.mark.parametrize("count", range(1, 6))
+def test_places_where_two_channels_come_count_once(count: int) -> None:
+    net = toy(Largest)
+    groups, plan = trace(net), {"bare": tuple(range(2 * count))}
+    small = cut(net, plan)
+    assert mask_error(net, small, groups, plan) < 1e-13
+    assert [layer.in_channels for layer in convolutions(small)] == [3, 6, 5, 6 - count]
+    assert small.norm.num_features == 6 - count
+
+
 def test_the_proof_sees_a_wrong_channel() -> None:
     net = toy(Residual)
     groups = trace(net)
@@ -115,7 +139,9 @@ def test_foreign_and_emptying_plans_are_refused() -> None:
     net = toy(Plain)
     with pytest.raises(BudgetError, match="'nowhere', which is not a traced layer of Plain"):
         cut(net, {"nowhere": (0,)})
-    with pytest.raises(BudgetError, match=r"all 4 channels of 'bare'; keep at least one"):
+    with pytest.raises(
+        BudgetError, match=r"removes 4 of the 4 channels of 'bare', which leaves a layer without"
+    ):
         cut(net, {"bare": (0, 1, 2, 3)})
 
 

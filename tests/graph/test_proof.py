@@ -6,9 +6,9 @@ from torch import Tensor, nn
 from segprune.errors import ConfigError
 from segprune.graph import proof
 from segprune.graph.grouping import grouped
-from segprune.graph.proof import refuse_branches, trial_plan, unproven
+from segprune.graph.proof import deepest_plan, refuse_branches, trial_plan, unproven
 from segprune.model.contract import SegmentationNet
-from tests.toys import CLASSES, TOYS, Plain, toy
+from tests.toys import CLASSES, TOYS, Plain, conv_bn, toy
 
 
 @pytest.mark.parametrize("kind", TOYS)
@@ -42,6 +42,22 @@ class Unfolded(Plain):
     def forward(self, image: Tensor) -> Tensor:
         x = self.bare(F.relu(self.second(F.relu(self.first(self.normalise(image))))))
         return self.head(x.view(len(x), 4, 2 * x.shape[2], 2 * x.shape[3]))
+
+
+class ByTheLargest(Plain):
+    """Channels times their largest one: of 40 one is hardly ever below 0, of one channel it often is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 60, 3, padding=1, bias=False), conv_bn(60, 5)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.first(self.normalise(image))
+        return self.head(F.relu(self.bare(F.relu(self.second(x * x.amax(1, keepdim=True))))))
+
+
+def test_a_fault_that_only_deep_cuts_show_is_found() -> None:
+    assert {*unproven(toy(ByTheLargest), grouped(toy(ByTheLargest)).groups)} == {"first"}
 
 
 @pytest.mark.parametrize(("kind", "layer"), [(Shuffled, "first.0"), (Softened, "bare"), (Unfolded, "bare")])
@@ -119,6 +135,33 @@ def test_the_trial_takes_a_third_of_every_group_and_always_the_same() -> None:
         "bare": 2,
     }
     assert trial_plan(groups) == trial_plan(groups)
+
+
+class Joined(Plain):
+    """Two layers make the channels of a third one side by side, in groups of norms."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right, self.norm = nn.Conv2d(5, 6, 1), nn.Conv2d(5, 4, 1), nn.GroupNorm(5, 10)
+        self.bare, self.head = nn.Conv2d(5, 10, 1), nn.Conv2d(10, CLASSES, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = F.relu(self.second(F.relu(self.first(self.normalise(image)))))
+        return self.head(self.norm(self.bare(x) + torch.cat([self.left(x), self.right(x)], 1)))
+
+
+def test_the_deepest_trial_leaves_one_unit_in_every_layer() -> None:
+    plan = deepest_plan(grouped(Plain()).groups)
+    assert {name: len(channels) for name, channels in plan.items()} == {
+        "first.0": 5,
+        "second.0": 4,
+        "bare": 3,
+    }
+    stay = {*range(10)} - {*deepest_plan(grouped(Joined()).groups)["bare"]}
+    assert sorted(channel // 2 for channel in stay) in [
+        [left, left, right, right] for left in (0, 1, 2) for right in (3, 4)
+    ]
+    assert unproven(toy(Joined), grouped(toy(Joined)).groups) == {}
 
 
 class Brighter(Plain):

@@ -18,11 +18,11 @@ from segprune.pruner.fpgm import Fpgm
 from segprune.pruner.group_l2 import GroupL2
 from segprune.pruner.lamp import Lamp
 from segprune.pruner.taylor import Taylor
-from segprune.stage.rounds import Rounds, refuse_other_cost, renumbered, spread
+from segprune.stage.rounds import Rounds, proven, refuse_other_cost, renumbered, spread
 from segprune.stage.scoring import Scored
 from tests.pruner.surgery import traced, whole
 from tests.pruner.test_sirfp import PAPER
-from tests.toys import TOYS, Concat, Residual, toy, toy_calibration
+from tests.toys import CLASSES, TOYS, Concat, Residual, toy, toy_calibration
 
 
 def rounds(count: int, *, of: str = "channels", scope: str = "local", seed: int = 0) -> Rounds:
@@ -164,6 +164,17 @@ def test_the_network_is_left_as_it_was() -> None:
 def test_time_is_that_of_all_rounds_and_memory_that_of_the_greediest() -> None:
     result = rounds(3)(toy(Residual), (32, 32))
     assert (result.scoring_s, result.scoring_peak_mb) == (6, 10)
+
+
+def test_a_cut_network_that_is_another_one_or_cannot_run_stops_the_run() -> None:
+    net, plan = toy(Residual), {"stem.0": (1, 2)}
+    groups, small = trace(net), cut(net, plan)
+    assert proven(net, small, groups, plan) < 1e-13
+    with pytest.raises(CutError, match=r"differs from the network with the same .*Give a smaller ratio"):
+        proven(net, small, groups, {"stem.0": (1, 3)})
+    small.head = torch.nn.Conv2d(5, CLASSES, 1)
+    with pytest.raises(CutError, match=r"cannot run \(RuntimeError Given groups=1.*Give a smaller ratio"):
+        proven(net, small, groups, plan)
 
 
 def test_a_cut_that_costs_something_else_than_the_budget_was_told_stops_the_run() -> None:

@@ -12,7 +12,7 @@ from segprune.graph.closing import Closing, edge_pruners
 from segprune.graph.engine import index_mapping, tp
 from segprune.graph.heads import Heads, HeadViews
 from segprune.graph.layers import Conv
-from segprune.graph.parts import Parting, connect, part_pruners
+from segprune.graph.parts import Part, Parting, connect, part_pruners
 from segprune.model.contract import SegmentationNet
 from segprune.model.copies import duplicate
 
@@ -22,6 +22,10 @@ pixels millions, which torch-pruning would list for minutes."""
 
 MOST_LISTED = 4 * MOST_INDICES
 """The same, of all tensors that a group is laid out over; attention of all positions by all goes on and on."""
+
+MOST_STEPS = 2000
+"""Layers and operations that a group may be followed over: usual ones take a hundred, and where the same places
+come again in another order, as in a recurrent cell, there is no end."""
 
 MOST_TIMES = 64
 """How many times a layer's channels its listed positions may be. A view can list some times as many, which is found
@@ -165,6 +169,8 @@ def _add_dep(group: Any, dep: Any, idxs: Sequence[Any]) -> None:
     layer = dep.target.module
     if not group.items:
         _BoundedFlatten.listed = 0
+    if len(group.items) == MOST_STEPS:
+        raise OverflowError(f"they go on over more than {MOST_STEPS:,} layers and operations")
     if isinstance(layer, Conv | nn.Linear):
         pruner, reads = dep.handler.__self__, dep.handler.__name__ == "prune_in_channels"
         places = pruner.get_in_channels(layer) if reads else pruner.get_out_channels(layer)
@@ -174,13 +180,18 @@ def _add_dep(group: Any, dep: Any, idxs: Sequence[Any]) -> None:
 
 
 def _add_and_merge(group: Any, dep: Any, idxs: Sequence[Any]) -> None:
-    """torch-pruning's, which keeps one channel for each place and forgets others that come to it by another way."""
-    is_layer = isinstance(dep.target.module, Conv | nn.Linear)
-    for item in group.items if is_layer else ():
-        if item.dep.target == dep.target and item.dep.handler == dep.handler:
-            here = {index.idx: index.root_idx for index in item.idxs}
-            also = [(here.get(index.idx, index.root_idx), index.root_idx) for index in idxs]
-            ties_of(group).update((one, other) for one, other in also if one != other)
+    """torch-pruning's, which forgets channels that come to one place by several ways or counts it for each."""
+    if isinstance(dep.target.module, _LAYERS):
+        same = (
+            item for item in group.items if item.dep.target == dep.target and item.dep.handler == dep.handler
+        )
+        here = {index.idx: index.root_idx for item in same for index in item.idxs}
+        once: dict[int, Any] = {}
+        for index in idxs:
+            once.setdefault(index.idx, index)
+            if (other := here.setdefault(index.idx, index.root_idx)) != index.root_idx:
+                ties_of(group).add((other, index.root_idx))
+        idxs = list(once.values())
     _ADD_AND_MERGE(group, dep, idxs)
 
 
@@ -190,6 +201,8 @@ def ties_of(group: Any) -> set[tuple[int, int]]:
     return ties
 
 
+_LAYERS = (Conv, nn.Linear, nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.PReLU, Part)
+"""Kinds whose channels have places of their own; what an operation lists has another meaning for each."""
 _ADD_DEP, _ADD_AND_MERGE = tp.dependency.Group.add_dep, tp.dependency.Group.add_and_merge
 
 

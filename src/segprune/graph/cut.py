@@ -56,7 +56,10 @@ def take(net: SegmentationNet, graph: Any, plan: PrunePlan) -> None:
         prune = graph.get_pruner_of_module(root).prune_out_channels
         group = graph.get_pruning_group(root, prune, sorted(channels))
         if not graph.check_pruning_group(group):
-            raise BudgetError(f"the plan removes all {len(channels)} channels of {name!r}; keep at least one")
+            raise BudgetError(
+                f"the plan removes {len(channels)} of the {graph.get_out_channels(root)} channels of {name!r}, "
+                "which leaves a layer without any; keep at least one in each"
+            )
         group.prune()
 
 

@@ -234,7 +234,7 @@ def _known_opaque(net: SegmentationNet) -> Iterator[tuple[str, str]]:
                 name,
                 "its weight is computed from other tensors (weight_norm, spectral_norm, a parametrisation)",
             )
-        elif isinstance(layer, nn.RNNBase):
+        elif isinstance(layer, nn.RNNBase | nn.RNNCellBase):
             yield name, "a recurrent layer"
     for names in owners.values():
         if len(names) > 1:

@@ -2,18 +2,19 @@
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import nn
 
 from segprune.errors import ConfigError
 from segprune.graph.build import build, noise
+from segprune.graph.by_layer import compared
 from segprune.graph.cut import LARGEST_MASK_ERROR, cut, difference, take
 from segprune.graph.dependency import operations, said, sight
 from segprune.graph.group import ChannelGroup, PrunePlan
 from segprune.graph.undo import undone
-from segprune.graph.units import first_of, together
+from segprune.graph.units import first_of, together, unit_of
 from segprune.model.contract import SegmentationNet
 from segprune.model.copies import duplicate
 from segprune.shortage import shortage
@@ -27,10 +28,11 @@ ENOUGH = 2
 def unproven(net: SegmentationNet, groups: Sequence[ChannelGroup]) -> dict[str, str]:
     """The groups that a cut gets wrong, and what happens: name -> reason.
 
-    All groups are cut together. Where that fails, ever smaller parts are tried, each together with all that is
-    proven so far, and what is left is cut once more, as a whole and as ``cut`` cuts it. The weights are drawn for
-    it, because trained or initial ones could hide a fault, such as scales that are 0; so it depends on the
-    structure of the network alone.
+    All groups are cut together, by a third and as deep as can be. Where that fails, ever smaller parts are tried,
+    each together with all that is proven so far, and what is left is cut once more, as a whole and as ``cut`` cuts
+    it. Logits are compared, and what every layer makes, which a dead channel behind it could hide from them. The
+    weights are drawn for it, because trained or initial ones could hide a fault, such as scales that are 0; so it
+    depends on the structure of the network alone.
     """
     if not groups:
         return {}
@@ -123,6 +125,19 @@ def trial_plan(groups: Sequence[ChannelGroup]) -> PrunePlan:
     return {group.name: _third(group, draw) for group in groups}
 
 
+def deepest_plan(groups: Sequence[ChannelGroup]) -> PrunePlan:
+    """All channels of every group, but for one unit in each layer that has some, drawn always the same."""
+    draw = torch.Generator().manual_seed(1)
+    return {group.name: _all_but_one(group, draw) for group in groups}
+
+
+def _all_but_one(group: ChannelGroup, draw: torch.Generator) -> tuple[int, ...]:
+    first, units = first_of(group), unit_of(group)
+    rank = torch.randperm(len(first), generator=draw)
+    kept = {int(min(units[member.root], key=lambda unit: rank[unit])) for member in group.members}
+    return together(group, [channel for unit, channel in enumerate(first.tolist()) if unit not in kept])
+
+
 def _third(group: ChannelGroup, draw: torch.Generator) -> tuple[int, ...]:
     first = first_of(group)
     chosen = torch.randperm(len(first), generator=draw)[: (len(first) + 2) // 3]
@@ -142,8 +157,8 @@ class _Trial:
         self._view = sight(net).view
 
     def fault(self, groups: Sequence[ChannelGroup]) -> str:
-        """What is wrong with a cut of a third of these groups; empty if nothing is."""
-        return self._said(groups, lambda plan: cut(self._net, plan).double().eval())
+        """What is wrong with cuts of these groups, a third and as deep as can be; empty if nothing is."""
+        return self._said(groups, lambda plan: nullcontext(cut(self._net, plan).double().eval()))
 
     @contextmanager
     def repeated(self) -> Iterator[Callable[[Sequence[ChannelGroup]], str]]:
@@ -151,25 +166,32 @@ class _Trial:
         with build(self._net, self._view) as (twin, graph):
             twin.double()
 
-            def fault(groups: Sequence[ChannelGroup]) -> str:
-                def small(plan: PrunePlan) -> SegmentationNet:
-                    take(twin, graph, plan)
-                    return twin
-
+            @contextmanager
+            def small(plan: PrunePlan) -> Iterator[SegmentationNet]:
                 with undone(graph):
-                    return self._said(groups, small)
+                    take(twin, graph, plan)
+                    yield twin
 
-            yield fault
+            yield lambda groups: self._said(groups, small)
 
-    def _said(self, groups: Sequence[ChannelGroup], small: Callable[[PrunePlan], SegmentationNet]) -> str:
-        plan = trial_plan(groups)
-        try:
-            error = difference(self._whole, small(plan), groups, plan, self._view.size_hw)
-        except Exception as failure:  # whatever a wrong cut of a foreign network ends in
-            if shortage(failure, lambda _: None):
-                raise
-            return f"a cut of them fails ({said(failure)})"
-        return "" if error <= LARGEST_MASK_ERROR else f"a cut changes the logits by {error:.1e}"
+    def _said(
+        self,
+        groups: Sequence[ChannelGroup],
+        small: Callable[[PrunePlan], AbstractContextManager[SegmentationNet]],
+    ) -> str:
+        for plan in (trial_plan(groups), deepest_plan(groups)):
+            try:
+                with small(plan) as net, compared(self._whole, net, groups, plan) as layers:
+                    error = difference(self._whole, net, groups, plan, self._view.size_hw)
+            except Exception as failure:  # whatever a wrong cut of a foreign network ends in
+                if shortage(failure, lambda _: None):
+                    raise
+                return f"a cut of them fails ({said(failure)})"
+            if not error <= LARGEST_MASK_ERROR:
+                return f"a cut changes the logits by {error:.1e}"
+            if wrong := next((one for one in layers if not one[1] <= LARGEST_MASK_ERROR), None):
+                return f"a cut changes what {wrong[0]} makes by {wrong[1]:.1e}"
+        return ""
 
 
 def _shaken(net: SegmentationNet) -> SegmentationNet:

@@ -7,13 +7,15 @@ import torch
 
 from segprune.budget.contract import Budget, Reached
 from segprune.budget.simulate import CostSimulator
-from segprune.errors import CutError
+from segprune.errors import CutError, SegpruneError
 from segprune.graph.cut import LARGEST_MASK_ERROR, mask_error
+from segprune.graph.dependency import said
 from segprune.graph.group import ChannelGroup, PrunePlan, Scores
 from segprune.graph.trace import Followed, followed, trace
 from segprune.measure.cost import Cost, cost
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Scope
+from segprune.shortage import shortage
 from segprune.stage.scoring import Scored
 from segprune.transform.cut import Cut
 
@@ -147,21 +149,31 @@ def renumbered(plan: PrunePlan, groups: Sequence[ChannelGroup], gone: PrunePlan)
     return cuts
 
 
+_TOO_DEEP = (
+    "Its forward does something else at these widths, which the trial cuts did not show. Give a smaller ratio, or "
+    "let forward do the same at every width."
+)
+
+
 def proven(
     net: SegmentationNet, small: SegmentationNet, groups: Sequence[ChannelGroup], plan: PrunePlan
 ) -> float:
     """The error of a cut, which must be small.
 
     Raises:
-        CutError: It is too large.
+        CutError: It is too large, or the cut network cannot run.
     """
-    error = mask_error(net, small, groups, plan)
+    try:
+        error = mask_error(net, small, groups, plan)
+    except Exception as failure:  # whatever a foreign forward ends in
+        if isinstance(failure, SegpruneError) or shortage(failure, lambda _: None):
+            raise
+        raise CutError(f"the cut {type(net).__name__} cannot run ({said(failure)}). {_TOO_DEEP}") from failure
     if not error <= LARGEST_MASK_ERROR:
         raise CutError(
             f"the cut {type(net).__name__} differs from the network with the same channels set to zero by "
-            f"{error:.1e} (float64, relative; at most {LARGEST_MASK_ERROR:.0e}): its channel groups are "
-            "wrong, so no result of this cut can be trusted. Let the model's traced_logits "
-            "combine the layers as forward does."
+            f"{error:.1e} (float64, relative; at most {LARGEST_MASK_ERROR:.0e}), so no result of this cut can be "
+            f"trusted. {_TOO_DEEP}"
         )
     return error
 

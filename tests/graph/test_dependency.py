@@ -9,10 +9,13 @@ from torch.nn import functional as F
 from segprune.errors import ConfigError
 from segprune.graph import dependency
 from segprune.graph.build import View
+from segprune.graph.cut import cut, mask_error
 from segprune.graph.dependency import TRACE_SIZE_HW, operations, sight, structure
 from segprune.graph.trace import followed
 from segprune.model.contract import SegmentationNet
+from segprune.model.wrapped import Wrapped
 from tests.foreign_nets import FOREIGN_NETS, Foreign, Recurrent, Tied
+from tests.model.test_wrapped import TrainsMore
 from tests.toys import Plain, Residual
 
 
@@ -36,6 +39,20 @@ def test_a_layer_that_runs_untraced_is_refused() -> None:
         ConfigError, match=r"HiddenHead runs layers that its traced_logits does not reach: extra"
     ):
         sight(HiddenHead())
+
+
+def test_heads_that_only_training_runs_lose_inputs_where_they_are_named() -> None:
+    net = Wrapped(TrainsMore(), num_classes=3, aux=1, training_only=("aux",)).eval()
+    (group,) = followed(net).groups
+    assert {(member.layer, member.axis) for member in group.members} >= {
+        ("net.body.0", "out"),
+        ("net.head", "in"),
+        ("net.aux.0", "in"),
+    }
+    plan = {"net.body.0": (0, 2)}
+    assert mask_error(net, cut(net, plan), [group], plan) < 1e-13
+    with pytest.raises(ConfigError, match=r"net\.aux\.0, net\.aux\.1\. .*'model\.training_only=\[aux\]'"):
+        followed(Wrapped(TrainsMore(), num_classes=3, aux=1))
 
 
 TURN = {"by": 0}

@@ -1,7 +1,7 @@
 import pytest
 from torch import nn
 
-from segprune.graph.layers import channel_axis, is_depthwise
+from segprune.graph.layers import channel_axis, is_depthwise, parts_of
 
 
 def test_depthwise_means_one_output_channel_of_each_input_channel():
@@ -31,3 +31,13 @@ def test_the_axis_of_a_weight_that_goes_with_the_channels(layer: nn.Module, make
     assert channel_axis(layer, "weight", "in") == reads
     assert channel_axis(layer, "bias", "out") == 0
     assert channel_axis(layer, "bias", "in") is None
+
+
+def test_layers_are_told_by_the_largest_modules_that_have_no_others() -> None:
+    head = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 1))
+    decode = nn.ModuleDict({"main": nn.Conv2d(3, 2, 1), "aux": head})
+    net = nn.ModuleDict({"net": nn.ModuleDict({"decode": decode, "other": nn.Conv2d(3, 2, 1)})})
+    aux = [f"net.decode.aux.{number}" for number in (0, 1, 3)]
+    assert parts_of(net, aux) == ["decode.aux"]
+    assert parts_of(net, [*aux, "net.decode.main"]) == ["decode"]
+    assert parts_of(net, [*aux[:2], "net.other"]) == ["decode.aux.0", "decode.aux.1", "other"]

@@ -55,6 +55,42 @@ def test_logits_that_training_adds_are_named_and_may_be_absent_in_evaluation() -
     assert len(without.all_logits(torch.rand(1, 3, 8, 8))) == 1
 
 
+class TrainsMore(nn.Module):
+    """Gives logits of a second head in training alone, and drops features in its own forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU())
+        self.head, self.aux = nn.Conv2d(4, 3, 1), nn.Sequential(nn.Conv2d(4, 5, 1), nn.Conv2d(5, 3, 1))
+
+    def forward(self, image: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        x = nn.functional.dropout(self.body(image), 0.5, self.training)
+        return (self.head(x), self.aux(x)) if self.training else self.head(x)
+
+
+def test_heads_that_only_training_runs_are_there_in_evaluation_too_by_their_names() -> None:
+    net = Wrapped(TrainsMore(), num_classes=3, aux=1, training_only=("aux",), mean="none", std="none").eval()
+    image = torch.rand(2, 3, 8, 8)
+    x = net.net.body(image)  # with the statistics of evaluation, and nothing dropped
+    main, aux = net.all_logits(image)
+    assert torch.equal(main, net.net.head(x))
+    assert torch.equal(aux, net.net.aux(x))
+    assert torch.equal(net(image), main)
+    assert not any(module.training for module in net.modules())
+    assert len(net.train().all_logits(image)) == 2
+
+
+def test_without_their_names_they_are_left_out_in_evaluation_and_due_in_training() -> None:
+    net = Wrapped(TrainsMore(), num_classes=3, aux=1).eval()
+    assert len(net.all_logits(torch.rand(2, 3, 8, 8))) == 1
+    assert len(net.train().all_logits(torch.rand(2, 3, 8, 8))) == 2
+    never = Wrapped(Gives(lambda x: x), num_classes=3, aux=1)
+    with pytest.raises(
+        ConfigError, match=r"model\.aux is 1, but in training the network gives one tensor alone"
+    ):
+        never.all_logits(torch.rand(1, 3, 8, 8))
+
+
 def test_one_logit_is_that_of_the_second_of_two_classes() -> None:
     net = Wrapped(Gives(lambda x: x, classes=1), num_classes=2)
     logits = net(torch.rand(1, 3, 8, 8))

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from segprune.errors import ConfigError
 from segprune.graph.group import PrunePlan
 from segprune.graph.trace import trace
 from segprune.measure.cost import Cost
@@ -12,9 +13,10 @@ from segprune.measure.latency import Latency
 from segprune.measure.quality import Quality
 from segprune.result.row import Row, columns
 from segprune.stage.contract import NetState, RowFacts, Trail
-from segprune.stage.rows import channels_kept, rows_of
+from segprune.stage.rows import channels_kept, groups_of, rows_of
 from segprune.stage.side_by_side import Footprint
 from segprune.transform.cut import Cut
+from tests.graph.test_dependency import HiddenHead
 from tests.tiny import tiny_context, tiny_data, tiny_net
 
 FACTS = RowFacts(run="l1-r0.5-s0", model="toy", pruner="l1", budget="channels", scope="local", ratio=0.5)
@@ -181,3 +183,14 @@ def test_channels_are_counted_over_all_cuts_of_this_run_only() -> None:
     }
     # a run that began with the first cut: its groups would be smaller, these are as the trace of the whole network
     assert channels_kept(state("start", FIRST), state("pruned", FIRST, SECOND), groups)["stem.0"] == 5
+
+
+def test_only_channels_that_are_cut_have_to_be_followed(tmp_path: Path) -> None:
+    dense, small = replace(state("train"), net=HiddenHead()), replace(state("prune", FIRST), net=HiddenHead())
+    assert [group.name for group in groups_of(tiny_context(tmp_path), [state("train")])] == [
+        "stem.0",
+        "inner.0",
+    ]
+    assert groups_of(tiny_context(tmp_path), [dense, dense]) == ()
+    with pytest.raises(ConfigError, match="runs layers that its traced_logits does not reach: extra"):
+        groups_of(tiny_context(tmp_path), [dense, small])

@@ -11,7 +11,7 @@ from segprune.distill.kept import kept, width_of
 from segprune.distill.look import Tap
 from segprune.distill.places import Spot, spots
 from segprune.errors import ConfigError
-from segprune.graph.dependency import Norm
+from segprune.graph.layers import Norm
 from segprune.model.contract import SegmentationNet
 from segprune.transform.contract import Transform
 

@@ -14,9 +14,8 @@ from torch import Tensor, nn
 
 from segprune.distill.contract import Maps, Places
 from segprune.errors import ConfigError
-from segprune.graph.dependency import Norm
 from segprune.graph.group import ChannelGroup, Member
-from segprune.graph.layers import Conv, is_depthwise
+from segprune.graph.layers import Conv, Norm, is_depthwise
 from segprune.graph.trace import trace
 from segprune.measure.eval_mode import eval_mode
 from segprune.model.contract import SegmentationNet

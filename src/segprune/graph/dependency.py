@@ -13,12 +13,11 @@ from torch.nn.utils import parametrize
 from segprune.errors import ConfigError, SegpruneError
 from segprune.graph.build import View, build, noise
 from segprune.graph.kept import Kept
-from segprune.graph.layers import Conv
+from segprune.graph.layers import Norm, is_layer, parts_of
 from segprune.graph.program import ATTRIBUTE, hashable, program
 from segprune.model.contract import SegmentationNet
 from segprune.shortage import shortage
 
-Norm = nn.modules.batchnorm._NormBase
 TRACE_SIZE_HW = (64, 64)
 """Small on purpose: the graph keeps every activation of the traced forward alive."""
 SMALL_HW = (TRACE_SIZE_HW, (128, 128), (256, 256))
@@ -130,8 +129,9 @@ def _search(net: SegmentationNet) -> Sight:
     if still := tries.missed.get(view):
         raise ConfigError(
             f"model: {type(net).__name__} runs layers that its traced_logits does not reach: "
-            f"{', '.join(still[:5])}. They would keep their width while their inputs are cut. Let "
-            "traced_logits run every layer that training and evaluation run."
+            f"{', '.join(still[:5])}. They would keep their width while their inputs are cut. If only "
+            f"training runs them, give 'model.training_only=[{','.join(parts_of(net, still))}]' with model=module; "
+            "else let traced_logits run every layer that training and evaluation run."
         )
     return Sight(view=view, reasons=reasons)
 
@@ -275,7 +275,7 @@ def _untraced(twin: SegmentationNet, graph: Any, view: View) -> tuple[str, ...]:
         ConfigError: The network cannot run in training.
     """
     ran: set[nn.Module] = set()
-    layers = [module for module in twin.modules() if isinstance(module, Conv | nn.Linear | Norm)]
+    layers = list(filter(is_layer, twin.modules()))
     hooks = [layer.register_forward_hook(lambda module, *_: ran.add(module)) for layer in layers]
     buffers = {name: buffer.clone() for name, buffer in twin.named_buffers()}
     image, rng = noise(twin, 2, view.size_hw), torch.get_rng_state()

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from segprune.errors import ConfigError
 from segprune.model.contract import IMAGENET_MEAN, IMAGENET_STD, SegmentationNet
@@ -61,12 +62,40 @@ class Wrapped(SegmentationNet):
         return self._logits(self.net(self.normalise(image)), self._out, "out", image)
 
     def all_logits(self, image: Tensor) -> tuple[Tensor, ...]:
-        """(N, 3, H, W) -> logits (N, K, H, W) of the main head and of the one that ``aux`` names."""
-        output = self.net(self.normalise(image))
+        """(N, 3, H, W) -> logits (N, K, H, W) of the main head and of the one that ``aux`` names.
+
+        In evaluation the modules that hold what only training uses run as in training, and no layer in them does:
+        many give the logits of such heads only then. Where these are missing even so, the main ones are all.
+        """
+        image_in = self.normalise(image)
+        output = self.net(image_in) if self.training else self._with_heads(image_in)
         main = self._logits(output, self._out, "out", image)
-        if self._aux is None or (isinstance(output, Mapping) and self._aux not in output):
+        is_absent = self._aux is not None and not _has(output, self._aux)
+        if self._aux is None or (is_absent and (not self.training or isinstance(output, Mapping))):
             return (main,)
+        if isinstance(output, Tensor):
+            raise ConfigError(
+                f"model.aux is {self._aux!r}, but in training the network gives one tensor alone. Give "
+                "model.aux=null, or let it give both logits."
+            )
         return main, self._logits(output, self._aux, "aux", image)
+
+    def _with_heads(self, image: Tensor) -> Any:
+        """The module's output in evaluation, with that of heads that only training uses."""
+        paths = {name.rpartition(".")[0] for name in self.training_only}
+        holders = [
+            module
+            for name, module in self.named_modules()
+            if name and not module.training and any(f"{path}.".startswith(f"{name}.") for path in paths)
+        ]
+        for module in holders:
+            module.training = True
+        try:
+            with _NoDropout():
+                return self.net(image)
+        finally:
+            for module in holders:
+                module.training = False
 
     def _logits(self, output: Any, place: str | int | None, key: str, image: Tensor) -> Tensor:
         logits = _picked(output, place, key)
@@ -85,6 +114,26 @@ class Wrapped(SegmentationNet):
                 "that takes the number."
             )
         return logits if logits.shape[-2:] == image.shape[-2:] else upsampled(logits, image)
+
+
+class _NoDropout(TorchFunctionMode):
+    """Within it, functions drop nothing."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if "dropout" in getattr(func, "__name__", "") and args:
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
+def _has(output: Any, place: str | int) -> bool:
+    """Whether an output has a part at a key or place; a tensor has none."""
+    if isinstance(output, Tensor):
+        return False
+    if isinstance(output, Mapping):
+        return place in output
+    if isinstance(output, list | tuple):
+        return isinstance(place, int) and -len(output) <= place < len(output)
+    return isinstance(place, str) and getattr(output, place, None) is not None
 
 
 def _picked(output: Any, place: str | int | None, key: str) -> Any:

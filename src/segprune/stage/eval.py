@@ -244,7 +244,7 @@ class Eval(Stage):
             clock=self.settings.latency_clock,
         )
         quality = qualities(ctx, trail, self._rules, self.settings.batch_size)
-        groups = groups_of(ctx, trail[0])
+        groups = groups_of(ctx, trail)
         rows = rows_of(
             ctx, trail, ctx.facts, groups, quality, footprints(ctx, trail, timing, self.settings.runtimes)
         )

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from segprune import gpu
+from segprune.errors import ConfigError
 from segprune.graph.group import ChannelGroup
 from segprune.graph.trace import trace
 from segprune.measure.cost import cost
@@ -128,16 +129,28 @@ def channels_kept(first: NetState, state: NetState, groups: Sequence[ChannelGrou
     }
 
 
-def groups_of(ctx: Context, first: NetState) -> tuple[ChannelGroup, ...]:
+def groups_of(ctx: Context, trail: Trail) -> tuple[ChannelGroup, ...]:
     """The channel groups of the dense network; none of a runner, whose inside nobody knows.
 
     Args:
         ctx: The run.
-        first: The trail's first network; one whose dense network is known and not there is not that itself.
+        trail: The first network is the dense one, unless that is known and not there. If none is cut, it may be one
+            whose channels cannot be followed, which has no groups.
+
+    Raises:
+        ConfigError: The channels of a network that is cut cannot be followed.
     """
+    first = trail[0]
     if is_orphan(first):
         return trace(shell(ctx))
-    return trace(first.net) if isinstance(first.net, SegmentationNet) else ()
+    if not isinstance(first.net, SegmentationNet):
+        return ()
+    try:
+        return trace(first.net)
+    except ConfigError:
+        if any(cuts(first, state) for state in trail):
+            raise
+        return ()
 
 
 def _setting(ctx: Context, state: NetState, facts: RowFacts, *, is_cut: bool) -> dict[str, Value]:

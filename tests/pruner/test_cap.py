@@ -15,7 +15,7 @@ from tests.gpus import without_memory
 from tests.pruner.battery import PrunerBattery
 from tests.pruner.surgery import traced
 from tests.tiny import CPU, tiny_data, tiny_net, tiny_schedule
-from tests.toys import Concat, Plain, toy, toy_batches, toy_calibration
+from tests.toys import Concat, Plain, SqueezeExcite, toy, toy_batches, toy_calibration
 
 
 def phase(**changes: object) -> ContextTraining:
@@ -137,7 +137,14 @@ def test_a_phase_killed_after_an_epoch_ends_in_the_same_bits(tmp_path: Path) -> 
 
 def test_channels_without_a_scale_are_refused_under_its_own_name() -> None:
     with pytest.raises(ConfigError, match=r"pruner cap: channels of 1 of 3 groups"):
-        phase().refuse(toy(Plain), traced(Plain))
+        phase().refuse(toy(Plain), traced(Plain), torch.zeros(1, 3, 16, 16))
+
+
+def test_norms_of_vectors_are_refused_before_training() -> None:
+    net = toy(SqueezeExcite)
+    with pytest.raises(ConfigError, match=r"pruner cap.* 1 of 3 layers .*: squeeze\.1 \(BatchNorm1d\)\."):
+        phase().refuse(net, trace(net), torch.zeros(1, 3, 16, 16))
+    phase().refuse(toy(Concat), traced(Concat), torch.zeros(1, 3, 16, 16))
 
 
 def test_a_network_that_had_no_phase_is_refused() -> None:

@@ -4,30 +4,43 @@ import copy
 import functools
 import importlib
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 import torch
+import torch.nn.functional as F
 from omegaconf import OmegaConf
-from torch import nn
+from torch import Tensor, nn
 
 from segprune.budget.fraction import FractionBudget
 from segprune.budget.simulate import CostSimulator
 from segprune.config.component import component
+from segprune.errors import ConfigError
 from segprune.graph.cut import cut, mask_error
 from segprune.graph.group import ChannelGroup, PrunePlan, Scores
 from segprune.graph.trace import trace
 from segprune.graph.units import by_unit
 from segprune.model.contract import SegmentationNet
-from segprune.pruner.contract import Calibration, Target
+from segprune.pruner.contract import Calibration, SelectivePruner, Target, TrainedPruner
 from segprune.stage.calibration import reestimate_batchnorm
 from segprune.training.step import Training
 from tests.pruner.battery import PrunerBattery
 from tests.pruner.surgery import duplicate, kill, permute, same, snapshot
 from tests.pruner.test_dmcp import learned_by
 from tests.tiny import CPU, tiny_data
-from tests.toys import CLASSES, InGroups, toy, toy_batches, toy_calibration
+from tests.toys import (
+    CLASSES,
+    Concat,
+    InGroups,
+    Normed,
+    Plain,
+    SqueezeExcite,
+    toy,
+    toy_batches,
+    toy_calibration,
+)
 
 CONF = Path(__file__).parents[2] / "conf"
 PRUNERS = sorted(path.stem for path in (CONF / "pruner").glob("*.yaml") if "_target_" in OmegaConf.load(path))
@@ -152,6 +165,89 @@ def test_units_of_channels_are_scored_as_one_channel_each(pruner: str) -> None:
             assert score[1] == score.min()
 
 
+class Frames(Plain):
+    """Its first layers read two halves of an image as frames."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv3d(3, 6, (1, 3, 3), padding=(0, 1, 1)), nn.BatchNorm3d(6))
+
+    def forward(self, image: Tensor) -> Tensor:
+        frames = torch.stack(self.normalise(image).chunk(2, dim=3), dim=2)
+        x = F.relu(self.second(F.relu(self.first(frames)).mean(2)))
+        return F.interpolate(self.head(F.relu(self.bare(x))), size=image.shape[2:])
+
+
+class Strips(Plain):
+    """Its second layer reads the columns of an image one after the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.second = nn.Sequential(nn.Conv1d(6, 5, 3, padding=1), nn.BatchNorm1d(5))
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = F.relu(self.second(F.relu(self.first(self.normalise(image))).flatten(2)))
+        return self.head(F.relu(self.bare(x.unflatten(2, image.shape[2:]))))
+
+
+class LastChannels(Plain):
+    """A linear layer reads and gives channels in the last place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.second = nn.Linear(6, 5)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = F.relu(self.first(self.normalise(image)))
+        return self.head(F.relu(self.bare(F.relu(self.second(x.permute(0, 2, 3, 1))).permute(0, 3, 1, 2))))
+
+
+class Scaleless(Normed):
+    """Norms without a scale."""
+
+    def __init__(self) -> None:
+        super().__init__(partial(nn.BatchNorm2d, affine=False))
+
+
+IN_MAPS = {"apoz", "fgp", "sirfp"}
+BY_SCALE = {"bn_scale", "cap", "slimming"}
+REFUSED_BY: dict[type[SegmentationNet], set[str]] = {
+    Concat: set(),
+    SqueezeExcite: {*IN_MAPS, "cap"},
+    Frames: {*IN_MAPS, *BY_SCALE},
+    Strips: {*IN_MAPS, *BY_SCALE},
+    LastChannels: {*IN_MAPS, *BY_SCALE},
+    Scaleless: BY_SCALE,
+}
+"""Network -> criteria that cannot score it; those by scale, but for cap, only need one for every channel."""
+
+
+@pytest.mark.parametrize("kind", REFUSED_BY)
+def test_what_is_refused_before_training_is_what_cannot_be_scored(kind: type[SegmentationNet]) -> None:
+    net = toy(kind)
+    groups, before = trace(net), snapshot(net)
+    calibration = replace(toy_calibration(), learned=learned_by(groups))
+    image = torch.zeros(1, 3, 16, 16)
+    refused, failed = {}, set()
+    for pruner in PRUNERS:
+        criterion = battery_of(pruner).build()
+        try:
+            if isinstance(criterion, TrainedPruner):
+                criterion.phase.refuse(net, groups, image)
+            if isinstance(criterion, SelectivePruner):
+                criterion.refuse(net, groups, image)
+        except ConfigError as error:
+            refused[pruner] = str(error)
+        try:
+            criterion(net, groups, calibration)
+        except ConfigError:
+            failed.add(pruner)
+    assert set(refused) == REFUSED_BY[kind]
+    assert all(said.startswith(f"pruner {pruner}: ") for pruner, said in refused.items())
+    assert failed == set(refused) - ({"cap"} if kind is SqueezeExcite else set())  # cap looks in training
+    assert [key for key, value in snapshot(net).items() if not same(before[key], value)] == []
+
+
 @pytest.mark.slow
 @every_pruner
 def test_scores_follow_from_the_channels_and_change_nothing(network: Network, pruner: str) -> None:
@@ -228,7 +324,7 @@ def test_a_phase_trains_dilated_residual_and_depthwise_networks(
         folder=tmp_path,
         on_epoch=lambda _: None,
     )
-    criterion.phase.refuse(net, groups)
+    criterion.phase.refuse(net, groups, torch.zeros(1, 3, 48, 48))
     prepared = criterion.phase(
         net,
         groups,

@@ -14,6 +14,8 @@ from segprune.loss.ce import CrossEntropy
 from segprune.loss.dice import Dice
 from segprune.measure.cost import cost
 from segprune.model.contract import SegmentationNet
+from segprune.pruner.apoz import Apoz
+from segprune.pruner.bn_scale import BnScale
 from segprune.pruner.dmcp import Dmcp, MarkovTraining
 from segprune.pruner.fgp import Fgp
 from segprune.pruner.fisher import Fisher
@@ -28,7 +30,7 @@ from segprune.stage.contract import NetState, Trail, ready
 from segprune.stage.prune import Prune
 from tests.odd_nets import DeadStages, DroppedHead, FunctionalConvs, Multihead, NonLocal
 from tests.tiny import Items, tiny_context, tiny_data, tiny_net, tiny_schedule
-from tests.toys import Plain, Residual, conv_bn, toy
+from tests.toys import Plain, Residual, SqueezeExcite, conv_bn, toy
 
 BUDGET = FractionBudget(of="channels", scope="paper", floor=0.0, round_to=1, tolerance=0.1)
 
@@ -270,6 +272,15 @@ def test_widths_learnt_for_a_ratio_need_one_and_one_round() -> None:
 def test_a_phase_that_cannot_run_is_refused_before_anything_is_trained() -> None:
     with pytest.raises(ConfigError, match=r"pruner slimming: channels of .* groups have no batch norm"):
         stage(pruner=sparse()).refuse_unreachable(Plain(), (16, 16))
+
+
+def test_a_criterion_that_cannot_score_is_refused_before_anything_is_trained() -> None:
+    of_maps = r"pruner apoz: .* 1 of 3 layers .* none: squeeze\.1 \(BatchNorm1d\)"
+    for pruner, match in ((Apoz(), of_maps), (BnScale(), "pruner bn_scale: .* have no batch norm")):
+        net = toy(SqueezeExcite if pruner.name == "apoz" else Plain)
+        with pytest.raises(ConfigError, match=match):
+            stage(pruner=pruner).refuse_unreachable(net, (16, 16))
+        assert all(module._forward_hooks == {} for module in net.modules())
 
 
 def dmcp(order: str = "index") -> Dmcp:

@@ -15,6 +15,7 @@ from segprune.graph.group import ChannelGroup, Scores
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Calibration, Needs, Scope
 from segprune.pruner.gather import checked, map_layers, of_running, position_mean
+from segprune.pruner.maps import refuse_unmapped
 from segprune.pruner.scoring_mode import scoring_mode
 
 
@@ -36,16 +37,25 @@ class Apoz:
     needs: ClassVar[Needs] = "feature maps"
     scope: ClassVar[Scope] = "local"
 
+    def refuse(self, net: SegmentationNet, groups: Sequence[ChannelGroup], image: Tensor) -> None:
+        """Check that every channel is in a feature map.
+
+        Raises:
+            ConfigError: One is in none.
+        """
+        refuse_unmapped(net, groups, image, self.name)
+
     def __call__(
         self, net: SegmentationNet, groups: Sequence[ChannelGroup], calibration: Calibration
     ) -> Scores:
         """Group name -> (C,) float64 on CPU, in [0, 1].
 
         Raises:
-            ConfigError: No calibration batch, a group whose layers never run or that nothing makes.
+            ConfigError: No calibration batch, or a channel that is in no feature map.
             TrainingError: A feature map that is not finite.
         """
         calibration.require_batches(self.name)
+        self.refuse(net, groups, calibration.batches[0].image[:1])
         places = {group.name: map_layers(net, group) for group in groups}
         layers = {member.layer: layer for pairs in places.values() for member, layer in pairs}
         with scoring_mode(net, calibration.device, trainable=()):

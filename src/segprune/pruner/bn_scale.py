@@ -28,6 +28,15 @@ class BnScale:
     needs: ClassVar[Needs] = "weights"
     scope: ClassVar[Scope] = "global"
 
+    def refuse(self, net: SegmentationNet, groups: Sequence[ChannelGroup], image: Tensor) -> None:
+        """Check that every channel has a scale.
+
+        Raises:
+            ConfigError: One has none.
+        """
+        del image
+        refuse_bare(net, groups, self.name)
+
     def __call__(
         self, net: SegmentationNet, groups: Sequence[ChannelGroup], calibration: Calibration
     ) -> Scores:

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from segprune.dataset.contract import Batch
 from segprune.graph.group import ChannelGroup, Scores
 from segprune.model.contract import SegmentationNet
+from segprune.pruner.bn_scale import scaled_norms
 from segprune.pruner.contract import Calibration, Needs, Scope
+from segprune.pruner.maps import ranks, refuse_vectors
 from segprune.pruner.sparse import SparseStep, SparseTraining, trained_scales
 from segprune.training.step import Training
 
@@ -39,6 +41,16 @@ class ContextTraining(SparseTraining):
     memory: Annotated[float, Field(ge=0, lt=1)]
     softening: PositiveFloat
     pool: PositiveInt
+
+    def refuse(self, net: SegmentationNet, groups: Sequence[ChannelGroup], image: Tensor) -> None:
+        """Check that every channel has a scale, and that the norms with one give feature maps.
+
+        Raises:
+            ConfigError: A channel has none, or a norm gives none.
+        """
+        super().refuse(net, groups, image)
+        layers = {member.layer: norm for group in groups for member, norm in scaled_norms(net, group)}
+        refuse_vectors(layers, ranks(net, layers, image), self.pruner)
 
     def step(
         self, net: SegmentationNet, groups: Sequence[ChannelGroup], training: Training, steps: int

@@ -77,6 +77,23 @@ class Pruner(Protocol):
         """Group name -> (C,) float64 on CPU, finite; higher = keep."""
 
 
+@runtime_checkable
+class SelectivePruner(Pruner, Protocol):
+    """A criterion that cannot score every network."""
+
+    def refuse(self, net: SegmentationNet, groups: Sequence[ChannelGroup], image: Tensor) -> None:
+        """Check that a call can score a network like this, whatever its weights, before anything is trained.
+
+        Args:
+            net: Left as it was.
+            groups: As a call gets them.
+            image: (1, C, H, W) on the network's device; what it shows does not matter.
+
+        Raises:
+            ConfigError: It cannot; says because of which layers, and what works instead.
+        """
+
+
 @dataclass(frozen=True, kw_only=True)
 class Target:
     """The goal of the budget, for a phase that trains towards it.
@@ -121,8 +138,13 @@ class Phase(Protocol):
     def effort(self) -> float:
         """Time of its steps, in that of plain ones."""
 
-    def refuse(self, net: SegmentationNet, groups: Sequence[ChannelGroup]) -> None:
+    def refuse(self, net: SegmentationNet, groups: Sequence[ChannelGroup], image: Tensor) -> None:
         """Check that the phase can run on a network like this, before anything is trained.
+
+        Args:
+            net: Left as it was.
+            groups: Its channel groups.
+            image: (1, C, H, W) on the network's device; what it shows does not matter.
 
         Raises:
             ConfigError: It cannot run on it.

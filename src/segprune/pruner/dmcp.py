@@ -79,7 +79,7 @@ class MarkovTraining:
         """The whole network, the narrowest, the sampled ones, and in some epochs the gates."""
         return 2 + self.sampled + 1 - self.gates_from
 
-    def refuse(self, net: SegmentationNet, groups: Sequence[ChannelGroup]) -> None:
+    def refuse(self, net: SegmentationNet, groups: Sequence[ChannelGroup], image: Tensor) -> None:
         """Every network can be gated."""
 
     def __call__(

@@ -17,6 +17,7 @@ from segprune.graph.group import ChannelGroup, Member, Scores
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Calibration, Needs, Scope
 from segprune.pruner.gather import checked, covered, map_layers, of_running, root_sum
+from segprune.pruner.maps import refuse_unmapped
 from segprune.pruner.scoring_mode import scoring_mode
 
 Gradient = Literal["mean", "elementwise"]
@@ -49,19 +50,28 @@ class Fgp:
     needs: ClassVar[Needs] = "gradients"
     scope: ClassVar[Scope] = "global"
 
+    def refuse(self, net: SegmentationNet, groups: Sequence[ChannelGroup], image: Tensor) -> None:
+        """Check that every channel is in a feature map.
+
+        Raises:
+            ConfigError: One is in none.
+        """
+        refuse_unmapped(net, groups, image, self.name)
+
     def __call__(
         self, net: SegmentationNet, groups: Sequence[ChannelGroup], calibration: Calibration
     ) -> Scores:
         """Group name -> (C,) float64 on CPU, in [0, 1].
 
         Raises:
-            ConfigError: No calibration batch, a group whose layers never run or that nothing makes.
+            ConfigError: No calibration batch, or a channel that is in no feature map.
             DataError: No pixel of the calibration images has a class.
             TrainingError: A feature map or a gradient that is not finite.
         """
         calibration.require_batches(self.name)
         if not groups:
             return {}
+        self.refuse(net, groups, calibration.batches[0].image[:1])
         places = {group.name: map_layers(net, group) for group in groups}
         layers = {member.layer: layer for pairs in places.values() for member, layer in pairs}
         with scoring_mode(net, calibration.device, trainable=()):

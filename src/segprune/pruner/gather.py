@@ -56,18 +56,11 @@ def map_layers(net: SegmentationNet, group: ChannelGroup) -> list[tuple[Member, 
     Its norms; where they do not carry every channel, the layers that make the channels.
 
     Raises:
-        ConfigError: A channel of the group that neither a norm carries nor a convolution makes, or a linear
-            layer or a norm behind one among these layers: its outputs are no maps.
+        ConfigError: A channel of the group that neither a norm carries nor a convolution makes.
     """
     found = norms(net, group)
     if not carried([member for member, _ in found], group.size).all():
         found = producers(net, group)
-    flat = [member.layer for member, layer in found if isinstance(layer, nn.Linear | nn.BatchNorm1d)]
-    if flat:
-        raise ConfigError(
-            f"group {group.name}: the layer {flat[0]} works on vectors and gives no feature maps. Take a criterion "
-            "that reads weights or gradients for this network, e.g. pruner=taylor."
-        )
     return found
 
 
@@ -88,7 +81,8 @@ def of_running(
     if not carried([member for member, _ in ran], group.size).all():
         raise ConfigError(
             f"group {group.name}: none of its layers {', '.join(member.layer for member in members)} runs in "
-            "all_logits, so it has no feature maps. Protect the group from pruning."
+            "all_logits, so it has no feature maps. Take a criterion that reads weights for this network, e.g. "
+            "pruner=l1."
         )
     return ran
 

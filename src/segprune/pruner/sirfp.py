@@ -14,7 +14,7 @@ from segprune.model.contract import SegmentationNet
 from segprune.pruner.clique import clique_scores
 from segprune.pruner.contract import Calibration, Needs, Scope
 from segprune.pruner.gather import checked, map_layers, of_running, root_sum
-from segprune.pruner.maps import MapStatistics, Similarity, map_statistics
+from segprune.pruner.maps import MapStatistics, Similarity, map_statistics, refuse_unmapped
 from segprune.pruner.scoring_mode import scoring_mode
 
 
@@ -56,17 +56,26 @@ class Sirfp:
     needs: ClassVar[Needs] = "feature maps"
     scope: ClassVar[Scope] = "local"
 
+    def refuse(self, net: SegmentationNet, groups: Sequence[ChannelGroup], image: Tensor) -> None:
+        """Check that every channel is in a feature map.
+
+        Raises:
+            ConfigError: One is in none.
+        """
+        refuse_unmapped(net, groups, image, self.name)
+
     def __call__(
         self, net: SegmentationNet, groups: Sequence[ChannelGroup], calibration: Calibration
     ) -> Scores:
         """Group name -> (C,) float64 on CPU.
 
         Raises:
-            ConfigError: No calibration batch, a group whose layers never run or that nothing makes.
+            ConfigError: No calibration batch, or a channel that is in no feature map.
             DataError: One image, and a group whose maps have one pixel.
             TrainingError: A feature map that is not finite.
         """
         calibration.require_batches(self.name)
+        self.refuse(net, groups, calibration.batches[0].image[:1])
         places = {group.name: map_layers(net, group) for group in groups}
         layers = {member.layer: layer for pairs in places.values() for member, layer in pairs}
         with scoring_mode(net, calibration.device, trainable=()):

@@ -60,12 +60,13 @@ class SparseTraining:
         """As a plain one."""
         return 1.0
 
-    def refuse(self, net: SegmentationNet, groups: Sequence[ChannelGroup]) -> None:
+    def refuse(self, net: SegmentationNet, groups: Sequence[ChannelGroup], image: Tensor) -> None:
         """Check that every channel has a scale.
 
         Raises:
             ConfigError: One has none.
         """
+        del image
         refuse_bare(net, groups, self.pruner)
 
     def __call__(
@@ -79,7 +80,7 @@ class SparseTraining:
     ) -> Prepared:
         """The network with sparse scales; learned: ``histogram`` (epochs + 1, bins) of |scale|, 0 being before."""
         del calibration, target
-        self.refuse(net, groups)
+        refuse_bare(net, groups, self.pruner)
         trained, curve, step = fit(net, training, partial(_step, self, groups))
         return Prepared(net=trained, learned={"histogram": torch.stack(step.histograms)}, curve=curve)
 

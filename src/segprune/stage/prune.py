@@ -19,9 +19,10 @@ from segprune.errors import ConfigError
 from segprune.graph.group import ChannelGroup
 from segprune.graph.proof import refuse_branches
 from segprune.graph.trace import Followed, followed
+from segprune.graph.units import by_unit
 from segprune.loss.contract import Loss
 from segprune.model.contract import SegmentationNet
-from segprune.pruner.contract import Calibration, Pruner, TrainedPruner
+from segprune.pruner.contract import Calibration, Pruner, SelectivePruner, TrainedPruner
 from segprune.result.files import PLAN, SCORES
 from segprune.schedule.schedule import Schedule
 from segprune.stage.calibration import CalibrationSet, buffers_of, reestimate_batchnorm
@@ -230,15 +231,18 @@ class Prune(Stage):
 
         Raises:
             BudgetError: It cannot be cut that far, or not as closely as asked.
-            ConfigError: Its channels cannot be followed, or the criterion's training phase cannot run on it.
+            ConfigError: Its channels cannot be followed, or the criterion or its training phase cannot work on it.
         """
         found = followed(net)
         groups = found.groups
         _refuse_all_whole(net, found)
         if found.whole:
             log.info("%s", left_whole(found))
+        image = torch.zeros(1, net.bands, *size_hw, device=net.mean.device)
         if isinstance(self.pruner, TrainedPruner):
-            self.pruner.phase.refuse(net, groups)
+            self.pruner.phase.refuse(net, groups, image)
+        if isinstance(self.pruner, SelectivePruner):
+            self.pruner.refuse(net, [by_unit(group) for group in groups], image)
         simulator = CostSimulator(net, groups, size_hw)
         if isinstance(self.pruner, TrainedPruner) and self.pruner.phase.needs_budget:
             self.budget.target(self.ratio, simulator)

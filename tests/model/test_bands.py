@@ -1,13 +1,15 @@
 import pytest
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from segprune.errors import ConfigError
 from segprune.graph.trace import trace
 from segprune.model.bands import for_bands
 from segprune.model.contract import SegmentationNet
+from segprune.model.wrapped import Wrapped
 from tests.tiny import tiny_net
-from tests.toys import Residual
+from tests.toys import Residual, conv_bn
 
 MEAN, STD = (0.1, 0.2, 0.3, 0.4), (0.5, 0.25, 1.0, 2.0)
 
@@ -47,17 +49,73 @@ def test_flags_and_hooks_are_as_before() -> None:
     assert not any(module._forward_pre_hooks for module in net.modules())
 
 
+class OfFour(Residual):
+    """Made for four bands by whoever wrote it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = conv_bn(4, 6)
+
+
+def test_a_network_made_for_the_bands_is_left_as_it_is() -> None:
+    net = OfFour().eval()
+    weights = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    image = torch.rand(2, 4, 16, 16)
+    net = for_bands(net, MEAN, STD, (16, 16))
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in net.state_dict().items())
+    assert net.bands == 4
+    assert net(image).shape == (2, 4, 16, 16)
+
+
+class Cascade(Residual):
+    """A second stem reads a smaller image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.small = conv_bn(3, 4)
+
+    def forward(self, image: Tensor) -> Tensor:
+        small = F.avg_pool2d(self.normalise(image), 2)
+        return super().forward(image) + F.interpolate(self.small(small), scale_factor=2)
+
+
+class OfTwo(Residual):
+    """Neither for three bands nor for four."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = conv_bn(2, 6)
+
+
+@pytest.mark.parametrize(("kind", "bands"), [(Cascade, 3), (OfTwo, 2)])
+def test_a_network_that_still_does_not_run_is_refused_with_what_it_says(
+    kind: type[SegmentationNet], bands: int
+) -> None:
+    with pytest.raises(
+        ConfigError,
+        match=rf"^dataset\.bands is 4: {kind.__name__} does not run on such images \(Given groups=1.* "
+        rf"to have {bands} channels, but got 4 channels instead\), .*'model\.args={{in_channels: 4}}'",
+    ):
+        for_bands(kind(), MEAN, STD, (16, 16))
+
+
+def test_what_a_network_gives_is_judged_as_ever() -> None:
+    net = Wrapped(nn.Conv2d(4, 3, 1), num_classes=2)
+    with pytest.raises(ConfigError, match="logits for 3 classes, but the dataset has 2"):
+        for_bands(net, MEAN, STD, (16, 16))
+
+
 class Pooled(Residual):
     def __init__(self) -> None:
         super().__init__()
         self.pool = nn.AvgPool2d(1)
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
+    def forward(self, image: Tensor) -> Tensor:
         normal = self.normalise(image)
         return self.stem(normal).sum() + self.pool(normal).mean() + super().forward(image)
 
 
 def test_a_network_that_reads_images_by_other_layers_too_is_refused() -> None:
     net: SegmentationNet = Pooled()
-    with pytest.raises(ConfigError, match="Pooled does not read images by plain convolutions alone"):
+    with pytest.raises(ConfigError, match=r"Pooled does not run .* by plain convolutions alone"):
         for_bands(net, MEAN, STD, (16, 16))

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from segprune.errors import ConfigError
 from segprune.model.contract import SegmentationNet
+from segprune.shortage import shortage
 
 _PROBE_HW = (64, 64)
 
@@ -14,42 +15,46 @@ _PROBE_HW = (64, 64)
 def for_bands(
     net: SegmentationNet, mean: Sequence[float], std: Sequence[float], size_hw: tuple[int, int]
 ) -> SegmentationNet:
-    """The network itself, changed to read images of other bands.
+    """The network itself, for images of other bands.
 
-    Each convolution that reads the image gets as many inputs as there are bands. Each of these has the mean of the
-    filter's weights for red, green and blue, times 3 by the number of bands, so that what pretrained filters answer
-    to brightness keeps its size. For three bands the weights stay as they are. The normalisation becomes the one
-    given.
+    One that runs on images of so many bands is left as it is. Else each convolution that reads the image gets as
+    many inputs as there are bands. Each of these has the mean of the filter's weights for red, green and blue,
+    times 3 by the number of bands, so that what pretrained filters answer to brightness keeps its size. The
+    normalisation becomes the one given.
 
     Args:
-        net: For three bands; changed in place.
+        net: Changed in place.
         mean: One of [0, 1] per band.
         std: Likewise, above 0.
         size_hw: (H, W) in px of images that it runs on.
 
     Raises:
-        ConfigError: It reads images by layers other than convolutions, so nobody knows how to change them.
+        ConfigError: It does not run on so many bands and reads images by layers other than convolutions, or changes
+            them before convolutions read them, so nobody knows how to change it.
     """
-    count = len(mean)
-    if count != net.bands:
-        for layer in _readers(net, size_hw):
-            weight = layer.weight.detach().mean(1, keepdim=True) * (layer.in_channels / count)
-            layer.weight = nn.Parameter(weight.repeat(1, count, 1, 1))
-            layer.in_channels = count
-    like = net.mean
-    net.mean, net.std = (
-        torch.tensor(tuple(values), dtype=like.dtype, device=like.device).view(1, count, 1, 1)
+    before, count = (net.mean, net.std), len(mean)
+    net.mean, net.std = after = [
+        torch.tensor(tuple(values), dtype=net.mean.dtype, device=net.mean.device).view(1, count, 1, 1)
         for values in (mean, std)
-    )
+    ]
+    if count == before[0].shape[1] or (failure := _failure(net, size_hw)) is None:
+        return net
+    net.mean, net.std = before
+    readers = _readers(net, size_hw)
+    if not readers:
+        raise _refused(net, count, failure) from failure
+    for layer in readers:
+        weight = layer.weight.detach().mean(1, keepdim=True) * (layer.in_channels / count)
+        layer.weight = nn.Parameter(weight.repeat(1, count, 1, 1))
+        layer.in_channels = count
+    net.mean, net.std = after
+    if failure := _failure(net, size_hw):
+        raise _refused(net, count, failure) from failure
     return net
 
 
 def _readers(net: SegmentationNet, size_hw: tuple[int, int]) -> list[nn.Conv2d]:
-    """The convolutions whose input is the normalised image.
-
-    Raises:
-        ConfigError: There are none, or another layer reads it too.
-    """
+    """The convolutions that read the normalised image; none if another layer reads it too, or nothing runs."""
     images: list[Tensor] = []
     readers: dict[nn.Module, None] = {}
 
@@ -67,30 +72,49 @@ def _readers(net: SegmentationNet, size_hw: tuple[int, int]) -> list[nn.Conv2d]:
         return images[-1]
 
     net.normalise = noted  # type: ignore[method-assign]
-    trained = [module for module in net.modules() if module.training]
-    net.eval()
     try:
-        with torch.no_grad():
-            _run(net, size_hw)
+        failure = _failure(net, size_hw)
     finally:
-        for module in trained:
-            module.training = True
         del net.normalise
         for hook in hooks:
             hook.remove()
     convolutions = [layer for layer in readers if isinstance(layer, nn.Conv2d) and layer.groups == 1]
-    if not convolutions or len(convolutions) < len(readers):
-        raise ConfigError(
-            f"the images have other than three bands, but {type(net).__name__} does not read images by plain "
-            "convolutions alone, so it cannot be changed for them. Take another model."
-        )
-    return convolutions
+    return [] if failure or len(convolutions) < len(readers) else convolutions
 
 
-def _run(net: SegmentationNet, size_hw: tuple[int, int]) -> None:
-    """One pass, on a small image if the network runs on it."""
-    like = net.mean
+def _refused(net: SegmentationNet, count: int, failure: Exception) -> ConfigError:
+    said = str(failure).partition("\n")[0]
+    return ConfigError(
+        f"dataset.bands is {count}: {type(net).__name__} does not run on such images ({said}), and does not read "
+        "all of an image by plain convolutions alone, so it cannot be changed for them. Make it for them by an "
+        f"argument of its own, as in 'model.args={{in_channels: {count}}}', or take another model."
+    )
+
+
+def _failure(net: SegmentationNet, size_hw: tuple[int, int]) -> Exception | None:
+    """What a pass in eval mode ends in: on a small image, then on one of the given size; None if one of them runs.
+
+    Raises:
+        ConfigError: The network runs, and what it gives is wrong.
+    """
+    trained = [module for module in net.modules() if module.training]
+    net.eval()
+    failure = None
     try:
-        net(torch.zeros(1, net.bands, *_PROBE_HW, dtype=like.dtype, device=like.device))
-    except Exception:  # noqa: BLE001 - whatever a foreign forward raises
-        net(torch.zeros(1, net.bands, *size_hw, dtype=like.dtype, device=like.device))
+        for height, width in (_PROBE_HW, size_hw):
+            image = torch.zeros(1, net.bands, height, width, dtype=net.mean.dtype, device=net.mean.device)
+            try:
+                with torch.no_grad():
+                    net(image)
+            except Exception as error:  # whatever a foreign forward raises
+                if shortage(error, lambda _: None):
+                    raise
+                failure = error
+            else:
+                return None
+    finally:
+        for module in trained:
+            module.training = True
+    if isinstance(failure, ConfigError):
+        raise failure
+    return failure

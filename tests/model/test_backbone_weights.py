@@ -113,6 +113,17 @@ def test_another_shape_is_named_with_both_shapes(trained):
         load(backbone(), "imagenet", imagenet=lambda: state)
 
 
+def test_numbers_that_are_not_finite_or_not_floating_are_named(trained):
+    state = trained.state_dict()
+    state["0.weight"] = state["0.weight"].to(torch.int8)
+    state["1.running_var"] = state["1.running_var"] * float("nan")
+    with pytest.raises(
+        CheckpointError,
+        match=r"2 not of finite floating-point numbers: 0\.weight \(torch\.int8\), 1\.running_var \(not finite\);",
+    ):
+        load(backbone(), "imagenet", imagenet=lambda: state)
+
+
 def test_refused_weights_leave_the_backbone_as_it_was(trained):
     net = backbone()
     before = {key: value.clone() for key, value in net.state_dict().items()}

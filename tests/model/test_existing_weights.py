@@ -1,4 +1,5 @@
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,9 @@ def named(prefix: str) -> State:
         {"state_dict": named("model."), "pytorch-lightning_version": "2.1", "hyper_parameters": {"lr": 0.1}},
         {"meta": {"epoch": 1}, "state_dict": named("module."), "optimizer": {}},  # mmseg
         {"model": {"state_dict": named("_orig_mod.")}},
+        {"model_ema": {"n_averaged": torch.tensor(3), **named("module.")}},  # torchvision's references
+        {"generator": trained(), "discriminator": {"0.weight": torch.ones(1)}},
+        {"checkpoint": {"state_dict": trained()}, "optimizer": {"state": {0: {"exp_avg": torch.ones(4)}}}},
     ],
 )
 def test_weights_are_found_in_the_layouts_of_common_programs(tmp_path: Path, content: object) -> None:
@@ -61,6 +65,67 @@ def test_safetensors_are_read_and_what_went_where_is_said_once(
     assert [record.message for record in caplog.records] == [
         "model.checkpoint: 9 tensors of best.safetensors, without 'net.' before their names; not used: loss.weight"
     ]
+
+
+def test_other_weights_of_the_same_network_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(existing_weights, "_TOLD", set())
+    average = {name: tensor + 1 for name, tensor in named("module.").items()}
+    held = {"state_dict_ema": trained(), "model_ema": average, "model": trained(), "optimizer": {}}
+    torch.save(held, tmp_path / "best.pth.tar")
+    here = net()
+    with caplog.at_level(logging.INFO):
+        load_existing(here, tmp_path / "best.pth.tar")
+    assert all((tensor == 7).all() for tensor in here.state_dict().values())
+    assert caplog.messages == [
+        "model.checkpoint: 9 tensors of best.pth.tar, under 'model'; not used, though they fit, are those under: "
+        "'state_dict_ema', 'model_ema'"
+    ]
+
+
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor")
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda tensor: tensor.to(torch.int8), r"torch\.int8"),
+        (lambda tensor: tensor.to(torch.complex64), r"torch\.complex64"),
+        (lambda tensor: tensor.to_sparse(), r"torch\.sparse_coo"),
+        (lambda tensor: tensor * float("nan"), "not finite"),
+        (lambda tensor: tensor.half() * float("inf"), "not finite"),
+    ],
+)
+def test_what_no_training_leaves_in_weights_is_refused(
+    tmp_path: Path, change: Callable[[Tensor], Tensor], told: str
+) -> None:
+    torch.save(trained() | {"2.weight": change(trained()["2.weight"])}, tmp_path / "best.pt")
+    here = net()
+    before = {name: tensor.clone() for name, tensor in here.state_dict().items()}
+    with pytest.raises(
+        CheckpointError, match=rf" 1 not of finite floating-point numbers: 2\.weight \({told}\)\."
+    ):
+        load_existing(here, tmp_path / "best.pt")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in here.state_dict().items())
+
+
+def test_integers_of_counters_half_precision_and_masks_in_buffers_are_loaded(tmp_path: Path) -> None:
+    here = nn.Sequential(nn.BatchNorm2d(2))
+    here.register_buffer("mask", torch.zeros(2))
+    state = {
+        name: tensor.half() if tensor.is_floating_point() else tensor
+        for name, tensor in here.state_dict().items()
+    }
+    torch.save(state | {"mask": torch.tensor([0.0, float("-inf")])}, tmp_path / "best.pt")
+    load_existing(here, tmp_path / "best.pt")
+    assert here.mask.tolist() == [0.0, float("-inf")]
+
+
+def test_a_file_that_ends_early_is_said_to_be_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "best.pth"
+    torch.save(trained(), path)
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(CheckpointError, match=r"best\.pth is damaged or not whole .*download it again\.$"):
+        load_existing(net(), path)
 
 
 def test_what_does_not_fit_is_named_and_refused_unless_it_is_allowed(tmp_path: Path) -> None:
@@ -90,9 +155,7 @@ def test_nothing_in_a_file_is_executed(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"cannot be read as tensors alone.*never done\. Save it again"):
         load_existing(net(), tmp_path / "best.pth")
     torch.save({"epoch": 3}, tmp_path / "best.pth")
-    with pytest.raises(
-        CheckpointError, match=r"holds no named tensors, neither by itself nor under state_dict"
-    ):
+    with pytest.raises(CheckpointError, match=r"holds no named tensors, neither by itself nor under one"):
         load_existing(net(), tmp_path / "best.pth")
 
 

@@ -74,14 +74,14 @@ def load_backbone(
 
     Raises:
         ConfigError: The file is missing or is no .pth, .pt or .safetensors.
-        CheckpointError: The file is damaged, or a key or shape does not match.
+        CheckpointError: The file is damaged, a key or shape does not match, or a tensor is not of finite numbers.
     """
     if weights == "none" or are_to_come():
         return
     state = imagenet() if weights == "imagenet" else read_state_dict(Path(weights))
     state = {rename(key): value for key, value in state.items()}
     state = {key: value for key, value in state.items() if not key.startswith(tuple(not_used))}
-    problems = _mismatches(backbone.state_dict(), state)
+    problems = [*_mismatches(backbone.state_dict(), state), *unusable(backbone, state)]
     if problems:
         raise CheckpointError(
             f"model.weights is {weights}, which does not fit the backbone: {'; '.join(problems)}; "
@@ -138,6 +138,30 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             f"model.weights: {path} holds something other than named tensors; save only net.state_dict()"
         )
     return dict(state)
+
+
+def unusable(own: nn.Module, given: Mapping[str, Tensor]) -> list[str]:
+    """One phrase if tensors for a module's floating-point ones are none, or hold what no training leaves there.
+
+    Infinite values are let through in buffers, where they may be a mask.
+
+    Args:
+        own: The module.
+        given: Name -> tensor.
+    """
+    parameters = dict(own.named_parameters())
+    wrong = []
+    for name, tensor in own.state_dict().items():
+        value = given.get(name)
+        if value is None or not tensor.is_floating_point():
+            continue
+        if value.layout is not torch.strided or not value.is_floating_point():
+            wrong.append(f"{name} ({value.layout if value.is_floating_point() else value.dtype})")
+        elif not (value.float().isfinite() if name in parameters else ~value.float().isnan()).all():
+            wrong.append(f"{name} (not finite)")
+    if not wrong:
+        return []
+    return [f"{len(wrong)} not of finite floating-point numbers: {_first(wrong)}"]
 
 
 def _load_pth(path: Path) -> object:

@@ -3,9 +3,10 @@
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -13,11 +14,14 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from segprune.errors import CheckpointError, ConfigError
-from segprune.model.backbone_weights import UNREADABLE, are_to_come
+from segprune.model.backbone_weights import UNREADABLE, are_to_come, unusable
 
 log = logging.getLogger(__name__)
-LAYOUTS = ("state_dict", "model_state_dict", "model", "ema", "net", "network", "weights", "params")
-"""Keys under which programs keep a state dict; Lightning and mmseg: ``state_dict``."""
+FIRST = ("state_dict", "model_state_dict", "model", "ema", "net", "network", "weights", "params")
+"""Keys under which programs keep a state dict; of several that fit alike the first is taken."""
+SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".pth.tar", ".safetensors")
+AVERAGES = "n_averaged"
+"""Of ``torch.optim.swa_utils.AveragedModel``: how many networks its weights are the mean of."""
 PREFIXES = ("module.", "model.", "net.", "network.", "_orig_mod.", "ema_model.", "student.")
 SHOWN = 4
 _TOLD: set[str] = set()
@@ -35,6 +39,7 @@ class Match:
         missing: Names that the file lacks.
         other_shape: Names under which it has another shape.
         left: Names in the file that the module lacks.
+        others: Other keys that have tensors for the module, such as a moving average of its weights.
     """
 
     place: str
@@ -43,6 +48,7 @@ class Match:
     missing: Sequence[str]
     other_shape: Sequence[str]
     left: Sequence[str]
+    others: Sequence[str] = ()
 
 
 def load_existing(net: nn.Module, path: Path | None, *, allow: Sequence[str] = ()) -> None:
@@ -52,17 +58,22 @@ def load_existing(net: nn.Module, path: Path | None, *, allow: Sequence[str] = (
 
     Args:
         net: The module whose weights they are.
-        path: A .pth, .pt, .ckpt or .safetensors file; nothing in it is executed.
+        path: A file with one of ``SUFFIXES``; nothing in it is executed.
         allow: Patterns of names, as ``head.*``, that may be missing, left over or of another shape.
 
     Raises:
         ConfigError: There is no such file, or it has another suffix.
-        CheckpointError: It cannot be read, or does not fit.
+        CheckpointError: It cannot be read, does not fit, or has tensors of other than finite numbers.
     """
     if path is None or are_to_come():
         return
     match = matched(net.state_dict(), read(path), source=path)
     refuse_misfit(match, f"model.checkpoint is {path}", allow=allow)
+    for problem in unusable(net, match.fits):
+        raise CheckpointError(
+            f"model.checkpoint is {path}, of whose tensors for the network are {problem}. Give a file of a "
+            "training that did not diverge, neither quantised nor sparse."
+        )
     net.load_state_dict(dict(match.fits), strict=False)
     tell(f"model.checkpoint: {len(match.fits)} tensors of {path.name}", match)
 
@@ -104,16 +115,22 @@ def read(path: Path) -> Any:
     """
     if not path.is_file():
         raise ConfigError(f"model.checkpoint is {path}, which is no file; give the path of one with weights.")
-    if path.suffix not in {".pth", ".pt", ".ckpt", ".bin", ".safetensors"}:
+    if not path.name.endswith(SUFFIXES):
         raise ConfigError(
-            f"model.checkpoint is {path}, which is no .pth, .pt, .ckpt, .bin or .safetensors file; give the path "
-            "of one."
+            f"model.checkpoint is {path}, which is no {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file; give the "
+            "path of one."
         )
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
+        if not isinstance(error, UnpicklingError) and "TorchScript" not in str(error):
+            said = str(error).partition("\n")[0].partition(". ")[0]
+            raise CheckpointError(
+                f"model.checkpoint: {path} is damaged or not whole ({type(error).__name__}: {said}). Copy or "
+                "download it again."
+            ) from error
         raise CheckpointError(
             f"model.checkpoint: {path} cannot be read as tensors alone ({type(error).__name__}); what else it "
             "holds would have to be executed, which is never done. Save it again: "
@@ -130,21 +147,24 @@ def matched(own: Mapping[str, Tensor], content: Any, *, source: Path) -> Match:
     candidates = list(_state_dicts(content))
     if not candidates:
         raise CheckpointError(
-            f"model.checkpoint: {source} holds no named tensors, neither by itself nor under "
-            f"{', '.join(LAYOUTS)}. Save it again: torch.save(net.state_dict(), path)."
+            f"model.checkpoint: {source} holds no named tensors, neither by itself nor under one of its keys. Save "
+            "it again: torch.save(net.state_dict(), path)."
         )
     found = [_match(own, place, state, prefix) for place, state in candidates for prefix in _prefixes(state)]
-    return max(found, key=lambda match: (len(match.fits), -len(match.left)))
+    best = max(found, key=lambda match: (len(match.fits), -len(match.left)))
+    others = dict.fromkeys(match.place for match in found if match.fits and match.place != best.place)
+    return replace(best, others=tuple(others))
 
 
 def _state_dicts(content: Any, place: str = "", depth: int = 0) -> Iterator[tuple[str, Mapping[str, Tensor]]]:
     if not isinstance(content, Mapping) or depth > 2:
         return
     tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    tensors.pop(AVERAGES, None)
     if tensors:
         yield place, tensors
-    for name in LAYOUTS:
-        yield from _state_dicts(content.get(name), f"{place}.{name}".lstrip("."), depth + 1)
+    for name in sorted(content, key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST)):
+        yield from _state_dicts(content[name], f"{place}.{name}".lstrip("."), depth + 1)
 
 
 def _prefixes(state: Mapping[str, Tensor]) -> list[str]:
@@ -182,7 +202,12 @@ def tell(line: str, match: Match) -> None:
     """
     line += f", under {match.place!r}" if match.place else ""
     line += f", without {match.prefix!r} before their names" if match.prefix else ""
-    for what, names in (("as initialised", [*match.missing, *match.other_shape]), ("not used", match.left)):
+    told = {
+        "as initialised": [*match.missing, *match.other_shape],
+        "not used": match.left,
+        "not used, though they fit, are those under": [repr(place) for place in match.others],
+    }
+    for what, names in told.items():
         line += f"; {what}: {_first(names)}" if names else ""
     if line not in _TOLD:
         _TOLD.add(line)

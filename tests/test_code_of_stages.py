@@ -136,7 +136,7 @@ dataset/torchvision_named.py dataset/shared_memory.py dataset/mask_pixels.py
 budget/latency.py budget/search.py budget/stopwatch.py
 model/backbone_weights.py model/lite0_fpn.py model/resnet_seg.py model/simple_segnet.py
 model/torchvision_seg.py pruner/apoz.py pruner/cap.py pruner/clique.py pruner/dmcp.py pruner/fgp.py
-pruner/fisher.py pruner/fpgm.py pruner/group_l2.py pruner/l2.py pruner/lamp.py pruner/maps.py
+pruner/fisher.py pruner/fpgm.py pruner/group_l2.py pruner/l2.py pruner/lamp.py pruner/mapped.py pruner/maps.py
 pruner/markov.py pruner/random.py pruner/sirfp.py pruner/slimming.py
 deploy/about.py deploy/opened.py deploy/parity.py deploy/pt2_file.py deploy/quantised.py graph/pad.py
 stage/export.py stage/quantise.py
@@ -198,10 +198,11 @@ CRITERIA = {
     "pruner/l1.py": "l1",
     "pruner/l2.py": "l2",
     "pruner/lamp.py": "lamp",
+    "pruner/mapped.py": "apoz cap fgp sirfp",
     "pruner/maps.py": "sirfp",
     "pruner/markov.py": "dmcp",
     "pruner/random.py": "random",
-    "pruner/scoring_mode.py": "apoz dmcp fgp fisher sirfp taylor",
+    "pruner/scoring_mode.py": "apoz cap dmcp fgp fisher sirfp taylor",
     "pruner/sirfp.py": "sirfp",
     "pruner/slimming.py": "slimming",
     "pruner/sparse.py": "cap dmcp slimming",

@@ -3,16 +3,14 @@ import torch
 from torch import Tensor, nn
 
 from segprune.dataset.contract import Batch
-from segprune.errors import ConfigError
 from segprune.pruner.maps import (
     MapStatistics,
     before_activation,
     map_statistics,
-    refuse_unmapped,
     summed_edges,
     summed_similarity,
 )
-from tests.pruner.surgery import network_of, whole
+from tests.pruner.surgery import network_of
 
 
 def maps_of(*rows: tuple[float, ...]) -> Tensor:
@@ -49,18 +47,6 @@ def test_maps_of_equal_length_have_the_same_order_in_both_forms():
     signs = noise(1, 5, 16).sign()
     cosine, l1 = summed_similarity(signs, "cosine"), summed_similarity(signs, "l1")
     torch.testing.assert_close(l1, cosine / 16, rtol=1e-4, atol=1e-8)
-
-
-def test_layers_that_give_no_maps_are_named():
-    net = network_of(nn.Flatten(2), nn.Conv1d(3, 2, 1), nn.BatchNorm1d(2))
-    image = torch.zeros(1, 3, 2, 4)
-    with pytest.raises(
-        ConfigError, match=r"^pruner me: .* 1 of 1 layers .* none: 2 \(BatchNorm1d\)\. .*pruner=taylor\.$"
-    ):
-        refuse_unmapped(net, [whole(2, "1", "2")], image, "me")
-    net = network_of(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2))
-    refuse_unmapped(net, [whole(2, "0", "1")], image, "me")
-    assert not any(module._forward_hooks for module in net.modules())
 
 
 @pytest.mark.parametrize("kind", ["cosine", "l1"])

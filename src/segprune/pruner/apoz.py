@@ -15,7 +15,7 @@ from segprune.graph.group import ChannelGroup, Scores
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Calibration, Needs, Scope
 from segprune.pruner.gather import checked, map_layers, of_running, position_mean
-from segprune.pruner.maps import refuse_unmapped
+from segprune.pruner.mapped import refuse_unmapped
 from segprune.pruner.scoring_mode import scoring_mode
 
 

@@ -16,7 +16,7 @@ from segprune.graph.group import ChannelGroup, Scores
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.bn_scale import scaled_norms
 from segprune.pruner.contract import Calibration, Needs, Scope
-from segprune.pruner.maps import ranks, refuse_vectors
+from segprune.pruner.mapped import ranks, refuse_vectors
 from segprune.pruner.sparse import SparseStep, SparseTraining, trained_scales
 from segprune.training.step import Training
 

@@ -17,7 +17,7 @@ from segprune.graph.group import ChannelGroup, Member, Scores
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Calibration, Needs, Scope
 from segprune.pruner.gather import checked, covered, map_layers, of_running, root_sum
-from segprune.pruner.maps import refuse_unmapped
+from segprune.pruner.mapped import refuse_unmapped
 from segprune.pruner.scoring_mode import scoring_mode
 
 Gradient = Literal["mean", "elementwise"]

@@ -14,7 +14,8 @@ from segprune.model.contract import SegmentationNet
 from segprune.pruner.clique import clique_scores
 from segprune.pruner.contract import Calibration, Needs, Scope
 from segprune.pruner.gather import checked, map_layers, of_running, root_sum
-from segprune.pruner.maps import MapStatistics, Similarity, map_statistics, refuse_unmapped
+from segprune.pruner.mapped import refuse_unmapped
+from segprune.pruner.maps import MapStatistics, Similarity, map_statistics
 from segprune.pruner.scoring_mode import scoring_mode
 
 

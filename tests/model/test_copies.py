@@ -1,8 +1,9 @@
 import pytest
 import torch
+from torch import nn
 from torch.nn import utils
 
-from segprune.model.copies import duplicate
+from segprune.model.copies import channels_last, duplicate
 from tests.toys import Plain
 
 
@@ -17,3 +18,12 @@ def test_a_layer_that_keeps_a_computed_weight_is_copied_and_computes_its_own() -
     assert all(parameter.grad is None for parameter in twin.parameters())
     twin.bare.weight_g.data.mul_(2)
     assert not torch.equal(twin(image), net(image))
+
+
+def test_only_what_has_four_dimensions_is_laid_out_as_images_are() -> None:
+    net = nn.Sequential(nn.Conv3d(3, 4, 3), nn.Flatten(2), nn.Conv1d(4, 5, 3), nn.Conv2d(3, 4, 3))
+    before = [tensor.detach().clone() for tensor in net.parameters()]
+    assert channels_last(net) is net
+    assert net[3].weight.stride() == (27, 1, 9, 3)
+    assert net[0].weight.is_contiguous()
+    assert all(torch.equal(new, old) for new, old in zip(net.parameters(), before, strict=True))

@@ -23,6 +23,10 @@ def ready() -> Plain:
     return Plain()
 
 
+def lazy(classes: int) -> nn.Module:
+    return nn.Sequential(nn.LazyConv2d(4, 3), nn.LazyBatchNorm2d(), nn.Conv2d(4, classes, 1))
+
+
 def broken(classes: int) -> dict[int, int]:
     return {classes: 1}
 
@@ -43,6 +47,10 @@ def test_a_network_of_this_program_is_taken_as_it_is() -> None:
         ({"factory": "nowhere"}, r"model\.factory is 'nowhere'; give package\.module:name"),
         ({"factory": "tests.nowhere:x"}, r"cannot be imported: ModuleNotFoundError"),
         ({"factory": f"{HERE}:HERE"}, r"which is a str and makes nothing"),
+        (
+            {"factory": f"{HERE}:lazy"},
+            r"in which 0\.weight, 0\.bias, 1\.weight and so on have no shape yet\. Run it",
+        ),
         ({"factory": f"{HERE}:broken"}, r"gives an object of the kind dict, which is no torch\.nn\.Module"),
         (
             {"factory": f"{HERE}:build", "args": {"depth": 2}},

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from segprune.dataset.contract import SegData
 from segprune.errors import TrainingError
@@ -50,6 +50,25 @@ def test_it_learns_and_leaves_the_given_network_alone(tmp_path: Path) -> None:
     assert curve[-1].loss < 0.5 * curve[0].loss
     assert equal(net, tiny_net())
     assert not equal(trained, net)
+
+
+class Frames(Plain):
+    """Reads its images as frames of one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv3d(3, 6, (1, 3, 3), padding=(0, 1, 1)), nn.Flatten(1, 2))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return super().forward(image[:, :, None])
+
+    def normalise(self, image: Tensor) -> Tensor:
+        return super().normalise(image[:, :, 0])[:, :, None]
+
+
+def test_layers_in_three_dimensions_are_trained(tmp_path: Path) -> None:
+    trained, _ = run(tmp_path, net=Frames())
+    assert trained.first[0].weight.isfinite().all()
 
 
 def test_the_same_seed_gives_the_same_bits(tmp_path: Path) -> None:

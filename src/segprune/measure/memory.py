@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from segprune.allocator import give_back
-from segprune.model.copies import duplicate
+from segprune.model.copies import channels_last, duplicate
 
 _MB = 1e6
 _INTERVAL_S = 0.001
@@ -58,7 +58,7 @@ def inference_peak_mb(
     float32, channels-last, as in the latency measurement.
     """
     image = torch.zeros(batch_size, bands, *size_hw, device=device).to(memory_format=torch.channels_last)
-    measured = duplicate(net).to(device).to(memory_format=torch.channels_last).eval()
+    measured = channels_last(duplicate(net).to(device)).eval()
     with torch.inference_mode():
         if device.type == "cuda":
             measured(image)  # the first pass loads kernels, which stay in memory

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from segprune.model.contract import Predicts
-from segprune.model.copies import duplicate
+from segprune.model.copies import channels_last, duplicate
 
 _UNTIMED_PASSES = 3
 """Before a capture: libraries choose their kernels and take their memory in the first passes."""
@@ -52,4 +52,4 @@ def graphed(run: Predicts, image: Tensor) -> Predicts:
 
 
 def _copy(net: nn.Module, device: torch.device) -> nn.Module:
-    return duplicate(net).to(device).to(memory_format=torch.channels_last).eval()
+    return channels_last(duplicate(net).to(device)).eval()

@@ -3,6 +3,7 @@
 import copy
 from typing import TypeVar
 
+import torch
 from torch import Tensor, nn
 
 Net = TypeVar("Net", bound=nn.Module)
@@ -22,3 +23,11 @@ def duplicate(net: Net) -> Net:
     twin = copy.deepcopy(net, memo)
     twin.zero_grad(set_to_none=True)
     return twin
+
+
+def channels_last(net: Net) -> Net:
+    """The network itself, with its tensors of four dimensions laid out as images are; others stay as they lie."""
+    net._apply(  # type: ignore[no-untyped-call]
+        lambda tensor: tensor.to(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
+    )
+    return net

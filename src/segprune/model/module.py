@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import PositiveInt
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from segprune.errors import ConfigError
 from segprune.model.contract import SegmentationNet
@@ -108,7 +109,7 @@ def made(
         weights: What it loads, perhaps by a download; ``none``: nothing.
 
     Raises:
-        ConfigError: It cannot be called so, or gives something else.
+        ConfigError: It cannot be called so, or gives something else, or a network without shapes.
     """
     try:
         net = factory(**arguments)
@@ -126,6 +127,11 @@ def made(
     if not isinstance(net, nn.Module):
         raise ConfigError(
             f"{what} gives an object of the kind {type(net).__name__}, which is no torch.nn.Module."
+        )
+    if lazy := [name for name, tensor in net.state_dict(keep_vars=True).items() if is_lazy(tensor)]:
+        raise ConfigError(
+            f"{what} gives a network in which {', '.join(lazy[:3])} and so on have no shape yet. Run it once on an "
+            "image before it is given."
         )
     return net
 

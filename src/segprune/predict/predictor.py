@@ -24,6 +24,7 @@ from segprune.measure.eval_mode import eval_mode
 from segprune.measure.passes import ONE_PASS, Passes
 from segprune.model.bands import for_bands
 from segprune.model.contract import Predicts, SegmentationNet
+from segprune.model.copies import channels_last
 from segprune.result.files import ONNX
 
 OWN_MODELS = "segprune.model."
@@ -160,7 +161,7 @@ def load(folder: str | Path, *, device: str = "cpu", extensions: Sequence[str] =
     palette, size_hw, passes = made.get("palette"), made.get("size_hw"), made.get("passes")
     bands = made.get("bands") or {}
     return Predictor(
-        net=net.to(where).to(memory_format=torch.channels_last).eval(),  # as it was evaluated
+        net=channels_last(net.to(where)).eval(),  # as it was evaluated
         classes=tuple(made["classes"]),
         palette=tuple((r, g, b) for r, g, b in palette) if palette else None,
         size_hw=(size_hw[0], size_hw[1]) if size_hw else None,

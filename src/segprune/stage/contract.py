@@ -18,6 +18,7 @@ from segprune.errors import ConfigError
 from segprune.measure.cost import Cost
 from segprune.measure.passes import ONE_PASS, Passes
 from segprune.model.contract import Predicts, SegmentationNet
+from segprune.model.copies import channels_last
 from segprune.pruner.contract import Scope
 from segprune.result.row import Row
 from segprune.schedule.schedule import Schedule
@@ -408,7 +409,7 @@ def read_state(entry: Entry, ctx: Context, name: str, *, accepted: Collection[st
 
 def ready(net: SegmentationNet, device: torch.device) -> SegmentationNet:
     """The network itself, to be run on a device: in evaluation mode, channels last like the images."""
-    return net.to(device).to(memory_format=torch.channels_last).eval()
+    return channels_last(net.to(device)).eval()
 
 
 def origin_of(entry: Entry) -> str:

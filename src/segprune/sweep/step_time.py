@@ -12,6 +12,7 @@ import torch
 from segprune.dataset.contract import Batch, Items
 from segprune.measure.evaluate import evaluate
 from segprune.model.contract import SegmentationNet
+from segprune.model.copies import channels_last
 from segprune.schedule.schedule import Schedule
 from segprune.seed import seeded
 from segprune.shortage import shortage
@@ -65,7 +66,7 @@ def step_time(ctx: Context, schedule: Schedule | None, limit_s: float) -> StepTi
 
 def _timed(ctx: Context, schedule: Schedule | None, end: float) -> StepTime | None:
     device = ctx.hardware.device
-    net = shell(ctx).to(memory_format=torch.channels_last)
+    net = channels_last(shell(ctx))
     evaluated = _evaluated(ctx, net, end)
     if schedule is None:
         return StepTime(trained_s=0.0, evaluated_s=evaluated, batch=0)

@@ -20,7 +20,7 @@ from segprune.errors import TrainingError
 from segprune.measure.evaluate import evaluate
 from segprune.measure.miou import segmentation_metrics
 from segprune.model.contract import SegmentationNet
-from segprune.model.copies import duplicate
+from segprune.model.copies import channels_last, duplicate
 from segprune.seed import seeded
 from segprune.shortage import shortage
 from segprune.training.apart import Apart, apart
@@ -69,7 +69,7 @@ def fit(
     if is_shared:
         _fit_together(net, training, make_step)
         training = replace(training, on_epoch=_unheard)
-    net = duplicate(net).to(hardware.device).to(memory_format=torch.channels_last)
+    net = channels_last(duplicate(net).to(hardware.device))
     loader = FitLoader(
         data.fit,
         batch_size=schedule.batch_size,

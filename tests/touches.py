@@ -195,7 +195,7 @@ CASES: Mapping[str, Touches] = {
         **CROPS,
         **FILES,
         "dataset.name": ("mine", "train"),
-        "dataset.report_split": ("test", NOTHING),
+        "dataset.report_split": ("test", "eval"),
         "dataset.pairs": (3, REFUSED),  # a file that is there touches all: tests/dataset/test_folder.py
         "dataset.fit.images": ("other/images", "train"),
         "dataset.fit.masks": ("other/masks", "train"),
@@ -212,7 +212,7 @@ CASES: Mapping[str, Touches] = {
         "dataset.image_suffix": (".bmp", "train"),
         "dataset.mask_suffix": (".bmp", "train"),
         "dataset.classes": (["a", "c"], "train"),
-        "dataset.palette": ([[1, 2, 3], [4, 5, 6]], NOTHING),  # of figures
+        "dataset.palette": ([[1, 2, 3], [4, 5, 6]], "eval"),  # of its figures
         "dataset.ignore_index": (254, "train"),
         "dataset.values": ({0: 1, 1: 0}, "train"),
         "dataset.colours": ({"a": [0, 0, 0], "b": [1, 1, 1]}, "train"),

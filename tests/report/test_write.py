@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -68,7 +69,7 @@ def test_reports_of_older_sweeps_are_still_built(tmp_path: Path) -> None:
         (tmp_path / "sweep" / job.number).mkdir(parents=True)
         (tmp_path / "sweep" / job.number / "status.json").write_text(json.dumps(status))
     page, summary, note, table, *figures = write_report(tmp_path / "sweep", "", tmp_path / "out")
-    text = page.read_text()
+    text = re.sub(r"base64,[\w+/=]+", "", page.read_text())
     assert "nan" not in text
     assert text.count("<td>80.0</td>") == 1  # mIoU kept by taylor
     assert "|random|30.0|0|30.0|100.0|42.00|84.0|x1.50|done|" in note.read_text()

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from segprune.status import ORIGIN
 from segprune.sweep.estimate import (
     NOTHING,
-    ORIGIN,
     Estimate,
     Gap,
     Past,

@@ -18,9 +18,9 @@ def unfit(protocol: str, stages: Sequence[str], *, has_weights: bool) -> str:
         stages: What was asked for.
         has_weights: Whether the network has weights from elsewhere (``model.checkpoint``).
     """
-    needed = {NEVER_CUT: ("finetune",), **dict.fromkeys(FROM_SCRATCH, ("prune", "finetune"))}.get(
-        protocol, ()
-    )
+    needed: tuple[str, ...] = ()
+    if protocol == NEVER_CUT or protocol in FROM_SCRATCH:
+        needed = ("finetune",) if protocol == NEVER_CUT else ("prune", "finetune")
     if missing := [word for word in needed if word not in stages]:
         return f"it needs {' and '.join(missing)} in stages"
     if protocol in FROM_SCRATCH and has_weights and "train" not in stages:

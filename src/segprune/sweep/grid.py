@@ -67,7 +67,7 @@ def checked_jobs(config: DictConfig) -> Iterator[GridJob]:
                 job.whole.hydra.job.id = job.whole.hydra.job.num = number
                 job.whole.hydra.runtime.output_dir = str(config.hydra.sweep.dir)
             HydraConfig.instance().cfg = cast(Any, job.whole)  # set_config would copy Hydra's node
-            folder = Path(str(job.whole.hydra.sweep.dir), str(job.whole.hydra.sweep.subdir))
+            folder = Path(str(config.hydra.sweep.dir), str(job.whole.hydra.sweep.subdir))
             _refuse_shared(folder, " ".join(overrides), taken)
             try:
                 run = checked(job.own)

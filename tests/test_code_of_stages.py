@@ -163,7 +163,8 @@ errors.py allocator.py importing.py predict/__init__.py predict/__main__.py pred
 config/places.py dataset/summary.py
 report/__init__.py report/__main__.py report/job_figures.py report/class_figure.py report/collect.py
 report/command.py report/contest.py report/entries.py report/figures.py report/frames.py report/gallery.py
-report/html.py report/metric_table.py report/note.py report/paired.py report/references.py
+report/html.py report/lacking.py report/metric_table.py report/note.py report/paired.py report/progress.py
+report/references.py
 report/retention_figure.py report/statistics.py report/style.py report/summary.py report/table.py
 report/teaching.py report/timing.py report/tracked.py report/verdict.py report/write.py reproduce/__init__.py
 reproduce/__main__.py reproduce/differences.py reproduce/origin.py reproduce/recorded.py result/__main__.py
@@ -172,7 +173,8 @@ stage/contract.py stage/planned.py stage/trial.py status.py stop.py store/__init
 store/code.py
 store/fingerprint.py store/inventory.py store/kin.py store/libraries.py store/manifest.py store/store.py
 sweep/__init__.py sweep/composer.py
-sweep/board.py sweep/callback.py sweep/controls.py sweep/dry_run.py sweep/estimate.py sweep/grid.py
+sweep/board.py sweep/callback.py sweep/controls.py sweep/dry_run.py sweep/ending.py sweep/estimate.py
+sweep/grid.py
 sweep/forks.py sweep/handover.py sweep/launcher.py sweep/plugin.py sweep/pool.py sweep/step_time.py sweep/work.py
 sweep/slurm.py sweep/slurm_queue.py tracking/__init__.py tracking/color.py
 tracking/contract.py tracking/creation.py tracking/deliver.py tracking/experiment.py tracking/failure.py

@@ -10,7 +10,7 @@ import pytest
 from filelock import FileLock
 
 from segprune.errors import ConfigError
-from segprune.status import JobRecord, amend, asked, dead, job_folders, read, write
+from segprune.status import JobRecord, amend, asked, dead, job_folders, noted_jobs, now, read, write
 
 ASKED = {
     "dataset": "streets",
@@ -55,9 +55,33 @@ def test_the_jobs_of_a_sweep_are_those_that_it_noted(tmp_path: Path) -> None:
         (tmp_path / name).mkdir(parents=True)
         write(tmp_path / name, {})
     assert job_folders(tmp_path) == [tmp_path / "2", tmp_path / "10", tmp_path / "a" / "b"]
-    JobRecord(tmp_path, {}).sweeps([tmp_path / "2", tmp_path / "3", tmp_path / "a" / "b"])
+    about = {"asked": ASKED, "overrides": ["pruner=l1"]}
+    JobRecord(tmp_path, {}).sweeps({tmp_path / name: about for name in ("3", "2", "a/b")})
     moved = tmp_path.rename(tmp_path.with_name("moved"))
-    assert job_folders(moved) == [moved / "2", moved / "a" / "b"]
+    # also the one that has not started
+    assert job_folders(moved) == [moved / "2", moved / "3", moved / "a" / "b"]
+    assert noted_jobs(moved) == dict.fromkeys(("3", "2", "a/b"), about)
+
+
+def test_a_sweep_may_have_noted_folders_alone_or_nothing(tmp_path: Path) -> None:
+    assert noted_jobs(tmp_path) is None
+    write(tmp_path, {"folders": ["0", "1"]})
+    assert noted_jobs(tmp_path) == {"0": {}, "1": {}}
+
+
+def test_a_run_is_shown_as_it_is_now(tmp_path: Path) -> None:
+    assert now(tmp_path) == {}
+    record = JobRecord(tmp_path, ASKED)
+    assert now(tmp_path)["status"] == "running"
+    record.failed("no memory")
+    assert (now(tmp_path)["status"], now(tmp_path)["error"]) == ("failed", "no memory")
+    write(tmp_path, {"status": "running", "host": platform.node()})
+    assert (now(tmp_path)["status"], now(tmp_path)["error"]) == ("killed", "its process was killed")
+    assert read(tmp_path)["status"] == "running"  # nothing is written
+    write(tmp_path, {"status": "running", "host": "another machine"})
+    assert now(tmp_path)["status"] == "running"
+    write(tmp_path, {"status": "running"})  # of earlier versions
+    assert (now(tmp_path)["status"], now(tmp_path)["error"]) == ("killed", "stopped before its end")
 
 
 def test_a_folder_has_one_living_run(tmp_path: Path) -> None:

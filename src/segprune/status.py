@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from segprune.errors import ConfigError
 STATUS, LOCK = "status.json", "running.lock"
 ORIGIN = "origin.json"
 """What ``reproduce.origin`` leaves beside it."""
-STOPPED = "stopped before its end"
+STOPPED, KILLED = "stopped before its end", "its process was killed"
 RESTART_SECONDS = 120.0
 """How long a job that SLURM starts again may meet its own lock of before: a network disk frees that of a node which
 failed when its lease is over."""
@@ -66,9 +66,11 @@ class JobRecord:
         """The run makes or reuses this entry of a store; the same command will want it, however this one ends."""
         self._write(store=str(store), entries=[*self._values.get("entries", ()), entry])
 
-    def sweeps(self, folders: Iterable[Path]) -> None:
-        """This is a sweep, and its jobs will write into these folders."""
-        self._write(folders=[os.path.relpath(folder, self._folder) for folder in folders])
+    def sweeps(self, jobs: Mapping[Path, Mapping[str, Any]]) -> None:
+        """This is a sweep: folders that its jobs will write into, with ``asked`` and ``overrides`` of each."""
+        self._write(
+            folders={os.path.relpath(folder, self._folder): dict(job) for folder, job in jobs.items()}
+        )
 
     def done(self, summary: Mapping[str, Any]) -> None:
         """The chain ended well; ``cut`` of its summary says how its network was cut by this and earlier runs."""
@@ -129,16 +131,38 @@ def read(folder: Path) -> dict[str, Any]:
     return loaded
 
 
-def job_folders(sweep: Path) -> list[Path]:
-    """The folders of a sweep's jobs that have a status, in their order.
+def noted_jobs(sweep: Path) -> dict[str, dict[str, Any]] | None:
+    """The jobs that a sweep was asked for: folder below its own -> ``asked`` and ``overrides``, if known.
 
-    Jobs of an earlier sweep into the same folder are none; where the sweep did not note its jobs, as one whose jobs
-    are chosen while they run, they are all that there are.
+    None where the sweep did not note its jobs, as one whose jobs are chosen while they run.
     """
-    found = [path.parent for path in sweep.rglob(STATUS) if path.parent != sweep]
-    asked = read(sweep).get("folders")
-    own = [folder for folder in found if asked is None or os.path.relpath(folder, sweep) in asked]
-    return sorted(own, key=lambda folder: (len(str(folder)), folder))
+    noted = read(sweep).get("folders")
+    return {str(name): {} for name in noted} if isinstance(noted, list) else noted
+
+
+def job_folders(sweep: Path) -> list[Path]:
+    """The folders of a sweep's jobs in their order, also of those that have not started.
+
+    Jobs of an earlier sweep into the same folder are none; where the sweep did not note its jobs, those with a
+    status are all that there are.
+    """
+    noted = noted_jobs(sweep)
+    found = (
+        [path.parent for path in sweep.rglob(STATUS)] if noted is None else [sweep / name for name in noted]
+    )
+    return sorted({*found} - {sweep}, key=lambda folder: (len(str(folder)), folder))
+
+
+def now(folder: Path) -> dict[str, Any]:
+    """The content of the run's status file, with ``killed`` for a run whose process has ended without a word.
+
+    A process of another machine is believed to go on.
+    """
+    with dead(folder) as is_dead:
+        found = read(folder)
+    if found.get("status") == "running" and (is_dead or "host" not in found):
+        return {**found, "status": "killed", "error": KILLED if is_dead else STOPPED}
+    return found
 
 
 def amend(folder: Path, **values: object) -> None:

@@ -72,6 +72,11 @@ def job_data(
     )
 
 
+def unfinished(job: JobData, status: Any = "not started", reason: str = "") -> JobData:
+    """The same job before its end."""
+    return replace(job, outcome=replace(job.outcome, status=status, reason=reason, rows=()))
+
+
 def dense(number: int, miou: float | None, *, seed: int = 0, **known: Any) -> JobData:
     """The control that finetunes the dense network; with ``root`` and ``names`` as a job."""
     job = job_data(number, "taylor", miou, seed=seed, protocol="dense", method="dense", **known)

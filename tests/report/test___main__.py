@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from segprune.report.__main__ import main
+from segprune.status import write
 from tests.report.sweeps import job_data, write_job
 
 
@@ -19,6 +20,17 @@ def test_the_report_goes_where_it_is_told(tmp_path: Path) -> None:
     assert main([str(tmp_path / "sweep"), "--out", str(tmp_path / "out")]) == 0
     assert (tmp_path / "out" / "report.html").is_file()
     assert not (tmp_path / "sweep" / "report.html").exists()
+
+
+def test_what_is_missing_is_told_where_it_was_asked_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_job(tmp_path / "0", job_data(0, "taylor", 45.0))
+    write(tmp_path, {"asked": {"overrides": "ratio=0.3,0.5"}, "status": "killed", "folders": ["0", "1"]})
+    with caplog.at_level("INFO"):
+        assert main([str(tmp_path)]) == 0
+    assert "2 jobs asked: 1 done, 1 not started. This finishes the sweep" in caplog.text
+    assert f"python run.py -m ratio=0.3,0.5 hydra.sweep.dir={tmp_path}" in caplog.text
 
 
 def test_a_folder_that_is_no_sweep_is_one_line_and_an_exit_code(

@@ -9,6 +9,7 @@ from segprune.config.places import CONF
 from segprune.errors import CheckpointError
 from segprune.report.collect import collect, split_overrides
 from segprune.result.row import columns, to_record
+from segprune.status import write as write_status
 from tests.report.sweeps import job_data, store, sweep, write_job
 from tests.rows import version_1
 
@@ -174,7 +175,73 @@ def test_the_noise_of_a_range_is_taken_out_of_ratios(tmp_path: Path) -> None:
 def test_a_job_that_never_said_how_it_ended_was_stopped(tmp_path: Path) -> None:
     write_job(tmp_path / "0", job_data(0, "l1", 40.0), changes={"status": "running", "rows": []})
     found = collect(tmp_path).jobs[0].outcome
-    assert (found.status, found.reason) == ("failed", "stopped before its end")
+    assert (found.status, found.reason) == ("killed", "stopped before its end")
+
+
+def noted(*ratios: float) -> dict[str, Any]:
+    """What a sweep notes of its jobs 0, 1, ..."""
+    asked = {"dataset": "streets", "model": "unet", "pruner": "l1", "budget": "channels", "seed": 0}
+    return {
+        str(number): {
+            "asked": {**asked, "ratio": ratio},
+            "overrides": [f"ratio={ratio}", "pruner=l1", "rounds=2", "tracking.uri=http://me:secret@host"],
+        }
+        for number, ratio in enumerate(ratios)
+    }
+
+
+def test_jobs_that_have_not_started_are_known_by_what_the_sweep_noted(tmp_path: Path) -> None:
+    jobs = noted(0.3, 0.4, 0.5)
+    write_job(tmp_path / "0", job_data(0, "l1", 40.0), typed=jobs["0"]["overrides"])
+    # what an earlier sweep left where another job is to write now
+    write_job(tmp_path / "1", job_data(1, "fgp", None), typed=["pruner=fgp", "rounds=9"])
+    (tmp_path / "1" / "status.json").unlink()
+    write_status(tmp_path, {"status": "killed", "folders": jobs})
+    (tmp_path / "2").mkdir()
+    write_status(tmp_path / "2", {"status": "starting", "asked": jobs["2"]["asked"]})
+    found = collect(tmp_path)
+    assert [(job.number, job.outcome.status, job.outcome.ratio) for job in found.jobs] == [
+        *(("0", "done", 0.3), ("1", "not started", 0.4), ("2", "not started", 0.5)),
+    ]
+    assert {(job.setting, job.method) for job in found.jobs} == {("streets, unet", "l1")}
+    assert (found.is_noted, found.state, found.unknown) == (True, "killed", ())
+
+
+def test_of_jobs_that_have_not_started_only_the_folders_may_be_known(tmp_path: Path) -> None:
+    write_job(tmp_path / "0", job_data(0, "l1", 40.0))
+    assert not collect(tmp_path).is_noted
+    write_status(tmp_path, {"status": "killed", "folders": ["0", "1"]})
+    found = collect(tmp_path)
+    assert ([job.number for job in found.jobs], found.unknown, found.is_noted) == (["0"], ("1",), True)
+
+
+def test_a_running_job_says_where(tmp_path: Path) -> None:
+    about = {"status": "running", "rows": [], "host": "node7", "pid": 12}
+    write_job(tmp_path / "0", job_data(0, "l1", 40.0), changes=about)
+    found = collect(tmp_path).jobs[0].outcome
+    assert (found.status, found.reason) == ("running", "process 12 on node7")
+
+
+def test_the_command_that_finishes_a_sweep_has_what_was_typed_for_hydra_and_the_folder(
+    tmp_path: Path,
+) -> None:
+    write_job(tmp_path / "0", job_data(0, "l1", 40.0))
+    write_status(tmp_path, {"asked": {"overrides": "pruner=l1 ratio=0.3,0.5"}, "status": "killed"})
+    place = f"hydra.sweep.dir={tmp_path}"
+    assert collect(tmp_path).finish == f"python run.py -m pruner=l1 ratio=0.3,0.5 {place}"
+    of_hydra = ["hydra/launcher=processes", "hydra.mode=MULTIRUN", "hydra.sweep.dir=before"]
+    record: dict[str, Any] = {"overrides": {"task": ["pruner=l1"], "hydra": of_hydra}}
+    sources = [{"provider": "main", "schema": "file", "path": str(CONF)}]
+    record |= {"runtime": {"config_sources": sources}, "job": {"config_name": "config"}}
+    (tmp_path / "multirun.yaml").write_text(json.dumps({"hydra": record}))  # JSON is YAML
+    assert collect(tmp_path).finish == f"python run.py -m pruner=l1 hydra/launcher=processes {place}"
+
+
+def test_a_damaged_status_of_the_sweep_is_refused_by_name(tmp_path: Path) -> None:
+    write_job(tmp_path / "0", job_data(0, "l1", 40.0))
+    (tmp_path / "status.json").write_text("{")
+    with pytest.raises(CheckpointError, match=rf"{tmp_path}/status.json cannot be read .*; remove it to"):
+        collect(tmp_path)
 
 
 def test_a_reused_job_is_told_from_a_new_one(tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
-from segprune.report.command import command, more_seeds
+from pathlib import Path
+
+from segprune.report.command import command, finishing, more_seeds
 
 
 def test_a_key_gets_its_new_values_and_the_rest_stays() -> None:
@@ -11,6 +13,15 @@ def test_a_key_gets_its_new_values_and_the_rest_stays() -> None:
 def test_the_shell_reads_every_override_as_one_word() -> None:
     assert command(["stages=[train, eval]", "note=$(rm x);'"]) == (
         "python run.py -m 'stages=[train, eval]' 'note=$(rm x);'\"'\"''"
+    )
+
+
+def test_a_sweep_is_finished_in_its_own_folder() -> None:
+    of_hydra = ["hydra.mode=MULTIRUN", "hydra/launcher=slurm", "hydra.sweep.dir=x", "hydra.searchpath=[mine]"]
+    typed = ["hydra.searchpath=[file:///mine]", "ratio=0.3,0.5"]
+    assert finishing(Path("/out/12-00"), typed, of_hydra) == (
+        "python run.py -m 'hydra.searchpath=[file:///mine]' ratio=0.3,0.5 hydra/launcher=slurm "
+        "hydra.sweep.dir=/out/12-00"
     )
 
 

@@ -11,7 +11,7 @@ from segprune.report.collect import SweepData
 from segprune.report.gallery import Picture
 from segprune.report.html import html
 from segprune.report.verdict import contests
-from tests.report.sweeps import dense, job_data, store, sweep
+from tests.report.sweeps import dense, job_data, store, sweep, unfinished
 from tests.report.test_timing import timed
 from tests.rows import changed
 
@@ -101,6 +101,18 @@ def test_failures_and_losses_are_told(whole: Reader) -> None:
     assert "9 jobs, 1 failed" in whole.text
     assert "BudgetError: out of reach" in whole.text
     assert "job 0: eval/random0/predictions.png is not there" in whole.text
+
+
+def test_a_page_of_a_sweep_that_is_not_finished_says_what_is_missing() -> None:
+    killed = unfinished(job_data(1, "l2", 40.0), "killed", "stopped before its end")
+    data = sweep([job_data(0, "l1", 40.0), killed, job_data(2, "fgp", None)])
+    text = page(replace(data, is_noted=True, unknown=("3",), finish="python run.py -m a=1")).text
+    assert "4 jobs asked: 1 done, 1 failed, 1 killed, 1 not started." in text
+    assert "Not all jobs have finished. This finishes the sweep; what is done comes from the store:" in text
+    assert text.count("python run.py -m a=1") == 1
+    assert "Not finished job method" in text
+    assert "1 l2 streets, unet channels 0.300 0 killed stopped before its end 3 - - - - - not started" in text
+    assert text.index("BudgetError: out of reach") < text.index("Not finished job method")
 
 
 def test_what_reproduces_the_sweep_is_told(whole: Reader) -> None:

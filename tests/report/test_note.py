@@ -4,7 +4,7 @@ from segprune.report.collect import SweepData
 from segprune.report.note import parent_note
 from segprune.report.verdict import contests
 from segprune.tracking.record import TAG_CHARACTERS
-from tests.report.sweeps import dense, job_data, sweep
+from tests.report.sweeps import dense, job_data, sweep, unfinished
 
 
 def note(data: SweepData) -> str:
@@ -33,6 +33,19 @@ def test_every_job_has_a_line_with_what_was_asked_reached_and_kept() -> None:
         ["taylor", "30.0", "0", "30.0", "55.0", "45.00", "90.0", "x1.50", "done"],
         ["fgp", "30.0", "0", *["-"] * 5, "**FAILED** BudgetError: out of reach"],
         ["dense", "-", "4", "-", "100.0", "52.00", "104.0", "x1.50", "done"],
+    ]
+
+
+def test_what_is_missing_is_told_with_the_command_that_finishes_it() -> None:
+    killed = unfinished(job_data(1, "l1", 40.0), "killed", "stopped before its end")
+    data = sweep([job_data(0, "taylor", 45.0), killed, unfinished(job_data(2, "l2", 40.0))])
+    text = note(replace(data, is_noted=True, finish="python run.py -m a=1"))
+    assert "\n3 jobs asked: 1 done, 1 killed, 1 not started. Intervals" in text
+    assert "\n```\npython run.py -m a=1\n```\n" in text
+    assert [line[-1] for line in table(text)[2:]] == [
+        "done",
+        "**KILLED** stopped before its end",
+        "not started",
     ]
 
 

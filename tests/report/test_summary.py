@@ -10,7 +10,7 @@ import pytest
 from segprune.report.summary import summary_text
 from segprune.report.verdict import contests
 from segprune.result.row import to_record
-from tests.report.sweeps import dense, job_data, store, sweep
+from tests.report.sweeps import dense, job_data, store, sweep, unfinished
 
 
 def read(*jobs: Any) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def test_jobs_are_counted_by_what_became_of_them() -> None:
         for key in ("schema_version", "total", "completed", "reused", "failed", "success_rate")
     }
     assert counted == {
-        "schema_version": 3,
+        "schema_version": 4,
         "total": 4,
         "completed": 2,
         "reused": 1,
@@ -44,6 +44,36 @@ def test_jobs_are_counted_by_what_became_of_them() -> None:
         "success_rate": 0.5,
     }
     assert (found["sweep"], found["overrides"]) == ("12-00-00", ["pruner=l1,taylor", "ratio=0.3"])
+
+
+def test_what_is_missing_is_listed_with_the_command_that_finishes_it() -> None:
+    killed = unfinished(job_data(1, "l2", 40.0), "killed", "stopped before its end")
+    data = sweep([job_data(0, "l1", 40.0), killed, unfinished(job_data(2, "fgp", 40.0, seed=1))])
+    data = replace(data, is_noted=True, unknown=("3",), finish="python run.py -m", twins={"9": "0"})
+    found = json.loads(summary_text(data, contests(data)))
+    counted = ("asked", "total", "completed", "failed", "killed", "running", "not_started", "finish")
+    assert [found[key] for key in counted] == [5, 4, 1, 0, 1, 0, 2, "python run.py -m"]
+    assert found["success_rate"] == 0.25
+    first, second, third = found["unfinished"]
+    about = {"setting": "streets, unet", "budget": "channels", "ratio": 0.3}
+    reason = "stopped before its end"
+    assert first == {"number": "1", "method": "l2", "status": "killed", "reason": reason, "seed": 0, **about}
+    assert second == {
+        "number": "2",
+        "method": "fgp",
+        "status": "not started",
+        "reason": "",
+        "seed": 1,
+        **about,
+    }
+    nothing = dict.fromkeys(("method", "seed", *about))
+    assert third == {"number": "3", "status": "not started", "reason": "", **nothing}
+    assert [job["status"] for job in found["jobs"]] == ["done", "killed", "not started"]
+
+
+def test_of_a_sweep_that_noted_no_jobs_nobody_knows_how_many_there_were_to_be() -> None:
+    found = read(job_data(0, "l1", 40.0))
+    assert (found["asked"], found["unfinished"], found["finish"]) == (None, [], None)
 
 
 def test_every_job_has_its_record(tmp_path: Path) -> None:

@@ -163,6 +163,18 @@ def test_a_failed_job_is_listed_with_its_reason_and_what_it_reached() -> None:
     assert line == ["taylor", "0.900", "-", "-", "-", "54.72", "-", "-", "-", "-", "-", "FAILED"]
 
 
+def test_a_job_that_is_not_finished_has_its_line_and_only_a_killed_one_a_reason() -> None:
+    outcomes = [
+        replace(outcome("l1", 0.3, rows=()), status="killed", reason="stopped before its end"),
+        replace(outcome("l2", 0.3, rows=()), status="running", reason="process 12 on node7"),
+        replace(outcome("taylor", 0.3, rows=()), status="not started"),
+    ]
+    text = sweep_table(outcomes)
+    lines = text.splitlines()
+    assert [line.split(" - ")[-1].strip() for line in lines[-4:-1]] == ["KILLED", "running", "not started"]
+    assert lines[-1] == "KILLED l1 0.3 seed 0: stopped before its end"
+
+
 def test_a_sweep_in_which_all_failed_is_still_a_table() -> None:
     text = sweep_table([outcome("taylor", 0.9, status="failed", rows=())])
     assert words(text)[-2] == ["taylor", "0.900", *["-"] * 9, "FAILED"]

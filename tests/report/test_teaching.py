@@ -10,7 +10,7 @@ from segprune.report.collect import JobData
 from segprune.report.teaching import Lesson, Verdict, base, teaching_of, verdicts
 from segprune.report.verdict import contests
 from segprune.result import files
-from tests.report.sweeps import dense, job_data, store, sweep
+from tests.report.sweeps import dense, job_data, store, sweep, unfinished
 
 SETTING = "streets, unet"
 
@@ -102,6 +102,17 @@ def test_other_seeds_and_failed_jobs_are_refused() -> None:
         if one.outcome.distill == "kd"
     ]
     assert only([*jobs[:2], *broken]).missing == "no job with the teacher was evaluated"
+
+
+def test_jobs_that_have_not_finished_are_waited_for() -> None:
+    jobs = jobs_of({"none": [40.0, 41.0], "kd": [42.0, 43.0]})
+    late = [unfinished(one) if one.outcome.distill == "none" else one for one in jobs]
+    assert only(late).missing == "not finished yet: taylor (seed 0, 1) without a teacher"
+    assert only([*jobs[:2], unfinished(jobs[2]), jobs[3]]).missing == (
+        "not finished yet: taylor (seed 0) with the teacher"
+    )
+    data = replace(sweep(numbered(late)), finish="python run.py -m a=1")
+    assert [verdict.remedy for verdict in verdicts(data)] == ["python run.py -m a=1"]
 
 
 def test_jobs_that_finished_without_an_evaluation_are_refused() -> None:

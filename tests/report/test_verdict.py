@@ -9,7 +9,7 @@ from segprune.report.contest import Contest
 from segprune.report.statistics import image_difference
 from segprune.report.verdict import contests, final_rows
 from segprune.result.files import PLAN
-from tests.report.sweeps import counts, dense, job_data, store, sweep
+from tests.report.sweeps import counts, dense, job_data, store, sweep, unfinished
 from tests.rows import changed
 
 NOT_SCRATCH = "taylor was not compared with its cut network trained from scratch: protocol=full adds that"
@@ -122,6 +122,34 @@ def test_without_a_control_there_is_no_winner(tmp_path: Path, control: str) -> N
     found = only(jobs_of(tmp_path, {name: hits for name, hits in HITS.items() if name != control}))
     assert (found.winner, found.reasons) == (None, (f"no control {control}",))
     assert found.remedy == "python run.py -m ratio=0.3 pruner=taylor seed=0,1,2 protocol=fair"
+
+
+@pytest.mark.parametrize("control", ["random", "l1", "dense"])
+def test_a_control_that_has_not_finished_is_not_called_absent(tmp_path: Path, control: str) -> None:
+    jobs = [unfinished(job) if job.method == control else job for job in jobs_of(tmp_path, HITS)]
+    data = replace(sweep(jobs), finish="python run.py -m a=1")
+    (found,) = contests(data)
+    assert (found.winner, found.reasons) == (None, (f"not finished yet: {control} (seed 0, 1)",))
+    assert found.remedy == "python run.py -m a=1"
+    (running,) = contests(replace(data, state="running"))
+    assert running.remedy is None
+
+
+def test_a_winner_has_to_wait_for_the_last_method(tmp_path: Path) -> None:
+    late = unfinished(job_data(90, "fgp", 40.0), "killed")
+    found = only([*jobs_of(tmp_path, HITS), late])
+    assert found.winner is None
+    assert found.reasons[0] == "not finished yet: fgp (seed 0)"
+
+
+def test_a_cut_network_that_is_still_trained_from_scratch_is_waited_for(tmp_path: Path) -> None:
+    scratch = job_data(90, "taylor", 40.0, protocol="scratch_e", method="taylor scratch_e")
+    found = only([*jobs_of(tmp_path, HITS), unfinished(scratch, "running")])
+    assert found.winner == "taylor"  # this control decides nothing
+    assert found.notes[-1] == (
+        "The comparison of taylor with its cut network trained from scratch has not finished yet: "
+        "taylor scratch_e (seed 0)"
+    )
 
 
 def test_without_the_dense_network_finetuned_there_is_no_winner(tmp_path: Path) -> None:

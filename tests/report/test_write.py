@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from segprune.errors import CheckpointError
+from segprune.report.collect import collect
 from segprune.report.write import write_report
 from segprune.result.row import columns, from_record, to_record
 from tests.report.sweeps import job_data, store, write_job
@@ -24,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_the_whole_report_is_written(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "report"
-    written = write_report(folder, "pruner=taylor,fgp ratio=0.3", out)
+    written = write_report(collect(folder, "pruner=taylor,fgp ratio=0.3"), out)
     assert all(path.is_file() for path in written)
     assert [path.relative_to(out).as_posix() for path in written[:4]] == [
         "report.html",
@@ -44,14 +45,14 @@ def test_the_whole_report_is_written(folder: Path, tmp_path: Path) -> None:
 def test_written_again_it_is_the_same(folder: Path, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "store" / "train")  # fewer figures
     shutil.rmtree(tmp_path / "store" / "finetune")
-    first = write_report(folder, "pruner=taylor,fgp", tmp_path / "a")
-    second = write_report(folder, "pruner=taylor,fgp", tmp_path / "b")
+    first = write_report(collect(folder, "pruner=taylor,fgp"), tmp_path / "a")
+    second = write_report(collect(folder, "pruner=taylor,fgp"), tmp_path / "b")
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
 
 
 def test_what_the_page_misses_is_in_the_summary_too(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "store" / "prune" / "ab12" / "plan.json").unlink()
-    write_report(folder, "", tmp_path / "out")
+    write_report(collect(folder, ""), tmp_path / "out")
     summary = json.loads((tmp_path / "out" / "benchmark_summary.json").read_text())
     assert "prune/ab12/plan.json is not there" in summary["jobs"][0]["missing"]
 
@@ -68,7 +69,7 @@ def test_reports_of_older_sweeps_are_still_built(tmp_path: Path) -> None:
         status = {"asked": asked, "seconds": 1.5, "status": "done", "was_reused": False, "rows": rows}
         (tmp_path / "sweep" / job.number).mkdir(parents=True)
         (tmp_path / "sweep" / job.number / "status.json").write_text(json.dumps(status))
-    page, summary, note, table, *figures = write_report(tmp_path / "sweep", "", tmp_path / "out")
+    page, summary, note, table, *figures = write_report(collect(tmp_path / "sweep", ""), tmp_path / "out")
     text = re.sub(r"base64,[\w+/=]+", "", page.read_text())
     assert "nan" not in text
     assert text.count("<td>80.0</td>") == 1  # mIoU kept by taylor
@@ -86,5 +87,19 @@ def test_reports_of_older_sweeps_are_still_built(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_no_sweep_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="holds no job"):
-        write_report(tmp_path, "", tmp_path / "out")
+        write_report(collect(tmp_path, ""), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_figures_of_an_earlier_report_go_and_files_of_others_stay(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    first = write_report(collect(folder), out)
+    own = [out / "figures" / name for name in ("cost-2.png", "notes.txt")]
+    for path in own:
+        path.write_text("mine")
+    (out / "rows.csv").with_name("figure.png").write_text("mine")
+    (tmp_path / "store" / "prune" / "ab12" / "plan.json").unlink()
+    second = write_report(collect(folder), out)
+    gone = {*first} - {*second}
+    assert "layers-0-taylor.png" in {path.name for path in gone}
+    assert {*out.rglob("*")} == {*second, *own, out / "figure.png", out / "figures"}

@@ -1,5 +1,6 @@
 import json
 import platform
+import re
 import signal
 import subprocess
 import sys
@@ -118,7 +119,24 @@ def test_failures_are_listed_with_their_reasons(tmp_path: Path, caplog: pytest.L
     with caplog.at_level("INFO"):
         callback.finish(0)
     assert "FAILED l1 0.3 seed 0: no memory" in caplog.text
-    assert "FAILED l1 0.3 seed 0: stopped before its end" in caplog.text
+    assert "KILLED l1 0.3 seed 0: its process was killed" in caplog.text
+    assert status(tmp_path)["failed"] == 1
+
+
+def test_an_interrupted_sweep_says_what_is_missing_and_how_to_finish_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    started(tmp_path, *ratios(0.3, 0.4, 0.5))
+    job(tmp_path, 0).killed()
+    with caplog.at_level("INFO"):
+        assert callback.finish(128 + signal.SIGINT) == 0
+    assert "3 jobs asked: 1 killed, 2 not started." in caplog.text
+    assert re.search(rf"\npython run.py -m .* hydra.sweep.dir={tmp_path}\n", caplog.text)
+    found = json.loads((tmp_path / "benchmark_summary.json").read_text())
+    assert [(one["number"], one["ratio"], one["status"]) for one in found["unfinished"]] == [
+        *(("0", 0.3, "killed"), ("1", 0.4, "not started"), ("2", 0.5, "not started")),
+    ]
+    assert found["asked"] == 3
 
 
 def test_jobs_of_an_earlier_sweep_into_the_same_folder_are_not_those_of_this_one(tmp_path: Path) -> None:
@@ -140,7 +158,10 @@ def test_jobs_of_an_earlier_sweep_into_the_same_folder_are_not_those_of_this_one
 
     started(tmp_path, *ratios(0.3, 0.7))  # stopped before its second job
     callback.finish(128 + signal.SIGINT)
-    assert [one.number for one in collect(tmp_path).jobs] == ["0"]  # the same job as before
+    assert [(one.number, one.outcome.status) for one in collect(tmp_path).jobs] == [
+        ("0", "done"),  # the same job as before
+        ("1", "not started"),
+    ]
     assert not (tmp_path / "1" / "status.json").exists()
     assert status(tmp_path / "2")["status"] == "done"
 

@@ -15,6 +15,9 @@ def test_a_grid_is_every_combination_in_order() -> None:
     jobs = list(checked_jobs(config))
     assert [job.run.name for job in jobs] == ["l1-r0.2-s0", "l1-r0.3-s0", "fpgm-r0.2-s0", "fpgm-r0.3-s0"]
     assert labels([job.overrides for job in jobs])[0] == "pruner=l1 ratio=0.2"
+    assert [(job.asked["pruner"], job.asked["ratio"], job.asked["seed"]) for job in jobs] == [
+        *(("l1", 0.2, 0), ("l1", 0.3, 0), ("fpgm", 0.2, 0), ("fpgm", 0.3, 0)),
+    ]
     assert HydraConfig.get().runtime.choices.pruner == "taylor"  # that of the sweep, as before
 
 

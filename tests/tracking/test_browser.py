@@ -14,6 +14,7 @@ from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
+from segprune.report.collect import collect
 from segprune.report.write import NOTE, write_report
 from segprune.result.headline import headline
 from segprune.tracking.color import color
@@ -89,7 +90,7 @@ def sweep(tmp_path_factory) -> Sweep:
         run.params({"pruner.name": pruner, "ratio": ratio})
         run.metrics(headline(rows))
         run.close("FINISHED")
-    for path in write_report(folder, "pruner=taylor,fpgm,sirfp ratio=0.2,0.3,0.5", folder):
+    for path in write_report(collect(folder, "pruner=taylor,fpgm,sirfp ratio=0.2,0.3,0.5"), folder):
         parent.file(path, "figures" if path.parent != folder else "")
     parent.note((folder / NOTE).read_text(encoding="utf-8"))
     parent.close("FINISHED")

@@ -1,6 +1,7 @@
 """The places of configurations that a command names besides ``conf/``: by flags, and by ``hydra.searchpath``."""
 
 import os
+import re
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -75,6 +76,13 @@ def places_of(hydra: Mapping[str, Any]) -> list[str]:
 def searched_in(places: Sequence[str]) -> str:
     """The override that names places."""
     return f"{SEARCHED}=[{','.join(QuotedString(one, Quote.double).with_quotes() for one in places)}]"
+
+
+def swept_into(folder: Path) -> str:
+    """The override that gives a sweep its folder."""
+    path = str(folder.absolute())
+    is_plain = re.fullmatch(r"[\w./+-]+", path, re.ASCII)
+    return f"hydra.sweep.dir={path if is_plain else QuotedString(path, Quote.single).with_quotes()}"
 
 
 def own_places(flags: Sequence[str], overrides: Sequence[str]) -> list[str]:

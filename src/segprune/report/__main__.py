@@ -9,6 +9,8 @@ from pathlib import Path
 
 from segprune.console import command
 from segprune.errors import SegpruneError
+from segprune.report.collect import collect
+from segprune.report.progress import progress
 from segprune.report.tracked import sweep_folder
 from segprune.report.write import write_report
 from segprune.tracking.store import sqlite_uri
@@ -32,10 +34,13 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     try:
         folder = sweep_folder(options.sweep, options.uri)
-        written = write_report(folder, "", options.out or folder)
+        data = collect(folder)
+        written = write_report(data, options.out or folder)
     except SegpruneError as error:
         sys.stderr.write(f"segprune: {error}\n")
         return 1
+    for line in progress(data).lines:
+        log.info("%s", line)
     log.info("%s and %d more files", written[0], len(written) - 1)
     return 0
 

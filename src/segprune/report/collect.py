@@ -1,6 +1,6 @@
-"""A finished sweep as one object, read from the folders of its jobs and from the store."""
+"""A sweep as one object, read from its folder, the folders of its jobs and the store."""
 
-import json
+import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,16 +14,22 @@ import yaml  # type: ignore[import-untyped]
 from segprune.config.places import places_of
 from segprune.config.protocol import UNTAUGHT
 from segprune.errors import CheckpointError
+from segprune.report.command import finishing
 from segprune.report.entries import Entries, entries_of
 from segprune.report.table import Outcome
 from segprune.result.metrics import declared
 from segprune.result.row import columns, from_record, to_record
-from segprune.status import STATUS, STOPPED, job_folders
+from segprune.status import STATUS, job_folders, noted_jobs, now
 from segprune.tracking.secrets import redacted
 
 EXTRA = ("number", "setting", "option", "method", "is_final")
 """``option`` is the chosen budget, ``budget`` its unit."""
 _ASKED = ("dataset", "model", "pruner", "budget", "protocol", "ratio", "seed")
+_STATES: Mapping[str, Any] = {
+    **{state: state for state in ("done", "failed", "killed", "running")},
+    "starting": "not started",
+}
+"""Status of a file -> status of its job."""
 STANDARD = "standard"
 """The protocol of a job that is no control."""
 _OF_METHOD = ("pruner.", "budget.")
@@ -61,9 +67,15 @@ class SweepData:
     Attributes:
         folder: Where its jobs' folders are.
         overrides: What was typed on the command line, flags first, without credentials.
-        jobs: Its jobs, in order; those that differ only in what changes nothing count once.
+        jobs: Its jobs, in order, also those that are not finished; those that differ only in what changes nothing
+            count once.
         twins: Number -> number of the job with the same settings and the very same results, which stands for it.
         rows: One line per evaluated network of each job: the columns of its row, metrics as floats, and ``EXTRA``.
+        unknown: Numbers of jobs that have not started and whose options nobody noted.
+        is_noted: Whether the sweep noted its jobs, so that these are all that were asked for.
+        state: Of the sweep itself: ``running``, ``starting`` for one that was left to a queue, or another one if it
+            is over.
+        finish: The command that finishes it.
     """
 
     folder: Path
@@ -71,6 +83,10 @@ class SweepData:
     jobs: tuple[JobData, ...]
     twins: Mapping[str, str]
     rows: pd.DataFrame
+    unknown: tuple[str, ...] = ()
+    is_noted: bool = False
+    state: str = "done"
+    finish: str = ""
 
 
 def collect(folder: Path, overrides: str = "") -> SweepData:
@@ -83,23 +99,40 @@ def collect(folder: Path, overrides: str = "") -> SweepData:
     Raises:
         CheckpointError: There is no job, or a status file or row cannot be read.
     """
-    found = [job / STATUS for job in job_folders(folder)]
-    if not found:
+    try:
+        noted, state = noted_jobs(folder), now(folder)
+        found = {job: (noted or {}).get(os.path.relpath(job, folder), {}) for job in job_folders(folder)}
+    except (ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"{folder / STATUS} cannot be read ({error}); remove it to count all jobs"
+        ) from error
+    unknown = [job for job, about in found.items() if not about and not (job / STATUS).exists()]
+    known = {job: about for job, about in found.items() if job not in unknown}
+    if not known:
         raise CheckpointError(f"{folder} holds no job; give the folder of a sweep, with <job>/{STATUS} in it")
-    typed = [typed_in(path.parent / ".hydra" / "overrides.yaml") for path in found]
+    typed = {job: overrides_of(job, about) for job, about in known.items()}
     # a control lacks overrides that do not concern it; that is no difference between the other jobs
-    usual = [mine for mine in typed if _protocol(mine) == STANDARD] or typed
+    usual = [mine for mine in typed.values() if _protocol(mine) == STANDARD] or list(typed.values())
     common = set.intersection(*map(set, usual))
     jobs = [
         _job_data(
-            path,
-            number=path.parent.relative_to(folder).as_posix(),
-            own=[override for override in mine if override not in common],
+            job,
+            about,
+            number=job.relative_to(folder).as_posix(),
+            own=[override for override in typed[job] if override not in common],
         )
-        for path, mine in zip(found, typed, strict=True)
+        for job, about in known.items()
     ]
-    whole = _typed_for(folder) or split_overrides(redacted(overrides))
-    return sweep_data(folder, whole, jobs)
+    whole = _typed_for(folder) or split_overrides(
+        redacted(overrides or state.get("asked", {}).get("overrides", ""))
+    )
+    return replace(
+        sweep_data(folder, whole, jobs),
+        unknown=tuple(job.relative_to(folder).as_posix() for job in unknown),
+        is_noted=noted is not None,
+        state=str(state.get("status")),
+        finish=finishing(folder, whole, _typed_for(folder, "hydra")) if whole else "",
+    )
 
 
 def sweep_data(folder: Path, overrides: Sequence[str], jobs: Sequence[JobData]) -> SweepData:
@@ -128,31 +161,44 @@ def split_overrides(text: str) -> list[str]:
 
 
 def outcome_of(status: Mapping[str, Any]) -> Outcome:
-    """The job of a status file; one without an end was stopped."""
-    asked, is_done = status["asked"], status["status"] == "done"
+    """The job of a status file, or of what its sweep noted of it before it starts."""
+    asked, state = status["asked"], status.get("status", "starting")
     ratio = asked["ratio"]
+    where = f"process {status.get('pid')} on {status.get('host')}"
     return Outcome(
         **{name: asked[name] for name in _ASKED if name not in ("ratio", "protocol")},
         protocol=asked.get("protocol", STANDARD),
         distill=asked.get("distill", UNTAUGHT),
         ratio=None if ratio is None else round(float(ratio), 6),  # range(...) leaves 0.30000000000000004
-        status="failed" if not is_done else "reused" if status["was_reused"] else "done",
-        reason="" if is_done else redacted(str(status.get("error", STOPPED))),
+        status="reused" if state == "done" and status["was_reused"] else _STATES[state],
+        reason=where if state == "running" else redacted(str(status.get("error", ""))),
         rows=tuple(from_record(row) for row in status.get("rows", [])),
     )
 
 
-def _job_data(path: Path, *, number: str, own: Sequence[str]) -> JobData:
+def overrides_of(job: Path, noted: Mapping[str, Any]) -> list[str]:
+    """What was typed for a job, without credentials: as its sweep noted it, else by Hydra's own record.
+
+    Args:
+        job: Its folder, where another sweep may have left such a record.
+        noted: What its sweep noted of it.
+    """
+    if "overrides" in noted:
+        return [redacted(str(override)) for override in noted["overrides"]]
+    return typed_in(job / ".hydra" / "overrides.yaml")
+
+
+def _job_data(folder: Path, noted: Mapping[str, Any], *, number: str, own: Sequence[str]) -> JobData:
     try:
-        status = json.loads(path.read_text(encoding="utf-8"))
+        status = {**noted, **now(folder)}
         job = outcome_of(status)
-        names = (
-            status.get("entries", ()) if job.status != "failed" else ()
-        )  # the results of a failed job may never have been written
-        entries = entries_of(Path(status.get("store", path.parent)), names)
+        # the results of a job that is not finished may never have been written
+        names = status.get("entries", ()) if job.is_finished else ()
+        entries = entries_of(Path(status.get("store", folder)), names)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, CheckpointError) as error:
         raise CheckpointError(
-            f"{path} cannot be read ({type(error).__name__}: {error}); remove the job's folder to leave it out"
+            f"{folder / STATUS} cannot be read ({type(error).__name__}: {error}); remove the job's folder to leave "
+            "it out"
         ) from error
     varied = [override for override in own if _key(override) not in _ASKED]
     of_method = [override for override in varied if _key(override).startswith(_OF_METHOD)]
@@ -212,11 +258,17 @@ def _key(override: str) -> str:
     return override.lstrip("+~").split("=")[0]
 
 
-def _typed_for(sweep: Path) -> list[str]:
-    """What was typed for a sweep, by Hydra's own record of it; empty when there is none."""
+def _typed_for(sweep: Path, what: str = "task") -> list[str]:
+    """What was typed for a sweep, by Hydra's own record of it; empty when there is none.
+
+    Args:
+        sweep: Its folder.
+        what: Overrides of the ``task``, with the places of its configurations; or those of ``hydra``.
+    """
     try:
         hydra = yaml.safe_load((sweep / "multirun.yaml").read_text(encoding="utf-8"))["hydra"]
-        return [redacted(str(one)) for one in (*places_of(hydra), *hydra["overrides"]["task"])]
+        places = places_of(hydra) if what == "task" else []
+        return [redacted(str(one)) for one in (*places, *hydra["overrides"][what])]
     except (OSError, yaml.YAMLError, KeyError, TypeError):
         return []
 

@@ -2,6 +2,12 @@
 
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
+
+from segprune.config.places import SEARCHED, swept_into
+
+_GIVEN = ("hydra.mode", "hydra.sweep.dir", SEARCHED)
+"""What the line has anyhow."""
 
 
 def command(overrides: Sequence[str], **values: Sequence[object]) -> str:
@@ -14,6 +20,18 @@ def command(overrides: Sequence[str], **values: Sequence[object]) -> str:
     kept = [override for override in overrides if override.lstrip("+").split("=")[0] not in values]
     changed = [f"{key}={','.join(map(str, dict.fromkeys(many)))}" for key, many in values.items()]
     return shlex.join(["python", "run.py", "-m", *kept, *changed])
+
+
+def finishing(folder: Path, overrides: Sequence[str], of_hydra: Sequence[str]) -> str:
+    """The line that goes on with a sweep in its own folder.
+
+    Args:
+        folder: Of the sweep.
+        overrides: What was typed for it.
+        of_hydra: Likewise, those that concern Hydra.
+    """
+    kept = [override for override in of_hydra if override.lstrip("+").split("=")[0] not in _GIVEN]
+    return command([*overrides, *kept, swept_into(folder)])
 
 
 def more_seeds(seeds: Sequence[int], count: int) -> list[int]:

@@ -255,6 +255,6 @@ def _cut_jobs(data: SweepData, setting: str, option: str) -> Sequence[JobData]:
         job
         for job in data.jobs
         if (job.setting, job.outcome.budget) == (setting, option)
-        and job.outcome.status != "failed"
+        and job.outcome.is_finished
         and any(row.pruner is not None for row in job.outcome.rows)
     ]

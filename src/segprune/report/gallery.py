@@ -43,6 +43,11 @@ class Picture:
     table: pd.DataFrame
     draw: Callable[[], Figure]
 
+    @property
+    def files(self) -> tuple[str, str]:
+        """Names of the files of the figure and of its data."""
+        return f"{self.name}.png", f"{self.name}.csv"
+
     @cached_property
     def png(self) -> bytes:
         """The figure as a file, drawn when it is first asked for."""
@@ -75,7 +80,7 @@ def save(pictures: Sequence[Picture], folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for picture in pictures:
-        png, csv = folder / f"{picture.name}.png", folder / f"{picture.name}.csv"
+        png, csv = (folder / name for name in picture.files)
         png.write_bytes(picture.png)
         picture.table.to_csv(csv, index=False)
         written += [png, csv]

@@ -14,6 +14,7 @@ from segprune.report.command import command
 from segprune.report.contest import Contest, announcements
 from segprune.report.gallery import Picture
 from segprune.report.metric_table import metric_table
+from segprune.report.progress import progress, unfinished
 from segprune.report.references import is_control
 from segprune.report.statistics import rank_stability
 from segprune.report.teaching import verdicts
@@ -51,12 +52,15 @@ def html(data: SweepData, contests: Sequence[Contest], pictures: Sequence[Pictur
         kind: [Shown(source=_png(p.png), caption=p.caption) for p in pictures if p.kind == kind]
         for kind in ("method", "class", "teaching", "job")
     }
-    teachings = verdicts(data)
+    teachings, progressed = verdicts(data), progress(data)
+    remedies = [*(one.remedy for one in contests), *(one.remedy for one in teachings)]
     return environment.from_string(template).render(
         data=data,
         contests=contests,
         announcements=announcements(contests),
-        remedies=list(dict.fromkeys([*(one.remedy for one in contests), *(one.remedy for one in teachings)])),
+        progress=progressed,
+        unfinished=unfinished(data),
+        remedies=[remedy for remedy in dict.fromkeys(remedies) if remedy != progressed.command],
         metrics={contest.title: list(metric_table(data, contest)) for contest in contests},
         figures=figures,
         predictions=list(_predictions(data)),

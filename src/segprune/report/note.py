@@ -9,6 +9,7 @@ from itertools import accumulate
 from segprune.report.collect import JobData, SweepData
 from segprune.report.command import command
 from segprune.report.contest import Contest, announcements
+from segprune.report.progress import progress
 from segprune.report.teaching import verdicts
 from segprune.result.table import MISSING, number
 from segprune.tracking.record import TAG_CHARACTERS
@@ -38,14 +39,15 @@ def parent_note(data: SweepData, contests: Sequence[Contest], *, limit: int = TA
         contests: Its settings and budgets.
         limit: Most characters; jobs whose lines do not fit are counted instead.
     """
-    failed = sum(job.outcome.status == "failed" for job in data.jobs)
+    found = progress(data)
     twins = f"; {len(data.twins)} more equal one of them in settings and results" if data.twins else ""
     head = [
         *(f"- **{_plain(verdict.sentence)}**" for verdict in verdicts(data)),
         *(f"- **{_plain(announced.text)}**" for announced in announcements(contests)),
         "",
-        f"{len(data.jobs)} jobs, {failed} failed{twins}. "
-        "Intervals, figures and predictions: artifact `report.html`.",
+        f"{found.tally}{twins}. Intervals, figures and predictions: artifact `report.html`.",
+        *(["", _plain(found.advice)] if found.advice else []),
+        *(["", "```", found.command, "```"] if found.command else []),
         "",
         *(["```", command(data.overrides), "```", ""] if data.overrides else []),
         _line(_TITLES),
@@ -65,8 +67,9 @@ def _values(job: JobData, *, names_budget: bool) -> list[str]:
     """The texts of a job's line."""
     asked = job.outcome
     status = _plain(asked.status)
-    if asked.status == "failed":
-        status = f"**FAILED** {_plain(textwrap.shorten(asked.reason, _REASON_CHARACTERS, placeholder='...'))}"
+    if asked.status in ("failed", "killed"):
+        reason = textwrap.shorten(asked.reason, _REASON_CHARACTERS, placeholder="...")
+        status = f"**{asked.status.upper()}** {_plain(reason)}"
     measured = [MISSING] * 5
     if asked.rows:
         last = asked.rows[-1]

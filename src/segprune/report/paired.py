@@ -14,7 +14,7 @@ BySeed = Mapping[int, JobData]
 
 def by_seed(jobs: Iterable[JobData]) -> BySeed:
     """Those of jobs that differ by their seed only which were evaluated."""
-    return {job.outcome.seed: job for job in jobs if job.outcome.status != "failed" and job.outcome.rows}
+    return {job.outcome.seed: job for job in jobs if job.outcome.is_finished and job.outcome.rows}
 
 
 def difference(

@@ -1,6 +1,6 @@
 """Controls that a method has to be compared with: networks that need no pruning method."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -65,6 +65,17 @@ def references(
         yield from _reference(protocol, true, method or best, methods[method or best])
 
 
+def unfinished_controls(jobs: Sequence[JobData], asked: JobData, methods: Iterable[str]) -> list[JobData]:
+    """The controls that concern one setting, budget and ratio and have not finished.
+
+    Args:
+        jobs: All jobs of the sweep.
+        asked: A job with the setting, budget and ratio.
+        methods: The methods there.
+    """
+    return [job for _, _, found in _concerning(jobs, asked, methods) for job in found if job.outcome.is_open]
+
+
 def false_controls(jobs: Sequence[JobData], asked: JobData, methods: Mapping[str, BySeed]) -> list[str]:
     """What is wrong with the controls that are not what they are called, by what was measured of them.
 
@@ -84,7 +95,7 @@ def is_trained(job: JobData) -> bool:
 
 
 def _concerning(
-    jobs: Sequence[JobData], asked: JobData, methods: Mapping[str, BySeed]
+    jobs: Sequence[JobData], asked: JobData, methods: Iterable[str]
 ) -> Iterator[tuple[str, str | None, list[JobData]]]:
     """Protocol, the method whose cut network it is if it is one of a method's, and its jobs."""
     near = [job for job in jobs if _parts(job) <= _parts(asked)]

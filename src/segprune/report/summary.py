@@ -3,15 +3,17 @@
 import json
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from segprune.report.collect import JobData, SweepData
 from segprune.report.contest import Contest, Standing
+from segprune.report.progress import onward, unfinished
 from segprune.report.teaching import Verdict, verdicts
 from segprune.result.metrics import declared
 from segprune.result.row import Row, to_record
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Raised when a key changes its meaning or is removed, not by a new key."""
 _REDUCTIONS = {
     "channel_reduction": "channels_kept",
@@ -23,14 +25,24 @@ _COUNTS = ("total", "completed", "failed", "success_rate")
 """Also in ``summary_stats``, where scripts of the field look for them."""
 
 
-def summary(data: SweepData, contests: Sequence[Contest]) -> dict[str, Any]:
+def summary(data: SweepData, contests: Sequence[Contest], figures: Sequence[str] = ()) -> dict[str, Any]:
     """The sweep as plain JSON values; unknown ones are null.
+
+    Args:
+        data: The sweep.
+        contests: Its settings and budgets.
+        figures: Names of the files in the folder of figures.
 
     Returns:
         - ``schema_version``, ``sweep`` (name of the folder), ``overrides`` (list)
-        - ``total``, ``completed`` (computed or reused), ``reused``, ``failed``: numbers of
-          jobs; ``success_rate``: ``completed`` by ``total``; ``twins``: numbers of jobs that are left out, each
-          with that of the job of the same settings and results
+        - ``asked``: how many jobs the sweep was asked for; null where they are chosen while it runs, and of earlier
+          versions
+        - ``total``, ``completed`` (computed or reused), ``reused``, ``failed``, ``killed``, ``running``,
+          ``not_started``: numbers of jobs; ``success_rate``: ``completed`` by ``total``; ``twins``: numbers of jobs
+          that are left out, each with that of the job of the same settings and results
+        - ``unfinished``: one record for each job that was killed, is running or has not started: ``number``,
+          ``status``, ``reason``, and where they are known ``setting``, ``method``, ``budget``, ``ratio``, ``seed``
+        - ``finish``: command that finishes the sweep; null if no job is missing, or while it is still running
         - ``pruning_ratios``: the ratios that were asked for; ``summary_stats``: the numbers of jobs once more
         - ``results``: one flat record per job, for ``pandas.read_json``: what it is of (``dataset``, ``split``,
           ``model``, ``method``, ``ratio`` asked, ``seed`` ...), ``miou_raw_percent`` and
@@ -39,8 +51,8 @@ def summary(data: SweepData, contests: Sequence[Contest]) -> dict[str, Any]:
           ``param_reduction`` for scripts that know these names
         - ``jobs``: one full record per job: ``number``, ``setting``, ``method``, ``dataset``, ``model``,
           ``pruner``, ``budget``, ``protocol``, ``distill``, ``ratio``, ``seed``, ``status`` (``done``, ``reused``,
-          ``failed``), ``reason``, ``seconds``, ``entries`` (stage -> entry of the store), ``missing`` (files that
-          the report did not find), ``rows``
+          ``failed``, ``killed``, ``running``, ``not started``), ``reason``, ``seconds``, ``entries`` (stage ->
+          entry of the store), ``missing`` (files that the report did not find), ``rows``
         - ``contests``: per setting and budget: ``setting``, ``budget``, ``ratio``, ``dense_percent``, ``winner``,
           ``headline``, ``reasons``, ``notes``, ``remedy``, and ``standings``, best first: ``method``, ``seeds``,
           ``is_at_budget``, the numbers of ``Standing.values``, ``behind`` with the fields of ``Difference``; and
@@ -48,33 +60,66 @@ def summary(data: SweepData, contests: Sequence[Contest]) -> dict[str, Any]:
         - ``teachings``: per setting and distillation: ``setting``, ``teaching``, ``helps``, ``sentence``,
           ``remedy`` and ``lessons`` with the fields of ``Lesson``, its ``outcome`` (``helps``, ``harms``, ``open``,
           ``unknown``) and ``gain`` with the fields of ``Difference``; empty without a teacher
+        - ``figures``: names of the files in the folder of figures
     """
-    statuses = [job.outcome.status for job in data.jobs]
-    failed = statuses.count("failed")
+    statuses = [*(job.outcome.status for job in data.jobs), *("not started" for _ in data.unknown)]
+    completed = sum(job.outcome.is_finished for job in data.jobs)
     found: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "sweep": data.folder.name,
         "overrides": list(data.overrides),
+        "asked": len(statuses) + len(data.twins) if data.is_noted else None,
         "total": len(statuses),
-        "completed": len(statuses) - failed,
-        "reused": statuses.count("reused"),
-        "failed": failed,
+        "completed": completed,
+        **{
+            status.replace(" ", "_"): statuses.count(status)
+            for status in ("reused", "failed", "killed", "running", "not started")
+        },
         "twins": dict(data.twins),
-        "success_rate": (len(statuses) - failed) / len(statuses) if statuses else None,
+        "success_rate": completed / len(statuses) if statuses else None,
+        "unfinished": [_unfinished(job) for job in unfinished(data)],
+        "finish": onward(data),
         "pruning_ratios": sorted({job.outcome.ratio for job in data.jobs if job.outcome.ratio is not None}),
         "results": [_result(job) for job in data.jobs],
         "jobs": [_job(job) for job in data.jobs],
         "contests": [_contest(contest) for contest in contests],
         "teachings": [_teaching(verdict) for verdict in verdicts(data)],
+        "figures": list(figures),
     }
     found["summary_stats"] = {name: found[name] for name in _COUNTS}
     plain: dict[str, Any] = _without_nan(found)
     return plain
 
 
-def summary_text(data: SweepData, contests: Sequence[Contest]) -> str:
+def summary_text(data: SweepData, contests: Sequence[Contest], figures: Sequence[str] = ()) -> str:
     """The summary as a JSON document."""
-    return json.dumps(summary(data, contests), indent=1, allow_nan=False) + "\n"
+    return json.dumps(summary(data, contests, figures), indent=1, allow_nan=False) + "\n"
+
+
+def earlier_figures(path: Path) -> set[str]:
+    """The files that the report with this summary has in its folder of figures; none where that is not known."""
+    try:
+        names = json.loads(path.read_text(encoding="utf-8"))["figures"]
+        return {name for name in names if Path(name).name == name}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+
+
+def _unfinished(job: JobData | str) -> dict[str, Any]:
+    if isinstance(job, str):
+        names = ("setting", "method", "budget", "ratio", "seed")
+        return {"number": job, "status": "not started", "reason": "", **dict.fromkeys(names)}
+    asked = job.outcome
+    return {
+        "number": job.number,
+        "status": asked.status,
+        "reason": asked.reason,
+        "setting": job.setting,
+        "method": job.method,
+        "budget": asked.budget,
+        "ratio": asked.ratio,
+        "seed": asked.seed,
+    }
 
 
 def _job(job: JobData) -> dict[str, Any]:

@@ -16,6 +16,7 @@ _NETWORKS = ("dense", "start", "prepared", "pruned_raw", "pruned", "finetuned")
 _VARYING = ("distill", "protocol", "dataset", "model", "budget", "setting", "seed")
 _IN_NAMES = ("distill", "protocol", "seed")
 """What the name of a run says."""
+_BAD = {"failed": "FAILED", "killed": "KILLED"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +32,10 @@ class Outcome:
         ratio: Fraction to remove; ``None`` where a threshold decides.
         seed: Its seed.
         distill: The distillation loss; ``none`` also in sweeps of earlier versions.
-        status: ``done`` now, ``reused`` from the store, or ``failed``.
-        reason: One line on why it failed; empty otherwise.
-        rows: One per evaluated network; a failed job may have some of them or none.
+        status: ``done`` now, ``reused`` from the store, ``failed``, ``killed`` from outside, ``running``, or
+            ``not started``.
+        reason: One line on why it failed or was killed, or where it is running; empty otherwise.
+        rows: One per evaluated network; a job that is not finished may have some of them or none.
         setting: Its other overrides that differ from those of other jobs.
     """
 
@@ -44,17 +46,27 @@ class Outcome:
     protocol: str
     ratio: float | None
     seed: int
-    status: Literal["done", "reused", "failed"]
+    status: Literal["done", "reused", "failed", "killed", "running", "not started"]
     reason: str
     rows: tuple[Row, ...]
     distill: str = UNTAUGHT
     setting: str = ""
 
     @property
+    def is_finished(self) -> bool:
+        """Whether it has results."""
+        return self.status in ("done", "reused")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the same command would still finish it: it neither has results nor failed."""
+        return not self.is_finished and self.status != "failed"
+
+    @property
     def is_whole(self) -> bool:
         """Whether it was to leave its network uncut, whatever pruner and ratio its configuration holds."""
         is_uncut = all(row.pruner is None for row in self.rows)
-        return self.protocol == "dense" or (self.status != "failed" and is_uncut)
+        return self.protocol == "dense" or (self.is_finished and is_uncut)
 
     @property
     def threshold(self) -> float | None:
@@ -117,10 +129,10 @@ def sweep_table(outcomes: Sequence[Outcome]) -> str:
     legend += "".join(f"{name}: mIoU % after that stage. " for name in others)
     legend += "kept: last mIoU by dense mIoU."
     failures = [
-        f"FAILED {outcome.pruner} {number(outcome.ratio, '{:g}')} {outcome.setting}".rstrip()
+        f"{_BAD[outcome.status]} {outcome.pruner} {number(outcome.ratio, '{:g}')} {outcome.setting}".rstrip()
         + f" seed {outcome.seed}: {outcome.reason}"
         for outcome in ordered
-        if outcome.status == "failed"
+        if outcome.status in _BAD
     ]
     named = [(_name(outcome, varying), outcome.rows) for outcome in ordered if outcome.rows]
     doubts = list(filter(None, [*cautions(named), unsteadiness(rows)]))
@@ -158,7 +170,7 @@ def _texts(outcome: Outcome) -> dict[str, str]:
     found |= {"asked": number(outcome.ratio, "{:.3f}"), "threshold": number(outcome.threshold, "{:g}")}
     if outcome.is_whole:
         found |= {"pruner": MISSING, "asked": MISSING}
-    found["status"] = "FAILED" if outcome.status == "failed" else outcome.status
+    found["status"] = _BAD.get(outcome.status, outcome.status)
     if last is not None:
         found |= {
             "reached": number(last["ratio_reached"], "{:.3f}"),

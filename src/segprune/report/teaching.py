@@ -12,6 +12,7 @@ from segprune.report.collect import OF_TEACHING, JobData, SweepData
 from segprune.report.command import command, more_seeds
 from segprune.report.contest import UNITS, interval_text
 from segprune.report.paired import FEWEST_SEEDS, BySeed, by_seed, difference
+from segprune.report.progress import not_yet, onward
 from segprune.report.references import is_control
 from segprune.report.statistics import LEVEL, Difference, Scatter, scatter_of
 
@@ -130,7 +131,8 @@ def verdicts(data: SweepData) -> list[Verdict]:
         mine = [job for job in of_setting if teaching_of(job) == teaching]
         lessons = tuple(_lessons(setting, teaching, mine, of_setting))
         is_open = any(lesson.outcome in ("open", "unknown") for lesson in lessons)
-        remedy = _remedy(data, lessons) if is_open else None
+        is_late = any(job.outcome.is_open for job in of_setting)
+        remedy = (onward(data) if is_late else _remedy(data, lessons)) if is_open else None
         found.append(Verdict(setting=setting, teaching=teaching, lessons=lessons, remedy=remedy))
     return found
 
@@ -153,10 +155,11 @@ def _lessons(
     keys = list(dict.fromkeys(map(_key, mine)))
     level = 1 - (1 - LEVEL) / max(1, len(keys))  # the comparisons of a verdict share the 5 % of error
     for key in sorted(keys, key=lambda one: (one[0] != "standard", one[2] or "", one[3] or 0.0, one[1])):
-        taught = by_seed(job for job in mine if _key(job) == key)
-        plain = by_seed(job for job in of_setting if job.outcome.distill == UNTAUGHT and _key(job) == key)
+        with_it = [job for job in mine if _key(job) == key]
+        without = [job for job in of_setting if job.outcome.distill == UNTAUGHT and _key(job) == key]
+        taught, plain = by_seed(with_it), by_seed(without)
         seeds = tuple(sorted(taught.keys() & plain.keys()))
-        missing = _missing(taught, plain, seeds)
+        missing = _late(with_it, without) or _missing(taught, plain, seeds)
         scatter = _scatter([job for job in of_setting if _key(job)[2:] == key[2:]], seeds)
         both = [{seed: jobs[seed] for seed in seeds} for jobs in (taught, plain)]
         yield Lesson(
@@ -183,6 +186,12 @@ def _key(job: JobData) -> _KEY:
     return asked.protocol, job.method, asked.budget, asked.ratio
 
 
+def _late(with_it: Sequence[JobData], without: Sequence[JobData]) -> str:
+    """Which jobs have not finished yet; empty if all are over."""
+    found = [(not_yet(with_it), "with the teacher"), (not_yet(without), "without a teacher")]
+    return "; ".join(f"{late[0]} {which}" for late, which in found if late)
+
+
 def _missing(taught: BySeed, plain: BySeed, seeds: Sequence[int]) -> str:
     if not taught:
         return "no job with the teacher was evaluated"
@@ -199,7 +208,7 @@ def _scatter(jobs: Sequence[JobData], seeds: Sequence[int]) -> Scatter | None:
     """From all jobs at the budget, with and without teachers; None unless all have the seeds."""
     table: dict[tuple[str, str], dict[int, float]] = {}
     for job in jobs:
-        if job.outcome.status != "failed" and job.outcome.rows:
+        if job.outcome.is_finished and job.outcome.rows:
             value = job.outcome.rows[-1].number("miou_percent")
             table.setdefault((job.method, teaching_of(job)), {})[job.outcome.seed] = value
     if len(seeds) < FEWEST_SEEDS or any(jobs.keys() != set(seeds) for jobs in table.values()):

@@ -9,14 +9,19 @@ from segprune.config.protocol import NEVER_CUT
 from segprune.report.collect import JobData, SweepData
 from segprune.report.command import command, more_seeds
 from segprune.report.contest import Contest, Standing, gap
+from segprune.report.lacking import CONTROLS, GOOD_SEEDS, lacking
 from segprune.report.paired import FEWEST_SEEDS, BySeed, by_seed, difference
-from segprune.report.references import Reference, false_controls, is_control, is_trained, references
+from segprune.report.progress import not_yet, onward
+from segprune.report.references import (
+    Reference,
+    false_controls,
+    is_control,
+    references,
+    unfinished_controls,
+)
 from segprune.report.statistics import LEVEL, Scatter, over_seeds, scatter_of
 from segprune.result.metrics import declared
 
-CONTROLS = ("random", "l1")
-"""A method has to beat chance and the norm of the filters."""
-GOOD_SEEDS = 3
 BY_THRESHOLD = "a threshold decided how much goes, so methods have no budget in common"
 EQUAL = 0.01
 """How far a reached fraction may be from the asked one where the cut does not say that it met the budget."""
@@ -29,7 +34,7 @@ def contests(data: SweepData) -> list[Contest]:
         asked = job.outcome
         if is_control(job):
             continue
-        if asked.status == "failed" or any(row.pruner is not None for row in asked.rows):
+        if not asked.is_finished or any(row.pruner is not None for row in asked.rows):
             found.setdefault((job.setting, asked.budget, asked.ratio), []).append(job)
     order = sorted(found, key=lambda key: (key[0], key[1], key[2] or 0.0))
     return [_contest(data, found[key]) for key in order]
@@ -37,7 +42,7 @@ def contests(data: SweepData) -> list[Contest]:
 
 def final_rows(data: SweepData) -> pd.DataFrame:
     """The last network of each job that finished and cut one, with the seed of the job."""
-    seeds = {job.number: job.outcome.seed for job in data.jobs if job.outcome.status != "failed"}
+    seeds = {job.number: job.outcome.seed for job in data.jobs if job.outcome.is_finished}
     rows = data.rows[data.rows["is_final"] & data.rows["pruner"].notna()]
     rows = rows[rows["number"].isin(seeds)]
     return rows.assign(seed=rows["number"].map(seeds).astype(int))
@@ -50,7 +55,11 @@ def _contest(data: SweepData, jobs: Sequence[JobData]) -> Contest:
     equal = [standing for standing in standings if standing.is_equal]
     methods = _by_method(jobs)
     controls = tuple(references(data.jobs, jobs[0], methods, standings[0].method)) if standings else ()
-    missing = [BY_THRESHOLD] if jobs[0].outcome.ratio is None else _missing(equal, jobs, controls)
+    waiting = unfinished_controls(data.jobs, jobs[0], methods)
+    dense = [job for job in waiting if job.outcome.protocol == NEVER_CUT]
+    missing = not_yet([*jobs, *dense])
+    is_over = not missing
+    missing += [BY_THRESHOLD] if jobs[0].outcome.ratio is None else lacking(equal, jobs, controls, dense)
     missing += false_controls(data.jobs, jobs[0], methods)
     reasons = missing or _doubts(equal)
     asked = jobs[0].outcome
@@ -63,8 +72,8 @@ def _contest(data: SweepData, jobs: Sequence[JobData]) -> Contest:
         references=controls,
         winner=None if reasons else equal[0].method,
         reasons=tuple(reasons),
-        notes=(*_notes(standings, jobs), *_against_scratch(standings, controls)),
-        remedy=(_thresholds(data, jobs) or _remedy(data, is_complete=not missing)) if reasons else None,
+        notes=(*_notes(standings, jobs), *_against_scratch(standings, controls, waiting)),
+        remedy=_next(data, jobs, is_over=is_over, is_complete=not missing) if reasons else None,
     )
 
 
@@ -73,7 +82,7 @@ def _dense(jobs: Sequence[JobData]) -> float | None:
     by_seed = {
         job.outcome.seed: job.outcome.rows[0].number("miou_percent")
         for job in jobs
-        if job.outcome.status != "failed"
+        if job.outcome.is_finished
     }
     return sum(by_seed.values()) / len(by_seed) if by_seed else None
 
@@ -134,40 +143,8 @@ def _scatter(rows: pd.DataFrame) -> Scatter | None:
 
 
 def _by_method(jobs: Sequence[JobData]) -> Mapping[str, BySeed]:
-    methods = dict.fromkeys(job.method for job in jobs if job.outcome.status != "failed")
+    methods = dict.fromkeys(job.method for job in jobs if job.outcome.is_finished)
     return {method: by_seed(job for job in jobs if job.method == method) for method in methods}
-
-
-def _missing(
-    standings: Sequence[Standing], jobs: Sequence[JobData], controls: Sequence[Reference]
-) -> list[str]:
-    """Reasons why the comparison is not fair yet."""
-    pruners = {
-        job.outcome.pruner for job in jobs if job.method in {standing.method for standing in standings}
-    }
-    reasons = []
-    if len(standings) < 2:
-        reasons.append("there are not two methods at this budget to compare")
-    if unknown := [standing.method for standing in standings if math.isnan(standing.values["mean"])]:
-        reasons.append(f"no mIoU was measured of {', '.join(unknown)}")
-    ran = {job.outcome.pruner for job in jobs if job.outcome.status != "failed"}
-    for absent, say in (
-        ([control for control in CONTROLS if control not in ran], "no {}"),
-        ([control for control in CONTROLS if control in ran - pruners], "the {} ran, but off the budget"),
-    ):
-        if absent:
-            plural = "controls" if len(absent) > 1 else "control"
-            reasons.append(say.format(f"{plural} {' and '.join(absent)}"))
-    finetuned = {seed for control in controls if control.protocol == NEVER_CUT for seed in control.seeds}
-    trained = {job.outcome.seed for job in jobs if job.outcome.rows and is_trained(job)}
-    if any(set(standing.seeds) & trained - finetuned for standing in standings):
-        reasons.append("no dense network finetuned by the same schedule")
-    few = [standing.method for standing in standings if len(standing.seeds) < FEWEST_SEEDS]
-    if few:
-        reasons.append(f"fewer than {FEWEST_SEEDS} seeds of {', '.join(few)} ({GOOD_SEEDS} are recommended)")
-    if len({standing.seeds for standing in standings}) > 1:
-        reasons.append("the methods were not run with the same seeds")
-    return reasons
 
 
 def _doubts(standings: Sequence[Standing]) -> list[str]:
@@ -220,7 +197,7 @@ def _shared(jobs: Sequence[JobData]) -> Iterator[str]:
     dense = {
         job.outcome.seed: job.outcome.rows[0].fingerprint
         for job in jobs
-        if job.outcome.status != "failed" and job.outcome.rows
+        if job.outcome.is_finished and job.outcome.rows
     }
     if (count := len(set(dense.values()))) < len(dense):
         which = "one dense network" if count == 1 else f"{count} dense networks"
@@ -230,9 +207,19 @@ def _shared(jobs: Sequence[JobData]) -> Iterator[str]:
         )
 
 
-def _against_scratch(standings: Sequence[Standing], controls: Sequence[Reference]) -> list[str]:
-    """Whether the best method is clearly better than its widths trained from scratch."""
+def _against_scratch(
+    standings: Sequence[Standing], controls: Sequence[Reference], waiting: Sequence[JobData]
+) -> list[str]:
+    """Whether the best method is clearly better than its widths trained from scratch.
+
+    Args:
+        standings: The methods.
+        controls: Those that finished.
+        waiting: Those that did not.
+    """
     best = standings[0].method if standings else None
+    if late := not_yet(job for job in waiting if job.method.startswith(f"{best} scratch")):
+        return [f"The comparison of {best} with its cut network trained from scratch has {late[0]}"]
     scratch = [
         control for control in controls if control.protocol.startswith("scratch") and control.method == best
     ]
@@ -243,6 +230,13 @@ def _against_scratch(standings: Sequence[Standing], controls: Sequence[Reference
         for control in scratch
         if control.ahead is None or not control.ahead.is_clear
     ]
+
+
+def _next(data: SweepData, jobs: Sequence[JobData], *, is_over: bool, is_complete: bool) -> str | None:
+    """The command that may lead to a winner; while jobs are missing, the one that finishes the sweep."""
+    if not is_over:
+        return onward(data)
+    return _thresholds(data, jobs) or _remedy(data, is_complete=is_complete)
 
 
 def _thresholds(data: SweepData, jobs: Sequence[JobData]) -> str | None:

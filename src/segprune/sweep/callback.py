@@ -7,9 +7,9 @@ import logging
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -155,7 +155,9 @@ class _Sweep:
         if jobs is not None:
             if told() is None:  # else they are over
                 grid.clear(jobs)
-            self._record.sweeps(job.folder for job in jobs)
+            self._record.sweeps(
+                {job.folder: {"asked": job.asked, "overrides": list(job.overrides)} for job in jobs}
+            )
         try:
             self.tracker = self.tracking.open(start)
         except SegpruneError as error:
@@ -171,12 +173,9 @@ class _Sweep:
         return self.tracker.run_id
 
     def finish(self, code: int) -> int:
-        from segprune.report.collect import outcome_of
-        from segprune.report.table import sweep_table
+        from segprune.sweep.ending import outcomes_of, tell
 
-        folders = status.job_folders(self.folder)
-        jobs = [status.read(folder) for folder in folders]
-        if not jobs:
+        if not any((job / status.STATUS).exists() for job in status.job_folders(self.folder)):
             self.tracker.close("FAILED")
             self.tracking.discard(self.tracker.run_id)
             if code:
@@ -184,54 +183,26 @@ class _Sweep:
             else:  # a launcher may start none on purpose
                 self._record.done({"jobs": 0, "failed": 0})
             return 0
-        named = zip(map(outcome_of, jobs), _settings(folders), strict=True)
-        outcomes = [replace(outcome, setting=setting) for outcome, setting in named]
-        failed = [outcome for outcome in outcomes if outcome.status == "failed"]
-        table = sweep_table(outcomes)
-        log.info("\n%s", table)
-        self.tracker.text(table, "sweep_report.txt")
-        self._report()
-        reused = sum(outcome.status == "reused" for outcome in outcomes)
+        outcomes = outcomes_of(self.folder)
+        tell(self.folder, outcomes, self.overrides, self.tracker)
+        counts = Counter(outcome.status for outcome in outcomes)
+        unfinished = sum(outcome.is_open for outcome in outcomes)
+        numbers = {"jobs": len(outcomes), "failed": counts["failed"], "unfinished": unfinished}
         self.tracker.metrics(
-            {"sweep/jobs": len(outcomes), "sweep/failed": len(failed), "sweep/reused": reused}
+            {f"sweep/{name}": number for name, number in (numbers | {"reused": counts["reused"]}).items()}
         )
         was_stopped = code in INTERRUPTED
+        has_failed = counts["failed"] + counts["killed"] + counts["running"] > 0
         self.tracking.replay(self.folder)  # what jobs that were killed had not sent
         self.tracking.close_children(self.tracker.run_id)
-        self.tracker.close("KILLED" if was_stopped else "FAILED" if failed or code else "FINISHED")
+        self.tracker.close("KILLED" if was_stopped else "FAILED" if has_failed or code else "FINISHED")
         if was_stopped:
             self._record.killed()
         else:
-            self._record.done({"jobs": len(outcomes), "failed": len(failed)})
+            self._record.done(numbers)
         if self.tracker.url_hint:
             log.info("%s", self.tracker.url_hint)
-        return SOME_FAILED if failed and not was_stopped else 0
-
-    def _report(self) -> None:
-        """Write the report beside the jobs and track it; without one the sweep is still complete."""
-        from segprune.report.write import NOTE, write_report
-
-        try:
-            page, *others = write_report(self.folder, self.overrides, self.folder)
-            for path in (page, *others):
-                self.tracker.file(path, "figures" if path.parent != self.folder else "")
-            self.tracker.note((self.folder / NOTE).read_text(encoding="utf-8"))
-        except SegpruneError as error:
-            log.error("no report: %s", error)
-        except Exception:
-            log.exception("no report; segprune report %s tries again", self.folder)
-        else:
-            log.info("report: %s", page)
-
-
-def _settings(folders: Sequence[Path]) -> list[str]:
-    """What tells each job from the others besides what the table has columns for."""
-    from segprune.report.collect import typed_in
-
-    every = [typed_in(folder / ".hydra" / "overrides.yaml") for folder in folders]
-    shown = (*status.GROUPS, "ratio", "seed")
-    others = [[text for text in typed if text.lstrip("+").split("=")[0] not in shown] for typed in every]
-    return grid.labels(others) if len(others) > 1 else [""] * len(others)
+        return SOME_FAILED if has_failed and not was_stopped else 0
 
 
 def _asked(config: DictConfig, overrides: Sequence[str]) -> dict[str, str]:
@@ -292,7 +263,7 @@ def _close_if_dead(config: DictConfig, folder: Path) -> None:
         run_id = status.read(folder).get("run_id")
         if run_id:
             tracking_of(config).end(run_id)
-        status.amend(folder, status="killed", error="its process was killed")
+        status.amend(folder, status="killed", error=status.KILLED)
         log.info("%s was killed while it ran; its record now says so", folder)
 
 

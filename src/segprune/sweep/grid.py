@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from segprune import stop
 from segprune.errors import ConfigError, SegpruneError
 from segprune.importing import importing
-from segprune.status import STATUS
+from segprune.status import STATUS, asked
 from segprune.sweep.composer import Composer
 from segprune.sweep.controls import ControlSweeper, jobs_of
 
@@ -32,11 +32,13 @@ class GridJob:
     Attributes:
         overrides: What the command line says for it.
         folder: Where it writes.
+        asked: Its options, as the table names them.
         run: Its checked configuration.
     """
 
     overrides: Sequence[str]
     folder: Path
+    asked: Mapping[str, Any]
     run: "Run"
 
 
@@ -75,7 +77,9 @@ def checked_jobs(config: DictConfig) -> Iterator[GridJob]:
                 raise ConfigError(
                     f"the job {' '.join(overrides)} cannot run, so none was started.\n{error}"
                 ) from error
-            yield GridJob(overrides=overrides, folder=folder, run=run)
+            values = {key: job.own.get(key) for key in ("ratio", "seed")}
+            options = asked(job.whole.hydra.runtime.choices, **values)
+            yield GridJob(overrides=overrides, folder=folder, asked=options, run=run)
     finally:
         HydraConfig.instance().set_config(config)
 

@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from hydra.core.override_parser.types import Quote, QuotedString
+from segprune.config.places import swept_into
 
 VARIABLE = "SEGPRUNE_LATER"
 
@@ -39,5 +39,4 @@ def told() -> Later | None:
 
 def command(folder: Path) -> list[str]:
     """This process's own command, for the same folder of the sweep."""
-    place = QuotedString(str(folder.absolute()), Quote.single).with_quotes()
-    return [sys.executable, os.path.abspath(sys.argv[0]), *sys.argv[1:], f"hydra.sweep.dir={place}"]
+    return [sys.executable, os.path.abspath(sys.argv[0]), *sys.argv[1:], swept_into(folder)]

@@ -117,7 +117,7 @@ def _unfinished(job: JobData | str) -> dict[str, Any]:
         "setting": job.setting,
         "method": job.method,
         "budget": asked.budget,
-        "ratio": asked.ratio,
+        "ratio": None if asked.protocol == "dense" else asked.ratio,
         "seed": asked.seed,
     }
 

@@ -8,14 +8,13 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from segprune.config.component import target_modules
 from segprune.loss.ce import CrossEntropy
 from segprune.pruner.taylor import Taylor
 from segprune.stage import contract
 from segprune.stage.contract import Context
 from segprune.stage.oracle import OracleSettings
 from segprune.store import code
-from segprune.store.code import Files, code_of, files_of
+from segprune.store.code import Files, code_of, files_of, target_modules
 from segprune.store.store import Store
 from tests.stage.test_eval import stage as evaluate
 from tests.stage.test_fit import stage as fit
@@ -160,6 +159,7 @@ bench/scoring.py bench/spent.py bench/startup.py checkpoint/__init__.py checkpoi
 checkpoint/checkpoint.py checkpoint/contract.py cli.py dataset/workers.py config/__init__.py config/component.py
 config/compose.py config/explain.py config/protocol.py config/refusal.py config/renamed.py console.py durable.py
 errors.py allocator.py importing.py predict/__init__.py predict/__main__.py predict/predictor.py predict/served.py
+predict/trust.py
 config/places.py dataset/summary.py
 report/__init__.py report/__main__.py report/job_figures.py report/class_figure.py report/collect.py
 report/command.py report/contest.py report/entries.py report/figures.py report/frames.py report/gallery.py

@@ -60,7 +60,7 @@ def test_every_option_fits_its_callable(group: str, name: str) -> None:
     cfg = composed(*chosen, *needed)
     node = OmegaConf.to_container(cfg.stage[name] if group == "stage" else cfg[group], resolve=True)
     assert isinstance(node, dict)
-    component(node, group, runtime=GROUPS[group])
+    component(node, group, extensions=["my_package"], runtime=GROUPS[group])
 
 
 def test_the_stages_of_every_configuration_are_those_that_code_knows() -> None:

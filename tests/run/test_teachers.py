@@ -159,3 +159,11 @@ def test_a_network_with_weights_from_elsewhere_can_teach(tmp_path: Path) -> None
     torch.save(tiny_net().state_dict(), file)
     with pytest.raises(CheckpointError, match=r"^teacher\.model\.checkpoint is .*teacher\.model\.allow"):
         teachers(*names)
+
+
+def test_a_factory_of_a_package_that_is_not_named_is_refused() -> None:
+    typed = ("extensions=[tests]", "model@teacher.model=module", "teacher.model.factory=timm.x:y")
+    with pytest.raises(
+        ConfigError, match=r"teacher\.model\.factory is 'timm\.x:y'.*'extensions=\[tests,timm\]'"
+    ):
+        teachers(*typed, "teacher.model.checkpoint=a.pth")

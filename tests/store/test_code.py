@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from segprune.store import code, libraries
-from segprune.store.code import code_of, files_of, modules_of
+from segprune.store.code import callables_of, code_of, files_of, modules_of, target_modules
 from tests.tiny import tiny_schedule
 
 HOME = {
@@ -378,3 +378,11 @@ def test_a_package_in_an_archive_counts_by_the_archive(folder: Path, monkeypatch
         code._behind.cache_clear()
         found.append(code_of(["zipped"])["code"]["package zipped"])
     assert found[0] != found[1]
+
+
+def test_every_callable_that_a_node_names_is_found() -> None:
+    deep = {"_target_": "h.i", "factory": "words"}
+    node = {"_target_": "a.b.c", "factory": "d.e:f.g", "held": [{"deep": deep}]}
+    assert list(callables_of(node)) == [("a.b", "c"), ("d.e", "f.g"), ("h", "i")]
+    assert target_modules(node) == {"a.b", "d.e", "h"}
+    assert target_modules({"factory": "a:b", "_target_": None}) == target_modules(None) == set()

@@ -8,7 +8,7 @@ import importlib
 import inspect
 import re
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -45,6 +45,7 @@ def component(
         ConfigError: The target is foreign or missing, or an argument is unknown, missing or out of range.
     """
     function = target(node, key, extensions)
+    _refuse_foreign_factory(node, key, extensions)
     schema = _schema(function, f"{key}._target_ is {node['_target_']!r}", tuple(runtime))
     names = list(schema.model_fields)
     typed_as = {name: keys.get(f"{key}.{name}", f"{key}.{name}") for name in node if name != "_target_"}
@@ -141,15 +142,16 @@ def target(node: Node, key: str, extensions: Sequence[str]) -> Callable[..., Any
     return typing.cast(Callable[..., Any], found)
 
 
-def target_modules(node: object) -> Iterator[str]:
-    """The modules of all callables that a node names, wherever in it."""
-    if isinstance(node, dict) and isinstance(node.get("_target_"), str):
-        yield node["_target_"].rpartition(".")[0]
-        if isinstance(node.get("factory"), str):  # package.module:name
-            yield node["factory"].partition(":")[0]
-    if isinstance(node, dict | list):
-        for value in node.values() if isinstance(node, dict) else node:
-            yield from target_modules(value)
+def _refuse_foreign_factory(node: Node, key: str, extensions: Sequence[str]) -> None:
+    factory, packages = node.get("factory"), ("segprune", *extensions)
+    if not isinstance(factory, str) or not node["_target_"].startswith("segprune."):
+        return
+    package = factory.partition(":")[0].partition(".")[0]
+    if package not in packages:
+        raise ConfigError(
+            f"{key}.factory is {factory!r}; it must be package.module:name in {' or '.join(packages)}. To use "
+            f"another package, name it: 'extensions=[{','.join((*extensions, package))}]'."
+        )
 
 
 def refuse_switches(given: Node, taken: Node, prefix: str) -> None:

@@ -1,6 +1,6 @@
 """A network from a checkpoint, ready to predict: what ``segprune.load`` gives."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from segprune import status
 from segprune.checkpoint import checkpoint
 from segprune.checkpoint.contract import DESCRIPTION
-from segprune.config.component import component, import_extensions, target
+from segprune.config.component import component, import_extensions
 from segprune.dataset.augment import resize_image
 from segprune.deploy.opened import open_file
 from segprune.errors import CheckpointError, ConfigError, DataError
@@ -25,9 +25,9 @@ from segprune.measure.passes import ONE_PASS, Passes
 from segprune.model.bands import for_bands
 from segprune.model.contract import Predicts, SegmentationNet
 from segprune.model.copies import channels_last
+from segprune.predict.trust import HYDRA, PYTHON, refuse_unnamed
 from segprune.result.files import ONNX
 
-OWN_MODELS = "segprune.model."
 EXPORTED = Path(ONNX).suffix
 PROBED_HW = (256, 256)
 LAYOUTS = (
@@ -157,7 +157,7 @@ def load(folder: str | Path, *, device: str = "cpu", extensions: Sequence[str] =
     if place.suffix == EXPORTED or (not (place / DESCRIPTION).exists() and (place / ONNX).exists()):
         return _of_file(place if place.suffix == EXPORTED else place / ONNX, device)
     where, made = device_of(device), checkpoint.describe(place)
-    net, _, _ = checkpoint.read(place, builder(made, place, extensions))
+    net, _, _ = checkpoint.read(place, builder(made, place, extensions, PYTHON))
     palette, size_hw, passes = made.get("palette"), made.get("size_hw"), made.get("passes")
     bands = made.get("bands") or {}
     return Predictor(
@@ -207,7 +207,7 @@ def network_folder(folder: Path) -> Path:
 
 
 def builder(
-    made: Mapping[str, Any], place: Path, extensions: Sequence[str], remedy: str = "segprune.load(folder, {})"
+    made: Mapping[str, Any], place: Path, extensions: Sequence[str], remedy: str = HYDRA
 ) -> Callable[[], SegmentationNet]:
     """What makes the dense network that a description names.
 
@@ -215,7 +215,7 @@ def builder(
         made: The description.
         place: Its folder.
         extensions: Packages of the caller whose code may build the network.
-        remedy: How the caller names another package; ``{}`` stands for the argument.
+        remedy: How the caller names packages; ``{0}`` stands for their list, ``{1}`` for the new one.
 
     Raises:
         CheckpointError: The description does not say it, or names code that the caller did not.
@@ -226,7 +226,7 @@ def builder(
             f"{place} does not say how its network is built and which classes it knows; start from it with "
             "segprune run 'stages=[eval]' checkpoint=<folder> and the model and dataset it was made with."
         )
-    _refuse_unnamed(node, place, extensions, remedy)
+    refuse_unnamed(node, place, extensions, remedy)
     make = component(node, "model", extensions=extensions, runtime=("num_classes",))
     bands, size_hw = made.get("bands"), made.get("size_hw")
 
@@ -239,34 +239,3 @@ def builder(
         return net
 
     return build
-
-
-def _refuse_unnamed(node: Mapping[str, Any], place: Path, extensions: Sequence[str], remedy: str) -> None:
-    """Let a file choose among the models of this package, and the caller choose all other code.
-
-    Raises:
-        CheckpointError: The file names other code.
-    """
-    foreign = [path for path in _targets(node) if path.split(".")[0] not in extensions]
-    own = node.get("_target_")
-    if isinstance(own, str) and own.startswith(OWN_MODELS) and foreign == [own]:
-        # what a module of this package has only imported is none of its models
-        foreign = [] if target(dict(node), "model", ()).__module__.startswith(OWN_MODELS) else [own]
-    if foreign:
-        package = foreign[0].split(".")[0]
-        raise CheckpointError(
-            f"{place} names {foreign[0]} as the code that builds its network, which is none of segprune's models. "
-            f"If you trust it, name its package: {remedy.format(f'extensions=[{package!r}]')}."
-        )
-
-
-def _targets(value: object) -> Iterator[str]:
-    """Every callable that a node names, however deep."""
-    if isinstance(value, Mapping):
-        if "_target_" in value:
-            yield str(value["_target_"])
-        for inner in value.values():
-            yield from _targets(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _targets(inner)

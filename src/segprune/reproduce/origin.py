@@ -14,11 +14,10 @@ from typing import Any
 import torch
 
 from segprune.checkpoint.contract import DESCRIPTION
-from segprune.config.component import target_modules
 from segprune.dataset.contract import SegData
 from segprune.run.assemble import Run
 from segprune.status import ORIGIN
-from segprune.store.code import HOME, code_of
+from segprune.store.code import HOME, code_of, target_modules
 from segprune.tracking.contract import Tracker
 from segprune.tracking.provenance import provenance
 from segprune.tracking.secrets import redacted

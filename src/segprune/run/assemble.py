@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from segprune.checkpoint import checkpoint
 from segprune.checkpoint.ancestry import Ancestry
 from segprune.config import control
-from segprune.config.component import Node, component, import_extensions, target, target_modules
+from segprune.config.component import Node, component, import_extensions, target
 from segprune.config.compose import Job, Settings, job_of_this_process, origins, settings_of
 from segprune.config.protocol import FOR_SWEEPS
 from segprune.dataset.contract import SegData
@@ -24,7 +24,7 @@ from segprune.run.naming import labels, model_name, past_of, run_name
 from segprune.run.place import checkpoint_folder
 from segprune.run.taught import refuse_nobody_to_teach
 from segprune.stage.contract import RowFacts, Stage
-from segprune.store.code import code_of, modules_of
+from segprune.store.code import code_of, modules_of, target_modules
 from segprune.tracking.contract import Tracking
 
 log = logging.getLogger(__name__)
@@ -246,20 +246,10 @@ def network_builder(settings: Settings) -> Callable[[int, tuple[int, int]], Segm
     Raises:
         ConfigError: An argument is wrong, or ``model.factory`` is of a package that is not named.
     """
-    _refuse_foreign_factory(settings)
     make = component(settings.model, "model", extensions=settings.extensions, runtime=("num_classes",))
     return lambda num_classes, image_hw: initial(
         make, num_classes=num_classes, seed=settings.seed, image_hw=image_hw
     )
-
-
-def _refuse_foreign_factory(settings: Settings) -> None:
-    factory, packages = settings.model.get("factory"), ("segprune", *settings.extensions)
-    if isinstance(factory, str) and factory.partition(":")[0].partition(".")[0] not in packages:
-        raise ConfigError(
-            f"model.factory is {factory!r}; it must be package.module:name in {' or '.join(packages)}. To use "
-            f"another package, name it: 'extensions=[{factory.partition(':')[0].partition('.')[0]}]'."
-        )
 
 
 def _refuse_protocol_of_sweeps(job: Job) -> None:

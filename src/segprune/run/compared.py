@@ -42,7 +42,7 @@ def _state(settings: Settings, ctx: Context, place: Path, name: str) -> NetState
     made = checkpoint.describe(place)
     model = made.get("model") or {}
     is_other = _strict(ctx.about["model"]) != _strict(model)
-    build = builder(made, place, settings.extensions, "'{}'") if is_other else ctx.build
+    build = builder(made, place, settings.extensions) if is_other else ctx.build
     return replace(
         state_of(ctx, place, build, model if is_other else None),
         name=name,

@@ -36,7 +36,7 @@ def _teachers(settings: Settings, data: SegData, device: torch.device) -> Iterat
     for folder in folders:
         made = checkpoint.describe(folder)
         _refuse_others(made, folder, settings, data)
-        build = builder(made, folder, settings.extensions, "'{}'")
+        build = builder(made, folder, settings.extensions)
         net, transforms, about = checkpoint.read(folder, build)
         yield NetState(
             name="teacher",

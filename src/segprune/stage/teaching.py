@@ -28,7 +28,7 @@ from segprune.stage import teacher_logits as kept
 from segprune.stage.contract import Context, NetState, Trail, fingerprint_of, identity
 from segprune.stage.fit import WITHOUT, Fit, inputs_of
 from segprune.stage.trial import shell
-from segprune.store.code import code_of
+from segprune.store.code import code_of, target_modules
 from segprune.store.fingerprint import digests
 from segprune.training.step import MakeStep, Step, Training
 
@@ -270,25 +270,15 @@ def _identities(teacher: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     for folder in folders:
         made = checkpoint.describe(folder)
         about = {name: made.get(name) for name in ("weights_sha256", "transforms", "plans", "model")}
-        yield {**about, "root": _root_of(folder, made), **_code(made.get("model") or {})}
+        yield {**about, "root": _root_of(folder, made), **code_of(target_modules(made.get("model")))}
     if node is not None and not folders:
-        yield {"model": node, "files": digests(node), **_code(node)}
+        yield {"model": node, "files": digests(node), **code_of(target_modules(node))}
 
 
 def _root_of(folder: Path, made: Mapping[str, Any]) -> str | None:
     """What tells the dense network of a checkpoint from others; None where that is not known."""
     past, is_whole = ancestry.read(folder), not made.get("transforms", made.get("plans"))
     return past.root if past else made.get("weights_sha256") if is_whole else None
-
-
-def _code(node: Mapping[str, Any]) -> dict[str, Any]:
-    """The code that builds a network."""
-    factory, target = node.get("factory"), node.get("_target_")
-    names = [
-        str(target).rpartition(".")[0],
-        *([factory.partition(":")[0]] if isinstance(factory, str) else []),
-    ]
-    return dict(code_of(filter(None, names)))
 
 
 def _look(teacher: Teacher, batch: Batch) -> Seen:

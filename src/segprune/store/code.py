@@ -75,6 +75,25 @@ def _behind(
     return code, search.libraries
 
 
+def callables_of(node: object) -> Iterator[tuple[str, str]]:
+    """Module and name of every callable that a node of the configuration names, wherever in it."""
+    if isinstance(node, dict) and isinstance(made_by := node.get("_target_"), str):
+        module, _, name = made_by.rpartition(".")
+        yield module, name
+        factory = node.get("factory")
+        if isinstance(factory, str) and ":" in factory:  # package.module:name
+            module, _, name = factory.partition(":")
+            yield module, name
+    if isinstance(node, dict | list):
+        for value in node.values() if isinstance(node, dict) else node:
+            yield from callables_of(value)
+
+
+def target_modules(node: object) -> set[str]:
+    """The modules of all callables that a node names, wherever in it."""
+    return {module for module, _ in callables_of(node) if module}
+
+
 def modules_of(part: object) -> set[str]:
     """The modules that define a configured object and the objects that it holds; a text is the name of one."""
     return {part} if isinstance(part, str) else set(_modules(part))

@@ -8,14 +8,16 @@ from pathlib import Path
 import torch
 
 from segprune.deploy.ready import Place, device_of, ready, refuse_unusable
+from segprune.graph.dependency import structure
+from segprune.graph.kept import Kept
 from segprune.measure.contract import TimedIn
 from segprune.measure.latency import Timing, interleaved, speedup
 from segprune.model.contract import Predicts, SegmentationNet
 
 SEED = 0
 """Of the images, whose content takes no time, and of the turns."""
-_KNOWN: dict[Hashable, float] = {}
-"""What this process has timed: a check before a training and the cut after it time the same widths once."""
+_KNOWN: Kept[float] = Kept(64)
+"""What this process has timed: a check before a training and the cut after it time the same network once."""
 
 
 @contextmanager
@@ -24,7 +26,7 @@ def stopwatch(
 ) -> Iterator[Callable[[SegmentationNet], float]]:
     """Gives a function: another network -> its time by that of the dense one, timed in turns.
 
-    A network of the same architecture and widths is timed once in a process.
+    A network of the same structure is timed once in a process, whatever its weights are.
 
     Args:
         dense: On the device of the run; left as it was.
@@ -38,28 +40,26 @@ def stopwatch(
     device = device_of(runtime, next(dense.parameters()).device)
     refuse_unusable(runtime, device)
     image = torch.rand(timing.batch_size, dense.bands, *size_hw, device=device)
-    setting = (runtime, timing, timing.threads, size_hw, device, type(dense), _widths(dense))
+    setting = (runtime, timing, timing.threads, size_hw, device, _kind(dense))
     with tempfile.TemporaryDirectory() as folder:
         place = Place(image=image, threads=timing.threads, folder=Path(folder))
         whole: list[Predicts] = []
 
         def share(other: SegmentationNet) -> float:
-            key = (setting, _widths(other))
-            if key not in _KNOWN:
-                whole.extend([] if whole else ready([dense], runtime, place))
-                times = interleaved(
-                    [whole[0], *ready([other], runtime, place)],
-                    timing,
-                    size_hw=size_hw,
-                    bands=dense.bands,
-                    device=device,
-                    seed=SEED,
-                )
-                _KNOWN[key] = 1 / speedup(*times)
-            return _KNOWN[key]
+            whole.extend([] if whole else ready([dense], runtime, place))
+            times = interleaved(
+                [whole[0], *ready([other], runtime, place)],
+                timing,
+                size_hw=size_hw,
+                bands=dense.bands,
+                device=device,
+                seed=SEED,
+            )
+            return 1 / speedup(*times)
 
-        yield share
+        yield lambda other: _KNOWN((setting, _kind(other)), lambda: share(other))
 
 
-def _widths(net: SegmentationNet) -> Hashable:
-    return tuple((name, parameter.shape) for name, parameter in net.named_parameters())
+def _kind(net: SegmentationNet) -> Hashable:
+    """All of a network that its time depends on: structure, number formats and the order of weights in memory."""
+    return structure(net), tuple((tensor.dtype, tensor.stride()) for tensor in net.state_dict().values())

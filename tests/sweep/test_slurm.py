@@ -1,5 +1,6 @@
 """Sweeps on a SLURM that is really started here; skipped, with the reason, where none can be."""
 
+import os
 import re
 import signal
 import subprocess
@@ -11,12 +12,18 @@ import psutil
 import pytest
 from omegaconf import OmegaConf
 
+from segprune import stop
 from segprune.errors import ConfigError
+from segprune.status import read as read_status
+from segprune.sweep.board import Board
+from segprune.sweep.pool import Task
 from segprune.sweep.slurm import SlurmLauncher, refuse_few_gpus, refuse_sqlite
 from segprune.sweep.slurm_lost import close_lost
+from segprune.sweep.slurm_queue import Slurm
 from tests import mini_app
 from tests.mini_app import run, start, status, wait_for
 from tests.sweep import slurm_here
+from tests.sweep.test_slurm_queue import SETTINGS
 
 SLURM = [
     *("hydra/launcher=slurm", "hydra.launcher.cpus=1", "hydra.launcher.poll_s=0.5"),
@@ -169,3 +176,32 @@ def test_a_file_of_sqlite_is_refused_and_a_server_is_not(tmp_path: Path) -> None
         refuse_sqlite(config)
     config.tracking.uri = "http://127.0.0.1:5000"
     refuse_sqlite(config)
+
+
+@pytest.mark.parametrize("silent", ["scancel", "squeue"])
+def test_a_sweep_that_is_stopped_while_slurm_does_not_answer_is_closed_and_says_what_to_type(
+    silent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("sbatch", "squeue", "scontrol", "scancel"):
+        says = "echo Unable to contact slurm controller >&2; exit 1" if name == silent else "echo 7"
+        (tmp_path / name).write_text(f"#!/bin/bash\n{says}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    launcher, sweep = SlurmLauncher(), tmp_path / "sweep"
+    launcher._config = OmegaConf.create({"hydra": {"sweep": {"dir": str(sweep)}}})
+    launcher._by = Slurm(**{**SETTINGS, "makers_first": False})
+    launcher._left, launcher._board = 2, Board()
+    monkeypatch.setattr(stop, "if_asked", _ctrl_c)
+    tasks = {
+        number: Task(label="", asked={}, command=["true"], environment={}, folder=sweep / str(number))
+        for number in range(2)
+    }
+    with pytest.raises(KeyboardInterrupt):
+        launcher._run(tasks)
+    assert [read_status(task.folder)["status"] for task in tasks.values()] == ["killed", "killed"]
+    assert "Unable to contact slurm controller. Jobs may still wait or run" in caplog.text
+    assert "to stop them once SLURM answers: scancel 7" in caplog.text
+
+
+def _ctrl_c() -> None:
+    raise KeyboardInterrupt

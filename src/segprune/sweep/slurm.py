@@ -152,7 +152,7 @@ class SlurmLauncher(JobLauncher):
             log.info("%s: waits in the queue again (%s)", task.label, there[1])
 
     def _over(self, task: Task, name: str, seconds: float, *, was_stopped: bool) -> None:
-        found, how = status.read(task.folder), ended(name)
+        found, how = status.read(task.folder), "" if was_stopped else ended(name)
         fault = f"its SLURM job {name} ended{f' as {how}' if how else ''}"
         if found["status"] == "killed" and not was_stopped:
             error = (
@@ -164,13 +164,21 @@ class SlurmLauncher(JobLauncher):
         self._after(task, end)
 
     def _cancel(self, tasks: Mapping[int, Task], live: Mapping[int, str], room: Path) -> None:
-        """Take what is left from the queue, and wait for its end."""
-        (room / STOPPED).touch()
-        log.info("cancelling SLURM job %s", ", ".join(sorted({*live.values()})))
-        cancel([f"{array}_{number}" for number, array in live.items()])
-        until = time.monotonic() + CANCEL_SECONDS
-        while {*queue(sorted({*live.values()}))} & {*live} and time.monotonic() < until:
-            time.sleep(min(SLEEP_SECONDS, self._by.poll_s))
+        """Take what is left from the queue, and wait for its end; without an answer say how to do it later."""
+        arrays = sorted({*live.values()})
+        log.info("cancelling SLURM job %s", ", ".join(arrays))
+        try:
+            (room / STOPPED).touch()
+            cancel([f"{array}_{number}" for number, array in live.items()])
+            until = time.monotonic() + CANCEL_SECONDS
+            while {*queue(arrays)} & {*live} and time.monotonic() < until:
+                time.sleep(min(SLEEP_SECONDS, self._by.poll_s))
+        except (SlurmError, OSError) as error:
+            log.warning(
+                "%s Jobs may still wait or run; to stop them once SLURM answers: scancel %s",
+                error,
+                " ".join(arrays),
+            )
         for number, array in live.items():
             self._over(tasks[number], f"{array}_{number}", 0.0, was_stopped=True)
 

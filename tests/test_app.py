@@ -1,4 +1,5 @@
 import json
+import os
 import signal
 from pathlib import Path
 
@@ -37,7 +38,9 @@ def test_a_run_gives_its_rows_and_says_what_of_the_store_it_used(tmp_path: Path)
 
     opened: list[str] = []
     uses: list[tuple[Path, str]] = []
-    first, second = run(), run()
+    first = run()
+    os.link(tmp_path / "rows.jsonl", tmp_path / "first.jsonl")
+    second = run()
     assert opened == ["", ""]
     assert (first["was_reused"], second["was_reused"]) == (False, True)
     assert first["rows"] == second["rows"]
@@ -48,3 +51,5 @@ def test_a_run_gives_its_rows_and_says_what_of_the_store_it_used(tmp_path: Path)
     assert uses == [(tmp_path / "store", entry) for entry in [*first["entries"], *second["entries"]]]
     lines = (tmp_path / "rows.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == first["rows"]
+    # another file took its place, so whoever reads or stops in between finds a whole one
+    assert not (tmp_path / "rows.jsonl").samefile(tmp_path / "first.jsonl")

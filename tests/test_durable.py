@@ -57,6 +57,29 @@ def test_a_block_that_fails_changes_nothing_and_leaves_nothing(tmp_path: Path) -
     assert [path.name for path in tmp_path.iterdir()] == ["value.json"]
 
 
+def test_files_of_one_stem_are_written_beside_each_other(tmp_path: Path) -> None:
+    (tmp_path / "value.tmp").write_bytes(b"somebody's")
+    with (
+        durable.replacing(tmp_path / "value.json") as one,
+        durable.replacing(tmp_path / "value.csv") as other,
+    ):
+        one.write(b"one")
+        other.write(b"other")
+    found = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert found == {"value.tmp": b"somebody's", "value.json": b"one", "value.csv": b"other"}
+
+
+def test_of_several_who_write_one_file_at_once_the_last_one_stays_and_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "value.json"
+    with durable.replacing(path, is_shared=True) as late:
+        late.write(b"late")
+        with durable.replacing(path, is_shared=True) as soon:
+            soon.write(b"sooner")
+        assert path.read_bytes() == b"sooner"
+    assert path.read_bytes() == b"late"
+    assert [path.name for path in tmp_path.iterdir()] == ["value.json"]
+
+
 def test_the_bytes_are_on_the_disk_before_the_name_and_the_name_before_it_returns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,7 +98,7 @@ def test_the_bytes_are_on_the_disk_before_the_name_and_the_name_before_it_return
     monkeypatch.setattr(os, "replace", replaced)
     with durable.replacing(tmp_path / "value.json") as file:
         file.write(b"abc")
-    assert done == ["value.tmp", "rename", tmp_path.name]
+    assert done == ["value.json.tmp", "rename", tmp_path.name]
 
 
 @pytest.mark.parametrize(("number", "passes"), [(errno.EINVAL, True), (errno.EIO, False)])

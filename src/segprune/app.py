@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from segprune import stop
+from segprune import durable, stop
 from segprune.reproduce.origin import keep_origin
 from segprune.result.row import to_record
 from segprune.result.table import chain_table
@@ -75,7 +75,8 @@ def run_job(
     finally:
         tracker.close(status)
     records, seconds = [to_record(row) for row in rows], round(time.perf_counter() - started, 1)
-    (run.job.folder / "rows.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    with durable.replacing(run.job.folder / "rows.jsonl") as file:
+        file.write("".join(json.dumps(record) + "\n" for record in records).encode())
     if rows:
         log.info("\n%s", chain_table(rows))
     log.info("%s: done in %.0f s; log and rows in %s", run.name, seconds, run.job.folder)

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import io
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,9 +67,15 @@ class Checked(io.BufferedWriter):
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Checked]:
-    """A file to write to; at the end of the block it replaces the path, on an error it does not."""
-    unfinished = path.with_suffix(".tmp")
+def replacing(path: Path, *, is_shared: bool = False) -> Iterator[Checked]:
+    """A file to write to; at the end of the block it replaces the path, on an error it does not.
+
+    Args:
+        path: What is replaced; what a killed process left beside it, under its name and ``.tmp``, is overwritten.
+        is_shared: Whether others may write it at the same time; the last one's stays then.
+    """
+    own = f".{uuid.uuid4().hex[:8]}" if is_shared else ""
+    unfinished = path.with_name(f"{path.name}{own}.tmp")
     try:
         with Checked(unfinished) as file:
             yield file

@@ -195,5 +195,5 @@ def _says_running(folder: Path) -> bool:
 
 def write(folder: Path, values: Mapping[str, Any]) -> None:
     """Replace the run's status file."""
-    with durable.replacing(folder / STATUS) as file:
+    with durable.replacing(folder / STATUS, is_shared=True) as file:
         file.write(json.dumps(values, indent=1).encode())

@@ -86,3 +86,10 @@ def test_what_is_neither_a_folder_nor_an_id_is_refused(tmp_path: Path) -> None:
     ):
         from_mlflow("outputs/typo", sqlite_uri(tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_half_a_row_is_told(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text(json.dumps(MADE))
+    (tmp_path / "rows.jsonl").write_text('{"stage": "dense"}\n{"stage": "pru')
+    with pytest.raises(ConfigError, match=r"rows\.jsonl is damaged: .*Give the run's id in MLflow"):
+        from_folder(tmp_path)

@@ -47,7 +47,7 @@ def test_all_files_and_folders_are_on_the_disk_before_the_manifest_says_so(
 
 def test_a_manifest_that_was_interrupted_is_not_in_the_next(tmp_path: Path) -> None:
     (tmp_path / "k").mkdir()
-    (tmp_path / "k" / "manifest.tmp").write_text("{")
+    (tmp_path / "k" / "manifest.json.tmp").write_text("{")
     (tmp_path / "k" / "manifest.json").write_text("{")
     manifest.seal(tmp_path / "k", schema=1, stage="train", fingerprint="k", inputs=None)
     assert json.loads((tmp_path / "k" / "manifest.json").read_text())["files"] == {}

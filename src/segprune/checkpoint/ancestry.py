@@ -149,7 +149,7 @@ def write(folder: Path, ancestry: Ancestry) -> None:
     kept = before.measured if before and before.fingerprint == ancestry.fingerprint else ()
     merged = {(one.data, json.dumps(_setting(one.row))): one for one in (*kept, *ancestry.measured)}
     content = {"format": FORMAT, **asdict(replace(ancestry, measured=tuple(merged.values())))}
-    with contextlib.suppress(OSError), durable.replacing(folder / ANCESTRY) as file:
+    with contextlib.suppress(OSError), durable.replacing(folder / ANCESTRY, is_shared=True) as file:
         file.write(json.dumps(content, indent=1).encode())
 
 

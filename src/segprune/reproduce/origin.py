@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from segprune import durable
 from segprune.checkpoint.contract import DESCRIPTION
 from segprune.dataset.contract import SegData
 from segprune.run.assemble import Run
@@ -35,7 +36,8 @@ def keep_origin(tracker: Tracker, run: Run, data: SegData, hardware: Hardware) -
     """Write it into the run's folder and its artifacts, without the passwords of URLs."""
     origin = origin_of(run, data, hardware)
     text = redacted(json.dumps(origin, indent=1, default=str))
-    (run.job.folder / FILE).write_text(text, encoding="utf-8")
+    with durable.replacing(run.job.folder / FILE) as file:
+        file.write(text.encode())
     tracker.text(text, ARTIFACT)
     on = origin["machine"]
     processor = on["gpus"][hardware.device.index or 0] if hardware.device.type == "cuda" else on["processor"]

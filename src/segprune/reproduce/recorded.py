@@ -40,15 +40,13 @@ def from_folder(folder: Path) -> Recorded:
     """The record in the run's folder.
 
     Raises:
-        ConfigError: It recorded nothing to repeat it from.
+        ConfigError: It recorded nothing to repeat it from, or the record is damaged.
     """
-    rows = folder / ROWS
-    lines = rows.read_text(encoding="utf-8").splitlines() if rows.exists() else []
     name = "-".join(folder.resolve().parts[-3:])
     return Recorded(
         name=name,
         origin=_origin(folder / FILE),
-        rows=[json.loads(line) for line in lines],
+        rows=_rows(folder / ROWS),
         macs_ratio=_macs_ratio(_plan_of(folder)),
     )
 
@@ -80,6 +78,14 @@ def from_mlflow(run_id: str, uri: str) -> Recorded:
             )
     except failures() as error:
         raise store_error(error, uri) from error
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        return [json.loads(line) for line in lines]
+    except ValueError as error:
+        raise ConfigError(f"{path} is damaged: {error}. Give the run's id in MLflow instead.") from error
 
 
 def _plan_of(folder: Path) -> Path | None:

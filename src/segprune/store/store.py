@@ -208,7 +208,7 @@ def say_what_is_not_used(root: Path) -> None:
         )
     with (
         contextlib.suppress(OSError),
-        durable.replacing(note) as file,
+        durable.replacing(note, is_shared=True) as file,
     ):  # if it cannot be noted, it is said again
         file.write(now.encode())
 

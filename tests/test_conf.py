@@ -1,5 +1,8 @@
 """Every YAML on disk composes, and names a callable that takes exactly its keys."""
 
+import importlib
+import inspect
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -77,3 +80,26 @@ def test_every_preset_composes(group: str, name: str) -> None:
 @pytest.mark.parametrize(("group", "name"), OPTIONS)
 def test_every_yaml_says_in_its_first_line_what_it_is(group: str, name: str) -> None:
     assert (CONF / group / f"{name}.yaml").read_text().startswith("# ")
+
+
+def test_no_key_has_a_second_default_in_python() -> None:
+    def nodes(value: object) -> Iterator[dict[str, object]]:
+        if isinstance(value, dict):
+            yield from [value] if "_target_" in value else []
+            for one in value.values():
+                yield from nodes(one)
+
+    found = {}
+    for path in CONF.rglob("*.yaml"):
+        for node in nodes(OmegaConf.to_container(OmegaConf.load(path), resolve=False)):
+            made_by = str(node["_target_"])
+            if (
+                made_by.startswith("segprune.") and made_by != "segprune.stage.fit.Fit"
+            ):  # rounds of a cut make one too
+                module, _, name = made_by.rpartition(".")
+                given = inspect.signature(getattr(importlib.import_module(module), name)).parameters
+                twice = [
+                    key for key in node if key in given and given[key].default is not inspect.Parameter.empty
+                ]
+                found |= {made_by: twice} if twice else {}
+    assert found == {}

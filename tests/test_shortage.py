@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from segprune.cli import run_or_record
+from segprune.loss.ce import CrossEntropy
 from segprune.shortage import StageMemoryError, is_about_memory, shortage
 from segprune.stage.contract import Stage
 from segprune.stage.oracle import OracleSettings
@@ -112,7 +113,9 @@ IMAGES = "dataset.size_hw ([96, 128])"
         ),
         (eval_stage(), f"Lower eval.batch_size (9), eval.latency_batch_size (1), {IMAGES}. Or"),
         (
-            eval_stage(oracle=OracleSettings(samples=2, images=4, batch_size=2, copies=1)),
+            eval_stage(
+                oracle=OracleSettings(samples=2, images=4, batch_size=2, copies=1, loss=CrossEntropy())
+            ),
             "Lower eval.batch_size (9), eval.latency_batch_size (1), eval.oracle.batch_size (3), "
             f"eval.oracle.copies (7), {IMAGES}. Or",
         ),

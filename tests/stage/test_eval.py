@@ -42,6 +42,11 @@ def stage(**changes: object) -> Eval:
         "latency_clock": "wall",
         "runtimes": ("eager",),
         "overlay_images": 0,
+        "hd95": False,
+        "tile": None,
+        "overlap": 0.25,
+        "flips": False,
+        "scales": (1.0,),
         "oracle": OracleSettings(samples=0, images=4, batch_size=2, copies=1, loss=CrossEntropy()),
     }
     return Eval(word="eval", settings=EvalSettings(**{**values, **changes}))

@@ -20,7 +20,7 @@ from segprune.measure.cost import MACS_RULE
 from segprune.measure.eval_mode import eval_mode
 from segprune.measure.latency import Clock, Timing
 from segprune.measure.miou import segmentation_metrics
-from segprune.measure.passes import ONE_PASS, Passes
+from segprune.measure.passes import Passes
 from segprune.measure.quality import Rules
 from segprune.result.confusion import confusion_figure, confusion_table
 from segprune.result.evaluation_report import evaluation_report
@@ -101,11 +101,11 @@ class EvalSettings:
     latency_clock: Clock
     runtimes: Runtimes
     overlay_images: Annotated[int, Field(ge=0)]
-    hd95: bool = False
-    tile: tuple[PositiveInt, PositiveInt] | None = None
-    overlap: Annotated[float, Field(ge=0, le=0.9)] = ONE_PASS.overlap
-    flips: bool = False
-    scales: Annotated[tuple[Annotated[float, Field(ge=0.1, le=4)], ...], Field(min_length=1)] = (1.0,)
+    hd95: bool
+    tile: tuple[PositiveInt, PositiveInt] | None
+    overlap: Annotated[float, Field(ge=0, le=0.9)]
+    flips: bool
+    scales: Annotated[tuple[Annotated[float, Field(ge=0.1, le=4)], ...], Field(min_length=1)]
     oracle: OracleSettings
 
     @property

@@ -17,7 +17,6 @@ from segprune.dataset.loading import HostBatches, calibration_batches
 from segprune.errors import ConfigError
 from segprune.graph.group import Scores
 from segprune.graph.trace import trace
-from segprune.loss.ce import CrossEntropy
 from segprune.loss.contract import Loss
 from segprune.measure.agreement import Agreement, Channel, Values, agreement, lowest, values_of
 from segprune.measure.loss_change import Loss as LossOfBatch
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 WORD, CHANGES, JOINT = "oracle", "loss_changes.json", "joint.json"
-USUAL = CrossEntropy()
 WITHOUT = ("measure.agreement",)
 """How far scores agree with loss changes is no part of these."""
 
@@ -62,7 +60,7 @@ class OracleSettings:
     images: Annotated[int, Field(ge=2)]
     batch_size: Annotated[int, Field(ge=1)]
     copies: Annotated[int, Field(ge=1)]
-    loss: Loss = USUAL
+    loss: Loss
 
     def inputs(self, device: torch.device) -> dict[str, Any]:
         """What can change a result on this device, for fingerprints."""

@@ -16,6 +16,7 @@ from PIL import Image
 
 import segprune
 from segprune import status
+from segprune.checkpoint import checkpoint
 from segprune.dataset.contract import Bands
 from segprune.dataset.items import ArraySource, EvaluationItems
 from segprune.errors import CheckpointError, ConfigError, DataError
@@ -132,6 +133,23 @@ def test_a_run_gives_its_last_network(folder: Path, tmp_path: Path) -> None:
     status.write(run, {"status": "failed", "store": str(store), "entries": ["eval/c"]})
     with pytest.raises(CheckpointError, match=r"run \(failed\) has no network in its store"):
         segprune.load(run)
+
+
+def test_every_run_that_shares_a_network_keeps_its_own_colours_and_passes(
+    folder: Path, tmp_path: Path
+) -> None:
+    palettes, passes = (((1, 2, 3),) * 4, ((7, 8, 9),) * 4), (Passes(flips=True), ONE_PASS)
+    for name, palette, shown in zip(("first", "second"), palettes, passes, strict=True):
+        run = tmp_path / name
+        run.mkdir()
+        status.write(run, {"status": "killed", "store": str(folder.parent), "entries": [folder.name]})
+        said = checkpoint.prediction(tiny_data(palette=palette), shown)
+        (run / status.ORIGIN).write_text(json.dumps({"prediction": said}))
+    found = [segprune.load(tmp_path / name) for name in ("first", "second")]
+    assert [net.palette for net in found] == [*palettes]
+    assert [net.passes for net in found] == [*passes]
+    (tmp_path / "first" / status.ORIGIN).write_text("{}")  # a version that did not record it
+    assert segprune.load(tmp_path / "first").palette == segprune.load(folder).palette
 
 
 def test_what_is_no_checkpoint_is_told(tmp_path: Path) -> None:

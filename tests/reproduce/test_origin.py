@@ -28,6 +28,7 @@ def test_it_says_all_that_the_numbers_come_from(tmp_path: Path) -> None:
     assert made["machine"]["folder"] == str(Path.cwd())
     assert made["machine"]["processor"]
     assert made["data"] == {"fit": "f", "calibration": "c", "select": "s", "report": "r"}
+    assert made["prediction"] == {"palette": tiny_data().palette, "size_hw": (16, 16), "passes": None}
 
 
 def test_it_is_kept_in_the_folder_and_in_the_tracker_without_passwords(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -7,10 +8,11 @@ import pytest
 from omegaconf import OmegaConf
 
 from segprune.checkpoint.ancestry import Ancestry, Cause, Step
+from segprune.checkpoint.contract import DESCRIPTION, WEIGHTS
 from segprune.dataset.contract import RoleSummary
 from segprune.run.assemble import checked
 from segprune.run.describe import cut_before, describe, describe_data, describe_result, run_start
-from segprune.stage.contract import NetState
+from segprune.stage.contract import NetState, write_state
 from segprune.store.fingerprint import fingerprint
 from segprune.store.store import Store
 from tests.test_conf import composed
@@ -28,6 +30,7 @@ class Recorder:
         self.splits: list[str] = []
         self.figures: list[str] = []
         self.given: dict[str, str] = {}
+        self.files: set[str] = set()
 
     def params(self, values: Mapping[str, Any], /) -> None:
         self.logged |= values
@@ -37,6 +40,9 @@ class Recorder:
 
     def text(self, content: str, /, name: str) -> None:
         self.texts[name] = content
+
+    def file(self, path: Path, /, folder: str = "") -> None:
+        self.files.add(f"{folder}/{path.name}")
 
     def figure(self, figure: object, /, name: str) -> None:
         self.figures.append(name)
@@ -114,6 +120,21 @@ def test_what_was_taken_of_other_code_is_a_tag(tmp_path: Path) -> None:
     store.get("train", own, lambda folder: pytest.fail("it was made again"))
     describe_result(ctx, trail, with_weights=False)
     assert tracker.given["accepted"] == "train"
+
+
+def test_a_network_that_another_run_made_is_logged_with_the_colours_of_this_one(tmp_path: Path) -> None:
+    ctx = tiny_context(tmp_path)
+    write_state(tmp_path, ctx, tiny_net(), (), "key")
+    state = NetState(name="dense", net=tiny_net(), transforms=(), fingerprint="key", folder=tmp_path)
+    tracker = Recorder()
+    recoloured = replace(ctx, data=tiny_data(palette=((9, 9, 9),) * 4), tracker=tracker)
+    describe_result(recoloured, (state,), with_weights=True)
+    made, logged = (
+        json.loads(text) for text in ((tmp_path / DESCRIPTION).read_text(), *tracker.texts.values())
+    )
+    assert tracker.texts.keys() == {f"checkpoint/{DESCRIPTION}"}
+    assert logged == {**made, "palette": [[9, 9, 9]] * 4}
+    assert tracker.files == {f"checkpoint/{WEIGHTS}"}
 
 
 def test_what_files_hold_is_said_and_shown(caplog: pytest.LogCaptureFixture) -> None:

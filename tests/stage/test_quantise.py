@@ -10,6 +10,7 @@ from segprune.deploy import runtime
 from segprune.deploy.opened import open_file
 from segprune.errors import ConfigError, DataError
 from segprune.measure.cost import cost
+from segprune.measure.passes import Passes
 from segprune.result.files import INT8
 from segprune.stage import quantise
 from segprune.stage.contract import NetState, Trail
@@ -100,6 +101,16 @@ def test_what_was_quantised_how_is_written_beside_the_file(tmp_path: Path, trail
 def test_another_file_has_another_fingerprint(tmp_path: Path, trail: Trail, change: dict[str, Any]) -> None:
     one, other = (stage(**how)(tiny_context(tmp_path), trail[:1])[-1] for how in ({}, change))
     assert one.fingerprint != other.fingerprint
+
+
+def test_a_file_with_other_colours_or_passes_has_another_fingerprint(tmp_path: Path, trail: Trail) -> None:
+    ctx = tiny_context(tmp_path)
+    recoloured = replace(ctx, data=tiny_data(palette=((9, 9, 9),) * 4))
+    for one in (ctx, recoloured, replace(ctx, passes=Passes(flips=True))):
+        stage()(one, trail[:1])
+    files = (tmp_path / "store" / "quantise").glob(f"*/{INT8}")
+    said = {(about.palette[0], about.passes is None) for about in (open_file(path)[1] for path in files)}
+    assert said == {((0, 0, 0), True), ((9, 9, 9), True), ((0, 0, 0), False)}
 
 
 def test_what_is_missing_is_told_before_anything_is_trained(

@@ -26,6 +26,7 @@ from segprune.checkpoint.admission import (
     widths,
 )
 from segprune.checkpoint.contract import DESCRIPTION, WEIGHTS
+from segprune.dataset.contract import SegData
 from segprune.errors import CheckpointError
 from segprune.graph.cut import fit_shapes
 from segprune.measure.passes import Passes
@@ -60,6 +61,18 @@ class _Description:
 
 
 _DESCRIPTION = TypeAdapter(_Description)
+
+
+def prediction(data: SegData, passes: Passes) -> dict[str, Any]:
+    """What a run says of how its networks are used, as plain values: size and passes of images, colours of classes.
+
+    It is no part of what makes a network, so a network that a run reuses may say what an earlier run said.
+    """
+    return {
+        "palette": data.palette,
+        "size_hw": data.size_hw,
+        "passes": None if passes.is_single else passes.record(),
+    }
 
 
 def write(

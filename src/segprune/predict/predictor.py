@@ -1,5 +1,6 @@
 """A network from a checkpoint, ready to predict: what ``segprune.load`` gives."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,7 +157,7 @@ def load(folder: str | Path, *, device: str = "cpu", extensions: Sequence[str] =
     place = network_folder(Path(folder))
     if place.suffix == EXPORTED or (not (place / DESCRIPTION).exists() and (place / ONNX).exists()):
         return _of_file(place if place.suffix == EXPORTED else place / ONNX, device)
-    where, made = device_of(device), checkpoint.describe(place)
+    where, made = device_of(device), {**checkpoint.describe(place), **_as_of_run(Path(folder))}
     net, _, _ = checkpoint.read(place, builder(made, place, extensions, PYTHON))
     palette, size_hw, passes = made.get("palette"), made.get("size_hw"), made.get("passes")
     bands = made.get("bands") or {}
@@ -169,6 +170,14 @@ def load(folder: str | Path, *, device: str = "cpu", extensions: Sequence[str] =
         bands=bands.get("count", 3),
         bits=bands.get("bits", 8),
     )
+
+
+def _as_of_run(folder: Path) -> Mapping[str, Any]:
+    """What a run says of how its networks are used; nothing if it did not record that, or if it is no run."""
+    origin = folder / status.ORIGIN
+    made = json.loads(origin.read_text(encoding="utf-8")) if origin.exists() else {}
+    said: Mapping[str, Any] = made.get("prediction", {})
+    return said
 
 
 def _of_file(path: Path, device: str) -> Predictor:

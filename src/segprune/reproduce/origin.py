@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from segprune import durable
+from segprune.checkpoint.checkpoint import prediction
 from segprune.checkpoint.contract import DESCRIPTION
 from segprune.dataset.contract import SegData
 from segprune.run.assemble import Run
@@ -66,6 +67,7 @@ def origin_of(run: Run, data: SegData, hardware: Hardware) -> dict[str, Any]:
         "packages": packages(),
         "machine": machine(),
         "data": asdict(data.identity),
+        "prediction": prediction(data, run.passes),
     }
 
 

@@ -1,11 +1,13 @@
 """Description of a run for the tracker, besides its measurements."""
 
+import json
 import logging
 from collections.abc import Mapping
 from typing import Any
 
 from omegaconf import OmegaConf
 
+from segprune.checkpoint import checkpoint
 from segprune.checkpoint.ancestry import whole
 from segprune.checkpoint.contract import ANCESTRY, DESCRIPTION, WEIGHTS
 from segprune.config.protocol import CHAIN
@@ -114,9 +116,12 @@ def describe_result(ctx: Context, trail: Trail, *, with_weights: bool) -> None:
         ctx.tracker.tags({"accepted": ",".join(ctx.store.accepted)})
     folder = trail[-1].folder
     if with_weights and folder is not None:
-        for name in (DESCRIPTION, WEIGHTS, ANCESTRY):
+        for name in (WEIGHTS, ANCESTRY):
             if (folder / name).exists():  # a runner has a file of its own kind, and not every past is known
                 ctx.tracker.file(folder / name, "checkpoint")
+        if (folder / DESCRIPTION).exists():
+            about = {**checkpoint.describe(folder), **checkpoint.prediction(ctx.data, ctx.passes)}
+            ctx.tracker.text(json.dumps(about, indent=1), f"checkpoint/{DESCRIPTION}")
 
 
 def _color(run: Run) -> str:

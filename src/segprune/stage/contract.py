@@ -373,9 +373,7 @@ def write_state(
     """
     about = {
         **ctx.about,
-        "palette": ctx.data.palette,
-        "size_hw": ctx.data.size_hw,
-        "passes": ctx.passes.record() if ctx.several_passes else None,
+        **checkpoint.prediction(ctx.data, ctx.passes),
         "seed": ctx.seed,
         "fingerprint": key,
         "training": training,

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from segprune.dataset.loading import calibration_batches
-from segprune.deploy.about import about_data
+from segprune.deploy.about import About, about_data
 from segprune.deploy.form import DEFAULT_FORM
 from segprune.deploy.onnx_file import write_onnx
 from segprune.deploy.parity import parity
@@ -85,6 +85,7 @@ class Quantise(Stage):
             "from": source.fingerprint,
             "data": ctx.data.identity.calibration,
             "size_hw": ctx.pass_hw,
+            "says": _about(ctx).metadata(),
             "seed": ctx.seed,
             "machine": _kernels(),
         }
@@ -120,7 +121,7 @@ class Quantise(Stage):
 
     def _make(self, folder: Path, ctx: Context, source: NetState) -> None:
         calibrating, comparing = self._batches(ctx)
-        about = replace(about_data(ctx.data, DEFAULT_FORM), passes=ctx.several_passes)
+        about = _about(ctx)
         with tempfile.TemporaryDirectory() as place:
             exact = Path(place, ONNX)
             written = write_onnx(source.module, exact, size_hw=ctx.pass_hw, metadata=about.metadata())
@@ -155,6 +156,11 @@ class Quantise(Stage):
         images = torch.cat([batch.image[..., :height, :width] for batch in drawn])
         others = images[self.images :] if len(images) > self.images else images
         return torch.split(images[: self.images], _BATCH), torch.split(others, _BATCH)
+
+
+def _about(ctx: Context) -> About:
+    """What the files say of themselves."""
+    return replace(about_data(ctx.data, DEFAULT_FORM), passes=ctx.several_passes)
 
 
 def _kernels() -> list[str]:

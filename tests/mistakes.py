@@ -54,6 +54,7 @@ ratio=0.2 hydra/launcher=processes +hydra.launcher.job=2 | hydra.launcher.job is
 ratio=0.2 hydra/launcher=processes hydra.launcher.timeout_s=-5 | hydra.launcher.timeout_s is -5
 """
 WRONG = r"""
+hydra.job.chdir=true | hydra.job.chdir is true, with which relative paths such as dataset.root=data would begin
 +foo=1 | foo is not a key; there are dataset, model
 +batch_size=8 | batch_size is not a key; give train.batch_size=8 finetune.batch_size=8.
 +pruner.foo=1 | pruner.foo is not a key; there are variant.

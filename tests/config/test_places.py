@@ -5,7 +5,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from segprune.config.places import CONF, own_places, parted, places_of, refuse_hidden, swept_into
+from segprune.config.places import CONF, own_places, parted, places_of, refuse_hidden, refuse_two, swept_into
 from segprune.errors import ConfigError
 
 MAIN = {"provider": "main", "schema": "file", "path": str(CONF)}
@@ -86,3 +86,24 @@ def test_a_file_with_the_name_of_one_of_conf_is_refused(
 def test_a_folder_of_any_name_can_be_that_of_a_sweep(tmp_path: Path, name: str) -> None:
     (override,) = OverridesParser.create().parse_overrides([swept_into(tmp_path / name)])
     assert (override.key_or_group, override.value()) == ("hydra.sweep.dir", str(tmp_path / name))
+
+
+def test_a_chosen_file_that_two_places_have_is_refused(tmp_path: Path) -> None:
+    for folder, width in (("one", 4), ("two", 8)):
+        (tmp_path / folder / "model").mkdir(parents=True)
+        (tmp_path / folder / "model" / "mine.yaml").write_text(f"width: {width}\n")
+    sources = [
+        {"provider": "command-line", "schema": "file", "path": str(tmp_path / "one")},
+        {"provider": "hydra.searchpath in command-line", "schema": "file", "path": str(tmp_path / "two")},
+    ]
+    unchosen, chosen = (
+        {**(made := node(MAIN, *sources)), "runtime": {**made["runtime"], "choices": choices}}
+        for choices in ({"model": "unet", "distill": None}, {"model@teacher.model": "mine"})
+    )
+    refuse_two(unchosen)
+    with pytest.raises(
+        ConfigError, match=r"two/model/mine\.yaml has the name of .*one/model/mine\.yaml.*model=my_mine\."
+    ):
+        refuse_two(chosen)
+    (tmp_path / "two" / "model" / "mine.yaml").write_text("width: 4\n")
+    refuse_two(chosen)  # the same, so nothing is hidden

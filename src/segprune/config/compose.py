@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from segprune.config.component import Node, refuse_switches
 from segprune.config.explain import explain
-from segprune.config.places import places_of
+from segprune.config.places import places_of, refuse_two
 from segprune.config.protocol import CHAIN
 from segprune.errors import ConfigError
 from segprune.status import GROUPS
@@ -108,12 +108,20 @@ def job_of_this_process() -> Job:
     """The job Hydra is running.
 
     Raises:
-        ConfigError: A group has no option, or several.
+        ConfigError: A group has no option, or several; relative paths would begin elsewhere; or a file
+            of the user hides another one.
     """
     config = HydraConfig.get()
     for group in (*GROUPS, "loss", "train", "finetune", "eval", "tracking"):
         if group not in config.runtime.choices:
             raise ConfigError(f"{group} has no option, or several; give it one: {group}=<option>.")
+    if config.job.chdir:
+        raise ConfigError(
+            "hydra.job.chdir is true, with which relative paths such as dataset.root=data would begin in the "
+            f"folder of the run. Here they begin where the command is typed, in {config.runtime.cwd}. Leave "
+            "hydra.job.chdir out, or give hydra.job.chdir=false; what a run writes is in its folder anyway."
+        )
+    refuse_two(typing.cast(typing.Any, config))
     return Job(
         choices={name: str(choice) for name, choice in config.runtime.choices.items() if "/" not in name},
         folder=Path(config.runtime.output_dir),

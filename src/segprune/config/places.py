@@ -131,6 +131,29 @@ def refuse_hidden(flags: Sequence[str], overrides: Sequence[str], *, beside: Pat
                 )
 
 
+def refuse_two(hydra: Mapping[str, Any]) -> None:
+    """Refuse a chosen file of the user that two of his places have, of which Hydra takes the first without a word.
+
+    Args:
+        hydra: Hydra's node of the composed configuration.
+
+    Raises:
+        ConfigError: There is one, and the two differ.
+    """
+    sources, choices = hydra["runtime"]["config_sources"], hydra["runtime"]["choices"].items()
+    mine = [one for one in sources if one["provider"] not in ("main", "hydra", "schema")]
+    folders = [folder for one in mine for folder in _folders(_place(one))]
+    chosen = [f"{group.partition('@')[0]}/{option}" for group, option in choices]
+    for name in (Path(f"{one}.yaml") for one in (hydra["job"]["config_name"], *chosen)):
+        first, *others = [folder / name for folder in folders if (folder / name).is_file()] or [name]
+        for other in others:
+            if other.read_bytes() != first.read_bytes():
+                raise ConfigError(
+                    f"{other} has the name of {first}, which would be taken in its place. Rename the one that you "
+                    f"want, for example to {name.with_stem(f'my_{name.stem}')}, and give {_choice(name)}."
+                )
+
+
 def unknown(flags: Sequence[str]) -> list[str]:
     """Those that are none of Hydra's."""
     return get_args_parser().parse_known_args(flags)[1]

@@ -157,9 +157,9 @@ def load(folder: str | Path, *, device: str = "cpu", extensions: Sequence[str] =
     place = network_folder(Path(folder))
     if place.suffix == EXPORTED or (not (place / DESCRIPTION).exists() and (place / ONNX).exists()):
         return _of_file(place if place.suffix == EXPORTED else place / ONNX, device)
-    where, made = device_of(device), {**checkpoint.describe(place), **_as_of_run(Path(folder))}
+    where, made = device_of(device), checkpoint.describe(place)
     net, _, _ = checkpoint.read(place, builder(made, place, extensions, PYTHON))
-    palette, size_hw, passes = made.get("palette"), made.get("size_hw"), made.get("passes")
+    palette, size_hw, passes = map({**made, **_as_of_run(Path(folder))}.get, ("palette", "size_hw", "passes"))
     bands = made.get("bands") or {}
     return Predictor(
         net=channels_last(net.to(where)).eval(),  # as it was evaluated

@@ -45,6 +45,11 @@ def test_a_command_that_cannot_be_read_is_refused(tmp_path: Path, arguments: lis
     assert told in refused(tmp_path, *place, *arguments)
 
 
+def test_a_folder_whose_name_no_file_system_takes_is_refused(tmp_path: Path) -> None:
+    told = refused(tmp_path, "tracking=silent", f"hydra.run.dir={tmp_path}/{'a' * 256}")
+    assert "cannot be created: a name in it is too long for a file system. Leave out hydra.run.dir" in told
+
+
 def check(arguments: list[str]) -> None:
     cfg = composed("hydra.runtime.output_dir=here", *with_stages(list(map(quoted, arguments))))
     checked(OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]))

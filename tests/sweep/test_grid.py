@@ -29,6 +29,12 @@ def test_one_wrong_job_is_named_and_refuses_all() -> None:
         list(checked_jobs(config))
 
 
+def test_a_job_that_would_look_for_relative_paths_elsewhere_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"so none was started\.\nhydra\.job\.chdir is true.*chdir=false"):
+        list(checked_jobs(composed(*GRID, "hydra.job.chdir=true")))
+    assert list(checked_jobs(composed(*GRID, "hydra.job.chdir=false")))
+
+
 def test_every_job_has_a_folder_and_two_jobs_none_together() -> None:
     grid = [*GRID, "hydra.sweeper.params.ratio='0.2,0.3'"]
     assert [str(job.folder) for job in checked_jobs(composed(*grid))] == [
@@ -42,6 +48,19 @@ def test_every_job_has_a_folder_and_two_jobs_none_together() -> None:
         r"somewhere/r0\.2, so none .*hydra\.sweep\.subdir",
     ):
         list(checked_jobs(composed(*grid, "hydra.sweep.subdir=r${ratio}")))
+
+
+def test_a_folder_whose_name_no_file_system_takes_is_refused_and_the_remedy_works() -> None:
+    grid = [*GRID, "hydra.sweeper.params.ratio='0.2'"]
+    longest = "hydra.sweep.subdir=${hydra:runtime.choices.pruner}/${seed}" + "a" * 254
+    assert [len(job.folder.name) for job in checked_jobs(composed(*grid, longest))] == [255, 255]
+    longer = 'hydra.sweep.subdir="${hydra:runtime.choices.pruner}/' + "\u00fc" * 128 + '"'  # 2 bytes each
+    with pytest.raises(
+        ConfigError, match=r"the job pruner=l1 .* has 256 bytes, .* 255 .*so none was"
+    ) as told:
+        list(checked_jobs(composed(*grid, longer)))
+    remedy = str(told.value).split("'")[1]
+    assert [job.folder.name for job in checked_jobs(composed(*grid, longer, remedy))] == ["0", "1"]
 
 
 def test_other_sweepers_choose_their_jobs_while_they_run() -> None:

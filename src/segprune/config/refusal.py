@@ -1,6 +1,7 @@
 """What Hydra refuses, in words for the person who typed it: key, value, what is allowed, what to do."""
 
 import difflib
+import errno
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -56,6 +57,11 @@ def _no_override(error: OverrideParseException) -> str:
 
 def _surprise(error: BaseException) -> str:
     """Of errors that Hydra did not foresee; most are about the folder that it makes for a run."""
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return (
+            f"{error.filename!s:.80}... cannot be created: a name in it is too long for a file system. Leave "
+            "out hydra.run.dir and hydra.sweep.subdir, or give shorter ones: 'hydra.sweep.subdir=${hydra:job.num}'."
+        )
     if isinstance(error, OSError):
         return (
             f"{error.filename} cannot be created: {error.strerror}. Every run writes a folder of its own below "

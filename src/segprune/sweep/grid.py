@@ -25,6 +25,11 @@ BASIC = "BasicSweeper"
 """Hydra's own sweeper."""
 
 
+NUMBERED = "hydra.sweep.subdir=${hydra:job.num}"
+LONGEST_NAME = 255
+"""Bytes of the name of a file or folder, on all usual file systems."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class GridJob:
     """One job to be.
@@ -70,6 +75,7 @@ def checked_jobs(config: DictConfig) -> Iterator[GridJob]:
                 job.whole.hydra.runtime.output_dir = str(config.hydra.sweep.dir)
             HydraConfig.instance().cfg = cast(Any, job.whole)  # set_config would copy Hydra's node
             folder = Path(str(config.hydra.sweep.dir), str(job.whole.hydra.sweep.subdir))
+            _refuse_long(folder, " ".join(overrides))
             _refuse_shared(folder, " ".join(overrides), taken)
             try:
                 run = checked(job.own)
@@ -84,6 +90,21 @@ def checked_jobs(config: DictConfig) -> Iterator[GridJob]:
         HydraConfig.instance().set_config(config)
 
 
+def _refuse_long(folder: Path, job: str) -> None:
+    """Check that the folder of a job can be made.
+
+    Raises:
+        ConfigError: A part of its name is too long, as where ``${hydra:job.override_dirname}`` has many overrides.
+    """
+    longest = max(folder.parts, key=lambda part: len(os.fsencode(part)), default="")
+    if len(os.fsencode(longest)) > LONGEST_NAME:
+        raise ConfigError(
+            f"the job {job:.80}... would write into a folder whose name has {len(os.fsencode(longest))} bytes, "
+            f"more than the {LONGEST_NAME} of a file system: {longest:.40}..., so none was started. Leave out "
+            f"hydra.sweep.subdir, or give '{NUMBERED}'."
+        )
+
+
 def _refuse_shared(folder: Path, job: str, taken: dict[Path, str]) -> None:
     """Note who writes where.
 
@@ -94,7 +115,7 @@ def _refuse_shared(folder: Path, job: str, taken: dict[Path, str]) -> None:
     if place in taken:
         raise ConfigError(
             f"the jobs {taken[place]} and {job} would both write into {folder}, so none was started. Let "
-            "hydra.sweep.subdir tell jobs apart: leave it out, or give 'hydra.sweep.subdir=${hydra:job.num}'."
+            f"hydra.sweep.subdir tell jobs apart: leave it out, or give '{NUMBERED}'."
         )
     taken[place] = job
 

@@ -1,18 +1,25 @@
 """Which results an edit of which file makes again; every file of src is listed, so that none is forgotten."""
 
+import inspect
 import json
+import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
+from typing import NamedTuple
 
 import pytest
 from omegaconf import OmegaConf
 
 from segprune.loss.ce import CrossEntropy
 from segprune.pruner.taylor import Taylor
-from segprune.stage import contract
-from segprune.stage.contract import Context
+from segprune.stage import identity
+from segprune.stage.contract import Context, Stage
 from segprune.stage.oracle import OracleSettings
+from segprune.stage.state import Trail
 from segprune.store import code
 from segprune.store.code import Files, code_of, files_of, target_modules
 from segprune.store.store import Store
@@ -25,6 +32,7 @@ from tests.tiny import tiny_context
 
 Work = tuple[Sequence[str], Sequence[str]]
 """The modules that do a work, and what of those behind them does not count."""
+SOURCE = Path(code.__file__).parents[1]
 SOURCES = frozenset({"segprune.model.initial", "segprune.model.unet", "segprune.dataset.streets"})
 ORACLE = OracleSettings(samples=2, images=4, batch_size=2, copies=1, loss=CrossEntropy())
 
@@ -38,11 +46,9 @@ TABLE = {
         dataset/items.py dataset/labels.py dataset/loading.py dataset/made_by.py dataset/streets.py
         dataset/streets_canvas.py
         dataset/streets_objects.py dataset/streets_road.py dataset/streets_scene.py measure/__init__.py
-        model/__init__.py model/block.py model/contract.py model/initial.py model/resize.py model/unet.py
-        result/__init__.py seed.py stage/__init__.py
-    """,
-    "train prepare score prune rounds oracle eval eval+": """
-        model/copies.py
+        model/__init__.py model/block.py model/contract.py model/copies.py model/initial.py model/resize.py
+        model/unet.py
+        result/__init__.py seed.py stage/__init__.py stage/shown.py
     """,
     "train prepare rounds": """
         dataset/weights.py measure/evaluate.py stage/fit.py training/cudnn.py training/loop.py
@@ -60,6 +66,12 @@ TABLE = {
         graph/build.py graph/by_layer.py graph/closing.py graph/cut.py graph/dependency.py graph/engine.py
         graph/grouping.py graph/heads.py graph/kept.py graph/parts.py graph/program.py graph/proof.py
         graph/silence.py graph/trace.py graph/undo.py
+    """,
+    "train prepare prune rounds eval eval+": """
+        stage/dense.py
+    """,
+    "prune rounds oracle eval+": """
+        result/removed.py
     """,
     "eval+": """
         measure/agreement.py
@@ -80,13 +92,13 @@ TABLE = {
         measure/contract.py measure/latency.py measure/runners.py result/caution.py result/confusion.py
         result/contract.py result/difference.py result/evaluation_report.py result/headline.py result/label.py
         result/metrics.py result/overlay.py result/parts.py result/png.py result/row.py result/slower.py
-        result/table.py stage/eval.py stage/rows.py stage/times.py
+        result/table.py stage/eval.py stage/facts.py stage/rows.py stage/times.py
     """,
     "oracle eval+": """
         measure/loss_change.py stage/oracle.py
     """,
     "score prune rounds eval eval+": """
-        measure/memory.py
+        allocator.py measure/memory.py
     """,
     "prepare score prune rounds": """
         pruner/__init__.py pruner/contract.py pruner/gather.py
@@ -158,7 +170,7 @@ bench/contract.py bench/cuts.py bench/epochs.py bench/growth.py bench/job.py ben
 bench/scoring.py bench/spent.py bench/startup.py checkpoint/__init__.py checkpoint/admission.py
 checkpoint/checkpoint.py checkpoint/contract.py cli.py dataset/workers.py config/__init__.py config/component.py
 config/compose.py config/explain.py config/protocol.py config/refusal.py config/renamed.py console.py durable.py
-errors.py allocator.py importing.py predict/__init__.py predict/__main__.py predict/predictor.py predict/served.py
+errors.py importing.py predict/__init__.py predict/__main__.py predict/predictor.py predict/served.py
 predict/trust.py
 config/places.py dataset/summary.py
 report/__init__.py report/__main__.py report/job_figures.py report/class_figure.py report/collect.py
@@ -169,7 +181,8 @@ report/retention_figure.py report/statistics.py report/style.py report/summary.p
 report/teaching.py report/timing.py report/tracked.py report/verdict.py report/write.py reproduce/__init__.py
 reproduce/__main__.py reproduce/differences.py reproduce/origin.py reproduce/recorded.py result/__main__.py
 result/files.py run/__init__.py run/assemble.py run/chain.py run/describe.py run/start.py shortage.py
-stage/contract.py stage/planned.py stage/trial.py status.py stop.py store/__init__.py store/__main__.py
+stage/contract.py stage/identity.py stage/kept.py stage/planned.py stage/state.py
+stage/trial.py status.py stop.py store/__init__.py store/__main__.py
 store/code.py
 store/fingerprint.py store/inventory.py store/kin.py store/libraries.py store/manifest.py store/store.py
 sweep/__init__.py sweep/composer.py
@@ -184,6 +197,29 @@ tracking/sender.py tracking/silent.py tracking/store.py tracking/ui.py tracking/
 stage/several_gpus.py training/together.py sweep/kubernetes.py sweep/later.py sweep/slurm_lost.py
 """
 """Files of which no result depends, or none of RGB images of 8 bits: they configure, refuse, keep, show or tell."""
+KEEP = {
+    "checkpoint/admission.py": """
+        _heads refuse_absent refuse_misfit refuse_not_finite refuse_other_plans refuse_other_tensors widths
+    """,
+    "checkpoint/checkpoint.py": """
+        _bytes _last_cuts _read_weights _transforms describe load_strictly read write
+    """,
+    "durable.py": "Checked.__init__ Checked.write Lock.__init__ Lock.acquire replacing sha256 sync",
+    "gpu.py": "_has_tf32 inputs_of name_of precision_of",
+    "graph/cut.py": "_set_widths fit_shapes",  # of weights that are read, which are loaded strictly
+    "graph/layers.py": "is_depthwise",
+    "importing.py": "importing",
+    "measure/eval_mode.py": "eval_mode",  # while weights that were read are checked
+    "measure/passes.py": "Passes.is_single Passes.size_hw",  # fingerprints have the size, or the passes
+    "stage/contract.py": "Context.key_of",
+    "stage/identity.py": "_plain fingerprint_of identity",
+    "stage/kept.py": "note_source origin_of read_state write_state",
+    "stage/oracle.py": "oracle_of_trail",  # of an evaluation without an oracle
+    "stage/state.py": "NetState.module",
+    "stop.py": "if_asked",
+}
+"""Files that do not count for a result -> their functions that run in its stage all the same: they keep what others
+computed bit for bit, check it, tell of it, or give values that are among the inputs of fingerprints."""
 CRITERIA = {
     "pruner/apoz.py": "apoz",
     "pruner/bn_scale.py": "bn_scale cap dmcp slimming",
@@ -222,9 +258,45 @@ def told(root: Path) -> dict[str, Work]:
     return found
 
 
+class Toy(NamedTuple):
+    """What stages told when they ran on a toy.
+
+    Attributes:
+        works: Kind of result -> the work that makes it.
+        calls: Of each stage the works of its results, and the functions that ran: path and name.
+    """
+
+    works: Mapping[str, Work]
+    calls: Sequence[tuple[Sequence[Work], set[tuple[str, str]]]]
+
+
+@contextmanager
+def running() -> Iterator[set[tuple[str, str]]]:
+    """The functions of segprune that run meanwhile: path and name, without those that stand inside others."""
+    found, home = set[tuple[str, str]](), f"{SOURCE}{os.sep}"
+
+    def look(frame: FrameType, event: str, _: object) -> None:
+        made = frame.f_code
+        if event == "call" and made.co_filename.startswith(home) and made.co_flags & inspect.CO_OPTIMIZED:
+            found.add((made.co_filename.removeprefix(home), made.co_qualname.partition(".<locals>")[0]))
+
+    before = sys.getprofile()
+    sys.setprofile(look)
+    try:
+        yield found
+    finally:
+        sys.setprofile(before)
+
+
 @pytest.fixture(scope="module")
-def works(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Work]:
-    """Kind of result -> the work that makes it, as the stages tell it when they run on a toy."""
+def works(toy: Toy) -> Mapping[str, Work]:
+    """Kind of result -> the work that makes it."""
+    return toy.works
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
+    """Stages on a toy."""
 
     def tell(modules: frozenset[str], without: Sequence[str] = ()) -> dict[str, object]:
         return {"code": {"modules": sorted(modules), "without": sorted(without)}, "libraries": {}}
@@ -232,23 +304,32 @@ def works(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Work]:
     def context(name: str, **changes: object) -> Context:
         return replace(tiny_context(tmp_path_factory.mktemp(name), **changes), sources=SOURCES)
 
+    calls = []
+
+    def run(ctx: Context, stage: Stage, trail: Trail) -> Trail:
+        before = set(told(ctx.store.root))
+        with running() as functions:
+            longer = stage(ctx, trail)
+        calls.append(([work for kind, work in told(ctx.store.root).items() if kind not in before], functions))
+        return longer
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(contract, "code_of", tell)
+        patch.setattr(identity, "code_of", tell)
         ctx = context("oracle")
-        trail = prune(pruner=Taylor(variant="gate"))(ctx, fit(epochs=1)(ctx, ()))
-        evaluate(oracle=ORACLE)(ctx, trail)
+        trail = run(ctx, prune(pruner=Taylor(variant="gate")), run(ctx, fit(epochs=1), ()))
+        run(ctx, evaluate(oracle=ORACLE), trail)
         found = told(ctx.store.root)
         found["eval+"] = found["eval"]
         ctx = context("phase", build=with_norms)
-        trail = fit(epochs=1)(ctx, ())
-        evaluate()(ctx, prune(pruner=sparse(epochs=1))(ctx, trail)[:2])
+        trail = run(ctx, fit(epochs=1), ())
+        run(ctx, evaluate(), run(ctx, prune(pruner=sparse(epochs=1)), trail)[:2])
         found |= {kind: told(ctx.store.root)[kind] for kind in ("prepare", "eval")}
         ctx = context("rounds")
-        trail = fit("finetune", "finetuned", epochs=1)(ctx, fit(epochs=1)(ctx, ()))
-        prune(rounds=2)(ctx, trail)
+        trail = run(ctx, fit("finetune", "finetuned", epochs=1), run(ctx, fit(epochs=1), ()))
+        run(ctx, prune(rounds=2), trail)
         rounds = told(ctx.store.root)
     assert rounds["train"] == rounds["finetune"] == rounds["between_1"] == found["train"]
-    return {**found, "rounds": rounds["prune"]}
+    return Toy({**found, "rounds": rounds["prune"]}, calls)
 
 
 def edited(*paths: str) -> dict[str, bytes]:
@@ -282,6 +363,22 @@ def test_an_edit_makes_again_what_the_table_says_and_nothing_else(
     assert unseen == set()
     others = set(files_of("segprune")) - mine
     assert digests(works[kind], edited(*others)) == before
+
+
+def test_what_runs_in_a_stage_counts_for_its_results_or_only_keeps_checks_and_tells(toy: Toy) -> None:
+    silent = set[tuple[str, str]]()
+    for mine, functions in toy.calls:
+        whole = [digests(work, edited()) for work in mine]
+        paths = {path for path, _ in functions}
+        not_seen = {path for path in paths if [digests(work, edited(path)) for work in mine] == whole}
+        silent |= {(path, name) for path, name in functions if path in not_seen}
+    new = {(path, name) for path, name in silent if name not in KEEP.get(path, "").split()}
+    outside = sorted(
+        (path, name) for path, name in new if path.partition("/")[0] not in ("store", "tracking")
+    )
+    assert outside == [], (
+        "move what can change a number out of KEEPERS; list in KEEP what only keeps, checks or tells"
+    )
 
 
 def options(group: str) -> Iterator[tuple[str, set[str]]]:
@@ -376,6 +473,6 @@ def test_an_edit_in_a_sub_package_of_the_network_changes_every_result(
         act.write_text(text)
         files_of.cache_clear()
         code._behind.cache_clear()
-        keys.append([contract.fingerprint_of(ctx, word, {}, fit(), prune()) for word in ("train", "prune")])
+        keys.append([identity.fingerprint_of(ctx, word, {}, fit(), prune()) for word in ("train", "prune")])
     assert keys[1] == keys[2]
     assert not {*keys[0]} & {*keys[1]}

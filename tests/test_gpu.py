@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from segprune import gpu
-from segprune.stage.contract import fingerprint_of
+from segprune.stage.identity import fingerprint_of
 from tests.gpus import with_gpus
 from tests.tiny import CPU, tiny_context
 

@@ -17,8 +17,8 @@ from segprune.measure.loss_change import loss_changes
 from segprune.measure.memory import inference_peak_mb
 from segprune.measure.quality import Rules, assess
 from segprune.measure.runners import eager
-from segprune.model.backbone_weights import weights_to_come
 from segprune.model.contract import SegmentationNet
+from segprune.model.initial import weights_to_come
 from segprune.pruner.contract import Calibration, Target
 from segprune.pruner.dmcp import MarkovStep
 from segprune.pruner.sparse import SparseTraining

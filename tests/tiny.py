@@ -9,7 +9,8 @@ from segprune.dataset.contract import Batch, Identity, SegData
 from segprune.loss.ce import CrossEntropy
 from segprune.model.contract import SegmentationNet
 from segprune.schedule.schedule import Schedule
-from segprune.stage.contract import Context, RowFacts
+from segprune.stage.contract import Context
+from segprune.stage.facts import RowFacts
 from segprune.store.store import Store
 from segprune.tracking.contract import RunStart
 from segprune.tracking.silent import SilentTracking

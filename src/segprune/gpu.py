@@ -5,7 +5,6 @@ Nothing is said of a CPU: its results are shared between machines.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 
@@ -153,40 +152,3 @@ def _runs(built: Sequence[re.Match[str]], capability: tuple[int, int]) -> bool:
 
 def _parsed(arch: str) -> re.Match[str] | None:
     return re.fullmatch(r"(sm|compute)_(\d+)(\d)([af]?)", arch)
-
-
-@dataclass(frozen=True)
-class Arithmetic:
-    """How torch computes in a process, so that another one can do it in the same way.
-
-    Attributes:
-        threads: On a CPU.
-        precisions: Of products and convolutions in float32.
-        is_deterministic: Whether torch is bound to deterministic algorithms, and cuDNN.
-        is_timed: Whether cuDNN takes the fastest algorithm.
-    """
-
-    threads: int
-    precisions: tuple[str, str]
-    is_deterministic: tuple[bool, bool]
-    is_timed: bool
-
-    @classmethod
-    def here(cls) -> "Arithmetic":
-        """That of this process."""
-        cudnn = torch.backends.cudnn
-        return cls(
-            threads=torch.get_num_threads(),
-            precisions=(torch.backends.cuda.matmul.fp32_precision, _convolutions()),
-            is_deterministic=(torch.are_deterministic_algorithms_enabled(), cudnn.deterministic),
-            is_timed=cudnn.benchmark,
-        )
-
-    def set(self, processes: int) -> None:
-        """Compute so in this process, one of so many that share the threads."""
-        torch.set_num_threads(max(1, self.threads // processes))
-        torch.backends.cuda.matmul.fp32_precision, convolutions = self.precisions
-        torch.backends.cudnn.conv.fp32_precision = convolutions  # type: ignore[attr-defined]
-        torch.use_deterministic_algorithms(self.is_deterministic[0])
-        torch.backends.cudnn.deterministic = self.is_deterministic[1]
-        torch.backends.cudnn.benchmark = self.is_timed

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from segprune.checkpoint.ancestry import Ancestry, Cause, Measured, Step, read, whole, write
+from segprune.checkpoint.ancestry import Ancestry, Cause, Measured, Step, read, write
 from segprune.checkpoint.contract import ANCESTRY
 
 DENSE = Ancestry(network="dense", fingerprint="ab", weights_sha256="cd", place="train/ab")
@@ -28,15 +28,6 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         assert read(tmp_path) == replace(one, fingerprint=str(len(one.steps)))
     assert (DENSE.label, cut.label, tuned.label) == ("", "l1-r0.3", "l1-r0.3-ft")
     assert (DENSE.cuts, tuned.cuts) == ([], [cause(0.3)])
-
-
-def test_three_cuts_in_a_row_are_one_of_what_they_remove_together() -> None:
-    found = whole([cause(0.1), cause(0.2, pruner="taylor"), cause(0.3)])
-    assert found.ratio == pytest.approx(1 - 0.9 * 0.8 * 0.7)
-    assert (found.pruner, found.budget) == ("l1+taylor", "channels")
-    assert whole([cause(0.1)]) == cause(0.1)
-    assert whole([cause(0.1), cause(None)]).ratio is None
-    assert whole([cause(0.1), cause(0.2, budget="macs")]) == cause(None, budget="channels+macs")
 
 
 def test_rows_of_other_images_are_added_and_those_of_the_same_are_replaced(tmp_path: Path) -> None:

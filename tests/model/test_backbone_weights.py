@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from segprune.errors import CheckpointError, ConfigError
-from segprune.model.backbone_weights import load_backbone, read_state_dict, resnet_imagenet, weights_to_come
+from segprune.model.backbone_weights import load_backbone, read_state_dict, resnet_imagenet
+from segprune.model.initial import weights_to_come
 
 
 def backbone() -> nn.Sequential:

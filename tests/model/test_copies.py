@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn import utils
 
-from segprune.model.copies import channels_last, duplicate
+from segprune.model.copies import channels_last, duplicate, ready
 from tests.toys import Plain
 
 
@@ -27,3 +27,10 @@ def test_only_what_has_four_dimensions_is_laid_out_as_images_are() -> None:
     assert net[3].weight.stride() == (27, 1, 9, 3)
     assert net[0].weight.is_contiguous()
     assert all(torch.equal(new, old) for new, old in zip(net.parameters(), before, strict=True))
+
+
+def test_a_network_is_ready_in_evaluation_mode_and_laid_out_as_images_are() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).train()
+    assert ready(net, torch.device("cpu")) is net
+    assert not any(module.training for module in net.modules())
+    assert net[0].weight.stride() == (27, 1, 9, 3)

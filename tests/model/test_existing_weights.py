@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from segprune.errors import CheckpointError, ConfigError
 from segprune.model import existing_weights
-from segprune.model.backbone_weights import weights_to_come
 from segprune.model.existing_weights import load_existing
+from segprune.model.initial import weights_to_come
 
 State = dict[str, Tensor]
 

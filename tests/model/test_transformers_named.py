@@ -9,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from segprune.errors import CheckpointError, ConfigError
 from segprune.graph.trace import followed
-from segprune.model.backbone_weights import weights_to_come
+from segprune.model.initial import weights_to_come
 from segprune.model.transformers_named import transformers
 from segprune.model.wrapped import Wrapped
 

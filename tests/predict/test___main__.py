@@ -13,7 +13,7 @@ from segprune.dataset import decode
 from segprune.measure.passes import Passes
 from segprune.predict import __main__ as door
 from segprune.predict.__main__ import _names, main, predict
-from segprune.stage.contract import Trail
+from segprune.stage.state import Trail
 from tests.predict.test_predictor import folder as checkpoint  # noqa: F401 - a fixture
 from tests.stage.test_export import cut, stage
 from tests.tiny import tiny_context

@@ -26,7 +26,7 @@ from segprune.measure.passes import ONE_PASS, Passes
 from segprune.model.bands import for_bands
 from segprune.model.unet import unet
 from segprune.predict import predictor
-from segprune.stage.contract import write_state
+from segprune.stage.kept import write_state
 from segprune.transform.cut import Cut
 from tests.tiny import tiny_context, tiny_data
 from tests.toys import Residual, toy

@@ -17,8 +17,3 @@ def test_the_name_of_a_file_is_spelled_once() -> None:
     nodes = (node for path in SOURCE.rglob("*.py") for node in ast.walk(ast.parse(path.read_text())))
     spelled = Counter(node.value for node in nodes if isinstance(node, ast.Constant) and node.value in names)
     assert spelled == dict.fromkeys(names, 1)
-
-
-def test_a_plan_tells_what_it_removes_also_one_of_an_earlier_version() -> None:
-    assert files.removed_of({"macs_removed": 0.25, "channels_removed": 0.5}, "macs") == 0.25
-    assert files.removed_of({"macs": 0.25, "channels": 0.5}, "channels") == 0.5

@@ -10,7 +10,9 @@ from segprune.checkpoint.contract import ANCESTRY
 from segprune.result.row import Row
 from segprune.run.chain import run_chain
 from segprune.run.start import start_of_trail
-from segprune.stage.contract import Context, RowFacts, Stage, Trail
+from segprune.stage.contract import Context, Stage
+from segprune.stage.facts import RowFacts
+from segprune.stage.state import Trail
 from tests.run.test_assemble import settings
 from tests.stage.test_eval import stage as evaluate
 from tests.stage.test_fit import stage as fit

@@ -10,8 +10,9 @@ from segprune.checkpoint import checkpoint
 from segprune.config.compose import Job, Settings, origins, settings_of
 from segprune.errors import CheckpointError, ConfigError
 from segprune.run.assemble import Run, checked, facts_of, stages_of
-from segprune.stage.contract import RowFacts, Stage
+from segprune.stage.contract import Stage
 from segprune.stage.eval import Eval
+from segprune.stage.facts import RowFacts
 from segprune.stage.fit import Fit
 from segprune.stage.prune import Prune
 from segprune.store import code

@@ -7,7 +7,8 @@ import torch
 from segprune.errors import ConfigError
 from segprune.run.chain import run_chain
 from segprune.shortage import StageMemoryError, shortage
-from segprune.stage.contract import Context, NetState, Stage, Trail
+from segprune.stage.contract import Context, Stage
+from segprune.stage.state import NetState, Trail
 from segprune.training.step import Hardware
 from tests.gpus import with_gpus
 from tests.report.test_table import DENSE

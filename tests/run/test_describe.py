@@ -12,7 +12,8 @@ from segprune.checkpoint.contract import DESCRIPTION, WEIGHTS
 from segprune.dataset.contract import RoleSummary
 from segprune.run.assemble import checked
 from segprune.run.describe import cut_before, describe, describe_data, describe_result, run_start
-from segprune.stage.contract import NetState, write_state
+from segprune.stage.kept import write_state
+from segprune.stage.state import NetState
 from segprune.store.fingerprint import fingerprint
 from segprune.store.store import Store
 from tests.test_conf import composed

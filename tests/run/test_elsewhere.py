@@ -10,7 +10,7 @@ from segprune.model.contract import SegmentationNet
 from segprune.run.assemble import network_builder
 from segprune.run.elsewhere import from_elsewhere, tell_quality
 from segprune.run.start import start_of_trail
-from segprune.stage.contract import NetState
+from segprune.stage.state import NetState
 from tests.run.test_assemble import settings
 from tests.tiny import tiny_context, tiny_net
 from tests.toys import Residual

@@ -9,7 +9,7 @@ from segprune.checkpoint.contract import DESCRIPTION
 from segprune.config.compose import Job
 from segprune.result.files import PLAN
 from segprune.run.onward import onward
-from segprune.stage.contract import NetState
+from segprune.stage.state import NetState
 from segprune.transform.cut import Cut
 from tests.tiny import FACTS, tiny_net
 

@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from segprune.model.contract import SegmentationNet
-from segprune.stage.contract import Context, Trail
+from segprune.stage.contract import Context
+from segprune.stage.state import Trail
 from segprune.training.step import MakeStep, Step, Training
 from tests.run_here import ROOT, run_here
 from tests.test_cli import TINY

@@ -9,10 +9,10 @@ import torch
 from segprune.checkpoint import checkpoint
 from segprune.errors import CheckpointError, ConfigError, DataError
 from segprune.model.contract import SegmentationNet
+from segprune.model.copies import ready
 from segprune.run import start
 from segprune.run.assemble import stages_of
 from segprune.run.start import refuse, start_of_trail
-from segprune.stage.contract import ready
 from segprune.store.code import code_of, files_of
 from segprune.transform.registry import register
 from tests.run.test_assemble import settings

@@ -20,9 +20,10 @@ from segprune.model.contract import SegmentationNet
 from segprune.result.headline import headline
 from segprune.result.row import Row
 from segprune.result.table import chain_table
-from segprune.stage.contract import Context, NetState, Trail
+from segprune.stage.contract import Context
 from segprune.stage.eval import Eval, EvalSettings
 from segprune.stage.oracle import OracleSettings
+from segprune.stage.state import NetState, Trail
 from segprune.tracking.silent import SilentRun
 from tests.odd_nets import DroppedHead, NonLocal
 from tests.stage.test_prune import dense

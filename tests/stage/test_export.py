@@ -13,8 +13,9 @@ from segprune.durable import sha256
 from segprune.errors import ConfigError
 from segprune.model.contract import SegmentationNet
 from segprune.result.row import Row
-from segprune.stage.contract import Context, Trail
+from segprune.stage.contract import Context
 from segprune.stage.export import Export
+from segprune.stage.state import Trail
 from segprune.tracking.silent import SilentRun
 from segprune.transform.registry import register
 from tests.stage.test_eval import rows_of

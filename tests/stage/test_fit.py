@@ -12,8 +12,8 @@ from segprune.config.component import component
 from segprune.errors import ConfigError
 from segprune.measure.cost import Cost
 from segprune.result.files import CURVE
-from segprune.stage.contract import NetState
 from segprune.stage.fit import Fit, arithmetic, inputs_of, read_curve
+from segprune.stage.state import NetState
 from segprune.training.step import Hardware, Step
 from tests.gpus import with_gpus
 from tests.tiny import CPU, tiny_context, tiny_data, tiny_net, tiny_schedule

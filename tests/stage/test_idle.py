@@ -3,8 +3,8 @@ from typing import Any
 import pytest
 import torch
 
-from segprune.stage.contract import NetState
 from segprune.stage.idle import idle
+from segprune.stage.state import NetState
 from tests.tiny import tiny_net
 from tests.toys import Residual
 

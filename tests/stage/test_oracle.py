@@ -16,7 +16,7 @@ from segprune.measure.loss_change import joint_loss_change, loss_changes, mean_l
 from segprune.result.files import PLAN
 from segprune.stage import oracle
 from segprune.stage.calibration import CalibrationSet
-from segprune.stage.contract import Context, NetState
+from segprune.stage.contract import Context
 from segprune.stage.oracle import (
     OracleReport,
     OracleSettings,
@@ -25,6 +25,7 @@ from segprune.stage.oracle import (
     oracle_report,
     scored_of,
 )
+from segprune.stage.state import NetState
 from segprune.training.loss import segmentation_loss
 from tests.stage.test_eval import stage as evaluate
 from tests.stage.test_prune import dense as cut_dense

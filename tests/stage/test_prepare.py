@@ -9,8 +9,8 @@ from segprune.loss.ce import CrossEntropy
 from segprune.pruner.dmcp import MarkovTraining
 from segprune.pruner.sparse import SparseTraining
 from segprune.stage.calibration import CalibrationSet
-from segprune.stage.contract import NetState
 from segprune.stage.prepare import Preparation
+from segprune.stage.state import NetState
 from tests.tiny import tiny_context, tiny_net, tiny_schedule
 
 

@@ -14,6 +14,7 @@ from segprune.loss.ce import CrossEntropy
 from segprune.loss.dice import Dice
 from segprune.measure.cost import cost
 from segprune.model.contract import SegmentationNet
+from segprune.model.copies import ready
 from segprune.pruner.apoz import Apoz
 from segprune.pruner.bn_scale import BnScale
 from segprune.pruner.dmcp import Dmcp, MarkovTraining
@@ -26,8 +27,8 @@ from segprune.pruner.taylor import Taylor
 from segprune.result.files import SCORES
 from segprune.stage import rounds
 from segprune.stage.calibration import CalibrationSet
-from segprune.stage.contract import NetState, Trail, ready
 from segprune.stage.prune import Prune
+from segprune.stage.state import NetState, Trail
 from tests.odd_nets import DeadStages, DroppedHead, FunctionalConvs, Multihead, NonLocal
 from tests.tiny import Items, tiny_context, tiny_data, tiny_net, tiny_schedule
 from tests.toys import Plain, Residual, SqueezeExcite, conv_bn, toy

@@ -13,8 +13,8 @@ from segprune.measure.cost import cost
 from segprune.measure.passes import Passes
 from segprune.result.files import INT8
 from segprune.stage import quantise
-from segprune.stage.contract import NetState, Trail
 from segprune.stage.quantise import Quantise
+from segprune.stage.state import NetState, Trail
 from segprune.transform.cut import Cut
 from tests.stage.test_export import Recorder
 from tests.tiny import tiny_context, tiny_data

@@ -12,9 +12,10 @@ from segprune.measure.cost import Cost
 from segprune.measure.latency import Latency
 from segprune.measure.quality import Quality
 from segprune.result.row import Row, columns
-from segprune.stage.contract import NetState, RowFacts, Trail
+from segprune.stage.facts import RowFacts
 from segprune.stage.rows import channels_kept, groups_of, rows_of
 from segprune.stage.side_by_side import Footprint
+from segprune.stage.state import NetState, Trail
 from segprune.transform.cut import Cut
 from tests.graph.test_dependency import HiddenHead
 from tests.tiny import tiny_context, tiny_data, tiny_net

@@ -13,8 +13,9 @@ from segprune.measure.latency import Timing
 from segprune.measure.quality import Quality, Rules, assess
 from segprune.model.contract import SegmentationNet
 from segprune.stage import side_by_side
-from segprune.stage.contract import Context, NetState, Trail
+from segprune.stage.contract import Context
 from segprune.stage.side_by_side import footprints, qualities, quality_keys
+from segprune.stage.state import NetState, Trail
 from segprune.transform import registry
 from segprune.transform.cut import Cut
 from tests.gpus import with_gpus

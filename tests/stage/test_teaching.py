@@ -17,8 +17,10 @@ from segprune.distill.step import TaughtStep
 from segprune.errors import CheckpointError, ConfigError
 from segprune.measure.cost import cost
 from segprune.run.ancestry import root
-from segprune.stage.contract import Context, NetState, Trail, identity
+from segprune.stage.contract import Context
 from segprune.stage.fit import Fit
+from segprune.stage.identity import identity
+from segprune.stage.state import NetState, Trail
 from segprune.stage.teaching import LEARNED, Taught, taught
 from segprune.training.step import Training
 from tests.distill.test_kd import kd

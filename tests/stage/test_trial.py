@@ -16,7 +16,6 @@ from segprune.stage.trial import (
     refuse_schedule,
     refuse_single,
     refuse_uncompiled,
-    shell,
 )
 from tests.tiny import Items, tiny_context, tiny_data, tiny_schedule
 from tests.toys import Residual
@@ -45,12 +44,6 @@ class Large(Residual):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
-
-
-def test_a_shell_has_the_shapes_of_the_dense_network(tmp_path: Path) -> None:
-    ctx = tiny_context(tmp_path)
-    shapes = [tensor.shape for tensor in shell(ctx).state_dict().values()]
-    assert shapes == [tensor.shape for tensor in ctx.build().state_dict().values()]
 
 
 def test_a_network_that_runs_on_the_images_is_let_through(tmp_path: Path) -> None:

@@ -56,7 +56,9 @@ def test_imports_from_the_package_itself_are_followed_also_in_its_own_file() -> 
     assert touched("segprune.blocks", home=home) == {"blocks/__init__.py", "blocks/act.py"}
 
 
-KEPT = "errors gpu shortage stop durable status checkpoint store tracking result.files stage.contract stage.trial"
+KEPT = (
+    "errors gpu shortage stop durable status checkpoint store tracking result.files stage.contract stage.kept"
+)
 
 
 @pytest.mark.parametrize("name", KEPT.split())

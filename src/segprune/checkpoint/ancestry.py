@@ -7,8 +7,7 @@ readable, and its dense network unknown.
 
 import contextlib
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -119,28 +118,6 @@ class Ancestry:
 
 
 _ANCESTRY = TypeAdapter(Ancestry)
-
-
-def whole(cuts: Sequence[Cause]) -> Cause:
-    """Cuts in a row as one of the dense network.
-
-    Its ratio is what theirs remove together: for 0.1, then 0.2 of the rest, 1 - 0.9 * 0.8; None where one is not
-    known, or they are fractions of different units.
-
-    Args:
-        cuts: One or more.
-    """
-    if len(cuts) == 1:
-        return cuts[0]
-    budgets, ratios = dict.fromkeys(cut.budget for cut in cuts), [cut.ratio for cut in cuts]
-    known = [ratio for ratio in ratios if ratio is not None]
-    is_sum = len(budgets) == 1 and len(known) == len(ratios)
-    return Cause(
-        pruner="+".join(dict.fromkeys(cut.pruner for cut in cuts)),
-        budget="+".join(budgets),
-        scope=cuts[-1].scope,
-        ratio=round(1 - math.prod(1 - ratio for ratio in known), 6) if is_sum else None,
-    )
 
 
 def write(folder: Path, ancestry: Ancestry) -> None:

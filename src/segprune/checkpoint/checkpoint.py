@@ -30,8 +30,8 @@ from segprune.dataset.contract import SegData
 from segprune.errors import CheckpointError
 from segprune.graph.cut import fit_shapes
 from segprune.measure.passes import Passes
-from segprune.model.backbone_weights import weights_to_come
 from segprune.model.contract import SegmentationNet
+from segprune.model.initial import weights_to_come
 from segprune.transform.contract import Transform
 from segprune.transform.cut import Cut, Plan
 from segprune.transform.registry import from_record, to_record

@@ -2,9 +2,7 @@
 
 import pickle
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from segprune.errors import CheckpointError, ConfigError
+from segprune.model.initial import are_to_come
 
 Weights = Literal["none", "imagenet"] | Path
 """``none``: as initialised; ``imagenet``: the published weights; else the path of a state dict."""
@@ -32,27 +31,6 @@ UNREADABLE = (
     pickle.UnpicklingError,
     SafetensorError,
 )
-
-
-_are_to_come = ContextVar("_are_to_come", default=False)
-
-
-@contextmanager
-def weights_to_come() -> Iterator[None]:
-    """Inside, ``load_backbone`` leaves the weights as initialised: they are replaced later, or do not matter.
-
-    So a finished network can be read on a machine without the file that its training began with.
-    """
-    token = _are_to_come.set(True)
-    try:
-        yield
-    finally:
-        _are_to_come.reset(token)
-
-
-def are_to_come() -> bool:
-    """Whether weights are replaced later, inside ``weights_to_come``."""
-    return _are_to_come.get()
 
 
 def load_backbone(

@@ -31,3 +31,8 @@ def channels_last(net: Net) -> Net:
         lambda tensor: tensor.to(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
     )
     return net
+
+
+def ready(net: Net, device: torch.device) -> Net:
+    """The network itself, to be run on a device: in evaluation mode, channels last like the images."""
+    return channels_last(net.to(device)).eval()

@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from segprune.errors import CheckpointError, ConfigError
-from segprune.model.backbone_weights import UNREADABLE, are_to_come, unusable
+from segprune.model.backbone_weights import UNREADABLE, unusable
+from segprune.model.initial import are_to_come
 
 log = logging.getLogger(__name__)
 FIRST = ("state_dict", "model_state_dict", "model", "ema", "net", "network", "weights", "params")

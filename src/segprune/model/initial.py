@@ -1,6 +1,8 @@
 """The weights that a network begins with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from segprune.model.contract import SegmentationNet
 from segprune.seed import seeded
@@ -26,3 +28,24 @@ def initial(
     if image_hw is not None:
         net.image_hw = image_hw
     return net
+
+
+_are_to_come = ContextVar("_are_to_come", default=False)
+
+
+@contextmanager
+def weights_to_come() -> Iterator[None]:
+    """Inside, ``load_backbone`` leaves the weights as initialised: they are replaced later, or do not matter.
+
+    So a finished network can be read on a machine without the file that its training began with.
+    """
+    token = _are_to_come.set(True)
+    try:
+        yield
+    finally:
+        _are_to_come.reset(token)
+
+
+def are_to_come() -> bool:
+    """Whether weights are replaced later, inside ``weights_to_come``."""
+    return _are_to_come.get()

@@ -8,8 +8,8 @@ from pydantic import PositiveInt
 from torchvision.models import get_model, list_models, segmentation
 
 from segprune.errors import ConfigError
-from segprune.model.backbone_weights import are_to_come
 from segprune.model.existing_weights import load_existing
+from segprune.model.initial import are_to_come
 from segprune.model.module import made
 from segprune.model.wrapped import Statistics, Wrapped
 

@@ -9,8 +9,9 @@ from pydantic import PositiveInt
 from torch import float32, nn
 
 from segprune.errors import ConfigError
-from segprune.model.backbone_weights import UNREADABLE, are_to_come
+from segprune.model.backbone_weights import UNREADABLE
 from segprune.model.existing_weights import Match, load_existing, refuse_misfit, tell
+from segprune.model.initial import are_to_come
 from segprune.model.module import made
 from segprune.model.wrapped import Statistics, Wrapped
 

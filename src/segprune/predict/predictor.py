@@ -25,7 +25,7 @@ from segprune.measure.eval_mode import eval_mode
 from segprune.measure.passes import ONE_PASS, Passes
 from segprune.model.bands import for_bands
 from segprune.model.contract import Predicts, SegmentationNet
-from segprune.model.copies import channels_last
+from segprune.model.copies import ready
 from segprune.predict.trust import HYDRA, PYTHON, refuse_unnamed
 from segprune.result.files import ONNX
 
@@ -162,7 +162,7 @@ def load(folder: str | Path, *, device: str = "cpu", extensions: Sequence[str] =
     palette, size_hw, passes = map({**made, **_as_of_run(Path(folder))}.get, ("palette", "size_hw", "passes"))
     bands = made.get("bands") or {}
     return Predictor(
-        net=channels_last(net.to(where)).eval(),  # as it was evaluated
+        net=ready(net, where),  # as it was evaluated
         classes=tuple(made["classes"]),
         palette=tuple((r, g, b) for r, g, b in palette) if palette else None,
         size_hw=(size_hw[0], size_hw[1]) if size_hw else None,

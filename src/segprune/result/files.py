@@ -3,9 +3,6 @@
 Those of a checkpoint are in ``checkpoint.contract``.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 CURVE = "curve.json"
 """Of a training: one object per epoch."""
 SCORES = "scores.safetensors"
@@ -27,12 +24,3 @@ PT2 = "model.pt2"
 INT8 = "model_int8.onnx"
 DEPLOYED = "deploy.json"
 """What the files are, take and give, and how nearly they predict what the network does."""
-
-
-def removed_of(plan: Mapping[str, Any], unit: str) -> float:
-    """The fraction of ``channels``, ``macs`` or ``params`` that the plan in ``plan.json`` removes.
-
-    Up to version 0.1.0 it stood there under the name of the unit alone.
-    """
-    name = f"{unit}_removed"
-    return float(plan[name] if name in plan else plan[unit])

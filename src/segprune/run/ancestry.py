@@ -9,8 +9,10 @@ from segprune.checkpoint import ancestry, checkpoint
 from segprune.checkpoint.ancestry import Ancestry, Measured, Step
 from segprune.checkpoint.contract import DESCRIPTION
 from segprune.errors import CheckpointError
+from segprune.model.copies import ready
 from segprune.result.row import to_record
-from segprune.stage.contract import Context, NetState, Stage, Trail, ready
+from segprune.stage.contract import Context, Stage
+from segprune.stage.state import NetState, Trail
 from segprune.transform.cut import Cut
 
 log = logging.getLogger(__name__)

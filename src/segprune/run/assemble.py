@@ -23,7 +23,8 @@ from segprune.predict.predictor import EXPORTED
 from segprune.run.naming import labels, model_name, past_of, run_name
 from segprune.run.place import checkpoint_folder
 from segprune.run.taught import refuse_nobody_to_teach
-from segprune.stage.contract import RowFacts, Stage
+from segprune.stage.contract import Stage
+from segprune.stage.facts import RowFacts
 from segprune.store.code import code_of, modules_of, target_modules
 from segprune.tracking.contract import Tracking
 

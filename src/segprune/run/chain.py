@@ -10,7 +10,8 @@ from segprune.measure.memory import peak_memory
 from segprune.result.row import Row
 from segprune.run.ancestry import note_rows, with_ancestry
 from segprune.shortage import StageMemoryError, shortage
-from segprune.stage.contract import Context, Stage, Trail
+from segprune.stage.contract import Context, Stage
+from segprune.stage.state import Trail
 
 log = logging.getLogger(__name__)
 

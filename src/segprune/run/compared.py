@@ -17,7 +17,8 @@ from segprune.errors import CheckpointError
 from segprune.measure.passes import ONE_PASS
 from segprune.predict.predictor import EXPORTED, builder
 from segprune.run.reading import state_of
-from segprune.stage.contract import Context, NetState, Trail
+from segprune.stage.contract import Context
+from segprune.stage.state import NetState, Trail
 from segprune.stage.trial import refuse_other_sizes
 
 BASELINE, CANDIDATE = "baseline", "candidate"

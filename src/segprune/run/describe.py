@@ -8,14 +8,15 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from segprune.checkpoint import checkpoint
-from segprune.checkpoint.ancestry import whole
 from segprune.checkpoint.contract import ANCESTRY, DESCRIPTION, WEIGHTS
 from segprune.config.protocol import CHAIN
 from segprune.dataset.contract import SegData
 from segprune.dataset.summary import as_text
 from segprune.result.overlay import blended
 from segprune.run.assemble import Run
-from segprune.stage.contract import Context, Trail
+from segprune.stage.contract import Context
+from segprune.stage.facts import whole
+from segprune.stage.state import Trail
 from segprune.tracking.color import color
 from segprune.tracking.contract import RunStart, Scalar, Tracker
 

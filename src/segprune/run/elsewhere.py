@@ -11,8 +11,10 @@ from torch.utils.data import Subset
 from segprune.config.compose import Settings
 from segprune.measure.evaluate import evaluate
 from segprune.measure.miou import segmentation_metrics
+from segprune.model.copies import ready
 from segprune.run.ancestry import UNKNOWN, root
-from segprune.stage.contract import Context, NetState, Trail, ready
+from segprune.stage.contract import Context
+from segprune.stage.state import NetState, Trail
 from segprune.store.code import code_of
 from segprune.store.fingerprint import fingerprint
 

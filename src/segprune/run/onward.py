@@ -8,7 +8,7 @@ from pathlib import Path
 from segprune.checkpoint.contract import DESCRIPTION
 from segprune.result.files import PLAN
 from segprune.run.assemble import Run
-from segprune.stage.contract import Trail
+from segprune.stage.state import Trail
 from segprune.transform.cut import Cut
 
 NEXT = {"dense": "[prune,finetune,eval]", "cut": "[finetune,eval]", "tuned": "[export,eval]"}

@@ -8,8 +8,10 @@ from typing import Any
 from segprune.checkpoint import checkpoint
 from segprune.errors import CheckpointError
 from segprune.model.contract import SegmentationNet
+from segprune.model.copies import ready
 from segprune.run.ancestry import UNKNOWN
-from segprune.stage.contract import Context, NetState, ready
+from segprune.stage.contract import Context
+from segprune.stage.state import NetState
 from segprune.store import manifest
 from segprune.store.code import code_of
 from segprune.store.fingerprint import fingerprint

@@ -17,7 +17,8 @@ from segprune.run.compared import compared
 from segprune.run.elsewhere import from_elsewhere, tell_quality
 from segprune.run.reading import state_of
 from segprune.run.teachers import teachers_of
-from segprune.stage.contract import Context, Stage, Trail
+from segprune.stage.contract import Context, Stage
+from segprune.stage.state import Trail
 from segprune.stage.trial import refuse_misfit
 from segprune.store.code import code_of
 from segprune.store.fingerprint import digests, fingerprint

@@ -12,9 +12,10 @@ from segprune.config.component import component
 from segprune.config.compose import Settings
 from segprune.dataset.contract import SegData
 from segprune.errors import CheckpointError, ConfigError
+from segprune.model.copies import ready
 from segprune.model.initial import initial
 from segprune.predict.predictor import builder
-from segprune.stage.contract import NetState, Trail, ready
+from segprune.stage.state import NetState, Trail
 from segprune.stage.teaching import folders_of
 
 LOOSE = {"weights", "checkpoint", "allow"}

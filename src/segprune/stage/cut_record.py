@@ -9,7 +9,7 @@ from torch import Tensor
 
 from segprune.budget.contract import Reached
 from segprune.graph.trace import Followed
-from segprune.result.files import removed_of
+from segprune.result.removed import removed_of
 from segprune.stage.rounds import Outcome
 
 SHARES = (0.2, 0.5, 0.8)

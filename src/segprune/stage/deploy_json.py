@@ -9,7 +9,8 @@ from segprune.deploy.form import Output
 from segprune.deploy.parity import Parity
 from segprune.durable import sha256
 from segprune.result.files import ONNX, PT2
-from segprune.stage.contract import Context, NetState
+from segprune.stage.contract import Context
+from segprune.stage.state import NetState
 from segprune.transform.registry import to_record
 
 FORMAT = 1

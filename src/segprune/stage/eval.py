@@ -40,23 +40,18 @@ from segprune.result.png import png
 from segprune.result.row import Row, from_record, to_record
 from segprune.result.slower import slower
 from segprune.result.table import per_class_table, scores_table
-from segprune.stage.contract import (
-    Context,
-    NetState,
-    Stage,
-    Trail,
-    fingerprint_of,
-    identity,
-    is_orphan,
-    origin_of,
-)
+from segprune.stage.contract import Context, Stage
+from segprune.stage.dense import is_orphan, shell
+from segprune.stage.facts import facts_at
+from segprune.stage.identity import fingerprint_of, identity
+from segprune.stage.kept import origin_of
 from segprune.stage.oracle import WORD as ORACLE
 from segprune.stage.oracle import OracleSettings, key_of, oracle_of_trail, refuse_no_cut, scored_of
 from segprune.stage.rows import channels_kept, dense_row, groups_of, rows_of
 from segprune.stage.side_by_side import WORD as QUALITY
 from segprune.stage.side_by_side import footprints, qualities, quality_keys
+from segprune.stage.state import NetState, Trail
 from segprune.stage.times import Runtimes, refuse_runtimes, versions
-from segprune.stage.trial import shell
 from segprune.store.fingerprint import Fingerprint
 from segprune.store.store import Entry
 
@@ -208,7 +203,7 @@ class Eval(Stage):
             "asked": [
                 (state.name, asked.budget, asked.scope, asked.ratio, asked.threshold)
                 for state in trail
-                if state.ancestry and state.ancestry.cuts and (asked := ctx.facts.of(state))
+                if state.ancestry and state.ancestry.cuts and (asked := facts_at(ctx.facts, state))
             ],
             **({"dense": dict(row)} if is_orphan(trail[0]) and (row := dense_row(ctx, trail[0])) else {}),
         }
@@ -308,7 +303,7 @@ def _as_of_this_run(
 ) -> tuple[Row, ...]:
     """Stored rows, one per network of the trail; another run may have measured them under its own names."""
     records = json.loads((entry.folder / ROWS).read_text(encoding="utf-8"))
-    facts = {state.name: ctx.facts.of(state) for state in trail}
+    facts = {state.name: facts_at(ctx.facts, state) for state in trail}
     return tuple(
         replace(
             row,

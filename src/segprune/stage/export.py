@@ -31,8 +31,12 @@ from segprune.measure.cost import Cost, cost
 from segprune.model.contract import Predicts, SegmentationNet
 from segprune.result.files import DEPLOYED, ONNX, PT2
 from segprune.stage import deploy_json
-from segprune.stage.contract import Context, NetState, Stage, Trail, fingerprint_of, identity, origin_of
-from segprune.stage.trial import refuse_other_sizes, shell
+from segprune.stage.contract import Context, Stage
+from segprune.stage.dense import shell
+from segprune.stage.identity import fingerprint_of, identity
+from segprune.stage.kept import origin_of
+from segprune.stage.state import NetState, Trail
+from segprune.stage.trial import refuse_other_sizes
 from segprune.store.fingerprint import Fingerprint
 from segprune.store.store import Entry
 from segprune.transform.cut import Cut

@@ -19,18 +19,15 @@ from segprune.stage.contract import (
     ShorteningStepFactory,
     Stage,
     StepFactory,
-    Trail,
-    fingerprint_of,
-    identity,
-    is_orphan,
-    note_source,
-    read_state,
-    write_state,
 )
+from segprune.stage.dense import is_orphan, shell
+from segprune.stage.identity import fingerprint_of, identity
 from segprune.stage.idle import idle
+from segprune.stage.kept import note_source, read_state, write_state
 from segprune.stage.planned import PlannedTraining
 from segprune.stage.several_gpus import refuse_gpus
-from segprune.stage.trial import refuse_schedule, shell
+from segprune.stage.state import Trail
+from segprune.stage.trial import refuse_schedule
 from segprune.store.store import Entry
 from segprune.training.cudnn import is_timed
 from segprune.training.loop import fit

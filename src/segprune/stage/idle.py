@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 
 from segprune.model.contract import SegmentationNet
-from segprune.stage.contract import NetState
+from segprune.stage.state import NetState
 
 
 @contextmanager

@@ -28,9 +28,12 @@ from segprune.measure.loss_change import (
     sample_channels,
 )
 from segprune.pruner.contract import Scope
-from segprune.result.files import PLAN, SCORES, removed_of
+from segprune.result.files import PLAN, SCORES
+from segprune.result.removed import removed_of
 from segprune.seed import derive
-from segprune.stage.contract import Context, NetState, Trail, fingerprint_of, identity
+from segprune.stage.contract import Context
+from segprune.stage.identity import fingerprint_of, identity
+from segprune.stage.state import NetState, Trail
 from segprune.store.fingerprint import Fingerprint
 from segprune.training.loss import segmentation_loss
 

@@ -20,16 +20,11 @@ from segprune.pruner.contract import Phase, Target
 from segprune.result.files import CURVE
 from segprune.seed import derive
 from segprune.stage.calibration import CalibrationSet
-from segprune.stage.contract import (
-    Context,
-    NetState,
-    fingerprint_of,
-    identity,
-    note_source,
-    read_state,
-    write_state,
-)
+from segprune.stage.contract import Context
 from segprune.stage.fit import arithmetic, inputs_of, log_epochs, read_curve
+from segprune.stage.identity import fingerprint_of, identity
+from segprune.stage.kept import note_source, read_state, write_state
+from segprune.stage.state import NetState
 from segprune.store.fingerprint import Fingerprint
 from segprune.training.step import Training
 

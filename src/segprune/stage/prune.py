@@ -26,20 +26,13 @@ from segprune.pruner.contract import Calibration, Pruner, SelectivePruner, Train
 from segprune.result.files import PLAN, SCORES
 from segprune.schedule.schedule import Schedule
 from segprune.stage.calibration import CalibrationSet, buffers_of, reestimate_batchnorm
-from segprune.stage.contract import (
-    Context,
-    NetState,
-    Stage,
-    Trail,
-    fingerprint_of,
-    identity,
-    note_source,
-    read_state,
-    write_state,
-)
+from segprune.stage.contract import Context, Stage
 from segprune.stage.cut_record import by_threshold, left_whole, line, metrics, record, unaligned
+from segprune.stage.dense import shell
 from segprune.stage.fit import Fit, inputs_of
+from segprune.stage.identity import fingerprint_of, identity
 from segprune.stage.idle import idle
+from segprune.stage.kept import note_source, read_state, write_state
 from segprune.stage.planned import PlannedTraining
 from segprune.stage.prepare import WORD as PREPARE
 from segprune.stage.prepare import Preparation
@@ -47,7 +40,8 @@ from segprune.stage.rounds import Rounds
 from segprune.stage.scoring import WORD as SCORE
 from segprune.stage.scoring import Scored, score, score_once
 from segprune.stage.several_gpus import refuse_gpus
-from segprune.stage.trial import refuse_schedule, refuse_single, shell
+from segprune.stage.state import NetState, Trail
+from segprune.stage.trial import refuse_schedule, refuse_single
 from segprune.store.fingerprint import Fingerprint
 from segprune.store.store import Entry
 from segprune.transform.contract import Transform

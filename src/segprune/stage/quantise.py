@@ -25,9 +25,13 @@ from segprune.measure.cost import cost
 from segprune.result.files import DEPLOYED, INT8, ONNX
 from segprune.result.row import INT8_SUFFIX
 from segprune.seed import derive
-from segprune.stage.contract import Context, NetState, Stage, Trail, fingerprint_of, identity, origin_of
+from segprune.stage.contract import Context, Stage
+from segprune.stage.dense import shell
 from segprune.stage.deploy_json import FORMAT
-from segprune.stage.trial import refuse_other_sizes, shell
+from segprune.stage.identity import fingerprint_of, identity
+from segprune.stage.kept import origin_of
+from segprune.stage.state import NetState, Trail
+from segprune.stage.trial import refuse_other_sizes
 
 log = logging.getLogger(__name__)
 SAME = 0.995

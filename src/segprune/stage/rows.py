@@ -13,8 +13,10 @@ from segprune.model.contract import SegmentationNet
 from segprune.result.contract import Footprint, Measured
 from segprune.result.metrics import declared
 from segprune.result.row import SCHEMA_VERSION, Row, Value, from_record
-from segprune.stage.contract import Context, NetState, RowFacts, Trail, is_orphan
-from segprune.stage.trial import shell
+from segprune.stage.contract import Context
+from segprune.stage.dense import is_orphan, shell
+from segprune.stage.facts import RowFacts, facts_at
+from segprune.stage.state import NetState, Trail
 from segprune.transform.cut import Cut
 
 NOT_TIMED = "the dense network was not timed beside it: its checkpoint is not there"
@@ -46,7 +48,7 @@ def rows_of(
             channels=channels_kept(first, state, groups),
             size_hw=ctx.pass_hw,
             frames=ctx.data.report_frames,
-            budget=facts.of(state).budget if cuts(first, state) else None,
+            budget=facts_at(facts, state).budget if cuts(first, state) else None,
         )
         for state in trail
     }
@@ -57,7 +59,7 @@ def rows_of(
         from_record(
             {
                 "schema_version": SCHEMA_VERSION,
-                **_setting(ctx, state, facts.of(state), is_cut=bool(cuts(first, state))),
+                **_setting(ctx, state, facts_at(facts, state), is_cut=bool(cuts(first, state))),
                 "absent": _absent(ctx, qualities[state.name]),
                 "timing": f"{footprints[state.name].timing or ''}{timing}" or None,
                 **_metrics(measured[state.name], dense),

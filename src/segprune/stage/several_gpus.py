@@ -3,7 +3,7 @@
 from segprune.errors import ConfigError
 from segprune.schedule.schedule import Schedule
 from segprune.stage.contract import Context
-from segprune.stage.trial import shell
+from segprune.stage.dense import shell
 from segprune.training.shared_norm import foreign_norms
 
 

@@ -17,7 +17,9 @@ from segprune.measure.memory import inference_peak_mb
 from segprune.measure.quality import Quality, Rules, assess
 from segprune.model.contract import SegmentationNet
 from segprune.result.contract import Footprint
-from segprune.stage.contract import Context, NetState, Trail, fingerprint_of
+from segprune.stage.contract import Context
+from segprune.stage.identity import fingerprint_of
+from segprune.stage.state import NetState, Trail
 from segprune.stage.times import Runtimes, times_of
 from segprune.store.fingerprint import Fingerprint
 from segprune.transform.cut import Cut

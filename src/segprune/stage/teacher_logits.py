@@ -15,7 +15,9 @@ from segprune.distill.teacher import Teacher
 from segprune.errors import ConfigError
 from segprune.model.contract import SegmentationNet
 from segprune.schedule.schedule import Schedule, autocast_dtype
-from segprune.stage.contract import Context, NetState, fingerprint_of
+from segprune.stage.contract import Context
+from segprune.stage.identity import fingerprint_of
+from segprune.stage.state import NetState
 
 WORD = "logits"
 KEY = "teacher.cache_logits"

@@ -25,9 +25,11 @@ from segprune.model.contract import SegmentationNet
 from segprune.schedule.schedule import Schedule
 from segprune.seed import derive, seeded
 from segprune.stage import teacher_logits as kept
-from segprune.stage.contract import Context, NetState, Trail, fingerprint_of, identity
+from segprune.stage.contract import Context
+from segprune.stage.dense import shell
 from segprune.stage.fit import WITHOUT, Fit, inputs_of
-from segprune.stage.trial import shell
+from segprune.stage.identity import fingerprint_of, identity
+from segprune.stage.state import NetState, Trail
 from segprune.store.code import code_of, target_modules
 from segprune.store.fingerprint import digests
 from segprune.training.step import MakeStep, Step, Training

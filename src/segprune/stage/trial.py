@@ -8,23 +8,17 @@ import torch
 from segprune.dataset.workers import free_shared, refuse_crowd
 from segprune.errors import ConfigError, DataError
 from segprune.gpu import is_of_gpu
-from segprune.model.backbone_weights import weights_to_come
 from segprune.model.contract import SegmentationNet
 from segprune.schedule.schedule import Schedule
 from segprune.seed import seeded
 from segprune.shortage import shortage
 from segprune.stage.contract import Context
+from segprune.stage.dense import shell
 from segprune.training.recompute import blocks, recomputed
 
 MOST_PX = 2048
 """No larger side is tried in search of one that works."""
 _KEY = re.compile(r"[\w.]+_hw|eval\.tile")
-
-
-def shell(ctx: Context) -> SegmentationNet:
-    """The dense network with its shapes; its weights do not matter."""
-    with weights_to_come():
-        return ctx.build().to(ctx.hardware.device)
 
 
 def refuse_misfit(ctx: Context) -> None:

@@ -28,18 +28,24 @@ from segprune.store.libraries import is_of_python, libraries, versions_of
 
 HOME = "segprune"
 KEEPERS = {
-    *("allocator", "errors", "gpu", "importing", "shortage", "stop", "durable", "status"),
+    *("errors", "gpu", "importing", "shortage", "stop", "durable", "status"),
     *("checkpoint", "store", "tracking"),
     *(
         "result.files",
         "stage.contract",
+        "stage.identity",
+        "stage.kept",
         "stage.planned",
         "stage.several_gpus",
+        "stage.state",
         "stage.trial",
         "training.together",
     ),
 }
-"""Rooms and modules that check, start, store or report what others compute, and change none of it."""
+"""Rooms and modules that check, start, store or report what others compute, and change none of it.
+
+What can change a number belongs in another module, also a single property of an object that stages are given.
+"""
 QUIET = {"filelock", "matplotlib", "pandas", "psutil", "pydantic", "safetensors", "tqdm", "typing_extensions"}
 """Libraries that segprune uses to check, store, draw or report, not to compute."""
 COMPILED = (*importlib.machinery.EXTENSION_SUFFIXES, ".c", ".cc", ".cpp", ".cu", ".cuh", ".h", ".hpp", ".pyx")

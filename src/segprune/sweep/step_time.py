@@ -17,7 +17,7 @@ from segprune.schedule.schedule import Schedule
 from segprune.seed import seeded
 from segprune.shortage import shortage
 from segprune.stage.contract import Context
-from segprune.stage.trial import shell
+from segprune.stage.dense import shell
 from segprune.training.cudnn import one_size
 from segprune.training.recompute import recomputed
 from segprune.training.step import Step, Training

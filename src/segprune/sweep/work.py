@@ -10,7 +10,8 @@ from segprune.gpu import name_of
 from segprune.result.table import aligned
 from segprune.run.assemble import Run
 from segprune.schedule.schedule import Schedule
-from segprune.stage.contract import Context, Stage, identity
+from segprune.stage.contract import Context, Stage
+from segprune.stage.identity import identity
 from segprune.stage.planned import PlannedTraining
 from segprune.store.fingerprint import fingerprint
 from segprune.sweep.estimate import Estimate

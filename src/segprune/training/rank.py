@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -9,6 +11,9 @@ import torch.distributed as dist
 from torch import Tensor
 
 from segprune.dataset.contract import Batch, Items
+
+TIMEOUT = timedelta(minutes=30)
+"""How long the processes wait for one that does not answer, although it is there."""
 
 
 class LostError(RuntimeError):
@@ -79,6 +84,65 @@ class Rank:
 
 
 ALONE = Rank()
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """How torch computes in a process, so that another one can do it in the same way.
+
+    Attributes:
+        threads: On a CPU.
+        precisions: Of products and convolutions in float32.
+        is_deterministic: Whether torch is bound to deterministic algorithms, and cuDNN.
+        is_timed: Whether cuDNN takes the fastest algorithm.
+    """
+
+    threads: int
+    precisions: tuple[str, str]
+    is_deterministic: tuple[bool, bool]
+    is_timed: bool
+
+    @classmethod
+    def here(cls) -> "Arithmetic":
+        """That of this process."""
+        cudnn = torch.backends.cudnn
+        convolutions: str = cudnn.conv.fp32_precision  # type: ignore[attr-defined]
+        return cls(
+            threads=torch.get_num_threads(),
+            precisions=(torch.backends.cuda.matmul.fp32_precision, convolutions),
+            is_deterministic=(torch.are_deterministic_algorithms_enabled(), cudnn.deterministic),
+            is_timed=cudnn.benchmark,
+        )
+
+    def set(self, processes: int) -> None:
+        """Compute so in this process, one of so many that share the threads."""
+        torch.set_num_threads(max(1, self.threads // processes))
+        torch.backends.cuda.matmul.fp32_precision, convolutions = self.precisions
+        torch.backends.cudnn.conv.fp32_precision = convolutions  # type: ignore[attr-defined]
+        torch.use_deterministic_algorithms(self.is_deterministic[0])
+        torch.backends.cudnn.deterministic = self.is_deterministic[1]
+        torch.backends.cudnn.benchmark = self.is_timed
+
+
+def join(rank: Rank, device: torch.device, place: Path, arithmetic: Arithmetic) -> None:
+    """Become one of the processes that train together, and wait for the others.
+
+    Args:
+        rank: Its number, and how many there are.
+        device: ``cuda``: it takes the GPU of its number; ``cpu``: they share the threads.
+        place: A folder where they meet.
+        arithmetic: How it computes.
+    """
+    arithmetic.set(rank.world if device.type == "cpu" else 1)
+    if device.type == "cuda":
+        torch.cuda.set_device(rank.rank)
+    dist.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo",
+        f"file://{place / 'met'}",
+        rank=rank.rank,
+        world_size=rank.world,
+        timeout=TIMEOUT,
+    )
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import timedelta
 from logging.handlers import QueueHandler
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -33,16 +32,13 @@ from segprune import stop
 from segprune.allocator import keep_freed
 from segprune.dataset.loading import end_workers
 from segprune.errors import TrainingError
-from segprune.gpu import Arithmetic
-from segprune.training.rank import LostError, Rank
+from segprune.training.rank import Arithmetic, LostError, Rank, join
 
 Tell = Callable[[object], None]
 """What a process says to the one that waits for it."""
 POLL_S, CAUSE_S = 0.2, 10.0
 """Between two looks at the processes; how long the process that is the cause may take to show after another one
 has found it gone."""
-TIMEOUT = timedelta(minutes=30)
-"""How long the processes wait for one that does not answer, although it is there."""
 LOST = 3
 """Exit code of a process that ended because another one is gone."""
 CONTINUES = "The same command continues after the last finished epoch"
@@ -227,16 +223,7 @@ def _begin(
     code = 0
     try:
         work: Callable[[Rank, Tell], None] = taker.recv()  # before it waits for the others
-        arithmetic.set(rank.world if device.type == "cpu" else 1)
-        if device.type == "cuda":
-            torch.cuda.set_device(rank.rank)
-        dist.init_process_group(
-            "nccl" if device.type == "cuda" else "gloo",
-            f"file://{place / 'met'}",
-            rank=rank.rank,
-            world_size=rank.world,
-            timeout=TIMEOUT,
-        )
+        join(rank, device, place, arithmetic)
         work(rank, writer.send)
         dist.barrier()  # a process that leaves earlier is taken for lost
         dist.destroy_process_group()

@@ -6,7 +6,7 @@ import pytest
 
 from segprune.errors import ConfigError
 from segprune.schedule.schedule import Schedule
-from segprune.stage.contract import identity
+from segprune.stage.identity import identity
 from tests.tiny import tiny_schedule
 
 
@@ -23,7 +23,7 @@ def test_an_identity_tells_all_that_an_object_holds_however_deep(
 ) -> None:
     one, same, other = (identity(Holder(hold(tiny_schedule(lr=lr)))) for lr in (0.1, 0.1, 0.2))
     assert one == same != other
-    assert one["class"] == "tests.stage.test_contract.Holder"
+    assert one["class"] == "tests.stage.test_identity.Holder"
 
 
 @pytest.mark.parametrize("hold", [str, Path, lambda path: {"a": [str(path)]}, Holder])

@@ -106,6 +106,9 @@ TABLE = {
     "prepare": """
         pruner/bn_scale.py pruner/sparse.py
     """,
+    "prepare prune rounds": """
+        pruner/partial.py
+    """,
     "score prune": """
         pruner/gates.py pruner/scoring_mode.py pruner/taylor.py
     """,
@@ -239,6 +242,7 @@ CRITERIA = {
     "pruner/mapped.py": "apoz cap fgp sirfp",
     "pruner/maps.py": "sirfp",
     "pruner/markov.py": "dmcp",
+    "pruner/partial.py": "",
     "pruner/random.py": "random",
     "pruner/scoring_mode.py": "apoz cap dmcp fgp fisher sirfp taylor",
     "pruner/sirfp.py": "sirfp",

@@ -67,7 +67,7 @@ def test_a_maker_without_a_norm_takes_no_part_where_another_one_has_one():
 def test_every_group_without_a_norm_is_named():
     net = network_of(conv_of([[1.0]]), norm_of(1.0), nn.BatchNorm2d(1, affine=False))
     with pytest.raises(
-        ConfigError, match=r"bn_scale: channels of 2 of 3 groups.*: 0, 2\. No other.*pruner=taylor"
+        ConfigError, match=r"bn_scale: it cannot score 0 \(no batch norm.*\); 2 \(.*pruner=taylor"
     ):
         scores_of(BnScale(), net, whole(1, "0"), whole(1, "1"), whole(1, "2"))
 

@@ -236,7 +236,9 @@ def test_images_without_any_labelled_pixel_are_refused():
 def test_a_group_that_never_runs_is_refused():
     net = network_of(conv_of([[1.0, 1.0, 1.0]]))
     net.add_module("idle", conv_of([[1.0]]))
-    with pytest.raises(ConfigError, match="group idle: none of its layers idle runs in all_logits"):
+    with pytest.raises(
+        ConfigError, match=r"pruner fgp: it cannot score idle \(no layer that runs .*pruner=taylor"
+    ):
         scores_of(MEAN, net, whole(1, "0"), whole(1, "idle"))
 
 

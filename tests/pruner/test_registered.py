@@ -3,6 +3,7 @@
 import copy
 import functools
 import importlib
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,8 +24,11 @@ from segprune.graph.group import ChannelGroup, PrunePlan, Scores
 from segprune.graph.trace import trace
 from segprune.graph.units import by_unit
 from segprune.model.contract import SegmentationNet
-from segprune.pruner.contract import Calibration, SelectivePruner, Target, TrainedPruner
+from segprune.pruner.contract import Calibration, Pruner, Target, TrainedPruner
+from segprune.pruner.partial import scorable, unscored
 from segprune.stage.calibration import reestimate_batchnorm
+from segprune.stage.rounds import Rounds
+from segprune.stage.scoring import Scored
 from segprune.training.step import Training
 from tests.pruner.battery import PrunerBattery
 from tests.pruner.surgery import duplicate, kill, permute, same, snapshot
@@ -211,41 +215,91 @@ class Scaleless(Normed):
 
 IN_MAPS = {"apoz", "fgp", "sirfp"}
 BY_SCALE = {"bn_scale", "cap", "slimming"}
-REFUSED_BY: dict[type[SegmentationNet], set[str]] = {
-    Concat: set(),
-    SqueezeExcite: {*IN_MAPS, "cap"},
-    Frames: {*IN_MAPS, *BY_SCALE},
-    Strips: {*IN_MAPS, *BY_SCALE},
-    LastChannels: {*IN_MAPS, *BY_SCALE},
-    Scaleless: BY_SCALE,
+UNSCORED: dict[type[SegmentationNet], dict[str, set[str]]] = {
+    Concat: {},
+    SqueezeExcite: {"squeeze.0": {*IN_MAPS, "cap"}},
+    Frames: {"first.0": {*IN_MAPS, "cap"}, "bare": BY_SCALE},
+    Strips: {"second.0": {*IN_MAPS, "cap"}, "bare": BY_SCALE},
+    LastChannels: {"second": {*IN_MAPS, *BY_SCALE}, "bare": BY_SCALE},
+    Scaleless: {},
 }
-"""Network -> criteria that cannot score it; those by scale, but for cap, only need one for every channel."""
+"""Network -> groups of it -> criteria that cannot score them: those of maps, and, but for cap, those by scale."""
 
 
-@pytest.mark.parametrize("kind", REFUSED_BY)
-def test_what_is_refused_before_training_is_what_cannot_be_scored(kind: type[SegmentationNet]) -> None:
+def criterion_of(pruner: str) -> tuple[Pruner, tuple[object, ...]]:
+    """A criterion, and what is asked for groups that cannot be scored."""
+    criterion = battery_of(pruner).build()
+    return criterion, (criterion, *((criterion.phase,) if isinstance(criterion, TrainedPruner) else ()))
+
+
+@pytest.mark.parametrize("kind", UNSCORED)
+@every_pruner
+def test_what_stays_whole_is_what_cannot_be_scored_and_all_else_is_cut(
+    kind: type[SegmentationNet], pruner: str
+) -> None:
     net = toy(kind)
     groups, before = trace(net), snapshot(net)
     calibration = replace(toy_calibration(), learned=learned_by(groups))
-    image = torch.zeros(1, 3, 16, 16)
-    refused, failed = {}, set()
-    for pruner in PRUNERS:
-        criterion = battery_of(pruner).build()
-        try:
-            if isinstance(criterion, TrainedPruner):
-                criterion.phase.refuse(net, groups, image)
-            if isinstance(criterion, SelectivePruner):
-                criterion.refuse(net, groups, image)
-        except ConfigError as error:
-            refused[pruner] = str(error)
-        try:
-            criterion(net, groups, calibration)
-        except ConfigError:
-            failed.add(pruner)
-    assert set(refused) == REFUSED_BY[kind]
-    assert all(said.startswith(f"pruner {pruner}: ") for pruner, said in refused.items())
-    assert failed == set(refused) - ({"cap"} if kind is SqueezeExcite else set())  # cap looks in training
+    criterion, asked = criterion_of(pruner)
+    left = unscored(asked, net, groups, (16, 16))
+    if kind is Scaleless and pruner in BY_SCALE:
+        assert scorable(groups, left) == ()
+        return
+    expected = {name for name, by in UNSCORED[kind].items() if pruner in by}
+    assert set(left) == expected
+    for group in groups:
+        if group.name in expected and pruner != "cap":  # which looks at maps in its training
+            with pytest.raises(ConfigError, match=rf"^pruner {pruner}: it cannot score {group.name} \("):
+                criterion(net, [group], calibration)
     assert [key for key, value in snapshot(net).items() if not same(before[key], value)] == []
+
+    def score(of: SegmentationNet, here: Sequence[ChannelGroup], _round: int) -> Scored:
+        return Scored(scores=criterion(of, here, calibration), seconds=0.0, peak_mb=0.0)
+
+    total = sum(group.size for group in groups)
+    result = Rounds(
+        score=score,
+        scope=criterion.scope,
+        budget=FractionBudget(of="channels", scope="paper", floor=0.0, round_to=1, tolerance=0.1),
+        ratio=0.2,
+        count=1,
+        unscored=left,
+        train_between=lambda net, _cuts, _round: net,
+    )(net, (16, 16))
+    # a criterion that cannot score all takes as many channels, from the others
+    assert sum(map(len, result.reached.plan.values())) == total - round(0.8 * total)
+    assert not expected & set(result.reached.plan)
+    assert result.error < 1e-12
+
+
+@pytest.mark.parametrize("pruner", sorted(IN_MAPS))
+def test_scores_are_those_beside_a_convolution_in_the_place_of_a_linear_layer(pruner: str) -> None:
+    net, twin = toy(SqueezeExcite), toy(SqueezeExcite)
+    of_maps = {"squeeze": ("0", "1"), "excite": ("0",)}
+    for part, (made, *norms) in of_maps.items():
+        linear = net.get_submodule(f"{part}.{made}")
+        twin.get_submodule(part)[0] = conv = nn.Conv2d(linear.in_features, linear.out_features, 1)
+        conv.load_state_dict({**linear.state_dict(), "weight": linear.weight[:, :, None, None]})
+        for norm in norms:
+            twin.get_submodule(part)[1] = flat = nn.BatchNorm2d(linear.out_features)
+            flat.load_state_dict(net.get_submodule(f"{part}.{norm}").state_dict())
+    twin.forward = partial(_with_maps, twin)
+    twin.eval()
+    torch.testing.assert_close(twin(toy_batches()[0].image), net(toy_batches()[0].image))
+    criterion, asked = criterion_of(pruner)
+    groups = scorable(trace(net), unscored(asked, net, trace(net), (16, 16)))
+    scores, calibration = criterion(net, groups, toy_calibration()), toy_calibration()
+    for name, score in scores.items():
+        torch.testing.assert_close(
+            score, criterion(twin, trace(twin), calibration)[name], rtol=1e-4, atol=1e-6
+        )
+    assert len(scores) == 2
+
+
+def _with_maps(net: SqueezeExcite, image: Tensor) -> Tensor:
+    x = F.relu(net.wide(net.normalise(image)))
+    x = x * net.excite(F.relu(net.squeeze(x.mean((2, 3), keepdim=True)))).sigmoid()
+    return net.head(F.relu(net.project(x)))
 
 
 @pytest.mark.slow

@@ -264,7 +264,9 @@ def test_one_image_says_nothing_about_maps_of_one_pixel():
 def test_a_layer_that_never_runs_is_refused():
     net = network_of(nn.Identity())
     net.add_module("idle", nn.Conv2d(3, 2, 1))
-    with pytest.raises(ConfigError, match=r"group idle: none of its layers idle runs.*pruner=l1"):
+    with pytest.raises(
+        ConfigError, match=r"pruner sirfp: it cannot score idle \(no layer that runs .*=taylor"
+    ):
         PAPER(net, [whole(2, "idle")], toy_calibration())
 
 

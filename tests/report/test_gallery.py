@@ -75,6 +75,10 @@ def test_widths_that_are_no_multiples_are_named_under_the_layers(tmp_path: Path)
         " 59% of all channels can be cut. Whole: attn.q (a LayerNorm over several of its channels)."
     )
     assert "can be cut" not in caption(cuttable=1.0, whole=[])
+    vectors = {"layer": "excite", "channels": 4, "reason": "no maps"}
+    assert caption(cuttable=1.0, whole=[], unscored=[vectors]).endswith(
+        " Whole, since taylor cannot score it: excite (no maps)."
+    )
 
 
 def test_only_what_there_is_data_for_is_drawn() -> None:

@@ -272,6 +272,15 @@ def test_a_method_off_the_budget_is_shown_but_not_ranked(tmp_path: Path) -> None
     assert found.notes[1:] == ("Not ranked, since off the budget: fgp (30.0 %)", NOT_SCRATCH)
 
 
+def test_a_method_that_chose_among_fewer_channels_is_named(tmp_path: Path) -> None:
+    jobs = jobs_of(tmp_path, HITS)
+    path = tmp_path / "prune" / "taylor1" / PLAN
+    left = [{"layer": f"gate{n}", "channels": 4, "reason": "no maps"} for n in range(4)]
+    path.write_text(json.dumps({**json.loads(path.read_text()), "unscored": left}))
+    told = "taylor chose among fewer channels: it cannot score gate0, gate1, gate2 and 1 more, which stayed whole"
+    assert [note for note in only(jobs).notes if "fewer" in note] == [told]
+
+
 def test_a_cut_that_its_budget_took_is_at_the_budget_whatever_eval_measures(tmp_path: Path) -> None:
     def measured(job: JobData, asked: float) -> JobData:
         path = tmp_path / "prune" / f"{job.method}{job.outcome.seed}" / PLAN

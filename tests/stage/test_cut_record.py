@@ -25,6 +25,7 @@ def outcome(**changes: object) -> Outcome:
     }
     return Outcome(
         followed=followed(Plain()),
+        unscored={},
         net=Plain(),
         cuts=(),
         reached=Reached(**values),

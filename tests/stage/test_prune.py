@@ -1,15 +1,19 @@
 import json
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import Tensor, nn
 
 from segprune.budget.fraction import FractionBudget
 from segprune.budget.threshold import ThresholdBudget
 from segprune.dataset.contract import Batch
 from segprune.errors import BudgetError, ConfigError, CutError, DataError, TrainingError
+from segprune.graph.group import ChannelGroup
 from segprune.loss.ce import CrossEntropy
 from segprune.loss.dice import Dice
 from segprune.measure.cost import cost
@@ -17,6 +21,7 @@ from segprune.model.contract import SegmentationNet
 from segprune.model.copies import ready
 from segprune.pruner.apoz import Apoz
 from segprune.pruner.bn_scale import BnScale
+from segprune.pruner.contract import Pruner
 from segprune.pruner.dmcp import Dmcp, MarkovTraining
 from segprune.pruner.fgp import Fgp
 from segprune.pruner.fisher import Fisher
@@ -31,7 +36,7 @@ from segprune.stage.prune import Prune
 from segprune.stage.state import NetState, Trail
 from tests.odd_nets import DeadStages, DroppedHead, FunctionalConvs, Multihead, NonLocal
 from tests.tiny import Items, tiny_context, tiny_data, tiny_net, tiny_schedule
-from tests.toys import Plain, Residual, SqueezeExcite, conv_bn, toy
+from tests.toys import Normed, Plain, Residual, SqueezeExcite, conv_bn, toy
 
 BUDGET = FractionBudget(of="channels", scope="paper", floor=0.0, round_to=1, tolerance=0.1)
 
@@ -270,18 +275,61 @@ def test_widths_learnt_for_a_ratio_need_one_and_one_round() -> None:
         stage(pruner=dmcp(), ratio=None, budget=ThresholdBudget(threshold=0.1, floor=0.1, round_to=1))
 
 
-def test_a_phase_that_cannot_run_is_refused_before_anything_is_trained() -> None:
-    with pytest.raises(ConfigError, match=r"pruner slimming: channels of .* groups have no batch norm"):
-        stage(pruner=sparse()).refuse_unreachable(Plain(), (16, 16))
+class Scaleless(Normed):
+    """No channel has a scale."""
+
+    def __init__(self) -> None:
+        super().__init__(partial(nn.BatchNorm2d, affine=False))
 
 
-def test_a_criterion_that_cannot_score_is_refused_before_anything_is_trained() -> None:
-    of_maps = r"pruner apoz: .* 1 of 3 layers .* none: squeeze\.1 \(BatchNorm1d\)"
-    for pruner, match in ((Apoz(), of_maps), (BnScale(), "pruner bn_scale: .* have no batch norm")):
-        net = toy(SqueezeExcite if pruner.name == "apoz" else Plain)
+def test_a_network_of_which_nothing_can_be_scored_is_refused_before_anything_is_trained() -> None:
+    for pruner in (BnScale(), sparse()):
+        match = rf"pruner {pruner.name}: it can score no channel of Scaleless: \S.* \(no batch norm .*pruner=taylor"
         with pytest.raises(ConfigError, match=match):
-            stage(pruner=pruner).refuse_unreachable(net, (16, 16))
-        assert all(module._forward_hooks == {} for module in net.modules())
+            stage(pruner=pruner).refuse_unreachable(toy(Scaleless), (16, 16))
+
+
+@pytest.mark.parametrize(
+    ("pruner", "net", "whole"),
+    [
+        (Apoz(), SqueezeExcite, "squeeze.0 (its layers do not all give feature maps)"),
+        (BnScale(), Plain, "bare (no batch norm with a scale carries all of its channels)"),
+    ],
+)
+def test_what_a_criterion_cannot_score_is_told_before_training_and_bounds_the_budget(
+    pruner: Pruner, net: type[SegmentationNet], whole: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        stage(pruner=pruner).refuse_unreachable(toy(net), (16, 16))
+    assert f"{pruner.name} cannot score, and so leaves whole: {whole}" in caplog.messages
+    # of 6 + 5 + 4 channels, and in SqueezeExcite too, 4 stay whole and one each of the others: 9 of 15 can go
+    stage(ratio=0.75).refuse_unreachable(toy(net), (16, 16))
+    with pytest.raises(BudgetError, match=r"at most 0\.6000 can go"):
+        stage(pruner=pruner, ratio=0.75).refuse_unreachable(toy(net), (16, 16))
+
+
+class OnItsOwnTerms(L1):
+    """A criterion that cannot work at all."""
+
+    def refuse(self, net: SegmentationNet, groups: Sequence[ChannelGroup], image: Tensor) -> None:
+        raise ConfigError("not on this one")
+
+
+def test_a_criterion_that_cannot_work_at_all_is_refused_before_anything_is_trained() -> None:
+    with pytest.raises(ConfigError, match=r"^not on this one$"):
+        stage(pruner=OnItsOwnTerms(normalize="none")).refuse_unreachable(toy(Plain), (16, 16))
+
+
+@pytest.mark.slow
+def test_a_phase_and_its_criterion_leave_whole_what_has_no_scale(tmp_path: Path) -> None:
+    net = ready(toy(Plain), torch.device("cpu"))
+    trail = (NetState(name="dense", net=net, transforms=(), fingerprint="dense"),)
+    *_, pruned = stage(pruner=sparse())(tiny_context(tmp_path, build=lambda: toy(Plain)), trail)
+    plan = json.loads((pruned.folder / "plan.json").read_text())
+    assert [(one["layer"], one["channels"]) for one in plan["unscored"]] == [("bare", 4)]
+    assert [one["layer"] for one in plan["layers"]] == ["first.0", "second.0"]
+    assert (plan["channels_removed"], plan["cuttable"]) == (pytest.approx(7 / 15), 1.0)  # 8 of 15 stay
+    assert (pruned.module.bare.out_channels, plan["mask_error"] < 1e-12) == (4, True)
 
 
 def dmcp(order: str = "index") -> Dmcp:

@@ -6,11 +6,12 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from segprune.errors import ConfigError
 from segprune.graph.group import ChannelGroup, Member, Scores
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Calibration, Needs, Scope
-from segprune.pruner.gather import carried, checked, norms, position_mean
+from segprune.pruner.gather import carried, checked, norms, position_mean, refuse_unscored
+
+NO_SCALE = "no batch norm with a scale carries all of its channels"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,14 +29,10 @@ class BnScale:
     needs: ClassVar[Needs] = "weights"
     scope: ClassVar[Scope] = "global"
 
-    def refuse(self, net: SegmentationNet, groups: Sequence[ChannelGroup], image: Tensor) -> None:
-        """Check that every channel has a scale.
-
-        Raises:
-            ConfigError: One has none.
-        """
+    def unscored(self, net: SegmentationNet, groups: Sequence[ChannelGroup], image: Tensor) -> dict[str, str]:
+        """Groups with channels that have no scale -> why."""
         del image
-        refuse_bare(net, groups, self.name)
+        return bare(net, groups)
 
     def __call__(
         self, net: SegmentationNet, groups: Sequence[ChannelGroup], calibration: Calibration
@@ -62,27 +59,20 @@ def scale_scores(net: SegmentationNet, groups: Sequence[ChannelGroup], pruner: s
         ConfigError: A channel without a batch norm, or only with norms that have no scale.
         TrainingError: A scale that is not finite.
     """
-    refuse_bare(net, groups, pruner)
+    refuse_unscored(pruner, bare(net, groups))
     sizes = {
         group.name: [(member, _sizes(norm)) for member, norm in scaled_norms(net, group)] for group in groups
     }
     return checked({group.name: position_mean(sizes[group.name], group.size) for group in groups})
 
 
-def refuse_bare(net: SegmentationNet, groups: Sequence[ChannelGroup], pruner: str) -> None:
-    """Check that every channel has a scale.
+def bare(net: SegmentationNet, groups: Sequence[ChannelGroup]) -> dict[str, str]:
+    """Groups with channels that have no batch norm, or only norms without a scale -> why.
 
-    Raises:
-        ConfigError: A channel without a batch norm, or only with norms that have no scale.
+    No other number is comparable with a scale.
     """
     scaled = {group.name: [member for member, _ in scaled_norms(net, group)] for group in groups}
-    bare = [group.name for group in groups if not carried(scaled[group.name], group.size).all()]
-    if bare:
-        raise ConfigError(
-            f"pruner {pruner}: channels of {len(bare)} of {len(groups)} groups have no batch norm with a "
-            f"scale: {', '.join(bare)}. No other number is comparable with a scale, so take another "
-            "criterion for this network, e.g. pruner=taylor."
-        )
+    return {group.name: NO_SCALE for group in groups if not carried(scaled[group.name], group.size).all()}
 
 
 def scaled_norms(net: SegmentationNet, group: ChannelGroup) -> list[tuple[Member, nn.Module]]:

@@ -16,7 +16,7 @@ from segprune.graph.group import ChannelGroup, Scores
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.bn_scale import scaled_norms
 from segprune.pruner.contract import Calibration, Needs, Scope
-from segprune.pruner.mapped import ranks, refuse_vectors
+from segprune.pruner.mapped import NO_MAPS, flat, ranks
 from segprune.pruner.sparse import SparseStep, SparseTraining, trained_scales
 from segprune.training.step import Training
 
@@ -42,15 +42,17 @@ class ContextTraining(SparseTraining):
     softening: PositiveFloat
     pool: PositiveInt
 
-    def refuse(self, net: SegmentationNet, groups: Sequence[ChannelGroup], image: Tensor) -> None:
-        """Check that every channel has a scale, and that the norms with one give feature maps.
-
-        Raises:
-            ConfigError: A channel has none, or a norm gives none.
-        """
-        super().refuse(net, groups, image)
-        layers = {member.layer: norm for group in groups for member, norm in scaled_norms(net, group)}
-        refuse_vectors(layers, ranks(net, layers, image), self.pruner)
+    def unscored(self, net: SegmentationNet, groups: Sequence[ChannelGroup], image: Tensor) -> dict[str, str]:
+        """Groups with channels that have no scale, or with a norm that gives no feature maps -> why."""
+        scaled = {group.name: scaled_norms(net, group) for group in groups}
+        layers = {member.layer: norm for pairs in scaled.values() for member, norm in pairs}
+        found = ranks(net, layers, image)
+        vectors = {
+            name: NO_MAPS
+            for name, pairs in scaled.items()
+            if flat([member.layer for member, _ in pairs], layers, found)
+        }
+        return vectors | super().unscored(net, groups, image)
 
     def step(
         self, net: SegmentationNet, groups: Sequence[ChannelGroup], training: Training, steps: int

@@ -79,7 +79,7 @@ class Pruner(Protocol):
 
 @runtime_checkable
 class SelectivePruner(Pruner, Protocol):
-    """A criterion that cannot score every network."""
+    """A criterion that cannot work on every network; see ``Partial`` for single groups."""
 
     def refuse(self, net: SegmentationNet, groups: Sequence[ChannelGroup], image: Tensor) -> None:
         """Check that a call can score a network like this, whatever its weights, before anything is trained.
@@ -91,6 +91,25 @@ class SelectivePruner(Pruner, Protocol):
 
         Raises:
             ConfigError: It cannot; says because of which layers, and what works instead.
+        """
+
+
+@runtime_checkable
+class Partial(Protocol):
+    """A criterion, or its training phase, that cannot work on every group of channels."""
+
+    def unscored(
+        self, net: SegmentationNet, groups: Sequence[ChannelGroup], image: Tensor
+    ) -> Mapping[str, str]:
+        """Groups that it cannot work on, whatever the weights: they stay whole, and it never sees them.
+
+        Args:
+            net: Left as it was.
+            groups: All that can be cut.
+            image: (1, C, H, W) on the network's device; what it shows does not matter.
+
+        Returns:
+            Name of each such group -> why, in a few words.
         """
 
 

@@ -16,8 +16,8 @@ from segprune.errors import DataError
 from segprune.graph.group import ChannelGroup, Member, Scores
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Calibration, Needs, Scope
-from segprune.pruner.gather import checked, covered, map_layers, of_running, root_sum
-from segprune.pruner.mapped import refuse_unmapped
+from segprune.pruner.gather import checked, covered, map_layers, of_running, refuse_unscored, root_sum
+from segprune.pruner.mapped import unmapped
 from segprune.pruner.scoring_mode import scoring_mode
 
 Gradient = Literal["mean", "elementwise"]
@@ -50,13 +50,9 @@ class Fgp:
     needs: ClassVar[Needs] = "gradients"
     scope: ClassVar[Scope] = "global"
 
-    def refuse(self, net: SegmentationNet, groups: Sequence[ChannelGroup], image: Tensor) -> None:
-        """Check that every channel is in a feature map.
-
-        Raises:
-            ConfigError: One is in none.
-        """
-        refuse_unmapped(net, groups, image, self.name)
+    def unscored(self, net: SegmentationNet, groups: Sequence[ChannelGroup], image: Tensor) -> dict[str, str]:
+        """Groups with channels that are in no feature map -> why."""
+        return unmapped(net, groups, image)
 
     def __call__(
         self, net: SegmentationNet, groups: Sequence[ChannelGroup], calibration: Calibration
@@ -71,7 +67,7 @@ class Fgp:
         calibration.require_batches(self.name)
         if not groups:
             return {}
-        self.refuse(net, groups, calibration.batches[0].image[:1])
+        refuse_unscored(self.name, self.unscored(net, groups, calibration.batches[0].image[:1]))
         places = {group.name: map_layers(net, group) for group in groups}
         layers = {member.layer: layer for pairs in places.values() for member, layer in pairs}
         with scoring_mode(net, calibration.device, trainable=()):

@@ -189,6 +189,24 @@ def mean_one(score: Tensor) -> Tensor:
     return score / mean if mean > 0 else score
 
 
+def refuse_unscored(pruner: str, found: Mapping[str, str]) -> None:
+    """Check that a criterion was asked for no group that it cannot work on.
+
+    Args:
+        pruner: Its name.
+        found: As ``Partial.unscored`` gives them.
+
+    Raises:
+        ConfigError: It was.
+    """
+    if found:
+        named = "; ".join(f"{name} ({reason})" for name, reason in found.items())
+        raise ConfigError(
+            f"pruner {pruner}: it cannot score {named}. Leave such groups out, or take another criterion, e.g. "
+            "pruner=taylor."
+        )
+
+
 def checked(scores: Scores) -> Scores:
     """The scores, all of them finite.
 

@@ -1,36 +1,39 @@
 """Whether the layers of a network give feature maps."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import ExitStack
 from functools import partial
 
 from torch import Tensor, nn
 
-from segprune.errors import ConfigError
 from segprune.graph.group import ChannelGroup
 from segprune.model.contract import SegmentationNet
-from segprune.pruner.gather import map_layers, of_running
+from segprune.pruner.gather import carried, map_layers
 from segprune.pruner.scoring_mode import scoring_mode
 
+NO_MAPS = "its layers do not all give feature maps"
+NOT_RUN = "no layer that runs in all_logits carries all of its channels"
 
-def refuse_unmapped(net: SegmentationNet, groups: Sequence[ChannelGroup], image: Tensor, pruner: str) -> None:
-    """Check that every channel of the groups is in a feature map, and their layers give nothing else.
+
+def unmapped(net: SegmentationNet, groups: Sequence[ChannelGroup], image: Tensor) -> dict[str, str]:
+    """Groups with channels that are in no feature map, or with layers that give something else -> why.
 
     Args:
         net: Run once, in eval mode; left as it was.
         groups: Its channel groups.
         image: (1, C, H, W).
-        pruner: Who asks, for messages.
-
-    Raises:
-        ConfigError: A layer gives no maps, or no layer of a group runs.
     """
     places = {group.name: map_layers(net, group) for group in groups}
     layers = {member.layer: layer for pairs in places.values() for member, layer in pairs}
     found = ranks(net, layers, image)
-    refuse_vectors(layers, found, pruner)
+    reasons: dict[str, str] = {}
     for group in groups:
-        of_running(group, [member for member, _ in places[group.name]], found)
+        ran = [member for member, _ in places[group.name] if member.layer in found]
+        if not carried(ran, group.size).all():
+            reasons[group.name] = NOT_RUN
+        elif flat([member.layer for member in ran], layers, found):
+            reasons[group.name] = NO_MAPS
+    return reasons
 
 
 def ranks(net: SegmentationNet, layers: Mapping[str, nn.Module], image: Tensor) -> dict[str, set[int]]:
@@ -49,25 +52,16 @@ def ranks(net: SegmentationNet, layers: Mapping[str, nn.Module], image: Tensor) 
     return found
 
 
-def refuse_vectors(layers: Mapping[str, nn.Module], found: Mapping[str, Set[int]], pruner: str) -> None:
-    """Check that layers give feature maps (N, C, H, W).
+def flat(names: Iterable[str], layers: Mapping[str, nn.Module], found: Mapping[str, Set[int]]) -> list[str]:
+    """Of the layers with these names, those that run and give something else than feature maps (N, C, H, W).
 
     Args:
+        names: Of layers.
         layers: Name -> layer.
         found: What ``ranks`` says of them.
-        pruner: Who asks, for messages.
-
-    Raises:
-        ConfigError: One gives something else.
     """
-    flat = [name for name in found if isinstance(layers[name], nn.Linear) or found[name] != {4}]
-    if flat:
-        named = ", ".join(f"{name} ({type(layers[name]).__name__})" for name in flat)
-        raise ConfigError(
-            f"pruner {pruner}: it compares feature maps, and {len(flat)} of {len(found)} layers that it would look "
-            f"at give none: {named}. Take a criterion that reads weights or gradients for this network, e.g. "
-            "pruner=taylor."
-        )
+    ran = [name for name in names if name in found]
+    return [name for name in ran if isinstance(layers[name], nn.Linear) or found[name] != {4}]
 
 
 def _note_rank(

@@ -13,8 +13,8 @@ from segprune.graph.group import ChannelGroup, Member, Scores
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.clique import clique_scores
 from segprune.pruner.contract import Calibration, Needs, Scope
-from segprune.pruner.gather import checked, map_layers, of_running, root_sum
-from segprune.pruner.mapped import refuse_unmapped
+from segprune.pruner.gather import checked, map_layers, of_running, refuse_unscored, root_sum
+from segprune.pruner.mapped import unmapped
 from segprune.pruner.maps import MapStatistics, Similarity, map_statistics
 from segprune.pruner.scoring_mode import scoring_mode
 
@@ -57,13 +57,9 @@ class Sirfp:
     needs: ClassVar[Needs] = "feature maps"
     scope: ClassVar[Scope] = "local"
 
-    def refuse(self, net: SegmentationNet, groups: Sequence[ChannelGroup], image: Tensor) -> None:
-        """Check that every channel is in a feature map.
-
-        Raises:
-            ConfigError: One is in none.
-        """
-        refuse_unmapped(net, groups, image, self.name)
+    def unscored(self, net: SegmentationNet, groups: Sequence[ChannelGroup], image: Tensor) -> dict[str, str]:
+        """Groups with channels that are in no feature map -> why."""
+        return unmapped(net, groups, image)
 
     def __call__(
         self, net: SegmentationNet, groups: Sequence[ChannelGroup], calibration: Calibration
@@ -76,7 +72,7 @@ class Sirfp:
             TrainingError: A feature map that is not finite.
         """
         calibration.require_batches(self.name)
-        self.refuse(net, groups, calibration.batches[0].image[:1])
+        refuse_unscored(self.name, self.unscored(net, groups, calibration.batches[0].image[:1]))
         places = {group.name: map_layers(net, group) for group in groups}
         layers = {member.layer: layer for pairs in places.values() for member, layer in pairs}
         with scoring_mode(net, calibration.device, trainable=()):

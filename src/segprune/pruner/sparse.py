@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from segprune.errors import ConfigError
 from segprune.graph.group import ChannelGroup, Scores
 from segprune.model.contract import SegmentationNet
-from segprune.pruner.bn_scale import refuse_bare, scale_scores, scaled_norms
+from segprune.pruner.bn_scale import bare, scale_scores, scaled_norms
 from segprune.pruner.contract import Calibration, Prepared, Target
+from segprune.pruner.gather import refuse_unscored
 from segprune.schedule.schedule import Schedule
 from segprune.training.loop import fit
 from segprune.training.step import Step, Training
@@ -61,13 +62,17 @@ class SparseTraining:
         return 1.0
 
     def refuse(self, net: SegmentationNet, groups: Sequence[ChannelGroup], image: Tensor) -> None:
-        """Check that every channel has a scale.
+        """Check that it can work on all of the groups.
 
         Raises:
-            ConfigError: One has none.
+            ConfigError: It cannot.
         """
+        refuse_unscored(self.pruner, self.unscored(net, groups, image))
+
+    def unscored(self, net: SegmentationNet, groups: Sequence[ChannelGroup], image: Tensor) -> dict[str, str]:
+        """Groups with channels that have no scale -> why."""
         del image
-        refuse_bare(net, groups, self.pruner)
+        return bare(net, groups)
 
     def __call__(
         self,
@@ -80,7 +85,7 @@ class SparseTraining:
     ) -> Prepared:
         """The network with sparse scales; learned: ``histogram`` (epochs + 1, bins) of |scale|, 0 being before."""
         del calibration, target
-        refuse_bare(net, groups, self.pruner)
+        refuse_unscored(self.pruner, bare(net, groups))
         trained, curve, step = fit(net, training, partial(_step, self, groups))
         return Prepared(net=trained, learned={"histogram": torch.stack(step.histograms)}, curve=curve)
 

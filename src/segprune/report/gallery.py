@@ -1,10 +1,11 @@
 """Every figure of a sweep, with its caption and the data it shows."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -220,12 +221,16 @@ def _unaligned(job: JobData) -> str:
 def _whole(job: JobData) -> str:
     """What of the network was never cut, and why; nothing where all could be, or the plan does not say."""
     plan = job.entries.plan() or {}
-    named = [f"{one['layer']} ({one['reason']})" for one in plan.get("whole") or ()]
-    if not named:
-        return ""
+    followed, scored = _few(plan.get("whole")), _few(plan.get("unscored"))
+    told = f" {plan['cuttable']:.0%} of all channels can be cut. Whole: {followed}." if followed else ""
+    return told + (f" Whole, since {job.outcome.pruner} cannot score it: {scored}." if scored else "")
+
+
+def _few(whole: Sequence[Mapping[str, Any]] | None) -> str:
+    """What stays whole, with the reasons; plans of earlier versions may not say."""
+    named = [f"{one['layer']} ({one['reason']})" for one in whole or ()]
     more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
-    share = f" {plan['cuttable']:.0%} of all channels can be cut."
-    return f"{share} Whole: {'; '.join(named[:NAMED])}{more}."
+    return f"{'; '.join(named[:NAMED])}{more}"
 
 
 def _where(data: SweepData, setting: str) -> Where:

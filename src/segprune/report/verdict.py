@@ -8,7 +8,7 @@ import pandas as pd
 from segprune.config.protocol import NEVER_CUT
 from segprune.report.collect import JobData, SweepData
 from segprune.report.command import command, more_seeds
-from segprune.report.contest import Contest, Standing, gap
+from segprune.report.contest import MOST_NAMED, Contest, Standing, gap
 from segprune.report.lacking import CONTROLS, GOOD_SEEDS, lacking
 from segprune.report.paired import FEWEST_SEEDS, BySeed, by_seed, difference
 from segprune.report.progress import not_yet, onward
@@ -169,7 +169,7 @@ def _notes(standings: Sequence[Standing], jobs: Sequence[JobData]) -> list[str]:
     kept = [value for value in compute if not math.isnan(value)]
     above = [standing.method for standing in standings if standing.values["miou_retention"] > 1]
     fewest = min((len(standing.seeds) for standing in standings), default=GOOD_SEEDS)
-    notes = [*_shared(jobs)]
+    notes = [*_shared(jobs), *_unscored(jobs)]
     if FEWEST_SEEDS <= fewest < GOOD_SEEDS:
         notes.append(f"{fewest} seeds; {GOOD_SEEDS} or more are recommended")
     if above:
@@ -190,6 +190,17 @@ def _notes(standings: Sequence[Standing], jobs: Sequence[JobData]) -> list[str]:
             else f"Equal {budget} are not equal compute: {told}; budget=macs compares at equal MACs"
         )
     return notes
+
+
+def _unscored(jobs: Sequence[JobData]) -> Iterator[str]:
+    """Which methods left channels whole that others could cut; plans of earlier versions do not tell."""
+    for method in _by_method(jobs):
+        plans = [job.entries.plan() or {} for job in jobs if job.method == method]
+        layers = list(dict.fromkeys(one["layer"] for plan in plans for one in plan.get("unscored") or ()))
+        if layers:
+            named = ", ".join(layers[:MOST_NAMED])
+            more = f" and {len(layers) - MOST_NAMED} more" if len(layers) > MOST_NAMED else ""
+            yield f"{method} chose among fewer channels: it cannot score {named}{more}, which stayed whole"
 
 
 def _shared(jobs: Sequence[JobData]) -> Iterator[str]:

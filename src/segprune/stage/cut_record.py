@@ -9,6 +9,7 @@ from torch import Tensor
 
 from segprune.budget.contract import Reached
 from segprune.graph.trace import Followed
+from segprune.pruner.partial import scorable
 from segprune.result.removed import removed_of
 from segprune.stage.rounds import Outcome
 
@@ -38,10 +39,15 @@ def record(pruner: str, unit: str, result: Outcome) -> dict[str, object]:
         },
         "layers": [
             {"layer": g.name, "channels": g.size, "kept": g.size - len(reached.plan.get(g.name, ()))}
-            for g in result.followed.groups
+            for g in scorable(result.followed.groups, result.unscored)
         ],
         "cuttable": round(result.followed.share, 4),
         "whole": [asdict(one) for one in result.followed.whole],
+        "unscored": [
+            {"layer": g.name, "channels": g.size, "reason": result.unscored[g.name]}
+            for g in result.followed.groups
+            if g.name in result.unscored
+        ],
         "plan": {name: list(channels) for name, channels in reached.plan.items()},
         "rounds": len(result.cuts),
         "thresholds": suggested(result),
@@ -129,12 +135,18 @@ def _between(scores: Tensor, share: float) -> float:
 
 def left_whole(found: Followed) -> str:
     """How many of all channels can be cut, and what stays whole and why."""
+    whole = by_reason({one.layer: one.reason for one in found.whole})
+    return f"{found.share:.0%} of all channels can be cut. Whole: {whole}"
+
+
+def by_reason(whole: Mapping[str, str]) -> str:
+    """Layers that stay whole, and why, from each one's reason."""
     parts: dict[str, list[str]] = {}
-    for one in found.whole:
-        parts.setdefault(one.reason, []).append(one.layer)
+    for layer, reason in whole.items():
+        parts.setdefault(reason, []).append(layer)
     named = [f"{_few(layers)} ({reason})" for reason, layers in parts.items()]
     more = f"; and for {len(named) - _NAMED} other reasons, see plan.json" if len(named) > _NAMED else ""
-    return f"{found.share:.0%} of all channels can be cut. Whole: {'; '.join(named[:_NAMED])}{more}"
+    return f"{'; '.join(named[:_NAMED])}{more}"
 
 
 def _few(names: Sequence[str]) -> str:

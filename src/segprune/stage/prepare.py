@@ -17,6 +17,7 @@ from segprune.graph.units import by_unit, unit_of
 from segprune.loss.contract import Loss
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Phase, Target
+from segprune.pruner.partial import scorable, unscored
 from segprune.result.files import CURVE
 from segprune.seed import derive
 from segprune.stage.calibration import CalibrationSet
@@ -88,7 +89,8 @@ class Preparation:
         }
 
     def _make(self, folder: Path, ctx: Context, before: NetState, key: str) -> None:
-        groups = trace(before.module)
+        cuttable = trace(before.module)
+        groups = scorable(cuttable, unscored([self.phase], before.module, cuttable, ctx.pass_hw))
         training = Training(
             data=ctx.data,
             schedule=self.phase.schedule,
@@ -106,7 +108,7 @@ class Preparation:
             calibration=self.calibration.calibration(
                 ctx, self.loss, self.aux_weight, with_images=self.phase.needs_budget
             ),
-            target=self._target(before.module, groups, ctx.pass_hw),
+            target=self._target(before.module, cuttable, ctx.pass_hw),
         )
         learned = {name: value.cpu().contiguous() for name, value in prepared.learned.items()}
         save_file(learned, folder / LEARNED)

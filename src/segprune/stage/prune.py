@@ -23,11 +23,12 @@ from segprune.graph.units import by_unit
 from segprune.loss.contract import Loss
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Calibration, Pruner, SelectivePruner, TrainedPruner
+from segprune.pruner.partial import scorable, unscored
 from segprune.result.files import PLAN, SCORES
 from segprune.schedule.schedule import Schedule
 from segprune.stage.calibration import CalibrationSet, buffers_of, reestimate_batchnorm
 from segprune.stage.contract import Context, Stage
-from segprune.stage.cut_record import by_threshold, left_whole, line, metrics, record, unaligned
+from segprune.stage.cut_record import by_reason, by_threshold, left_whole, line, metrics, record, unaligned
 from segprune.stage.dense import shell
 from segprune.stage.fit import Fit, inputs_of
 from segprune.stage.identity import fingerprint_of, identity
@@ -228,16 +229,18 @@ class Prune(Stage):
             ConfigError: Its channels cannot be followed, or the criterion or its training phase cannot work on it.
         """
         found = followed(net)
-        groups = found.groups
         _refuse_all_whole(net, found)
         if found.whole:
             log.info("%s", left_whole(found))
+        whole = self._unscored(net, size_hw)
+        groups = scorable(found.groups, whole)
+        self._tell_unscored(net, whole, is_all=not groups)
         image = torch.zeros(1, net.bands, *size_hw, device=net.mean.device)
         if isinstance(self.pruner, TrainedPruner):
             self.pruner.phase.refuse(net, groups, image)
         if isinstance(self.pruner, SelectivePruner):
             self.pruner.refuse(net, [by_unit(group) for group in groups], image)
-        simulator = CostSimulator(net, groups, size_hw)
+        simulator = CostSimulator(net, found.groups, size_hw)
         if isinstance(self.pruner, TrainedPruner) and self.pruner.phase.needs_budget:
             self.budget.target(self.ratio, simulator)
         if simulator.idle:
@@ -249,6 +252,24 @@ class Prune(Stage):
         if self.budget.ranking(self.pruner.scope) == "local":  # how much goes then depends on no score
             scores = {group.name: torch.zeros(group.size) for group in groups}
             self.budget(groups, scores, ratio=self.ratio, paper_scope=self.pruner.scope, simulator=simulator)
+
+    def _unscored(self, net: SegmentationNet, size_hw: tuple[int, int]) -> dict[str, str]:
+        phase = (self.pruner.phase,) if isinstance(self.pruner, TrainedPruner) else ()
+        return unscored((self.pruner, *phase), net, followed(net).groups, size_hw)
+
+    def _tell_unscored(self, net: SegmentationNet, whole: Mapping[str, str], *, is_all: bool) -> None:
+        """Say what stays whole because the criterion cannot score it.
+
+        Raises:
+            ConfigError: That is all that could be cut.
+        """
+        if is_all:
+            raise ConfigError(
+                f"pruner {self.pruner.name}: it can score no channel of {type(net).__name__}: {by_reason(whole)}. "
+                "Take another criterion for this network, e.g. pruner=taylor."
+            )
+        if whole:
+            log.info("%s cannot score, and so leaves whole: %s", self.pruner.name, by_reason(whole))
 
     @property
     def _without(self) -> tuple[str, ...]:
@@ -313,6 +334,7 @@ class Prune(Stage):
             budget=self.budget,
             ratio=self.ratio,
             count=self.rounds,
+            unscored=self._unscored(before.module, ctx.pass_hw),
             train_between=lambda net, cuts, number: self._train_between(
                 ctx,
                 NetState(

@@ -1,7 +1,7 @@
 """Score, plan, cut, prove; once, or in rounds with training in between."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 
@@ -15,6 +15,7 @@ from segprune.graph.trace import Followed, followed, trace
 from segprune.measure.cost import Cost, cost
 from segprune.model.contract import SegmentationNet
 from segprune.pruner.contract import Scope
+from segprune.pruner.partial import scorable
 from segprune.shortage import shortage
 from segprune.stage.scoring import Scored
 from segprune.transform.cut import Cut
@@ -34,6 +35,8 @@ class Rounds:
         budget: What the ratio is a fraction of, and its guards.
         ratio: Fraction to remove after the last round.
         count: Number of rounds.
+        unscored: Groups that the criterion cannot score, so that they stay whole -> why. What the budget is a
+            fraction of has them, so that it is the same for every criterion.
         train_between: Network right after a cut, its cuts so far, number of the round from 1 -> the network to
             score in the next round.
     """
@@ -44,6 +47,7 @@ class Rounds:
     ratio: float | None
     count: int
     train_between: Callable[[SegmentationNet, tuple[Cut, ...], int], SegmentationNet]
+    unscored: Mapping[str, str] = field(default_factory=dict)
 
     def __call__(self, source: SegmentationNet, size_hw: tuple[int, int]) -> "Outcome":
         """Cut a copy of the network.
@@ -58,13 +62,13 @@ class Rounds:
                 than the budget expected.
         """
         found = followed(source)
-        groups = found.groups
-        simulator = CostSimulator(source, groups, size_hw)
+        groups = scorable(found.groups, self.unscored)
+        simulator = CostSimulator(source, found.groups, size_hw)
         cuts: tuple[Cut, ...] = ()
         gone: PrunePlan = {}
         net, seconds, memory, worst = source, 0.0, 0.0, 0.0
         for number in range(1, self.count + 1):
-            here = trace(net) if number > 1 else groups
+            here = scorable(trace(net), self.unscored) if number > 1 else groups
             scored = self.score(net, here, number)
             scores = spread(scored.scores, groups, gone)
             seconds, memory = seconds + scored.seconds, max(memory, scored.peak_mb)
@@ -85,6 +89,7 @@ class Rounds:
             net = small if number == self.count else self.train_between(small, cuts, number)
         return Outcome(
             followed=found,
+            unscored=self.unscored,
             net=net,
             cuts=cuts,
             reached=reached,
@@ -101,6 +106,7 @@ class Outcome:
 
     Attributes:
         followed: Channels of the network before: its groups, and what stays whole.
+        unscored: Which of those groups the criterion could not score, so that they stayed whole -> why.
         net: Right after the last cut.
         cuts: One per round.
         reached: What all rounds together removed, in the channels of the network before.
@@ -111,6 +117,7 @@ class Outcome:
     """
 
     followed: Followed
+    unscored: Mapping[str, str]
     net: SegmentationNet
     cuts: tuple[Cut, ...]
     reached: Reached

@@ -140,7 +140,7 @@ distill/ofd.py
 distill/pairs.py distill/pixels.py distill/places.py distill/skd.py distill/step.py distill/teacher.py
 stage/teaching.py stage/teacher_logits.py
 model/existing_weights.py model/module.py model/smp.py model/torchvision_named.py model/transformers_named.py
-model/wrapped.py
+model/wrapped.py model/unreadable.py
 loss/ce_dice.py loss/dice.py loss/focal.py loss/ohem.py loss/pixels.py
 budget/threshold.py dataset/camvid.py dataset/cityscapes.py dataset/decode.py dataset/facts.py
 dataset/file_source.py dataset/folder.py dataset/frames.py dataset/mask_code.py dataset/mask_options.py

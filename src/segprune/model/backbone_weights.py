@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from segprune.errors import CheckpointError, ConfigError
 from segprune.model.initial import are_to_come
+from segprune.model.unreadable import why_unreadable
 
 Weights = Literal["none", "imagenet"] | Path
 """``none``: as initialised; ``imagenet``: the published weights; else the path of a state dict."""
@@ -107,10 +108,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     try:
         state = load_file(path) if path.suffix == ".safetensors" else _load_pth(path)
     except UNREADABLE as error:
-        raise CheckpointError(
-            f"model.weights: {path} cannot be read as a plain state dict ({type(error).__name__}); save it "
-            "again with torch.save(net.state_dict(), path)"
-        ) from error
+        raise CheckpointError(f"model.weights: {path} {why_unreadable(path, error)}") from error
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(
             f"model.weights: {path} holds something other than named tensors; save only net.state_dict()"

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from segprune.errors import CheckpointError, ConfigError
 from segprune.model.backbone_weights import UNREADABLE, unusable
 from segprune.model.initial import are_to_come
+from segprune.model.unreadable import why_unreadable
 
 log = logging.getLogger(__name__)
 FIRST = ("state_dict", "model_state_dict", "model", "ema", "net", "network", "weights", "params")
@@ -126,17 +126,7 @@ def read(path: Path) -> Any:
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
-        if not isinstance(error, UnpicklingError) and "TorchScript" not in str(error):
-            said = str(error).partition("\n")[0].partition(". ")[0]
-            raise CheckpointError(
-                f"model.checkpoint: {path} is damaged or not whole ({type(error).__name__}: {said}). Copy or "
-                "download it again."
-            ) from error
-        raise CheckpointError(
-            f"model.checkpoint: {path} cannot be read as tensors alone ({type(error).__name__}); what else it "
-            "holds would have to be executed, which is never done. Save it again: "
-            "torch.save(net.state_dict(), path)."
-        ) from error
+        raise CheckpointError(f"model.checkpoint: {path} {why_unreadable(path, error)}") from error
 
 
 def matched(own: Mapping[str, Tensor], content: Any, *, source: Path) -> Match:

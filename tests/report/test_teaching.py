@@ -218,3 +218,27 @@ def test_equal_epochs_are_said_not_to_be_equal_compute(tmp_path: Path) -> None:
     pairs = {"none": [40.0, 45.0], "kd": [42.0, 48.0]}
     (verdict,) = found(jobs_of(pairs, root=tmp_path, names=entries))
     assert "Both had the same epochs, so the teacher's passes came on top" in verdict.sentence
+
+
+def test_a_control_that_is_not_what_it_is_called_is_not_compared() -> None:
+    def controls(protocol: str) -> list[JobData]:
+        values = {"none": [40.0, 45.0, 38.0], "kd": [42.0, 47.1, 40.0]}
+        return jobs_of(values, protocol=protocol, method=protocol)  # all of them cut and trained
+
+    true = only(controls("half"))
+    assert (true.missing, true.outcome) == ("", "helps")
+    (verdict,) = found(controls("dense"))
+    (lesson,) = verdict.lessons
+    assert lesson.missing == "the control dense is none, since it was cut (job 3, 4, 5, 0, 1, 2)"
+    assert (lesson.outcome, verdict.helps) == ("unknown", False)
+    assert lesson.missing in verdict.sentence
+    # nor does it say how far seeds scatter
+    cut = jobs_of({"none": [40.0, 45.0, 38.0], "kd": [42.0, 47.1, 40.0]})
+    wild = jobs_of({"none": [10.0, 90.0, 50.0]}, protocol="half", method="half")
+    untrue = [
+        replace(
+            job, outcome=replace(job.outcome, rows=tuple(row for row in job.outcome.rows if not row.pruner))
+        )
+        for job in wild
+    ]
+    assert only([*cut, *untrue]).gain == only(cut).gain != only([*cut, *wild]).gain

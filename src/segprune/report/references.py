@@ -81,11 +81,17 @@ def false_controls(jobs: Sequence[JobData], asked: JobData, methods: Mapping[str
 
     Args as of ``references``.
     """
+    concerning = [by_seed(found) for _, _, found in _concerning(jobs, asked, methods)]
+    return false_among(job for found in concerning for job in found.values())
+
+
+def false_among(jobs: Iterable[JobData]) -> list[str]:
+    """What is wrong with those finished controls among jobs that are not what they are called."""
     faults: dict[str, list[str]] = {}
-    for protocol, _, found in _concerning(jobs, asked, methods):
-        for job in by_seed(found).values():
-            if fault := _fault(job):
-                faults.setdefault(f"the control {protocol} is none, since it {fault}", []).append(job.number)
+    for job in jobs:
+        if is_control(job) and (fault := _fault(job)):
+            said = f"the control {job.outcome.protocol} is none, since it {fault}"
+            faults.setdefault(said, []).append(job.number)
     return [f"{fault} (job {', '.join(numbers)})" for fault, numbers in faults.items()]
 
 

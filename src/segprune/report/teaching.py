@@ -13,7 +13,7 @@ from segprune.report.command import command, more_seeds
 from segprune.report.contest import UNITS, interval_text
 from segprune.report.paired import FEWEST_SEEDS, BySeed, by_seed, difference
 from segprune.report.progress import not_yet, onward
-from segprune.report.references import is_control
+from segprune.report.references import false_among, is_control
 from segprune.report.statistics import LEVEL, Difference, Scatter, scatter_of
 
 GOOD_SEEDS = 3
@@ -159,8 +159,10 @@ def _lessons(
         without = [job for job in of_setting if job.outcome.distill == UNTAUGHT and _key(job) == key]
         taught, plain = by_seed(with_it), by_seed(without)
         seeds = tuple(sorted(taught.keys() & plain.keys()))
-        missing = _late(with_it, without) or _missing(taught, plain, seeds)
-        scatter = _scatter([job for job in of_setting if _key(job)[2:] == key[2:]], seeds)
+        false = "; ".join(false_among([*taught.values(), *plain.values()]))
+        missing = false or _late(with_it, without) or _missing(taught, plain, seeds)
+        at_budget = [job for job in of_setting if _key(job)[2:] == key[2:] and not false_among([job])]
+        scatter = _scatter(at_budget, seeds)
         both = [{seed: jobs[seed] for seed in seeds} for jobs in (taught, plain)]
         yield Lesson(
             setting=setting,

@@ -159,7 +159,7 @@ stage/deploy_json.py deploy/mlmodel.py
 """Files that only another option of a group or another stage uses."""
 SILENT = """
 config/synonyms.py run/advice.py run/compared.py run/onward.py run/place.py run/reading.py
-run/elsewhere.py loss/contract.py model/bands.py checkpoint/ancestry.py run/ancestry.py
+run/elsewhere.py loss/contract.py model/bands.py model/unlike.py checkpoint/ancestry.py run/ancestry.py
 config/comments.py config/control.py config/dataset_node.py doctor/__init__.py doctor/__main__.py
 doctor/case.py doctor/contents.py
 doctor/contract.py doctor/exam.py doctor/folders.py doctor/layout.py doctor/pace.py doctor/meaning.py

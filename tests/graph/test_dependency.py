@@ -41,6 +41,43 @@ def test_a_layer_that_runs_untraced_is_refused() -> None:
         sight(HiddenHead())
 
 
+class WithoutGradients(Plain):
+    """Runs its first layer without gradients."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        with torch.no_grad():
+            x = self.first(self.normalise(image))
+        return self.head(self.bare(self.second(x)))
+
+
+def test_layers_that_run_without_gradients_are_refused_with_what_mends_it() -> None:
+    with pytest.raises(
+        ConfigError, match=r"reach: first\.0, first\.1\..* none of them within torch\.no_grad"
+    ):
+        sight(WithoutGradients())
+
+
+class ComplexFirst(Plain):
+    """Its first parameter is complex; images are not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.turn = nn.Parameter(torch.randn(1, 6, 1, 1, dtype=torch.cfloat))
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.first(self.normalise(image))
+        x = torch.fft.irfft2(torch.fft.rfft2(x) * self.turn, s=x.shape[-2:])
+        return self.head(self.bare(self.second(x)))
+
+
+def test_a_network_with_complex_parameters_is_followed() -> None:
+    net = ComplexFirst()
+    groups = followed(net).groups
+    assert [group.name for group in groups] == ["second.0", "bare"]
+    plan = {"second.0": (0, 2), "bare": (1,)}
+    assert mask_error(net, cut(net, plan), groups, plan) < 1e-13
+
+
 def test_heads_that_only_training_runs_lose_inputs_where_they_are_named() -> None:
     net = Wrapped(TrainsMore(), num_classes=3, aux=1, training_only=("aux",)).eval()
     (group,) = followed(net).groups

@@ -1,3 +1,5 @@
+import weakref
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -59,3 +61,5 @@ def test_values_are_equal_by_content_and_other_things_by_identity() -> None:
     thing: set[int] = set()
     assert hashable(thing) == hashable(thing) != hashable(set())
     assert hash(hashable(thing)) == hash(hashable(thing))
+    proxy = weakref.proxy(Plain)  # of a kind that says it can be hashed, and cannot
+    assert hash(hashable(proxy)) == hash(hashable(proxy))

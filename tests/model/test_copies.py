@@ -1,6 +1,8 @@
+from typing import Any
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import utils
 
 from segprune.model.copies import channels_last, duplicate, ready
@@ -34,3 +36,27 @@ def test_a_network_is_ready_in_evaluation_mode_and_laid_out_as_images_are() -> N
     assert ready(net, torch.device("cpu")) is net
     assert not any(module.training for module in net.modules())
     assert net[0].weight.stride() == (27, 1, 9, 3)
+
+
+class Keeps(Plain):
+    """Keeps a map of its last pass by a hook, and reads it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: dict[str, list[Tensor]] = {}
+        self.first.register_forward_hook(self.keep)
+
+    def keep(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
+        self.kept["first"] = [output]
+
+    def forward(self, image: Tensor) -> Tensor:
+        return super().forward(image) + self.kept["first"][0].mean()
+
+
+def test_maps_that_a_hook_keeps_are_copied_by_value() -> None:
+    net = Keeps()
+    image = torch.rand(1, 3, 8, 8)
+    net(image).sum().backward()
+    twin = duplicate(net.eval())
+    assert torch.equal(twin(image), net(image))
+    assert twin.kept["first"][0] is not net.kept["first"][0]

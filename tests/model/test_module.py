@@ -1,6 +1,7 @@
 from typing import Any
 
 import pytest
+import torch
 from torch import nn
 
 from segprune.errors import ConfigError
@@ -27,6 +28,34 @@ def lazy(classes: int) -> nn.Module:
     return nn.Sequential(nn.LazyConv2d(4, 3), nn.LazyBatchNorm2d(), nn.Conv2d(4, classes, 1))
 
 
+def scripted(classes: int) -> nn.Module:
+    net: nn.Module = torch.jit.script(build(classes))
+    return net
+
+
+def scripted_part(classes: int) -> nn.Module:
+    return nn.Sequential(build(4), scripted(4), nn.Conv2d(4, classes, 1))
+
+
+def traced_part(classes: int) -> nn.Module:
+    return nn.Sequential(torch.jit.trace(build(classes), torch.rand(1, 3, 8, 8)))
+
+
+def compiled(classes: int) -> nn.Module:
+    net: nn.Module = torch.compile(build(classes))
+    return net
+
+
+def compiled_part(classes: int) -> nn.Module:
+    net = build(classes)
+    net[0].compile()
+    return net
+
+
+def bare(classes: int) -> nn.Module:
+    return nn.ReLU()
+
+
 def broken(classes: int) -> dict[int, int]:
     return {classes: 1}
 
@@ -41,6 +70,7 @@ def test_a_network_of_this_program_is_taken_as_it_is() -> None:
     assert isinstance(module(**{**REST, "factory": f"{HERE}:ready", "classes_as": None}), Plain)
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.:")
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -51,6 +81,15 @@ def test_a_network_of_this_program_is_taken_as_it_is() -> None:
             {"factory": f"{HERE}:lazy"},
             r"in which 0\.weight, 0\.bias, 1\.weight and so on have no shape yet\. Run it",
         ),
+        (
+            {"factory": f"{HERE}:scripted"},
+            r"gives a network in TorchScript: .* Let it give the module as it was",
+        ),
+        ({"factory": f"{HERE}:scripted_part"}, r"gives a network with 1 in TorchScript"),
+        ({"factory": f"{HERE}:traced_part"}, r"gives a network with 0 in TorchScript"),
+        ({"factory": f"{HERE}:compiled"}, r"gives a network compiled by torch\.compile.*train\.compile=true"),
+        ({"factory": f"{HERE}:compiled_part"}, r"gives a network with 0 compiled by torch\.compile"),
+        ({"factory": f"{HERE}:bare"}, r"gives a network without parameters"),
         ({"factory": f"{HERE}:broken"}, r"gives an object of the kind dict, which is no torch\.nn\.Module"),
         (
             {"factory": f"{HERE}:build", "args": {"depth": 2}},

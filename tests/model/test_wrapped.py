@@ -106,6 +106,12 @@ def test_one_logit_is_that_of_the_second_of_two_classes() -> None:
         (lambda x: (x,), 1, r"model\.out is 1, but the network gives 1 outputs in a tuple"),
         (lambda x: x.mean((2, 3)), None, r"gives shape \[1, 3\] there, but logits have the shape"),
         (lambda _: "text", None, r"gives a str without such a part"),
+        (lambda x: SimpleNamespace(mask=x), None, r"Name one of its parts \(mask\)"),
+        (
+            lambda x: (x[:, :2], x),
+            None,
+            r"takes the number; or name another part of the output by model\.out\.",
+        ),
         (lambda x: x[:, :2], None, r"logits for 2 classes, but the dataset has 3.*model\.classes_as"),
     ],
 )

@@ -12,6 +12,7 @@ from segprune.model.bands import for_bands
 from segprune.stage.trial import (
     refuse_batch,
     refuse_misfit,
+    refuse_no_gradients,
     refuse_other_sizes,
     refuse_schedule,
     refuse_single,
@@ -44,6 +45,45 @@ class Large(Residual):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+
+
+class Random(Residual):
+    """Drops something in evaluation too."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.dropout(super().forward(image))
+
+
+class Asleep(Residual):
+    """Runs without gradients, in evaluation or always.
+
+    Attributes:
+        always: Which of the two.
+    """
+
+    always = True
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        with torch.set_grad_enabled(self.training and not self.always):
+            return super().forward(image)
+
+
+class AsleepInEvaluation(Asleep):
+    """Runs with gradients in training."""
+
+    always = False
+
+
+def test_a_network_that_draws_numbers_in_evaluation_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="other logits when it is shown the same image again"):
+        refuse_misfit(tiny_context(tmp_path, build=Random))
+
+
+def test_a_network_that_cannot_learn_is_refused(tmp_path: Path) -> None:
+    refuse_no_gradients(tiny_context(tmp_path))
+    refuse_no_gradients(tiny_context(tmp_path, build=AsleepInEvaluation))
+    with pytest.raises(ConfigError, match="logits have no gradients in training"):
+        refuse_no_gradients(tiny_context(tmp_path, build=Asleep))
 
 
 def test_a_network_that_runs_on_the_images_is_let_through(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """What a deployed file takes and gives, and the part of a network that goes into it."""
 
 import contextlib
-import copy
 import io
 import warnings
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segprune.model.contract import Predicts, SegmentationNet
+from segprune.model.copies import duplicate
 
 Output = Literal["logits", "argmax"]
 Axis = Literal["batch", "height", "width"]
@@ -47,7 +47,7 @@ class Deployed(nn.Module):
 
     def __init__(self, net: SegmentationNet, output: Output) -> None:
         super().__init__()
-        self.net, self.output = copy.deepcopy(net).cpu().float(), output
+        self.net, self.output = duplicate(net).cpu().float(), output
         self.eval().requires_grad_(requires_grad=False)
 
     def forward(self, image: Tensor) -> Tensor:

@@ -85,7 +85,7 @@ def build(net: SegmentationNet, view: View) -> Iterator[tuple[SegmentationNet, A
 def noise(net: SegmentationNet, count: int, size_hw: tuple[int, int]) -> Tensor:
     """(count, C, *size_hw) in [0, 1) on the CPU, always the same, in the network's own precision."""
     image = torch.rand(count, net.bands, *size_hw, generator=torch.Generator().manual_seed(0))
-    return image.to(next(net.parameters()).dtype)
+    return image.to(net.mean.dtype)
 
 
 class _Traced(nn.Module):
@@ -98,9 +98,7 @@ class _Traced(nn.Module):
     def __init__(self, net: SegmentationNet, view: View, image: Tensor) -> None:
         super().__init__()
         self.net = net
-        empty = nn.Conv2d(
-            net.bands, net.bands, 1, bias=False, device="meta", dtype=next(net.parameters()).dtype
-        )
+        empty = nn.Conv2d(net.bands, net.bands, 1, bias=False, device="meta", dtype=net.mean.dtype)
         self.image = empty.to_empty(device="cpu")
         nn.init.dirac_(self.image.weight)
         parts, watched = (

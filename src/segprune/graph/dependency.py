@@ -129,9 +129,10 @@ def _search(net: SegmentationNet) -> Sight:
     if still := tries.missed.get(view):
         raise ConfigError(
             f"model: {type(net).__name__} runs layers that its traced_logits does not reach: "
-            f"{', '.join(still[:5])}. They would keep their width while their inputs are cut. If only "
-            f"training runs them, give 'model.training_only=[{','.join(parts_of(net, still))}]' with model=module; "
-            "else let traced_logits run every layer that training and evaluation run."
+            f"{', '.join(still[:5])}. They would keep their width while their inputs are cut. If only training "
+            f"runs them, give 'model.training_only=[{','.join(parts_of(net, still))}]' with model=module; "
+            "else let traced_logits run every layer that training and evaluation run, and none of them within "
+            "torch.no_grad, torch.inference_mode or torch.func; requires_grad_(False) keeps weights as they are."
         )
     return Sight(view=view, reasons=reasons)
 

@@ -1,6 +1,5 @@
 """A cut network with some of its removed channels back as zeros: wider, and it predicts what it did before."""
 
-import copy
 from collections.abc import Sequence
 
 import torch
@@ -9,6 +8,7 @@ from segprune.graph.cut import cut
 from segprune.graph.group import ChannelGroup, PrunePlan
 from segprune.graph.units import together
 from segprune.model.contract import SegmentationNet
+from segprune.model.copies import duplicate
 
 
 @torch.no_grad()
@@ -67,7 +67,7 @@ def _detour(
 
 def _numbered(net: SegmentationNet) -> SegmentationNet:
     """A copy in which every tensor holds the positions of its numbers."""
-    numbered = copy.deepcopy(net).cpu().double()  # which counts to 2**53
+    numbered = duplicate(net).cpu().double()  # which counts to 2**53
     for tensor in (*numbered.parameters(), *numbered.buffers()):
         tensor.copy_(torch.arange(tensor.numel()).view(tensor.shape))
     return numbered

@@ -77,7 +77,11 @@ def hashable(value: Any) -> Hashable:
         return tuple((str(key), hashable(one)) for key, one in value.items())
     if isinstance(value, list | tuple):
         return tuple(hashable(one) for one in value)
-    return value if isinstance(value, Hashable) else _Itself(value)
+    try:
+        hash(value)
+    except TypeError:  # also of kinds that say they have one, such as weak references
+        return _Itself(value)
+    return value  # type: ignore[no-any-return]
 
 
 class _Itself:

@@ -111,7 +111,7 @@ def refuse_branches(net: SegmentationNet, image: torch.Tensor) -> None:
         ConfigError: It does not.
     """
     tried = operations(net, noise(net, 1, sight(net).view.size_hw))
-    if operations(net, image[None].to(next(net.parameters()).dtype)) != tried:
+    if operations(net, image[None].to(net.mean.dtype)) != tried:
         raise ConfigError(
             f"model: {type(net).__name__} runs other operations on the first training image than on an image of "
             "noise. What it runs then depends on what it sees, so that no trial cut can prove that it can be cut. "

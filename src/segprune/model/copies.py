@@ -1,10 +1,11 @@
-"""Copies of networks."""
+"""Copies of networks, and how their tensors lie in memory."""
 
 import copy
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 Net = TypeVar("Net", bound=nn.Module)
 
@@ -12,17 +13,22 @@ Net = TypeVar("Net", bound=nn.Module)
 def duplicate(net: Net) -> Net:
     """A copy of a network that has nothing in common with it; the copy has no gradients.
 
-    Tensors that a layer computed from others in its last pass, as weight norms of before torch 2 keep them, are
-    copied by value, which ``copy.deepcopy`` refuses.
+    Tensors that a network keeps of its last pass, as weight norms of before torch 2 and hooks do, are copied by
+    value, which ``copy.deepcopy`` refuses.
     """
-    memo: dict[int, object] = {}
-    for module in net.modules():
-        for value in vars(module).values():
-            if isinstance(value, Tensor) and not value.is_leaf:
-                memo[id(value)] = value.detach().clone()
-    twin = copy.deepcopy(net, memo)
+    with _ByValue():
+        twin = copy.deepcopy(net)
     twin.zero_grad(set_to_none=True)
     return twin
+
+
+class _ByValue(TorchFunctionMode):
+    """Within it, tensors that were computed from others are copied too."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is Tensor.__deepcopy__ and not args[0].is_leaf:
+            return args[0].detach().clone()
+        return func(*args, **(kwargs or {}))
 
 
 def channels_last(net: Net) -> Net:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import PositiveInt
 from torch import nn
 from torch.nn.parameter import is_lazy
@@ -109,7 +110,8 @@ def made(
         weights: What it loads, perhaps by a download; ``none``: nothing.
 
     Raises:
-        ConfigError: It cannot be called so, or gives something else, or a network without shapes.
+        ConfigError: It cannot be called so, or gives something else, or a network without shapes or weights, or a
+            compiled one.
     """
     try:
         net = factory(**arguments)
@@ -133,7 +135,28 @@ def made(
             f"{what} gives a network in which {', '.join(lazy[:3])} and so on have no shape yet. Run it once on an "
             "image before it is given."
         )
+    _refuse_program(what, net)
     return net
+
+
+def _refuse_program(what: str, net: nn.Module) -> None:
+    """Check that a network has weights and runs as Python: what is compiled is neither followed nor counted."""
+    if next(net.parameters(), None) is None:
+        raise ConfigError(
+            f"{what} gives a network without parameters, so there is nothing to train or to cut."
+        )
+    for name, part in net.named_modules():
+        where = f"a network with {name}" if name else "a network"
+        if isinstance(part, torch.jit.ScriptModule):
+            raise ConfigError(
+                f"{what} gives {where} in TorchScript: it can be neither trained, cut nor counted here. Let it "
+                "give the module as it was before torch.jit.script, torch.jit.trace or torch.jit.save."
+            )
+        if "_orig_mod" in part._modules or part._compiled_call_impl is not None:
+            raise ConfigError(
+                f"{what} gives {where} compiled by torch.compile: every copy would be compiled again. Let it give "
+                "the module as it was before; train.compile=true compiles it for training."
+            )
 
 
 def _not_made(what: str, arguments: Mapping[str, Any], error: Exception, keys: str) -> str:

@@ -111,7 +111,8 @@ class Wrapped(SegmentationNet):
             raise ConfigError(
                 f"model: the network gives logits for {logits.shape[1]} classes, but the dataset has "
                 f"{self._num_classes}. Let the network be made with that many: model.classes_as names the argument "
-                "that takes the number."
+                "that takes the number"
+                f"{'' if isinstance(output, Tensor) else f'; or name another part of the output by model.{key}'}."
             )
         return logits if logits.shape[-2:] == image.shape[-2:] else upsampled(logits, image)
 
@@ -164,8 +165,9 @@ def _picked(output: Any, place: str | int | None, key: str) -> Any:
     found = getattr(output, place, None) if isinstance(place, str) else getattr(output, "logits", None)
     if found is None:
         raise ConfigError(
-            f"model.{key} is {place!r}, but the network gives a {type(output).__name__} without such a part; it "
-            "must give a tensor, or a tuple, list or mapping that holds one."
+            f"model.{key} is {place!r}, but the network gives a {type(output).__name__} without such a part. Name "
+            f"one of its parts ({', '.join(getattr(output, '__dict__', ())) or 'it has none'}), or let it give a "
+            "tensor, or a tuple, list or mapping that holds one."
         )
     return found
 

@@ -19,7 +19,7 @@ from segprune.run.reading import state_of
 from segprune.run.teachers import teachers_of
 from segprune.stage.contract import Context, Stage
 from segprune.stage.state import Trail
-from segprune.stage.trial import refuse_misfit
+from segprune.stage.trial import refuse_misfit, refuse_no_gradients
 from segprune.store.code import code_of
 from segprune.store.fingerprint import digests, fingerprint
 from segprune.store.store import Store
@@ -97,6 +97,8 @@ def refuse(stages: Sequence[Stage], ctx: Context, start: Trail) -> None:
     """
     _refuse_same_names(stages, start)
     refuse_misfit(ctx)
+    if any(training.epochs for stage in stages for training in stage.trainings(ctx)):
+        refuse_no_gradients(ctx)
     tell_quality(ctx, start)
     for stage in stages:
         stage.refuse(ctx, start)

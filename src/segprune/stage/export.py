@@ -1,6 +1,5 @@
 """Export: the last network as a file for other runtimes, proven to predict there what it predicts here."""
 
-import copy
 import json
 import logging
 import tempfile
@@ -29,6 +28,7 @@ from segprune.graph.pad import padded
 from segprune.graph.trace import trace
 from segprune.measure.cost import Cost, cost
 from segprune.model.contract import Predicts, SegmentationNet
+from segprune.model.copies import duplicate
 from segprune.result.files import DEPLOYED, ONNX, PT2
 from segprune.stage import deploy_json
 from segprune.stage.contract import Context, Stage
@@ -144,7 +144,7 @@ class Export(Stage):
         return Form(dynamic=self.dynamic, output=self.output, opset=self.opset)
 
     def _make(self, folder: Path, ctx: Context, source: NetState) -> None:
-        whole, images = copy.deepcopy(source.module).cpu().eval(), list(self._images(ctx))
+        whole, images = duplicate(source.module).cpu().eval(), list(self._images(ctx))
         net = self._aligned(whole, ctx, source)
         about, size_hw = replace(about_data(ctx.data, self._form), passes=ctx.several_passes), ctx.pass_hw
         try:

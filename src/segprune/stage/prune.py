@@ -1,6 +1,5 @@
 """Prune: score, plan, cut, prove, re-estimate the BN statistics."""
 
-import copy
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -22,6 +21,7 @@ from segprune.graph.trace import Followed, followed
 from segprune.graph.units import by_unit
 from segprune.loss.contract import Loss
 from segprune.model.contract import SegmentationNet
+from segprune.model.copies import duplicate
 from segprune.pruner.contract import Calibration, Pruner, SelectivePruner, TrainedPruner
 from segprune.pruner.partial import scorable, unscored
 from segprune.result.files import PLAN, SCORES
@@ -112,7 +112,7 @@ class Prune(Stage):
         ctx.tracker.file(entry.folder / PLAN, "prune")
         ctx.tracker.metrics(metrics(json.loads((entry.folder / PLAN).read_text())))
         pruned = read_state(entry, ctx, "pruned", accepted=accepted)
-        raw = copy.deepcopy(pruned.module)
+        raw = duplicate(pruned.module)
         buffers = load_file(entry.folder / RAW, device=str(ctx.hardware.device))
         raw.load_state_dict({**raw.state_dict(), **buffers})
         raw_state = replace(

@@ -9,6 +9,7 @@ from segprune.dataset.workers import free_shared, refuse_crowd
 from segprune.errors import ConfigError, DataError
 from segprune.gpu import is_of_gpu
 from segprune.model.contract import SegmentationNet
+from segprune.model.unlike import refuse_unlike
 from segprune.schedule.schedule import Schedule
 from segprune.seed import seeded
 from segprune.shortage import shortage
@@ -18,6 +19,8 @@ from segprune.training.recompute import blocks, recomputed
 
 MOST_PX = 2048
 """No larger side is tried in search of one that works."""
+SMALL_PX = 64
+"""Side of the images on which copies are compared, where the network runs on such."""
 _KEY = re.compile(r"[\w.]+_hw|eval\.tile")
 
 
@@ -25,7 +28,7 @@ def refuse_misfit(ctx: Context) -> None:
     """Run the network once on an image of the evaluation, and on one of the training if it has another size.
 
     Raises:
-        ConfigError: It cannot run on images of that size.
+        ConfigError: It cannot run on images of that size, or its copies would be other networks.
     """
     crop_hw, size_hw, tile = _crop_hw(ctx), list(ctx.data.size_hw), ctx.passes.tile
     if tile and any(side > whole for side, whole in zip(tile, size_hw, strict=True)):
@@ -41,6 +44,39 @@ def refuse_misfit(ctx: Context) -> None:
             _try(ctx, scaled, f"eval.scales has {scale:g}, so images have {list(scaled)} px", "leave it out")
     if crop_hw != list(ctx.pass_hw):
         _try(ctx, crop_hw, f"training images have {crop_hw} px", "dataset.crop_hw")
+    with seeded(ctx.seed, "try", device=ctx.hardware.device):
+        net = shell(ctx).eval()
+        refuse_unlike(net, shell(ctx), _small_images(net, ctx, 1))
+
+
+def refuse_no_gradients(ctx: Context) -> None:
+    """Check that the dense network can learn at all.
+
+    Raises:
+        ConfigError: Its logits do not have gradients in training.
+    """
+    net = shell(ctx).train()
+    with torch.enable_grad(), seeded(ctx.seed, "try", device=ctx.hardware.device):
+        logits = net.all_logits(_small_images(net, ctx, 2))[0]
+    if not logits.requires_grad:
+        raise ConfigError(
+            "model: the network's logits have no gradients in training, so it cannot learn. Take torch.no_grad, "
+            "torch.inference_mode and detach() out of its forward, and leave requires_grad of its weights true."
+        )
+
+
+def _small_images(net: SegmentationNet, ctx: Context, count: int) -> torch.Tensor:
+    """Images of noise, as small as the network is likely to take."""
+    image = torch.rand(count, net.bands, *ctx.pass_hw, device=ctx.hardware.device)
+    small = image[..., :SMALL_PX, :SMALL_PX]
+    try:
+        with torch.no_grad():
+            net(small.clone())
+    except Exception as error:  # whatever a foreign forward raises
+        if shortage(error, lambda _: None):
+            raise
+        return image
+    return small
 
 
 def refuse_other_sizes(ctx: Context, what: str, remedy: str) -> None:

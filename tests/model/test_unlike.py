@@ -95,6 +95,15 @@ def test_a_factory_that_gives_one_network_again_and_again_is_refused() -> None:
         refuse_unlike(ONE.eval(), ONE, torch.rand(1, 3, 8, 8))
 
 
+def test_a_factory_that_gives_other_shapes_the_next_time_is_refused() -> None:
+    other = Plain()
+    other.head = nn.Conv2d(4, 7, 1)
+    with pytest.raises(
+        ConfigError, match=r"does not take the weights of the first.*size mismatch for head\.weight"
+    ):
+        refuse_unlike(Plain().eval(), other, torch.rand(1, 3, 8, 8))
+
+
 def _methods(net: Changed) -> None:
     net.second.register_forward_pre_hook(lambda module, inputs: (2 * inputs[0],))
     net.more.forward = net.more.forward

@@ -144,7 +144,7 @@ def _refuse_another(net: nn.Module, again: nn.Module, image: Tensor, expected: T
     except RuntimeError as error:
         raise ConfigError(
             "model: a network that is made again does not take the weights of the first, so no result could be "
-            f"read back ({str(error).partition(chr(10))[0]}). Let it be made the same each time."
+            f"read back ({' '.join(str(error).split())[:300]}). Let it be made the same each time."
         ) from error
     if not _alike(logits, expected):
         raise ConfigError(

@@ -160,10 +160,10 @@ stage/deploy_json.py deploy/mlmodel.py
 SILENT = """
 config/synonyms.py run/advice.py run/compared.py run/onward.py run/place.py run/reading.py
 run/elsewhere.py loss/contract.py model/bands.py model/unlike.py checkpoint/ancestry.py run/ancestry.py
-config/comments.py config/control.py config/dataset_node.py doctor/__init__.py doctor/__main__.py
+config/comments.py config/control.py config/dataset_node.py config/spelled.py doctor/__init__.py doctor/__main__.py
 doctor/case.py doctor/contents.py
 doctor/contract.py doctor/exam.py doctor/folders.py doctor/layout.py doctor/pace.py doctor/meaning.py
-doctor/lists.py doctor/pairs.py doctor/spelled.py doctor/unused.py
+doctor/lists.py doctor/pairs.py doctor/unused.py
 run/hardware.py run/naming.py run/taught.py run/teachers.py
 gpu.py
 gpu_check/__init__.py gpu_check/__main__.py gpu_check/commands.py gpu_check/contract.py

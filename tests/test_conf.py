@@ -42,6 +42,12 @@ def composed(*overrides: str) -> DictConfig:
     return cfg
 
 
+def test_the_experiment_is_that_of_the_variable_of_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert composed().tracking.experiment == "segprune-streets"
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "mine")
+    assert composed().tracking.experiment == "mine"
+
+
 def test_every_yaml_is_tried() -> None:
     tried = {CONF / group / f"{name}.yaml" for group, name in [*OPTIONS, *PRESETS]}
     parts = (CONF / "schedule").glob("*.yaml")  # of other options, which are tried

@@ -1,3 +1,4 @@
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -5,12 +6,26 @@ import pytest
 
 from segprune.config.component import component, import_extensions
 from segprune.errors import ConfigError
+from segprune.pruner.contract import Pruner
 from segprune.pruner.fpgm import Fpgm
 
 
 class Holder:
     def __init__(self, held: Fpgm) -> None:
         self.held = held
+
+
+@dataclass(frozen=True)
+class Unnamed:
+    """A pruner that lacks what the protocol asks for besides a call."""
+
+    def __call__(self) -> None:
+        pass
+
+
+class Taker:
+    def __init__(self, pruner: Pruner) -> None:
+        self.pruner = pruner
 
 
 FPGM = {"_target_": "segprune.pruner.fpgm.Fpgm", "norm_mix": 0.1, "normalize": "none"}
@@ -109,6 +124,16 @@ def deferred(norm_mix: "Nowhere", normalize: str) -> object:  # type: ignore[nam
 def test_a_faulty_extension_is_named(path: str, message: str) -> None:
     with pytest.raises(ConfigError, match=rf"pruner\._target_ is '{path}', {message}"):
         component({**FPGM, "_target_": path}, "pruner", extensions=["tests"])
+
+
+def test_an_object_that_is_none_of_the_wanted_kind_is_told_what_it_lacks() -> None:
+    node = {
+        "_target_": "tests.config.test_component.Taker",
+        "pruner": {"_target_": "tests.config.test_component.Unnamed"},
+    }
+    lacks = r"prune\.pruner is Unnamed\(\): it lacks name, needs, scope of Pruner in segprune\.pruner\.contract\.$"
+    with pytest.raises(ConfigError, match=lacks):
+        component(node, "prune", extensions=["tests"])
 
 
 def test_true_is_no_number() -> None:

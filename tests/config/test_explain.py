@@ -36,7 +36,7 @@ def explained(**changes: Any) -> str:
     given = {key: value for key, value in {**SOUND, **changes}.items() if value != "left out"}
     with pytest.raises(ValidationError) as caught:
         Outer.model_validate(given)
-    return explain(caught.value, "model.", list(Outer.model_fields), given)
+    return explain(caught.value, "model.", Outer.model_fields, given)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_key_value_rule_and_remedy_are_told_without_the_types_of_the_program(
 def test_many_missing_keys_of_one_place_are_one_line() -> None:
     with pytest.raises(ValidationError) as caught:
         Outer.model_validate({})
-    assert explain(caught.value, "model.", list(Outer.model_fields), {}) == (
+    assert explain(caught.value, "model.", Outer.model_fields, {}) == (
         "model lacks lr, size_hw, weights and 1 more; give it the option of a group, or all of them."
     )
 

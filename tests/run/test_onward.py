@@ -1,8 +1,10 @@
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from segprune.checkpoint.ancestry import Ancestry, Step
 from segprune.checkpoint.contract import DESCRIPTION
@@ -52,6 +54,15 @@ def test_the_end_of_a_run_names_its_checkpoint_and_what_usually_follows(
         f"go on from it: segprune run 'stages={stages}' checkpoint={folder} dataset=camvid "
         f"'dataset.root=/my data'{cut}",
     ]
+
+
+def test_what_usually_follows_is_read_as_it_was_meant_whatever_the_folder_is_called(tmp_path: Path) -> None:
+    for name in ("My Drive (1)", "R&D", "it's", "c#1", "[old]", "a=b", "a,b", "größe", "{x}", "100%", "~x"):
+        folder = tmp_path / name
+        line = onward(RUN, (state("dense", folder),))[1]  # type: ignore[arg-type]
+        typed = shlex.split(line.partition(": ")[2])
+        (parsed,) = OverridesParser.create().parse_overrides([one for one in typed if "checkpoint=" in one])
+        assert (parsed.value(), parsed.is_sweep_override()) == (str(folder), False)
 
 
 def test_what_usually_follows_finds_the_configurations_of_the_run(tmp_path: Path) -> None:

@@ -3,9 +3,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 import torch
+from pydantic import TypeAdapter
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -81,6 +83,11 @@ def test_a_reused_cut_is_the_same_cut(tmp_path: Path) -> None:
         assert (a.fingerprint, a.transforms) == (b.fingerprint, b.transforms)
         image = torch.rand(1, 3, 16, 16)
         assert torch.equal(a.net(image), b.net(image))
+
+
+def test_noise_of_float_ranges_makes_no_other_cut() -> None:
+    ratio = TypeAdapter(get_type_hints(Prune, include_extras=True)["ratio"])
+    assert [ratio.validate_python(value) for value in (0.30000000000000004, 0.3, None)] == [0.3, 0.3, None]
 
 
 def test_ratio_zero_changes_no_output(tmp_path: Path) -> None:

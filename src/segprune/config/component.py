@@ -53,7 +53,7 @@ def component(
     try:
         checked = schema.model_validate(given)
     except ValidationError as error:
-        raise ConfigError(explain(error, f"{key}.", names, given)) from error
+        raise ConfigError(explain(error, f"{key}.", schema.model_fields, given)) from error
     except TypeError as error:  # keys without a _target_ where a part is wanted whose class is abstract
         parts = [typed_as[name] for name, value in given.items() if isinstance(value, dict)]
         raise ConfigError(

@@ -159,7 +159,7 @@ def settings_of(cfg: DictConfig) -> tuple[Settings, Node]:
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(explain(error, "", list(Settings.model_fields), values)) from error
+        raise ConfigError(explain(error, "", Settings.model_fields, values)) from error
     refuse_switches(values, dict(settings), "")
     _refuse_missing_packages(settings.extensions)
     _refuse_impossible_chain(settings)

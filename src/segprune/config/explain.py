@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+from typing_extensions import get_protocol_members, is_protocol
 
 from segprune.config.renamed import renamed
 from segprune.config.synonyms import meant
@@ -17,13 +19,15 @@ MOST_NAMED = 3
 """Missing keys of one place that have a line each."""
 
 
-def explain(error: ValidationError, prefix: str, known: Sequence[str], given: Mapping[str, Any]) -> str:
+def explain(
+    error: ValidationError, prefix: str, known: Mapping[str, FieldInfo], given: Mapping[str, Any]
+) -> str:
     """One sentence per wrong key.
 
     Args:
         error: Of pydantic.
         prefix: What stands before its keys, with the dot.
-        known: The keys of the outermost mapping.
+        known: The keys of the outermost mapping, with what they take.
         given: That mapping.
     """
     rules: dict[str, list[str]] = {}
@@ -35,7 +39,7 @@ def explain(error: ValidationError, prefix: str, known: Sequence[str], given: Ma
         *above, name = _place(loc, given, is_missing=kind == "missing")
         where = "".join(f"{part}." for part in (prefix.rstrip("."), *above) if part)
         if kind == "extra_forbidden":
-            beside = known if not above else [key for key in _inside(given, above) if key != name]
+            beside = list(known) if not above else [key for key in _inside(given, above) if key != name]
             close = difflib.get_close_matches(name, beside, n=1)
             hint = f". Did you mean {where}{close[0]}?" if close else "."
             there = f"there are {', '.join(beside)}{hint}"
@@ -44,11 +48,21 @@ def explain(error: ValidationError, prefix: str, known: Sequence[str], given: Ma
         elif kind == "missing":
             lacking.setdefault(where, []).append(name)
         else:
-            rule = TYPES.sub("", rule[0].lower() + rule[1:]).replace("tuple", "list")
-            what = f"{where}{name} is {spelled(_inside(given, [*above, name]))}:"
+            value = _inside(given, [*above, name])
+            wanted = known[name].annotation if name in known and not above else None
+            rule = _lacks(value, wanted) or TYPES.sub("", rule[0].lower() + rule[1:]).replace("tuple", "list")
+            what = f"{where}{name} is {spelled(value)}:"
             rules[what] = [*[f"{other.rstrip('.')}, or" for other in rules.get(what, [])], f"{rule}."]
     lines = [" ".join([what, *how]) for what, how in rules.items()]
     return "\n".join([*lines, *(line for where, names in lacking.items() for line in _missing(where, names))])
+
+
+def _lacks(value: Any, wanted: Any) -> str:
+    """What an object has not of the protocol that is wanted; empty where none is wanted, or it is plain data."""
+    if isinstance(value, str | int | float | list | dict | None) or not is_protocol(wanted):
+        return ""
+    absent = sorted(name for name in get_protocol_members(wanted) if not hasattr(value, name))
+    return f"it lacks {', '.join(absent)} of {wanted.__name__} in {wanted.__module__}" if absent else ""
 
 
 def _missing(where: str, names: Sequence[str]) -> Iterator[str]:

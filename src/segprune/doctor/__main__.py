@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from segprune.config.dataset_node import composed_dataset
 from segprune.config.refusal import refusal
+from segprune.config.spelled import override
 from segprune.console import MISTAKE
 from segprune.dataset.summary import as_text
 from segprune.doctor.case import Case
 from segprune.doctor.exam import examine
 from segprune.doctor.pace import pace
-from segprune.doctor.spelled import override
 from segprune.errors import SegpruneError
 
 log = logging.getLogger(__name__)
@@ -45,14 +45,16 @@ def main(arguments: Sequence[str]) -> int:
     )
     for number, problem in enumerate(case.problems, 1):
         lines.append(f"{number}. {problem.text}")
-        lines += [f"   {override(f'dataset.{key}', value)}" for key, value in problem.keys.items()]
+        lines += [
+            f"   {shlex.quote(override(f'dataset.{key}', value))}" for key, value in problem.keys.items()
+        ]
     lines += [f"note: {note}" for note in dict.fromkeys(case.notes)]
     log.info("%s", "\n".join(lines))
     if data is None:
         log.info("\nNo key solves what has none above: mend the files, then ask the doctor again.")
         return MISTAKE
     log.info("%s", pace(data))
-    given = {key: override(f"dataset.{key}", value) for key, value in case.keys.items()}
+    given = {key: shlex.quote(override(f"dataset.{key}", value)) for key, value in case.keys.items()}
     small = {f"{key}={len(data.fit)}": key for key, size in found.batch_sizes.items() if size > len(data.fit)}
     if small:
         log.info("The batches are larger than the %d training images: %s", len(data.fit), " ".join(small))

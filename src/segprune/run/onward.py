@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from segprune.checkpoint.contract import DESCRIPTION
+from segprune.config.spelled import override
 from segprune.result.files import PLAN
 from segprune.run.assemble import Run
 from segprune.stage.state import Trail
@@ -29,7 +30,8 @@ def onward(run: Run, trail: Trail) -> list[str]:
     kind = "tuned" if name == "finetuned" else "cut" if is_cut else "dense"
     without = OF_THIS_RUN if kind == "dense" else (*OF_THIS_RUN, *OF_A_CUT)
     typed = [one for one in run.job.overrides if not _is_about(one, without)]
-    command = ["segprune", "run", *run.job.places, f"stages={NEXT[kind]}", f"checkpoint={folder}", *typed]
+    start = [f"stages={NEXT[kind]}", override("checkpoint", str(folder))]
+    command = ["segprune", "run", *run.job.places, *start, *typed]
     return [f"checkpoint: {folder}", f"go on from it: {shlex.join(command)}", *_other_thresholds(run, trail)]
 
 

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import AfterValidator
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -58,7 +59,8 @@ class Prune(Stage):
     Attributes:
         pruner: Which channels matter.
         budget: What the ratio is a fraction of, and its guards.
-        ratio: Fraction to remove, in [0, 1); None for a budget that takes none.
+        ratio: Fraction to remove, in [0, 1), without the noise of ``range(0.2,0.4,0.1)``; None for a budget that
+            takes none.
         rounds: In how many rounds; between two of them the network is trained and scored again.
         between: Schedule of that training; a criterion with a phase of its own repeats its phase instead.
         init: Weights after the cut: ``inherited`` from the network before it, or ``scratch``: the initial ones of
@@ -73,7 +75,7 @@ class Prune(Stage):
 
     pruner: Pruner
     budget: Budget
-    ratio: float | None
+    ratio: Annotated[float, AfterValidator(partial(round, ndigits=6))] | None
     rounds: int
     between: Schedule
     init: Literal["inherited", "scratch"]

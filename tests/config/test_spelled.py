@@ -5,7 +5,7 @@ import shlex
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from segprune.doctor.spelled import override
+from segprune.config.spelled import override
 
 VALUES = [
     None, 3, -1, 0.15, True, "road", "a b", "1", "1e3", "null", "true", "*_L.png", "x=y", 'say "a"', "ö", "a,b",
@@ -16,7 +16,7 @@ VALUES = [
 
 @pytest.mark.parametrize("value", VALUES, ids=str)
 def test_a_value_survives(value: object) -> None:
-    (word,) = shlex.split(override("dataset.key", value))
+    (word,) = shlex.split(shlex.quote(override("dataset.key", value)))
     (parsed,) = OverridesParser.create().parse_overrides([word])
     found = parsed.value()
     assert (found if not hasattr(found, "text") else found.text) == value

@@ -1,7 +1,6 @@
-"""Overrides as a shell takes them."""
+"""Overrides as Hydra reads them, whatever their values hold."""
 
 import re
-import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,8 +10,8 @@ _WORDS = {"null", "true", "false", "nan", "inf"}
 
 
 def override(key: str, value: Any) -> str:
-    """``key=value`` in Hydra's grammar, in quotes for the shell where it needs them."""
-    return shlex.quote(f"{key}={_value(value)}")
+    """``key=value`` in Hydra's grammar; for a shell, ``shlex.quote`` comes on top."""
+    return f"{key}={_value(value)}"
 
 
 def _value(value: Any) -> str:

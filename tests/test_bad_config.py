@@ -10,7 +10,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from segprune.checkpoint import checkpoint, contract
-from segprune.cli import quoted, with_stages
+from segprune.cli import with_stages
+from segprune.config.places import quoted
 from segprune.config.refusal import refusal
 from segprune.errors import SegpruneError
 from segprune.model.unet import unet

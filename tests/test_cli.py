@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from segprune.cli import _known_once, quoted, with_stages
+from segprune.cli import _known_once, with_stages
 from segprune.result.metrics import declared
 from tests.tables import give_tables
 from tests.warm import run_warm
@@ -44,18 +44,6 @@ def run(outputs: Path, *arguments: str, is_cold: bool = False) -> subprocess.Com
     return subprocess.run(
         command, capture_output=True, text=True, env=environment, cwd=ROOT, timeout=300, check=False
     )
-
-
-def test_the_home_folder_is_meant_as_in_a_shell() -> None:
-    home = str(Path.home())
-    for typed, read in {
-        "dataset.root=~/data": f"dataset.root={home}/data",
-        "dataset.root=~": f"dataset.root={home}",
-        "extensions=[~/a,b~/c]": f"extensions=[{home}/a,b~/c]",
-        "~dataset.limit": "~dataset.limit",  # Hydra takes a key away
-        "note=a~b": "note=a~b",
-    }.items():
-        assert quoted(typed) == read
 
 
 def test_a_further_stage_brings_its_file_once() -> None:
@@ -133,19 +121,6 @@ def test_a_sweep_is_asked_for_anywhere_in_the_command(tmp_path: Path) -> None:
     done = run(tmp_path, "ratio=0.2,0.3", "-m", "pruner=l1", "hydra/launcher=plan")
     assert done.returncode == 0, done.stderr
     assert "Nothing was run" in done.stdout
-
-
-@pytest.mark.parametrize(
-    ("typed", "taken"),
-    [
-        ("dataset.root=/data/größe 1", 'dataset.root="/data/größe 1"'),
-        ("dataset.root=/data/large", "dataset.root=/data/large"),
-        ("dataset.classes=[ä,b]", "dataset.classes=[ä,b]"),
-        ("dataset.root='/ä'", "dataset.root='/ä'"),
-    ],
-)
-def test_letters_that_hydra_takes_in_quotes_only_get_them(typed: str, taken: str) -> None:
-    assert quoted(typed) == taken
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from segprune import console, stop
 from segprune.allocator import keep_freed
-from segprune.config.places import parted, refuse_hidden
+from segprune.config.places import parted, quoted, refuse_hidden
 from segprune.config.protocol import CHAIN
 from segprune.config.refusal import refusal
 from segprune.config.synonyms import meant
@@ -31,7 +31,6 @@ from segprune.importing import importing
 from segprune.shortage import shortage
 
 log = logging.getLogger(__name__)
-_HOME = re.compile(r"(?<=[=,\[: \"'])~(?=/)|(?<==)~$")
 
 
 class ConsoleHandler(logging.StreamHandler[Any]):
@@ -130,14 +129,6 @@ def _shorten_spinning() -> None:
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "5000")
-
-
-def quoted(argument: str) -> str:
-    """An override as Hydra takes it: ``~/`` in its value as a shell reads it, letters such as ``ü`` in quotes."""
-    argument = _HOME.sub(lambda _: str(Path.home()), argument)
-    key, _, value = argument.partition("=")
-    is_as_it_is = argument.startswith("-") or value.isascii() or set(value) & set("\"'\\,()[]{}")
-    return argument if is_as_it_is else f'{key}="{value}"'
 
 
 def _foreign(arguments: Sequence[str]) -> str:

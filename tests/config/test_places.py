@@ -5,7 +5,16 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from segprune.config.places import CONF, own_places, parted, places_of, refuse_hidden, refuse_two, swept_into
+from segprune.config.places import (
+    CONF,
+    own_places,
+    parted,
+    places_of,
+    quoted,
+    refuse_hidden,
+    refuse_two,
+    swept_into,
+)
 from segprune.errors import ConfigError
 
 MAIN = {"provider": "main", "schema": "file", "path": str(CONF)}
@@ -107,3 +116,28 @@ def test_a_chosen_file_that_two_places_have_is_refused(tmp_path: Path) -> None:
         refuse_two(chosen)
     (tmp_path / "two" / "model" / "mine.yaml").write_text("width: 4\n")
     refuse_two(chosen)  # the same, so nothing is hidden
+
+
+def test_the_home_folder_is_meant_as_in_a_shell() -> None:
+    home = str(Path.home())
+    for typed, read in {
+        "dataset.root=~/data": f"dataset.root={home}/data",
+        "dataset.root=~": f"dataset.root={home}",
+        "extensions=[~/a,b~/c]": f"extensions=[{home}/a,b~/c]",
+        "~dataset.limit": "~dataset.limit",  # Hydra takes a key away
+        "note=a~b": "note=a~b",
+    }.items():
+        assert quoted(typed) == read
+
+
+@pytest.mark.parametrize(
+    ("typed", "taken"),
+    [
+        ("dataset.root=/data/größe 1", 'dataset.root="/data/größe 1"'),
+        ("dataset.root=/data/large", "dataset.root=/data/large"),
+        ("dataset.classes=[ä,b]", "dataset.classes=[ä,b]"),
+        ("dataset.root='/ä'", "dataset.root='/ä'"),
+    ],
+)
+def test_letters_that_hydra_takes_in_quotes_only_get_them(typed: str, taken: str) -> None:
+    assert quoted(typed) == taken

@@ -9,8 +9,8 @@ import pytest
 from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
-from segprune.cli import quoted
 from segprune.config.component import component
+from segprune.config.places import quoted
 from segprune.dataset.contract import SegData
 from segprune.doctor.__main__ import main
 from tests.doctor.sick import SETS, folders
@@ -93,6 +93,22 @@ def test_the_command_in_the_last_line_works(doctor: Doctor, name: str) -> None:
     command = doctor.command
     assert main(command) == 0, doctor.said
     assert sorted(doctor.command) == sorted(command)
+
+
+@pytest.mark.parametrize("root", ["data ü", "./data ü/", "~/data ü", "link", "x/../data ü"])
+def test_what_it_names_below_the_root_is_found_however_the_root_is_written(
+    doctor: Doctor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: str
+) -> None:
+    make, _, _ = SETS["colours of a table"]
+    make(tmp_path / "data ü")
+    (tmp_path / "link").symlink_to("data ü")
+    (tmp_path / "x").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert main(["dataset=folder", f"dataset.root={root}", "dataset.image_suffix=.png"]) == 1
+    assert "dataset.colours=label_colors.txt" in doctor.command
+    assert len(loaded(doctor.command).fit) == 4
+    assert main(doctor.command) == 0, doctor.said
 
 
 def test_data_that_are_well_are_said_to_be(doctor: Doctor) -> None:

@@ -16,6 +16,7 @@ from segprune.config.places import (
     main_of,
     own_places,
     parted,
+    quoted,
     refuse_hidden,
     searched_in,
     unknown,
@@ -48,7 +49,7 @@ def composed_dataset(arguments: Sequence[str]) -> DatasetNode:
         HydraException: An override is wrong.
     """
     os.environ.setdefault("SEGPRUNE_OUTPUTS", str(Path.cwd() / "outputs"))
-    flags, overrides = parted(arguments)
+    flags, overrides = parted(list(map(quoted, arguments)))
     refuse_hidden(flags, overrides, beside=CONF.parent)
     (folder, name), places = main_of(flags, CONF.parent), own_places(flags, overrides)
     if places:

@@ -32,6 +32,7 @@ FLAGS = {"main": "--config-path", "command-line": "--config-dir"}
 """Who named a place of configurations -> the flag that names it."""
 NAME, SEARCHED = "--config-name", "hydra.searchpath"
 PLACES = (*FLAGS.values(), NAME, SEARCHED)
+_HOME = re.compile(r"(?<=[=,\[: \"'])~(?=/)|(?<==)~$")
 
 
 def parted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -43,6 +44,14 @@ def parted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         if waiting and (argument in VALUED or (argument in ("--info", "-i") and "=" not in waiting[0])):
             flags.append(waiting.pop(0))
     return flags, overrides
+
+
+def quoted(argument: str) -> str:
+    """An override as Hydra takes it: ``~/`` in its value as a shell reads it, letters such as ``ü`` in quotes."""
+    argument = _HOME.sub(lambda _: str(Path.home()), argument)
+    key, _, value = argument.partition("=")
+    is_as_it_is = argument.startswith("-") or value.isascii() or set(value) & set("\"'\\,()[]{}")
+    return argument if is_as_it_is else f'{key}="{value}"'
 
 
 def flags_of(hydra: Mapping[str, Any]) -> dict[str, str]:

@@ -19,7 +19,7 @@ def examine(case: Case) -> SegData | None:
 
     It is loaded as a run loads it, so the remedies are known to work together.
     """
-    root = Path(str(case.node.get("root", ""))).expanduser()
+    root = Path(str(case.node.get("root", "")))
     has_root = str(case.node.get("_target_")).endswith("streets") or ("root" in case.node and root.is_dir())
     if not has_root:
         where = case.node.get("root", "missing")

@@ -94,7 +94,7 @@ def of_colours(
             Problem(text=f"the masks hold {len(seen)} colours, more than there can be classes. {_NO_CLASSES}")
         ]
     file = next((file for file in sorted(root.rglob("*")) if _names_all(file, seen)), None)
-    return [_of_table(file, classes) if file else _of_counts(seen, classes)]
+    return [_of_table(file, root, classes) if file else _of_counts(seen, classes)]
 
 
 def _given(root: Path, colours: object) -> dict[str, list[list[int]]]:
@@ -141,10 +141,11 @@ def _names_all(file: Path, seen: Sequence[int]) -> bool:
     return {packed(colour) for _, colour in named}.issuperset(seen)
 
 
-def _of_table(file: Path, classes: Sequence[str] | None) -> Problem:
+def _of_table(file: Path, root: Path, classes: Sequence[str] | None) -> Problem:
     named = list(dict.fromkeys(name for name, _ in read_colours(file)))
     names = list(classes or [name for name in named if not _VOID.search(name)])
-    text, keys = f"the masks store colours, and {file} names them", {"colours": str(file)}
+    text = f"the masks store colours, and {file} names them"
+    keys = {"colours": file.relative_to(root).as_posix()}  # as it is read, below the root
     others = [name for name in named if name not in names and name != "ignore"]
     more: dict[str, Any] = {"values": dict.fromkeys(others, "ignore")} if others else {}
     if others:

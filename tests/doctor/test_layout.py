@@ -16,6 +16,8 @@ from segprune.doctor.layout import endings, loose_pairs, places
         (["a.jpg", "b.JPG", "c.jpg"], ["a_m.png", "b_m.png", "c_m.png"], ((".jpg", ".JPG"), ("_m.png",), 3)),
         (["a.png", "b.png"], ["a.png", "b.png"], ((".png",), (".png",), 2)),
         (["img_1.png"], ["mask_1.png"], ((), (), 0)),
+        (["train_0.jpg", "train_1.jpg"], ["test_0.png", "test_1.png"], ((), (), 0)),
+        (["car.jpg", "cat.jpg"], ["cat.png"], ((".jpg",), (".png",), 1)),
     ],
 )  # fmt: skip
 def test_endings(images: list[str], masks: list[str], expected: object) -> None:
@@ -54,6 +56,25 @@ def test_of_equal_names_in_every_role_those_of_one_role_belong_together(tmp_path
     assert {place.images: place.masks for place in places(tmp_path)} == {
         "images/train2017": "labels/panoptic_train2017", "images/val2017": "labels/panoptic_val2017",
     }  # fmt: skip
+
+
+def test_folders_of_two_roles_fit_worse_than_any_others(tmp_path: Path) -> None:
+    """Every image of train has a name that fits one mask of test, and only one image of test has its mask."""
+    touch(tmp_path, "test/images/a.jpg", "test/masks/a.png")
+    for name in "bcde":
+        touch(tmp_path, f"train/images/{name}.jpg", f"train/masks/{name}.png", f"test/masks/{name}.png")
+    assert {place.images: place.masks for place in places(tmp_path)} == {
+        "train/images": "train/masks", "test/images": "test/masks",
+    }  # fmt: skip
+
+
+def test_a_few_images_with_the_role_in_their_names_are_found(tmp_path: Path) -> None:
+    for role, count in (("train", 20), ("test", 3)):
+        for k in range(count):
+            touch(tmp_path, f"{role}/images/{role}_{k:03}.jpg", f"{role}/masks/{role}_{k:03}.png")
+    assert [(place.images, place.masks, place.pairs) for place in places(tmp_path)] == [
+        ("train/images", "train/masks", 20), ("test/images", "test/masks", 3),
+    ]  # fmt: skip
 
 
 def test_a_word_in_a_folder_above_all_does_not_count(tmp_path: Path) -> None:

@@ -49,8 +49,8 @@ def places(root: Path) -> list[Place]:
     found: dict[tuple[str, str], Place] = {}
     for folder in masks:
         others = [_place(folders, images, folder) for images in folders if images not in masks]
-        best = max(others, key=_fit, default=None)
-        if best and best.pairs:
+        best = max((place for place in others if place.pairs), key=_fit, default=None)
+        if best:
             _add(found, best)
     if not found:
         for folder in folders:
@@ -92,7 +92,8 @@ def endings(images: Sequence[str], masks: Sequence[str]) -> tuple[tuple[str, ...
         taken = {
             name for name in left if name.endswith(ending) and name.removesuffix(ending) + partner in known
         }
-        if taken:
+        # what one image of several ends in is its name, unless it is an extension
+        if len(taken) > 1 or (taken and (len(images) == 1 or re.fullmatch(r"\.\w+", ending))):
             left -= taken
             pairs += len(taken)
             ours.append(ending)
@@ -123,10 +124,16 @@ def _place(folders: Mapping[str, Sequence[str]], images: str, masks: str) -> Pla
     return Place(images=images, masks=masks, image_suffix=image_suffix, mask_suffix=mask_suffix, pairs=pairs)
 
 
-def _fit(place: Place) -> tuple[int, bool, int]:
-    """How well two folders fit each other: by their files, by the role that each names, by folders above both."""
-    is_one_role = _role_in(place.images) == _role_in(place.masks)
-    return place.pairs, is_one_role, len({*place.images.split("/")} & {*place.masks.split("/")})
+def _fit(place: Place) -> tuple[bool, int, bool, int]:
+    """How well two folders fit each other.
+
+    Those of two roles fit worst, however many files have alike names; then the files count, then whether both name
+    a role, then the folders above both.
+    """
+    ours, theirs = _role_in(place.images), _role_in(place.masks)
+    is_one_role = ours == theirs
+    may_be = is_one_role or ours is None or theirs is None
+    return may_be, place.pairs, is_one_role, len({*place.images.split("/")} & {*place.masks.split("/")})
 
 
 def _role_in(name: str) -> str | None:

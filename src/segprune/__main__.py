@@ -137,7 +137,7 @@ COMMANDS = {
         run=partial(_module, "segprune.store.__main__"),
     ),
     "doctor": Command(
-        does="what is wrong with your data, and the command that works: segprune doctor dataset.root=/data",
+        does="what is wrong with your data, and what works: segprune doctor dataset=folder dataset.root=/data",
         run=partial(_module, "segprune.doctor.__main__"),
     ),
     "predict": Command(

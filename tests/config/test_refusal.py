@@ -28,6 +28,11 @@ def refused(*overrides: str) -> str | None:
             "finetune.epoch=1",
             "'finetune.epoch' is not a key of this configuration. Did you mean 'finetune.epochs'?",
         ),
+        (
+            "dataset.root=/data",
+            "'dataset.root' is not a key of this configuration, but one of dataset=folder (or ade20k, camvid, "
+            "camvid_raw, cityscapes, coco, pets, torchvision, voc): give that too.",
+        ),
         ("poly_power=1", "'poly_power' is not a key of this configuration. Did you mean 'train.poly_power'?"),
         (
             "budget=mac",

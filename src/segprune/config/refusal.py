@@ -7,10 +7,12 @@ import traceback
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import yaml  # type: ignore[import-untyped]
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from segprune.config.places import CONF
 from segprune.config.renamed import renamed
 from segprune.config.synonyms import meant
 
@@ -91,6 +93,12 @@ def _no_such_key(cause: ConfigAttributeError | ConfigKeyError) -> str:
     above, _, name = wrong.rpartition(".")
     if told := renamed(wrong) or _meant(wrong):
         return f"'{wrong}' is not a key of this configuration; {told}"
+    if options := _options_with(above, name):
+        first, *others = options
+        more = f" (or {', '.join(others)})" if others else ""
+        return (
+            f"'{wrong}' is not a key of this configuration, but one of {above}={first}{more}: give that too."
+        )
     beside = _names(place)
     close: list[str] = []
     if isinstance(place, DictConfig):
@@ -100,6 +108,13 @@ def _no_such_key(cause: ConfigAttributeError | ConfigKeyError) -> str:
         close = [f"{above}.{key}".lstrip(".") for key in difflib.get_close_matches(name, beside, n=1)]
     hint = f"Did you mean '{close[0]}'?" if close else f"There are {', '.join(beside)}. {ALL_KEYS}"
     return f"'{wrong}' is not a key of this configuration. {hint}"
+
+
+def _options_with(group: str, key: str) -> list[str]:
+    """The options of a group whose files have a key; ``folder``, which takes any data, first."""
+    files = sorted((CONF / group).glob("*.yaml")) if group and "." not in group else []
+    found = [file.stem for file in files if key in (yaml.safe_load(file.read_text(encoding="utf-8")) or {})]
+    return sorted(found, key=lambda option: option != "folder")
 
 
 def _meant(key: str) -> str:

@@ -265,6 +265,9 @@ def test_pictures_of_other_endings_are_told(tmp_path, caplog):
         ("", "train.txt names no image"),
         ("a\nb\n", r"train.txt, line 2: there is no .*i/b.jpg"),
         ("c\n", r"train.txt, line 1: there is no .*l/c_mask.png"),
+        ("/set/i/b.jpg /set/l/b_mask.png\n", r"train.txt, line 1: there is no \S*i/b.jpg; restore"),
+        ("/set/i/b.png /set/l/b_mask.png\n", r"train.txt, line 1: there is no \S*i/b.png; restore"),
+        ("b c\n", r"train.txt, line 1: there is no \S*i/b c.jpg; restore"),
         ("a\na.jpg\n", r"train.txt, line 2: a.jpg is there twice"),
     ],
 )

@@ -38,6 +38,12 @@ def test_a_role_of_damaged_files_alone_has_no_remedy(tmp_path: Path) -> None:
     assert "4 pairs are not usable" in problem.text
 
 
+def test_one_pair_is_told_in_the_singular(tmp_path: Path) -> None:
+    (folders(tmp_path) / "test/images/a20.png").write_bytes(b"damaged")
+    (problem,) = looked_into(case_of(tmp_path), tmp_path).problems
+    assert problem.text.startswith("1 pair is not usable; mend")
+
+
 def test_compressed_colours_have_no_remedy_by_a_key(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
     for path in folders(tmp_path).glob("*/masks/*.png"):

@@ -134,7 +134,8 @@ def test_what_does_not_fit_is_named_and_refused_unless_it_is_allowed(tmp_path: P
     torch.save(state, tmp_path / "best.pt")
     with pytest.raises(
         CheckpointError,
-        match=r"the file lacks 1: 2\.bias; has in another shape 1: 2\.weight; has besides 1: 3\.weight\. .*allow",
+        match=r"gives 19 classes, and the network 2; "
+        r"the file lacks 1: 2\.bias; has in another shape 1: 2\.weight; has besides 1: 3\.weight\. .*allow",
     ):
         load_existing(net(), tmp_path / "best.pt")
     here = net()
@@ -144,6 +145,18 @@ def test_what_does_not_fit_is_named_and_refused_unless_it_is_allowed(tmp_path: P
     torch.save({"other": torch.ones(1)}, tmp_path / "best.pt")
     with pytest.raises(CheckpointError, match="no name is the same"):
         load_existing(net(), tmp_path / "best.pt", allow=["*"])
+
+
+def test_weights_for_another_number_of_classes_are_said_to_be_that(tmp_path: Path) -> None:
+    state = {**trained(), "2.weight": torch.ones(19, 4, 1, 1), "2.bias": torch.ones(19)}
+    torch.save(state, tmp_path / "best.pt")
+    with pytest.raises(
+        CheckpointError, match=r"network: it gives 19 classes, and the network 2; has in another"
+    ):
+        load_existing(net(), tmp_path / "best.pt")
+    torch.save({**state, "0.weight": torch.ones(4, 1, 1, 1)}, tmp_path / "best.pt")  # of other images too
+    with pytest.raises(CheckpointError, match=r"the network: has in another shape 3"):
+        load_existing(net(), tmp_path / "best.pt")
 
 
 class Code:

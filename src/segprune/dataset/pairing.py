@@ -147,13 +147,17 @@ def pairs_of_list(
     faults = []
     for number, line in named:
         names = list(_names(line, _composed(images.name), suffixes[0]))
-        name = next((name for name in names if name in image_files), names[0])
+        has_file = (
+            line.split()[0].lower().endswith((*suffixes[0], *PICTURES))
+        )  # so further columns are not its name
+        name = next((name for name in names if name in image_files), names[-1 if has_file else 0])
         other = "" if name == names[0] else line.split()[-1]  # a line that is a name has no further columns
         if name in found:
             fault = f"{line} is there twice; remove one"
         elif name not in image_files or name not in label_files:
             place = (images, name, suffixes[0]) if name not in image_files else (labels, name, suffixes[1])
-            fault = f"there is no {_expected(*place)}; restore it or remove the line"
+            lacking = images / name if name.lower().endswith(PICTURES) else _expected(*place)
+            fault = f"there is no {lacking}; restore it or remove the line"
         elif other.endswith(suffixes[1]) and Path(other).name != _composed(label_files[name].name):
             fault = (
                 f"the label of {name} would be {label_files[name]} and not {other}; give a table of both as "

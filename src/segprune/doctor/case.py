@@ -75,6 +75,11 @@ def folded(faults: Sequence[str]) -> list[str]:
     ]
 
 
+def unusable(count: int, what: str) -> str:
+    """That so many files or pairs cannot be used."""
+    return f"1 {what} is not usable" if count == 1 else f"{count} {what}s are not usable"
+
+
 class _Kept(logging.Handler):
     def __init__(self, notes: list[str]) -> None:
         super().__init__(logging.WARNING)

@@ -15,7 +15,7 @@ from segprune.dataset.mask_options import Colours, mask_code
 from segprune.dataset.pair_set import two_colours
 from segprune.dataset.pairing import Pair
 from segprune.doctor import meaning
-from segprune.doctor.case import Case, Node, folded
+from segprune.doctor.case import Case, Node, folded, unusable
 from segprune.doctor.contract import Problem
 from segprune.doctor.pairs import leave_out
 from segprune.errors import DataError, SegpruneError
@@ -46,11 +46,12 @@ def look_into_files(case: Case, root: Path, pairs: dict[str, list[Pair]]) -> Non
     _turned(case, facts)
     faults = {pair: fault for pair in every if (fault := _fault(case, pair, facts[pair]))}
     if faults:
+        told = unusable(len(faults), "pair")
         kept = {role: [pair for pair in found if pair not in faults] for role, found in pairs.items()}
         if all(kept.values()):
-            leave_out(case, root, kept, f"{len(faults)} pairs are not usable", list(faults.values()))
+            leave_out(case, root, kept, told, list(faults.values()))
         else:
-            case.add(f"{len(faults)} pairs are not usable:\n   " + "\n   ".join(folded([*faults.values()])))
+            case.add(f"{told}:\n   " + "\n   ".join(folded([*faults.values()])))
         pairs = kept
     known = {
         pair: both[1] for pair, both in facts.items() if pair not in faults and isinstance(both[1], Fact)

@@ -6,7 +6,7 @@ from pathlib import Path
 from segprune.dataset.pair_file import as_csv
 from segprune.dataset.pairing import Pair, list_pairs, matched
 from segprune.dataset.roles import Sources
-from segprune.doctor.case import Case, folded, several, silent
+from segprune.doctor.case import Case, folded, several, silent, unusable
 from segprune.errors import DataError, SegpruneError
 
 
@@ -21,7 +21,7 @@ def found_pairs(case: Case, root: Path) -> dict[str, list[Pair]]:
         if not partial:
             return {}  # loading says it
         faults = _faults(case, root)
-        leave_out(case, root, partial, f"{len(faults)} files are not usable", faults)
+        leave_out(case, root, partial, unusable(len(faults), "file"), faults)
         return partial
 
 

@@ -41,6 +41,7 @@ class Match:
         other_shape: Names under which it has another shape.
         left: Names in the file that the module lacks.
         others: Other keys that have tensors for the module, such as a moving average of its weights.
+        classes: Channels in the file and in the module, where nothing but the number of outputs is another.
     """
 
     place: str
@@ -50,6 +51,7 @@ class Match:
     other_shape: Sequence[str]
     left: Sequence[str]
     others: Sequence[str] = ()
+    classes: tuple[int, int] | None = None
 
 
 def load_existing(net: nn.Module, path: Path | None, *, allow: Sequence[str] = ()) -> None:
@@ -100,6 +102,8 @@ def refuse_misfit(match: Match, source: str, *, allow: Sequence[str]) -> None:
         for what, names in wrong.items()
     }
     parts = [f"{what} {len(names)}: {_first(names)}" for what, names in refused.items() if names]
+    if match.classes and refused["has in another shape"]:
+        parts.insert(0, "it gives {} classes, and the network {}".format(*match.classes))
     if parts or not match.fits:
         raise CheckpointError(
             f"{source}, which does not fit the network: {'; '.join(parts) or 'no name is the same'}. "
@@ -173,15 +177,26 @@ def _match(own: Mapping[str, Tensor], place: str, state: Mapping[str, Tensor], p
         for name, tensor in own.items()
         if name in named and named[name].shape == tensor.shape
     }
+    other_shape = [name for name in own if name in named and name not in fits]
     return Match(
         place=place,
         prefix=prefix,
         fits=fits,
         # weights older than PyTorch 0.4.1 have no counters, and nothing reads them
         missing=[name for name in own if name not in named and not name.endswith("num_batches_tracked")],
-        other_shape=[name for name in own if name in named and name not in fits],
+        other_shape=other_shape,
         left=[name for name in state if name.removeprefix(prefix) not in own or not name.startswith(prefix)],
+        classes=_classes([(named[name], own[name]) for name in other_shape]),
     )
+
+
+def _classes(differing: Sequence[tuple[Tensor, Tensor]]) -> tuple[int, int] | None:
+    """Channels in the file and in the module where all that differs is one number of outputs, read by no layer."""
+    shapes = [(tuple(theirs.shape), tuple(ours.shape)) for theirs, ours in differing]
+    is_first = all(theirs[1:] == ours[1:] and theirs and ours for theirs, ours in shapes)
+    numbers = {(theirs[0], ours[0]) for theirs, ours in shapes} if is_first else set()
+    is_layer = any(len(theirs) in (2, 4) for theirs, _ in shapes)
+    return numbers.pop() if len(numbers) == 1 and is_layer else None
 
 
 def tell(line: str, match: Match) -> None:

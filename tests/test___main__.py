@@ -114,6 +114,39 @@ def test_without_a_clone_it_says_what_to_install(
     assert f"there is no {tmp_path}/run.py: runs need run.py and conf/" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("word", "parts"),
+    [
+        (
+            "eval",
+            [
+                "trains and cuts nothing",
+                "baseline    what it is compared with",
+                "segprune eval candidate=last",
+            ],
+        ),
+        ("plan", ["what the store has", "segprune plan pruner=taylor,fpgm ratio=0.2,0.3"]),
+    ],
+)
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_what_becomes_run_py_with_a_task_of_its_own_says_what_that_is(
+    word: str,
+    parts: list[str],
+    flag: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "execv", lambda *_: pytest.fail("it became run.py"))
+    assert door.dispatched([word, "pruner=l1", flag]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"segprune {word} ")
+    assert [part for part in parts if part not in said] == []
+
+
+def test_the_doctor_is_offered_with_a_data_set_that_has_a_root() -> None:
+    assert "segprune doctor dataset=folder dataset.root=" in door.overview()
+
+
 @pytest.mark.parametrize("word", ["report", "store", "ui", "reproduce", "replay"])
 def test_every_other_word_shows_its_own_help(word: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:

@@ -27,10 +27,12 @@ class Command:
     Attributes:
         does: What it does, in a few words.
         run: Its arguments -> its exit code.
+        help: What its ``--help`` prints, where ``run`` has none of its own.
     """
 
     does: str
     run: Callable[[Sequence[str]], int]
+    help: str = ""
 
 
 def main() -> int:
@@ -50,6 +52,9 @@ def dispatched(arguments: Sequence[str]) -> int:
     if word not in COMMANDS:
         sys.stderr.write(f"segprune: {unknown(word)}\n")
         return MISTAKE
+    if COMMANDS[word].help and {"-h", "--help"} & {*rest}:
+        sys.stdout.write(COMMANDS[word].help)
+        return 0
     return COMMANDS[word].run(rest)
 
 
@@ -111,6 +116,35 @@ def _module(name: str, arguments: Sequence[str]) -> int:
     return command(importlib.import_module(name).main, arguments)
 
 
+EVAL = """\
+segprune eval candidate=<network> [baseline=<network>] [key=value ...]
+
+Evaluates two finished networks on the same images, side by side. It trains and cuts nothing.
+
+  candidate   a network by its folder, by the folder, name or MLflow id of its run, or by last; beside a baseline
+              an exported model.onnx too
+  baseline    what it is compared with, named likewise; without one, the dense network that it was cut from
+
+Give the model and the data set as for the run. It prints a table with mIoU, size
+and speed of both, and writes every score, by class and by layer, to evaluation_report.json.
+
+  segprune eval candidate=last dataset=camvid dataset.root=/data/camvid
+  segprune eval baseline=dense-s0 candidate=taylor-r0.3-ft-s0 dataset=camvid dataset.root=/data/camvid
+  segprune eval candidate=last dataset=camvid dataset.root=/data/camvid dataset.select=null dataset.report_split=val
+
+segprune run --help has all keys.
+"""
+PLAN = """\
+segprune plan [key=value,value ...]
+
+Says what a sweep would do, and does nothing: which runs, by which schedules, what the store has of them already,
+how long the rest takes and how much disk it needs. The same words behind segprune sweep begin it.
+
+  segprune plan pruner=taylor,fpgm ratio=0.2,0.3
+  segprune plan pruner=taylor,fpgm,sirfp ratio=0.3,0.5 seed=0,1,2 protocol=fair
+
+segprune run --help has all keys.
+"""
 COMMANDS = {
     "run": Command(
         does="train, prune, finetune and evaluate: segprune run pruner=taylor ratio=0.3",
@@ -123,10 +157,12 @@ COMMANDS = {
     "eval": Command(
         does="two finished networks side by side: segprune eval baseline=<run> candidate=<run>",
         run=lambda arguments: _run_py(*evaluation(arguments)),
+        help=EVAL,
     ),
     "plan": Command(
         does="what a sweep would do and how long it would take, without doing it",
         run=partial(_run_py, ["-m"], ["hydra/launcher=plan"]),
+        help=PLAN,
     ),
     "report": Command(
         does="write the report of a sweep again: segprune report outputs/sweeps/<date>/<time>",

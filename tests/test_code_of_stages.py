@@ -205,7 +205,7 @@ KEEP = {
         _heads refuse_absent refuse_misfit refuse_not_finite refuse_other_plans refuse_other_tensors widths
     """,
     "checkpoint/checkpoint.py": """
-        _bytes _last_cuts _read_weights _transforms describe load_strictly read write
+        _bytes _last_cuts _read_weights _transforms describe load_strictly prediction read write
     """,
     "durable.py": "Checked.__init__ Checked.write Lock.__init__ Lock.acquire replacing sha256 sync",
     "gpu.py": "_has_tf32 inputs_of name_of precision_of",

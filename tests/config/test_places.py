@@ -2,7 +2,6 @@ import os
 from pathlib import Path
 
 import pytest
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from segprune.config.places import (
@@ -13,7 +12,6 @@ from segprune.config.places import (
     quoted,
     refuse_hidden,
     refuse_two,
-    swept_into,
 )
 from segprune.errors import ConfigError
 
@@ -89,12 +87,6 @@ def test_a_file_with_the_name_of_one_of_conf_is_refused(
     ):
         refuse_hidden(*command, beside=CONF.parent)
     refuse_hidden([*command[0], f"--config-path={tmp_path}"], command[1], beside=CONF.parent)
-
-
-@pytest.mark.parametrize("name", ["12-00-00", "with space", "a=b, (ü) it's"])
-def test_a_folder_of_any_name_can_be_that_of_a_sweep(tmp_path: Path, name: str) -> None:
-    (override,) = OverridesParser.create().parse_overrides([swept_into(tmp_path / name)])
-    assert (override.key_or_group, override.value()) == ("hydra.sweep.dir", str(tmp_path / name))
 
 
 def test_a_chosen_file_that_two_places_have_is_refused(tmp_path: Path) -> None:

@@ -21,5 +21,5 @@ def test_its_command_is_that_of_this_process_in_the_folder_of_the_sweep(
     monkeypatch.setattr(sys, "argv", ["run.py", "-m", "seed=0,1"])
     assert command(tmp_path / "a b") == [
         *(sys.executable, os.path.abspath("run.py"), "-m", "seed=0,1"),
-        f"hydra.sweep.dir='{tmp_path}/a b'",
+        f'hydra.sweep.dir="{tmp_path}/a b"',
     ]

@@ -87,13 +87,6 @@ def searched_in(places: Sequence[str]) -> str:
     return f"{SEARCHED}=[{','.join(QuotedString(one, Quote.double).with_quotes() for one in places)}]"
 
 
-def swept_into(folder: Path) -> str:
-    """The override that gives a sweep its folder."""
-    path = str(folder.absolute())
-    is_plain = re.fullmatch(r"[\w./+-]+", path, re.ASCII)
-    return f"hydra.sweep.dir={path if is_plain else QuotedString(path, Quote.single).with_quotes()}"
-
-
 def own_places(flags: Sequence[str], overrides: Sequence[str]) -> list[str]:
     """The places besides that of the main configuration which the flags and overrides of a command name.
 

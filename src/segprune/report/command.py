@@ -4,7 +4,8 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from segprune.config.places import SEARCHED, swept_into
+from segprune.config.places import SEARCHED
+from segprune.config.spelled import override
 
 _GIVEN = ("hydra.mode", "hydra.sweep.dir", SEARCHED)
 """What the line has anyhow."""
@@ -17,7 +18,7 @@ def command(overrides: Sequence[str], **values: Sequence[object]) -> str:
         overrides: What was typed for the sweep.
         values: Key -> all its values, instead of those in ``overrides``.
     """
-    kept = [override for override in overrides if override.lstrip("+").split("=")[0] not in values]
+    kept = [one for one in overrides if one.lstrip("+").split("=")[0] not in values]
     changed = [f"{key}={','.join(map(str, dict.fromkeys(many)))}" for key, many in values.items()]
     return shlex.join(["python", "run.py", "-m", *kept, *changed])
 
@@ -30,8 +31,8 @@ def finishing(folder: Path, overrides: Sequence[str], of_hydra: Sequence[str]) -
         overrides: What was typed for it.
         of_hydra: Likewise, those that concern Hydra.
     """
-    kept = [override for override in of_hydra if override.lstrip("+").split("=")[0] not in _GIVEN]
-    return command([*overrides, *kept, swept_into(folder)])
+    kept = [one for one in of_hydra if one.lstrip("+").split("=")[0] not in _GIVEN]
+    return command([*overrides, *kept, override("hydra.sweep.dir", str(folder.absolute()))])
 
 
 def more_seeds(seeds: Sequence[int], count: int) -> list[int]:

@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from segprune.config.places import swept_into
+from segprune.config.spelled import override
 
 VARIABLE = "SEGPRUNE_LATER"
 
@@ -39,4 +39,9 @@ def told() -> Later | None:
 
 def command(folder: Path) -> list[str]:
     """This process's own command, for the same folder of the sweep."""
-    return [sys.executable, os.path.abspath(sys.argv[0]), *sys.argv[1:], swept_into(folder)]
+    return [
+        sys.executable,
+        os.path.abspath(sys.argv[0]),
+        *sys.argv[1:],
+        override("hydra.sweep.dir", str(folder.absolute())),
+    ]

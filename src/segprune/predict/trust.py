@@ -25,7 +25,7 @@ LOOSE = {"_target_", "weights", "checkpoint", "allow"}
 """Keys of a model that are not looked at when a checkpoint is read: it has its own weights."""
 PYTHON, HYDRA = (
     "segprune.load(folder, extensions={0}), or segprune predict --extension {1}",
-    '"extensions={0}"',
+    "'extensions={0}'",
 )
 """How a caller names packages: all of them, or one more."""
 

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from segprune.sweep.board import Board
 from segprune.sweep.pool import Task
 from segprune.sweep.slurm import SlurmLauncher, refuse_few_gpus, refuse_sqlite
 from segprune.sweep.slurm_lost import close_lost
-from segprune.sweep.slurm_queue import Slurm
+from segprune.sweep.slurm_queue import Slurm, SlurmError
 from tests import mini_app
 from tests.mini_app import run, start, status, wait_for
 from tests.sweep import slurm_here
@@ -178,29 +179,64 @@ def test_a_file_of_sqlite_is_refused_and_a_server_is_not(tmp_path: Path) -> None
     refuse_sqlite(config)
 
 
+def test_jobs_that_sbatch_refuses_have_failed_with_its_sentence(app: Path) -> None:
+    code, out, err = run(app, "act=done,failed", *SLURM, "hydra.launcher.partition=nope")
+    assert code != 0, out + err
+    for number in (0, 1):
+        assert status(app, number)["status"] == "failed"
+        assert re.search(r"^sbatch .* fails: .*invalid partition", status(app, number)["error"])
+    assert re.search(r"#1 act=failed: FAILED.*\(0 left\), sbatch", out), out
+
+
+def test_jobs_that_never_came_into_the_queue_have_failed_and_those_before_them_are_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launcher, tasks = pretended(
+        tmp_path,
+        monkeypatch,
+        {"sbatch": "[[ $* != *--dependency* ]] || { echo too many jobs >&2; exit 1; }; echo 7"},
+    )
+    launcher._by = replace(launcher._by, makers_first=True)
+    monkeypatch.setattr("segprune.sweep.slurm._makers", lambda _: {1: 0})
+    with pytest.raises(SlurmError, match="too many jobs"):
+        launcher._run(tasks)
+    found = [read_status(task.folder) for task in tasks.values()]
+    assert [one["status"] for one in found] == ["killed", "failed"]
+    assert found[1]["error"].startswith("sbatch ")
+    assert found[1]["error"].endswith(" fails: too many jobs.")
+
+
 @pytest.mark.parametrize("silent", ["scancel", "squeue"])
 def test_a_sweep_that_is_stopped_while_slurm_does_not_answer_is_closed_and_says_what_to_type(
     silent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for name in ("sbatch", "squeue", "scontrol", "scancel"):
-        says = "echo Unable to contact slurm controller >&2; exit 1" if name == silent else "echo 7"
-        (tmp_path / name).write_text(f"#!/bin/bash\n{says}\n")
-        (tmp_path / name).chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    launcher, sweep = SlurmLauncher(), tmp_path / "sweep"
-    launcher._config = OmegaConf.create({"hydra": {"sweep": {"dir": str(sweep)}}})
-    launcher._by = Slurm(**{**SETTINGS, "makers_first": False})
-    launcher._left, launcher._board = 2, Board()
+    says = {silent: "echo Unable to contact slurm controller >&2; exit 1"}
+    launcher, tasks = pretended(tmp_path, monkeypatch, says)
     monkeypatch.setattr(stop, "if_asked", _ctrl_c)
-    tasks = {
-        number: Task(label="", asked={}, command=["true"], environment={}, folder=sweep / str(number))
-        for number in range(2)
-    }
     with pytest.raises(KeyboardInterrupt):
         launcher._run(tasks)
     assert [read_status(task.folder)["status"] for task in tasks.values()] == ["killed", "killed"]
     assert "Unable to contact slurm controller. Jobs may still wait or run" in caplog.text
     assert "to stop them once SLURM answers: scancel 7" in caplog.text
+
+
+def pretended(
+    place: Path, monkeypatch: pytest.MonkeyPatch, says: dict[str, str]
+) -> tuple[SlurmLauncher, dict[int, Task]]:
+    """A launcher with two jobs, and commands of SLURM that are these scripts, or else say 7."""
+    for name in ("sbatch", "squeue", "scontrol", "scancel"):
+        (place / name).write_text(f"#!/bin/bash\n{says.get(name, 'echo 7')}\n")
+        (place / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(place), prepend=os.pathsep)
+    launcher, sweep = SlurmLauncher(), place / "sweep"
+    launcher._config = OmegaConf.create({"hydra": {"sweep": {"dir": str(sweep)}}})
+    launcher._by = Slurm(**{**SETTINGS, "makers_first": False, "poll_s": 0.1})
+    launcher._left, launcher._board = 2, Board()
+    tasks = {
+        number: Task(label="", asked={}, command=["true"], environment={}, folder=sweep / str(number))
+        for number in range(2)
+    }
+    return launcher, tasks
 
 
 def _ctrl_c() -> None:

@@ -55,6 +55,12 @@ class SlurmLauncher(JobLauncher):
             for number, task in tasks.items():
                 self._over(task, later.jobs[number], 0.0, was_stopped=False)
             return
+        makers = _makers(self._config) if slurm.makers_first else {}
+        self._queue(tasks, makers, self._room(tasks))
+
+    def _room(self, tasks: Mapping[int, Task]) -> Path:
+        """The folder with the scripts of the jobs, which are ``starting`` from now on."""
+        slurm: Slurm = self._by
         room = Path(str(self._config.hydra.sweep.dir), ROOM).absolute()
         room.mkdir(parents=True, exist_ok=True)
         (room / STOPPED).unlink(missing_ok=True)  # of an earlier sweep in this folder
@@ -64,14 +70,20 @@ class SlurmLauncher(JobLauncher):
             (task.folder / OUTPUT).touch()
             status.write(task.folder, {"asked": task.asked, "status": "starting"})
             (room / f"{number}.sh").write_text(job_script(task, slurm.cpus))
-        makers = _makers(self._config) if slurm.makers_first else {}
-        live = dict[int, str]()
+        return room
+
+    def _queue(self, tasks: Mapping[int, Task], makers: Mapping[int, int], room: Path) -> None:
+        """Put the jobs into the queue and see to their end."""
+        slurm: Slurm = self._by
+        live, unsent, fault = dict[int, str](), dict(tasks), ""
         try:
             for maker in [None, *sorted({*makers.values()})]:
                 numbers = [number for number in tasks if makers.get(number) == maker]
                 after = None if maker is None else f"{live[maker]}_{maker}"
                 array = slurm.submit(room / "job.sh", numbers, after)
-                live |= dict.fromkeys(numbers, array)
+                for number in numbers:
+                    live[number] = array
+                    del unsent[number]
                 names = {tasks[number].folder: f"{array}_{number}" for number, array in live.items()}
                 note_names(room.parent, names)
                 wait = "" if after is None else f", after {after}, which makes what they share"
@@ -82,7 +94,13 @@ class SlurmLauncher(JobLauncher):
                 self._follow(tasks, live)
             else:
                 self._leave(room, live)
+        except Exception as error:
+            fault = str(error) or type(error).__name__
+            raise
         finally:
+            for task in unsent.values():
+                end = End(seconds=0.0, code=0, fault=fault, was_overdue=False, was_stopped=not fault)
+                self._after(task, end)
             if live:
                 self._cancel(tasks, live, room)
 

@@ -16,8 +16,9 @@ from omegaconf import OmegaConf
 from segprune import stop
 from segprune.errors import ConfigError
 from segprune.status import read as read_status
+from segprune.status import write as write_status
 from segprune.sweep.board import Board
-from segprune.sweep.pool import Task
+from segprune.sweep.pool import OUTPUT, Task
 from segprune.sweep.slurm import SlurmLauncher, refuse_few_gpus, refuse_sqlite
 from segprune.sweep.slurm_lost import close_lost
 from segprune.sweep.slurm_queue import Slurm, SlurmError
@@ -100,7 +101,11 @@ def test_jobs_go_on_after_a_time_limit_and_preemption_and_none_is_left_of_a_stop
         f"{whole}_0 ended as FAILED, exit code 143:0: it was stopped before its end. Give it more time"
         in str(status(app, 0)["error"])
     )
-    assert str(status(app, 1)["error"]).startswith(f"its SLURM job {whole}_1 ended as CANCELLED")
+    assert re.fullmatch(
+        rf"its SLURM job {whole}_1 ended as CANCELLED(, exit code \S+)?: it was cancelled; "
+        "the same command continues from here",
+        str(status(app, 1)["error"]),
+    )
     parent.send_signal(signal.SIGTERM)
     out, err = parent.communicate(timeout=mini_app.DEADLINE_SECONDS)
     assert parent.returncode == 143, out + err
@@ -204,6 +209,34 @@ def test_jobs_that_never_came_into_the_queue_have_failed_and_those_before_them_a
     assert [one["status"] for one in found] == ["killed", "failed"]
     assert found[1]["error"].startswith("sbatch ")
     assert found[1]["error"].endswith(" fails: too many jobs.")
+
+
+@pytest.mark.parametrize("said", ["running", "killed"])  # it had no time for a word; or ended in order
+@pytest.mark.parametrize(
+    ("state", "wrong"),
+    [
+        ("CANCELLED", "it was cancelled; "),
+        ("TIMEOUT", "its time was over. Give it more time (hydra.launcher.time) or let it go on more often"),
+        ("PREEMPTED", "another job took its place, and SLURM did not put it into the queue again; "),
+        ("NODE_FAIL", "its node failed; "),
+        ("OUT_OF_MEMORY", "its memory was not enough. Give it more (hydra.launcher.mem); "),
+    ],
+)
+def test_what_helps_is_said_by_how_a_job_ended(
+    state: str, wrong: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    says = {"scontrol": f"echo JobId=7 JobState={state} ExitCode=0:15"}
+    launcher, tasks = pretended(tmp_path, monkeypatch, says)
+    task = tasks[0]
+    task.folder.mkdir(parents=True)
+    (task.folder / OUTPUT).write_text("epoch 3\n")
+    write_status(task.folder, {"status": said})
+    launcher._over(task, "7_0", 0.0, was_stopped=False)
+    found = read_status(task.folder)
+    assert found["status"] == "failed"
+    assert found["error"].startswith(f"its SLURM job 7_0 ended as {state}, exit code 0:15: {wrong}")
+    assert found["error"].endswith("; the same command continues from here")
+    assert ("hydra.launcher.time" in found["error"]) == (state == "TIMEOUT")
 
 
 @pytest.mark.parametrize("silent", ["scancel", "squeue"])

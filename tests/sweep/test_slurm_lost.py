@@ -18,4 +18,7 @@ def test_a_job_that_slurm_has_no_more_gets_its_end_and_others_keep_theirs(tmp_pa
     assert close_lost(folders) == folders[:2]
     ends = [status.read(folder)["status"] for folder in folders]
     assert ends == ["killed", "killed", "running", "done", "running"]  # the last one is nobody's
-    assert status.read(folders[1])["error"] == "its SLURM job 7_1 ended as NODE_FAIL without a word"
+    assert status.read(folders[1])["error"] == (
+        "its SLURM job 7_1 ended as NODE_FAIL without a word: its node failed; "
+        "the same command continues from here"
+    )

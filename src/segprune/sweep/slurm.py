@@ -22,7 +22,7 @@ from segprune.sweep.later import Later, command, told
 from segprune.sweep.launcher import JobLauncher
 from segprune.sweep.pool import OUTPUT, End, Task
 from segprune.sweep.slurm_lost import ROOM, note_names
-from segprune.sweep.slurm_queue import Slurm, SlurmError, cancel, ended, queue
+from segprune.sweep.slurm_queue import MORE_TIME, Slurm, SlurmError, cancel, ended, queue, remedy
 
 log = logging.getLogger(__name__)
 STOPPED = "stopped"
@@ -171,14 +171,15 @@ class SlurmLauncher(JobLauncher):
 
     def _over(self, task: Task, name: str, seconds: float, *, was_stopped: bool) -> None:
         found, how = status.read(task.folder), "" if was_stopped else ended(name)
-        fault = f"its SLURM job {name} ended{f' as {how}' if how else ''}"
-        if found["status"] == "killed" and not was_stopped:
-            error = (
-                f"{fault}: it was stopped before its end. Give it more time (hydra.launcher.time) or let it go on "
-                f"more often (hydra.launcher.requeue, {self._by.requeue}); the same command continues from here"
-            )
-            status.write(task.folder, {**found, "status": "failed", "error": error})
-        end = End(seconds=round(seconds, 1), code=1, fault=fault, was_overdue=False, was_stopped=was_stopped)
+        was_told = found["status"] == "killed" and not was_stopped
+        known = remedy(how, f"it was {status.STOPPED}. {MORE_TIME}" if was_told else "")
+        fault = f"its SLURM job {name} ended{f' as {how}' if how else ''}{known}"
+        if was_told:
+            status.write(task.folder, {**found, "status": "failed", "error": fault})
+        code = 0 if known else 1  # else its last words may tell what was wrong
+        end = End(
+            seconds=round(seconds, 1), code=code, fault=fault, was_overdue=False, was_stopped=was_stopped
+        )
         self._after(task, end)
 
     def _cancel(self, tasks: Mapping[int, Task], live: Mapping[int, str], room: Path) -> None:

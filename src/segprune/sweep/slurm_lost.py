@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from segprune import durable, status
-from segprune.sweep.slurm_queue import ended, lost
+from segprune.sweep.slurm_queue import ended, lost, remedy
 
 log = logging.getLogger(__name__)
 ROOM, JOBS = "slurm", "jobs.json"
@@ -40,7 +40,7 @@ def close_lost(folders: Iterable[Path]) -> list[Path]:
     for folder, name in names.items():
         if name in gone and _goes_on(folder):  # it may have told its end just before it left the queue
             how = ended(name)
-            error = f"its SLURM job {name} ended{f' as {how}' if how else ''} without a word"
+            error = f"its SLURM job {name} ended{f' as {how}' if how else ''} without a word{remedy(how)}"
             status.amend(folder, status="killed", error=error)
             log.info("%s: %s; its record now says so", folder, error)
             closed.append(folder)

@@ -14,6 +14,16 @@ from pydantic import Field
 from segprune.errors import ConfigError, SegpruneError
 
 ASK_SECONDS = 60.0
+MORE_TIME = "Give it more time (hydra.launcher.time) or let it go on more often (hydra.launcher.requeue)"
+REMEDIES = {
+    "CANCELLED": "it was cancelled",
+    "TIMEOUT": f"its time was over. {MORE_TIME}",
+    "PREEMPTED": "another job took its place, and SLURM did not put it into the queue again",
+    "NODE_FAIL": "its node failed",
+    "OUT_OF_MEMORY": "its memory was not enough. Give it more (hydra.launcher.mem)",
+}
+"""State of a job that is over -> what was wrong and what helps, where SLURM knows it."""
+CONTINUES = "the same command continues from here"
 _GONE = "Invalid job id"
 """What SLURM says of jobs that ended so long ago that it has forgotten them."""
 
@@ -144,6 +154,17 @@ def ended(task: str) -> str:
     found: dict[str, str] = dict(re.findall(r"(\w+)=(\S+)", text))
     code = found.get("ExitCode", "0:0")
     return found.get("JobState", "") + ("" if code == "0:0" else f", exit code {code}")
+
+
+def remedy(how: str, otherwise: str = "") -> str:
+    """What was wrong with a job and what helps; empty where nothing is known.
+
+    Args:
+        how: It ended, see ``ended``.
+        otherwise: What was wrong where its state does not say it.
+    """
+    wrong = REMEDIES.get(how.partition(",")[0], otherwise)
+    return f": {wrong}; {CONTINUES}" if wrong else ""
 
 
 def cancel(tasks: Sequence[str]) -> None:

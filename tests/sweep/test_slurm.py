@@ -138,6 +138,19 @@ def test_jobs_go_on_when_the_command_that_started_them_is_killed_and_how_they_en
     assert str(status(app, 1)["error"]).startswith(f"its SLURM job {whole}_1 ended as ")
 
 
+def test_a_job_that_is_cancelled_before_it_starts_has_no_seconds(app: Path) -> None:
+    parent = start(app, "act=polite,done", *SLURM, "hydra.launcher.jobs=1", "hydra.launcher.requeue=0")
+    running(app, 0)
+    whole = array()
+    subprocess.run(["scancel", f"{whole}_1"], check=True)
+    wait_for(lambda: status(app, 1)["status"] == "failed")
+    subprocess.run(["scancel", f"{whole}_0"], check=True)
+    out, err = parent.communicate(timeout=mini_app.DEADLINE_SECONDS)
+    assert f"#1 act=done: FAILED (1 left), its SLURM job {whole}_1 ended as CANCELLED" in out, out + err
+    assert "seconds" not in status(app, 1)
+    assert status(app, 0)["seconds"] > 0
+
+
 def test_a_sweep_that_nobody_waits_for_is_told_of_by_its_last_job(app: Path) -> None:
     code, out, err = run(app, "act=done,crash", *SLURM, "hydra.launcher.wait=false")
     assert code == 0, out + err
@@ -148,7 +161,11 @@ def test_a_sweep_that_nobody_waits_for_is_told_of_by_its_last_job(app: Path) -> 
     wait_for(lambda: not waits_or_runs())
     said = (app / "sweep" / "slurm" / "report.log").read_text()
     assert "#0 act=done: done" in said
-    assert f"#1 act=crash: FAILED after 0 s (0 left), its SLURM job {name[1]}_1 ended as FAILED" in said
+    failed = re.search(
+        rf"#1 act=crash: FAILED after (\d+) s \(0 left\), its SLURM job {name[1]}_1 ended as FAILED", said
+    )
+    assert failed is not None, said
+    assert int(failed[1]) == status(app, 1)["seconds"] > 0
     assert [status(app, number)["status"] for number in (0, 1)] == ["done", "failed"]
 
 
@@ -231,7 +248,7 @@ def test_what_helps_is_said_by_how_a_job_ended(
     task.folder.mkdir(parents=True)
     (task.folder / OUTPUT).write_text("epoch 3\n")
     write_status(task.folder, {"status": said})
-    launcher._over(task, "7_0", 0.0, was_stopped=False)
+    launcher._over(task, "7_0", was_stopped=False)
     found = read_status(task.folder)
     assert found["status"] == "failed"
     assert found["error"].startswith(f"its SLURM job 7_0 ended as {state}, exit code 0:15: {wrong}")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from segprune.errors import ConfigError
-from segprune.sweep.slurm_queue import Slurm, SlurmError, cancel, ended, lost, queue
+from segprune.sweep.slurm_queue import Ended, Slurm, SlurmError, cancel, ended, lost, queue
 
 SETTINGS: dict[str, Any] = {
     "partition": None,
@@ -66,20 +66,22 @@ def test_the_queue_is_understood(says: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "understood"),
+    ("said", "how", "seconds"),
     [
         (
-            "JobId=7 ArrayTaskId=1 JobState=FAILED Reason=x ExitCode=137:0 Requeue=1",
+            "JobId=7 ArrayTaskId=1 JobState=FAILED Reason=x ExitCode=137:0 Requeue=1 RunTime=1-02:03:04",
             "FAILED, exit code 137:0",
+            93784.0,
         ),
-        ("JobId=7 JobState=COMPLETED ExitCode=0:0", "COMPLETED"),
+        ("JobId=7 JobState=COMPLETED ExitCode=0:0 RunTime=00:01:05", "COMPLETED", 65.0),
+        ("JobId=7 JobState=CANCELLED ExitCode=0:0 RunTime=00:00:00", "CANCELLED", None),
     ],
 )
-def test_the_end_of_a_job_is_understood(says: Path, said: str, understood: str) -> None:
+def test_the_end_of_a_job_is_understood(says: Path, said: str, how: str, seconds: float | None) -> None:
     (says / "scontrol.says").write_text(said)
-    assert ended("7_1") == understood
+    assert ended("7_1") == Ended(how, seconds)
     (says / "scontrol.fails").write_text("forgotten")
-    assert ended("7_1") == ""
+    assert ended("7_1") == Ended("", None)
 
 
 def test_a_job_that_is_in_the_queue_no_more_is_lost_and_none_is_where_nobody_knows(

@@ -103,12 +103,13 @@ class JobLauncher(Launcher):
         found = _settled(task.folder, end)
         status.write(task.folder, found)
         is_done = found["status"] == "done"
+        seconds = found.get("seconds") if end.seconds is None else end.seconds
         log.log(
             logging.INFO if is_done else logging.ERROR,
-            "%s: %s after %.0f s (%d left), %s",
+            "%s: %s%s (%d left), %s",
             task.label,
             "done" if is_done else found["status"].upper(),
-            end.seconds,
+            "" if seconds is None else f" after {seconds:.0f} s",
             self._left,
             _miou(found) if is_done else f"{_in_short(found['error'])}; see {task.folder / OUTPUT}",
         )
@@ -146,13 +147,16 @@ def _settled(folder: Path, end: End) -> dict[str, Any]:
     """The status of a job that is over; what it said itself stands, unless it said nothing or was stopped late."""
     found = status.read(folder)
     is_silent = found["status"] in ("starting", "running")
+    if is_silent:
+        found.pop("seconds", None)  # up to when it last said something
+    took = {} if end.seconds is None else {"seconds": end.seconds}
     if is_silent and end.was_stopped:
-        return {**found, "status": "killed", "error": status.STOPPED, "seconds": end.seconds}
+        return {**found, "status": "killed", "error": status.STOPPED, **took}
     if is_silent or (end.was_overdue and found["status"] != "done"):
         error = end.fault or "ended without a result"
         if end.code and not end.was_overdue:
             error += _last_words(folder / OUTPUT, is_signal=end.code < 0)
-        return {**found, "status": "failed", "error": error, "seconds": end.seconds}
+        return {**found, "status": "failed", "error": error, **took}
     return found
 
 

@@ -49,14 +49,14 @@ class End:
     """How a process ended.
 
     Attributes:
-        seconds: How long it ran.
+        seconds: How long it ran; None: nobody knows.
         code: Its exit code; negative: the signal that killed it.
         fault: What its exit code says is wrong; empty for a good end.
         was_overdue: Whether it was stopped because it took too long.
         was_stopped: Whether it was stopped together with the pool.
     """
 
-    seconds: float
+    seconds: float | None
     code: int
     fault: str
     was_overdue: bool

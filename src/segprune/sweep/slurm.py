@@ -22,7 +22,7 @@ from segprune.sweep.later import Later, command, told
 from segprune.sweep.launcher import JobLauncher
 from segprune.sweep.pool import OUTPUT, End, Task
 from segprune.sweep.slurm_lost import ROOM, note_names
-from segprune.sweep.slurm_queue import MORE_TIME, Slurm, SlurmError, cancel, ended, queue, remedy
+from segprune.sweep.slurm_queue import MORE_TIME, Ended, Slurm, SlurmError, cancel, ended, queue, remedy
 
 log = logging.getLogger(__name__)
 STOPPED = "stopped"
@@ -53,7 +53,7 @@ class SlurmLauncher(JobLauncher):
         slurm: Slurm = self._by
         if (later := told()) is not None:
             for number, task in tasks.items():
-                self._over(task, later.jobs[number], 0.0, was_stopped=False)
+                self._over(task, later.jobs[number], was_stopped=False)
             return
         makers = _makers(self._config) if slurm.makers_first else {}
         self._queue(tasks, makers, self._room(tasks))
@@ -99,7 +99,7 @@ class SlurmLauncher(JobLauncher):
             raise
         finally:
             for task in unsent.values():
-                end = End(seconds=0.0, code=0, fault=fault, was_overdue=False, was_stopped=not fault)
+                end = End(seconds=None, code=0, fault=fault, was_overdue=False, was_stopped=not fault)
                 self._after(task, end)
             if live:
                 self._cancel(tasks, live, room)
@@ -122,7 +122,7 @@ class SlurmLauncher(JobLauncher):
 
     def _follow(self, tasks: Mapping[int, Task], live: dict[int, str]) -> None:
         """Until no job is left; what is over is taken from ``live``."""
-        started = dict[int, float]()
+        started = set[int]()
         due, is_answered = 0.0, True
         while live:
             stop.if_asked()
@@ -147,7 +147,7 @@ class SlurmLauncher(JobLauncher):
         task: Task,
         there: tuple[str, str] | None,
         live: dict[int, str],
-        started: dict[int, float],
+        started: set[int],
     ) -> None:
         """Tell what became of a job since the last look.
 
@@ -156,30 +156,28 @@ class SlurmLauncher(JobLauncher):
             task: The job.
             there: Its state in the queue and why it waits; None if it is over.
             live: Number -> array; a job that is over is taken from it.
-            started: Number -> when it was first seen running; of those that run.
+            started: Numbers of those that run.
         """
         if there is None:
-            seconds = time.monotonic() - started.get(number, time.monotonic())
-            self._over(task, f"{live.pop(number)}_{number}", seconds, was_stopped=False)
+            self._over(task, f"{live.pop(number)}_{number}", was_stopped=False)
         elif there[0] == "RUNNING" and number not in started:
-            started[number] = time.monotonic()
+            started.add(number)
             self._started(task)
         elif there[0] == "PENDING" and number in started:
-            del started[number]
+            started.remove(number)
             self._board.remove(task.label)
             log.info("%s: waits in the queue again (%s)", task.label, there[1])
 
-    def _over(self, task: Task, name: str, seconds: float, *, was_stopped: bool) -> None:
-        found, how = status.read(task.folder), "" if was_stopped else ended(name)
+    def _over(self, task: Task, name: str, *, was_stopped: bool) -> None:
+        gone = Ended("", None) if was_stopped else ended(name)
+        found, how = status.read(task.folder), gone.how
         was_told = found["status"] == "killed" and not was_stopped
         known = remedy(how, f"it was {status.STOPPED}. {MORE_TIME}" if was_told else "")
         fault = f"its SLURM job {name} ended{f' as {how}' if how else ''}{known}"
         if was_told:
             status.write(task.folder, {**found, "status": "failed", "error": fault})
         code = 0 if known else 1  # else its last words may tell what was wrong
-        end = End(
-            seconds=round(seconds, 1), code=code, fault=fault, was_overdue=False, was_stopped=was_stopped
-        )
+        end = End(seconds=gone.seconds, code=code, fault=fault, was_overdue=False, was_stopped=was_stopped)
         self._after(task, end)
 
     def _cancel(self, tasks: Mapping[int, Task], live: Mapping[int, str], room: Path) -> None:
@@ -199,7 +197,7 @@ class SlurmLauncher(JobLauncher):
                 " ".join(arrays),
             )
         for number, array in live.items():
-            self._over(tasks[number], f"{array}_{number}", 0.0, was_stopped=True)
+            self._over(tasks[number], f"{array}_{number}", was_stopped=True)
 
 
 def array_script(room: Path, slurm: Slurm) -> str:

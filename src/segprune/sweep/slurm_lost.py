@@ -39,7 +39,7 @@ def close_lost(folders: Iterable[Path]) -> list[Path]:
     closed = []
     for folder, name in names.items():
         if name in gone and _goes_on(folder):  # it may have told its end just before it left the queue
-            how = ended(name)
+            how = ended(name).how
             error = f"its SLURM job {name} ended{f' as {how}' if how else ''} without a word{remedy(how)}"
             status.amend(folder, status="killed", error=error)
             log.info("%s: %s; its record now says so", folder, error)

@@ -141,8 +141,21 @@ def lost(tasks: Collection[str]) -> set[str]:
     return {*tasks} - {*text.split()}
 
 
-def ended(task: str) -> str:
-    """How a job ended, in SLURM's own words; empty if it has forgotten.
+@dataclass(frozen=True)
+class Ended:
+    """What SLURM says of a job that is over.
+
+    Attributes:
+        how: It ended, in SLURM's own words; empty if it has forgotten.
+        seconds: How long it ran since its last start; None if it never did, or SLURM has forgotten.
+    """
+
+    how: str
+    seconds: float | None
+
+
+def ended(task: str) -> Ended:
+    """How a job ended.
 
     Args:
         task: ``<array>_<number>``.
@@ -150,10 +163,18 @@ def ended(task: str) -> str:
     try:
         text = _asked("scontrol", "--oneliner", "show", "job", task)
     except SlurmError:
-        return ""
+        return Ended("", None)
     found: dict[str, str] = dict(re.findall(r"(\w+)=(\S+)", text))
     code = found.get("ExitCode", "0:0")
-    return found.get("JobState", "") + ("" if code == "0:0" else f", exit code {code}")
+    how = found.get("JobState", "") + ("" if code == "0:0" else f", exit code {code}")
+    return Ended(how, _seconds(found.get("RunTime", "")) or None)
+
+
+def _seconds(time: str) -> float:
+    """``[days-]hours:minutes:seconds``; 0 for another text."""
+    found = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d+):(\d+)", time)
+    days, hours, minutes, seconds = (float(part or 0) for part in found.groups()) if found else (0.0,) * 4
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
 def remedy(how: str, otherwise: str = "") -> str:

@@ -30,7 +30,7 @@ FORMAT, DIGITS = 1, 16
 """Raised when a key changes its meaning."""
 PACKAGE = Path(__file__).parent.parent
 ANEW = ("hydra", "sweep", "paths", "store", "tracking", "log_checkpoint", "workers", "threads", "device")
-"""Keys that do not change results; device and threads are taken from the record."""
+"""Keys that are not compared: they change no result, except device and threads, which the record tells."""
 
 
 def keep_origin(tracker: Tracker, run: Run, data: SegData, hardware: Hardware) -> None:

@@ -142,6 +142,40 @@ def test_damage_is_told_file_by_file(doctor: Doctor) -> None:
         assert part in doctor.said
 
 
+@pytest.mark.parametrize(
+    ("chosen", "images", "masks", "other"),
+    [
+        ("camvid_raw", "{}/{}.png", "{}annot/{}.png", "camvid"),
+        (
+            "camvid",
+            "leftImg8bit/{}/ulm/{}_leftImg8bit.png",
+            "gtFine/{}/ulm/{}_gtFine_labelIds.png",
+            "cityscapes",
+        ),
+        ("camvid", "{}/images/{}.jpg", "{}/masks/{}.png", "folder"),
+        ("cityscapes", "photos/{}/{}.png", "labels/{}/{}.png", "folder"),
+    ],
+)
+def test_the_shipped_data_set_that_has_these_folders_is_named(
+    doctor: Doctor, chosen: str, images: str, masks: str, other: str
+) -> None:
+    folders(doctor.root, images=images, masks=masks)
+    assert doctor.ask(f"dataset={chosen}") == 1
+    assert doctor.said.splitlines()[-1] == f"segprune doctor dataset={other} 'dataset.root=\"{doctor.root}\"'"
+
+
+def test_a_data_set_that_lacks_a_folder_is_no_other_one(doctor: Doctor) -> None:
+    folders(doctor.root, roles=["train", "val"], images="{}/{}.png", masks="{}annot/{}.png")
+    assert doctor.ask("dataset=camvid") == 1
+    assert "segprune doctor dataset=" not in doctor.said
+
+
+def test_folders_of_a_shipped_data_set_are_noted_where_dataset_folder_works_too(doctor: Doctor) -> None:
+    folders(doctor.root, images="{}/{}.png", masks="{}annot/{}.png")
+    assert doctor.ask("dataset.classes=[ground,crack]") == 1
+    assert "whose classes are known: segprune doctor dataset=camvid " in doctor.said
+
+
 def test_help_says_how_to_ask(doctor: Doctor) -> None:
     assert main(["--help"]) == 0
     assert "dataset=folder dataset.root=/data/mine" in doctor.said

@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
     lines += [f"note: {note}" for note in dict.fromkeys(case.notes)]
     log.info("%s", "\n".join(lines))
     if data is None:
-        log.info("\nNo key solves what has none above: mend the files, then ask the doctor again.")
+        log.info("\n%s", case.remedy)
         return MISTAKE
     log.info("%s", pace(data))
     given = {key: shlex.quote(override(f"dataset.{key}", value)) for key, value in case.keys.items()}

@@ -22,6 +22,7 @@ class Case:
         problems: In the order in which they were found.
         notes: What is no mistake, but good to know.
         folder: Where tables of pairs are written.
+        other: What to ask the doctor instead, where the folders are those of another data set that is shipped.
     """
 
     def __init__(self, node: Mapping[str, Any], folder: Path) -> None:
@@ -35,11 +36,19 @@ class Case:
         self.problems: list[Problem] = []
         self.notes: list[str] = []
         self.folder = folder
+        self.other = ""
 
     @property
     def keys(self) -> Node:
         """All keys that solve problems, with their last values."""
         return {key: value for problem in self.problems for key, value in problem.keys.items()}
+
+    @property
+    def remedy(self) -> str:
+        """What to do where some problem is solved by no key."""
+        if self.other:
+            return f"The folders are those of another data set:\n\n{self.other}"
+        return "No key solves what has none above: mend the files, then ask the doctor again."
 
     def add(self, text: str, **keys: Any) -> None:
         """A problem; what is looked at later is looked at with the keys that solve it."""

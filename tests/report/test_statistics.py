@@ -8,6 +8,7 @@ from scipy import stats
 
 from segprune.measure.miou import segmentation_metrics
 from segprune.report.statistics import (
+    Scatter,
     expanded_percentiles,
     image_difference,
     over_seeds,
@@ -165,6 +166,25 @@ def test_the_scatter_of_all_methods_is_the_error_of_methods_and_seeds() -> None:
     told = seed_difference({0: 2.0, 1: 5.0}, {0: 1.0, 1: 2.0}, level=0.9, scatter=found)
     # variance 4 of a difference, two seeds, t = 2.919986 at 90 % and two degrees of freedom
     assert (told.points, told.high - told.points) == (2.0, pytest.approx(2.919986 * (4 / 2) ** 0.5, abs=1e-5))
+
+
+@pytest.mark.parametrize(("own", "used"), [((1.0, 7.0), 18.0), ((3.0, 5.0), 8.0)])
+def test_the_larger_scatter_of_the_pool_and_of_the_two_counts(own: tuple[float, float], used: float) -> None:
+    # differences 1 and 7: variance (9 + 9) / 1 = 18, above the pool's 8; 3 and 5: 2, below it. Two seeds, and
+    # t = 2.776445 at 95 % and the pool's four degrees of freedom
+    pool = Scatter(variance=8.0, freedom=4)
+    told = seed_difference(dict(enumerate(own)), {0: 0.0, 1: 0.0}, scatter=pool)
+    assert (told.points, told.high - told.points) == (
+        4.0,
+        pytest.approx(2.776445 * (used / 2) ** 0.5, abs=1e-5),
+    )
+
+
+def test_a_method_that_scatters_ten_times_as_much_as_the_others_rarely_wins_by_luck() -> None:
+    rng, sims = np.random.default_rng(0), 400
+    noise = np.array([3.0, *[0.3] * 15])[:, None]  # sixteen equal methods, five seeds
+    won = sum(is_won(rng.normal(0, 1, (16, 5)) * noise) for _ in range(sims))
+    assert won <= stats.binom.ppf(0.999, sims, 0.05)
 
 
 @pytest.mark.parametrize("noise", [[1.0] * 6, [3.0, 1.0, 1.0, 1.0, 1.0, 1.0]])

@@ -114,7 +114,7 @@ def test_a_lead_that_training_again_may_undo_is_no_win(tmp_path: Path) -> None:
     assert min(behind.per_seed) > 0
     assert found.winner is None
     assert found.reasons[0].startswith("taylor cannot be told from l1, ")
-    assert found.reasons[0].endswith(" behind")  # random is far enough
+    assert found.reasons[0].endswith(" behind, nor from random")  # by what these two scatter
 
 
 @pytest.mark.parametrize("control", ["random", "l1"])

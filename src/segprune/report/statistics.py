@@ -106,7 +106,8 @@ def scatter_of(miou: Floats) -> Scatter:
 
     The error of the additive model of methods and seeds (randomised blocks): what is left of the values without
     the means of methods and seeds. With two methods that is the paired t-test; more methods give more degrees of
-    freedom, at the price of taking the seeds to scatter all methods alike.
+    freedom, at the price of taking the seeds to scatter all methods alike: ``_t_interval`` does not trust it for
+    two methods that scatter more.
     """
     methods, seeds = miou.shape
     left = miou - miou.mean(axis=0) - miou.mean(axis=1, keepdims=True) + miou.mean()
@@ -123,7 +124,8 @@ def seed_difference(
         a: Seed -> mIoU in percent.
         b: Likewise.
         level: Confidence of the interval.
-        scatter: Of the seeds, estimated from more methods than these two; None: from these two.
+        scatter: Of the seeds, estimated from more methods than these two, for ``_t_interval``; None: from these
+            two.
 
     Raises:
         ValueError: They share fewer than two seeds, so that their spread is unknown.
@@ -168,7 +170,7 @@ def image_difference(
         a: Per seed, (N, K, K) counts of the report images.
         b: Likewise, of the same seeds and images in the same order.
         level: Confidence of the intervals.
-        scatter: Of the seeds, estimated from more methods than these two; None: from these two.
+        scatter: As in ``seed_difference``.
         resamples: Fewest draws; more are made where the ends of the interval lie further out, up to
             ``MOST_RESAMPLES``.
         seed: Of the draws.
@@ -266,10 +268,16 @@ def rank_stability(means: pd.DataFrame) -> pd.DataFrame:
 
 
 def _t_interval(changes: Floats, level: float, scatter: Scatter | None) -> tuple[float, float]:
-    """Ends of the t-interval of the mean of two or more differences."""
-    count = len(changes)
-    spread = scatter or Scatter(variance=float(changes.var(ddof=1)), freedom=count - 1)
-    mean, half = float(changes.mean()), float(_half_width(spread.variance**0.5, count, spread.freedom, level))
+    """Ends of the t-interval of the mean of two or more differences.
+
+    The variance is the larger one of ``scatter`` and of the differences themselves, with the degrees of freedom of
+    ``scatter``. With that of ``scatter`` alone, one method whose seeds scatter ten times as much as all others' is
+    named a winner in 5 to 13 % of sweeps of equal methods; with the larger one in up to 4 %.
+    """
+    count, own = len(changes), float(changes.var(ddof=1))
+    spread = scatter or Scatter(variance=own, freedom=count - 1)
+    sd = max(spread.variance, own) ** 0.5
+    mean, half = float(changes.mean()), float(_half_width(sd, count, spread.freedom, level))
     return mean - half, mean + half
 
 

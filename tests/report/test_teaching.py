@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from segprune.report.collect import JobData
+from segprune.report.entries import entries_of
 from segprune.report.teaching import Lesson, Verdict, base, teaching_of, verdicts
 from segprune.report.verdict import contests
 from segprune.result import files
@@ -91,6 +92,24 @@ def test_without_jobs_that_have_no_teacher_it_is_refused() -> None:
     assert "no job without a teacher (distill=none) was evaluated" in verdict.sentence
     assert verdict.remedy is not None
     assert "distill=none,kd" in verdict.remedy
+
+
+def test_gains_on_other_images_are_refused(tmp_path: Path) -> None:
+    jobs = jobs_of({"none": [40.0, 41.0], "kd": [42.0, 43.0]}, root=tmp_path)
+    images = {"none": 8, "kd": 9}
+    jobs = [
+        replace(
+            one,
+            entries=entries_of(
+                tmp_path,
+                store(tmp_path, f"{one.setting[-2:]}{one.outcome.seed}", [50] * images[one.outcome.distill]),
+            ),
+        )
+        for one in jobs
+    ]
+    lesson = only(jobs)
+    assert lesson.missing == "jobs with and without a teacher were measured on other images"
+    assert lesson.outcome == "unknown"
 
 
 def test_other_seeds_and_failed_jobs_are_refused() -> None:

@@ -256,10 +256,19 @@ def test_without_counts_per_image_the_seeds_decide() -> None:
 
 def test_counts_of_other_images_are_not_paired(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     jobs = jobs_of(tmp_path, {**HITS, "l1": [60, 61]})
-    behind = only(jobs).standings[1].behind
+    found = only(jobs)
+    behind = found.standings[1].behind
     assert behind is not None
     assert behind.over == "seeds"
     assert "not of the same report images" in caplog.text
+    assert (found.winner, found.reasons) == (None, ("l1 measured on other images than taylor",))
+    assert found.remedy == "python run.py -m ratio=0.3 pruner=taylor seed=0,1,2 protocol=fair"
+
+
+def test_seeds_of_the_best_method_on_other_images_than_each_other_name_no_winner(tmp_path: Path) -> None:
+    jobs = jobs_of(tmp_path, HITS)
+    store(tmp_path, "taylor1", HITS["taylor"][:5])
+    assert only(jobs).reasons == ("the seeds of taylor were measured on other images than each other",)
 
 
 def test_a_method_off_the_budget_is_shown_but_not_ranked(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
+
 from segprune.report.collect import JobData
 from segprune.report.statistics import LEVEL, Counts, Difference, Scatter, image_difference, seed_difference
 
@@ -42,6 +44,12 @@ def difference(
         level=level,
         scatter=scatter,
     )
+
+
+def on_other_images(one: BySeed, other: BySeed) -> bool:
+    """Whether the counts that are kept of the last networks are not all of the same report images."""
+    found = [counts.sum(axis=2) for jobs in (one, other) for counts in _counts(jobs, sorted(jobs))]
+    return any(not np.array_equal(labels, found[0]) for labels in found[1:])
 
 
 def _counts(jobs: BySeed, seeds: Sequence[int]) -> list[Counts]:

@@ -10,7 +10,7 @@ from segprune.report.collect import JobData, SweepData
 from segprune.report.command import command, more_seeds
 from segprune.report.contest import MOST_NAMED, Contest, Standing, gap
 from segprune.report.lacking import CONTROLS, GOOD_SEEDS, lacking
-from segprune.report.paired import FEWEST_SEEDS, BySeed, by_seed, difference
+from segprune.report.paired import FEWEST_SEEDS, BySeed, by_seed, difference, on_other_images
 from segprune.report.progress import not_yet, onward
 from segprune.report.references import (
     Reference,
@@ -61,6 +61,7 @@ def _contest(data: SweepData, jobs: Sequence[JobData]) -> Contest:
     is_over = not missing
     missing += [BY_THRESHOLD] if jobs[0].outcome.ratio is None else lacking(equal, jobs, controls, dense)
     missing += false_controls(data.jobs, jobs[0], methods)
+    missing += _unlike(equal, methods)
     reasons = missing or _doubts(equal)
     asked = jobs[0].outcome
     return Contest(
@@ -75,6 +76,15 @@ def _contest(data: SweepData, jobs: Sequence[JobData]) -> Contest:
         notes=(*_notes(standings, jobs), *_against_scratch(standings, controls, waiting)),
         remedy=_next(data, jobs, is_over=is_over, is_complete=not missing) if reasons else None,
     )
+
+
+def _unlike(standings: Sequence[Standing], methods: Mapping[str, BySeed]) -> list[str]:
+    """That methods were not measured on the images of the best one; none if all were."""
+    names = [standing.method for standing in standings]
+    found = [name for name in names if on_other_images(methods[names[0]], methods[name])]
+    if names[:1] == found[:1]:
+        return [f"the seeds of {name} were measured on other images than each other" for name in found[:1]]
+    return [f"{', '.join(found)} measured on other images than {names[0]}"] if found else []
 
 
 def _dense(jobs: Sequence[JobData]) -> float | None:

@@ -339,6 +339,27 @@ def test_a_method_above_the_dense_network_is_pointed_out() -> None:
     assert found.notes[0].startswith("Above the dense network: random. More training may lift that too, ")
 
 
+def test_what_is_kept_is_the_mean_by_the_mean_of_the_dense_networks() -> None:
+    # dense 20, 50 and 50 %, mean 40; finetuned 40, 30 and 0 %, mean 23.33: ratios 2, 0.6 and 0, mean 0.87
+    def started(job: JobData, dense: float, last: float) -> JobData:
+        first, *_, end = job.outcome.rows
+        rows = (
+            changed(first, miou_percent=dense),
+            changed(end, miou_percent=last, miou_retention=last / dense),
+        )
+        return replace(job, outcome=replace(job.outcome, rows=rows))
+
+    known = [(20.0, 40.0), (50.0, 30.0), (50.0, 0.0)]
+    jobs = [started(job_data(seed, "l1", 1.0, seed=seed), *pair) for seed, pair in enumerate(known)]
+    assert only(jobs).standings[0].values["miou_retention"] == pytest.approx(70 / 120)
+    # 20 and 50 of the dense network, 26 and 42 in the end: 1.07 as a mean of ratios, though 34 is below 35
+    below = [
+        started(job_data(n, "l1", 1.0, seed=n), *pair) for n, pair in enumerate([(20.0, 26.0), (50.0, 42.0)])
+    ]
+    assert only(below).standings[0].values["miou_retention"] == pytest.approx(34 / 35)
+    assert "Above" not in " ".join(only(below).notes)
+
+
 def test_a_threshold_makes_no_equal_budgets() -> None:
     jobs = [
         job_data(seed, "l1", 40.0, seed=seed, ratio=None, budget="threshold", threshold=0.01)

@@ -19,7 +19,7 @@ class Standing:
         method: Its name.
         seeds: Those that finished.
         values: ``mean``, ``sd``, ``low``, ``high`` of mIoU in percent over the seeds, and the mean of each
-            metric; nan where there is none.
+            metric, of a retention the mean by that of the dense networks; nan where there is none.
         is_equal: Whether it reached the asked budget.
         threshold: Channels with a lower score were to go; None where a ratio decided.
         behind: How much higher the best method's mIoU is; None for the best, and if there are neither images nor

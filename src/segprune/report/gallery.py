@@ -128,8 +128,8 @@ def _of_budget(data: SweepData, setting: str, option: str, where: Where, number:
     yield Picture(
         name=f"retention-{number}",
         kind="method",
-        caption=f"mIoU kept against what was removed, {setting}, budget={option}. Bars: standard deviation over "
-        "seeds.",
+        caption=f"mIoU kept against what was removed, {setting}, budget={option}. Mean and standard "
+        "deviation of what each seed keeps of its own dense network.",
         table=table,
         draw=partial(retention_figure, table, where, unit),
     )

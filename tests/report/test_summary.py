@@ -82,12 +82,26 @@ def test_every_job_has_its_record(tmp_path: Path) -> None:
     assert done["rows"] == [to_record(row) for row in job.outcome.rows]
     assert done["entries"]["prune"] == "prune/ab12"
     assert (done["seconds"], done["status"], done["reason"], done["missing"]) == (1.5, "done", "", [])
+    assert [done["setting"], failed["setting"]] == ["streets, unet"] * 2
     assert (failed["method"], failed["status"], failed["reason"]) == (
         "fgp",
         "failed",
         "BudgetError: out of reach",
     )
     assert (failed["rows"], failed["ratio"], failed["seed"]) == ([], 0.3, 0)
+
+
+def test_the_ratio_of_a_network_that_stays_whole_is_nowhere() -> None:
+    control = dense(1, 52.0)  # its configuration holds a ratio all the same
+    whole = [
+        replace(one, outcome=replace(one.outcome, ratio=0.9)) for one in (control, unfinished(dense(2, 52.0)))
+    ]
+    uncut = replace(whole[0], number="3", outcome=replace(whole[0].outcome, protocol="standard"))
+    found = read(job_data(0, "l1", 40.0, ratio=0.3), *whole, uncut, job_data(4, "fgp", None, ratio=0.5))
+    assert found["pruning_ratios"] == [0.3, 0.5]
+    assert [job["ratio"] for job in found["jobs"]] == [0.3, None, None, None, 0.5]
+    assert [job["ratio"] for job in found["results"]] == [0.3, None, None, None, 0.5]
+    assert [job["ratio"] for job in found["unfinished"]] == [None]
 
 
 def test_results_are_a_frame_at_once() -> None:

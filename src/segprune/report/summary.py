@@ -79,7 +79,7 @@ def summary(data: SweepData, contests: Sequence[Contest], figures: Sequence[str]
         "success_rate": completed / len(statuses) if statuses else None,
         "unfinished": [_unfinished(job) for job in unfinished(data)],
         "finish": onward(data),
-        "pruning_ratios": sorted({job.outcome.ratio for job in data.jobs if job.outcome.ratio is not None}),
+        "pruning_ratios": sorted({ratio for job in data.jobs if (ratio := _ratio(job)) is not None}),
         "results": [_result(job) for job in data.jobs],
         "jobs": [_job(job) for job in data.jobs],
         "contests": [_contest(contest) for contest in contests],
@@ -117,18 +117,24 @@ def _unfinished(job: JobData | str) -> dict[str, Any]:
         "setting": job.setting,
         "method": job.method,
         "budget": asked.budget,
-        "ratio": None if asked.protocol == "dense" else asked.ratio,
+        "ratio": _ratio(job),
         "seed": asked.seed,
     }
+
+
+def _ratio(job: JobData) -> float | None:
+    """The fraction that was to be removed; None of a network that was to stay whole."""
+    return None if job.outcome.is_whole else job.outcome.ratio
 
 
 def _job(job: JobData) -> dict[str, Any]:
     asked = vars(job.outcome) | {"rows": [to_record(row) for row in job.outcome.rows]}
     return {
+        **asked,
         "number": job.number,
         "setting": job.setting,
         "method": job.method,
-        **asked,
+        "ratio": _ratio(job),
         "seconds": job.seconds,
         "entries": dict(job.entries.names),
         "missing": list(job.entries.missing),
@@ -149,7 +155,7 @@ def _result(job: JobData) -> dict[str, Any]:
         "budget": asked.budget,
         "protocol": asked.protocol,
         "distill": asked.distill,
-        "ratio": None if asked.protocol == "dense" else asked.ratio,
+        "ratio": _ratio(job),
         "threshold": asked.threshold,
         "seed": asked.seed,
         "status": asked.status,

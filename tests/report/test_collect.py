@@ -85,6 +85,15 @@ def test_what_a_control_leaves_out_sets_no_other_job_apart(tmp_path: Path) -> No
     assert {job.setting for job in found} == {"streets, unet"}
 
 
+def test_a_job_that_never_began_sets_no_other_job_apart(tmp_path: Path) -> None:
+    for number, pruner in enumerate(("l1", "taylor")):
+        typed = ["train.epochs=9", f"pruner={pruner}", "ratio=0.3"]
+        write_job(tmp_path / str(number), job_data(number, pruner, 40.0), typed=typed)
+    write_job(tmp_path / "2", job_data(2, "l2", None))
+    (tmp_path / "2" / ".hydra" / "overrides.yaml").unlink()  # Hydra writes it when the job begins
+    assert [job.setting for job in collect(tmp_path).jobs] == ["streets, unet"] * 3
+
+
 def test_a_status_of_before_there_were_controls_is_of_none(tmp_path: Path) -> None:
     job = job_data(0, "l1", 40.0)
     asked = {

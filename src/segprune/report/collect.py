@@ -111,15 +111,17 @@ def collect(folder: Path, overrides: str = "") -> SweepData:
     if not known:
         raise CheckpointError(f"{folder} holds no job; give the folder of a sweep, with <job>/{STATUS} in it")
     typed = {job: overrides_of(job, about) for job, about in known.items()}
-    # a control lacks overrides that do not concern it; that is no difference between the other jobs
-    usual = [mine for mine in typed.values() if _protocol(mine) == STANDARD] or list(typed.values())
-    common = set.intersection(*map(set, usual))
+    # a control lacks overrides that do not concern it, and of a job that never began they may not be known: that is
+    # no difference between the other jobs
+    every = [mine for mine in typed.values() if mine is not None]
+    usual = [mine for mine in every if _protocol(mine) == STANDARD] or every
+    common = set.intersection(*map(set, usual)) if usual else set()
     jobs = [
         _job_data(
             job,
             about,
             number=job.relative_to(folder).as_posix(),
-            own=[override for override in typed[job] if override not in common],
+            own=[override for override in typed[job] or () if override not in common],
         )
         for job, about in known.items()
     ]
@@ -176,8 +178,8 @@ def outcome_of(status: Mapping[str, Any]) -> Outcome:
     )
 
 
-def overrides_of(job: Path, noted: Mapping[str, Any]) -> list[str]:
-    """What was typed for a job, without credentials: as its sweep noted it, else by Hydra's own record.
+def overrides_of(job: Path, noted: Mapping[str, Any]) -> list[str] | None:
+    """What was typed for a job, without credentials: as its sweep noted it, else by Hydra's own record, if any.
 
     Args:
         job: Its folder, where another sweep may have left such a record.
@@ -185,7 +187,8 @@ def overrides_of(job: Path, noted: Mapping[str, Any]) -> list[str]:
     """
     if "overrides" in noted:
         return [redacted(str(override)) for override in noted["overrides"]]
-    return typed_in(job / ".hydra" / "overrides.yaml")
+    record = job / ".hydra" / "overrides.yaml"
+    return typed_in(record) if record.exists() else None
 
 
 def _job_data(folder: Path, noted: Mapping[str, Any], *, number: str, own: Sequence[str]) -> JobData:

@@ -77,7 +77,7 @@ def _settings(jobs: Mapping[Path, Mapping[str, Any]]) -> list[str]:
     Args:
         jobs: Folder -> what the sweep noted of the job.
     """
-    every = [overrides_of(job, noted) for job, noted in jobs.items()]
+    every = [overrides_of(job, noted) or [] for job, noted in jobs.items()]
     shown = (*status.GROUPS, "ratio", "seed")
     others = [[text for text in typed if text.lstrip("+").split("=")[0] not in shown] for typed in every]
     return labels(others) if len(others) > 1 else [""] * len(others)

@@ -218,6 +218,19 @@ def test_a_winner_that_its_widths_trained_from_the_start_come_close_to_is_said(t
     )
 
 
+@pytest.mark.parametrize(("miou", "is_said"), [(60.0, True), (44.0, False)])
+def test_a_half_that_is_better_than_the_best_method_is_said(
+    tmp_path: Path, miou: float, is_said: bool
+) -> None:
+    known = {"protocol": "half", "method": "half", "macs_kept": 0.26}
+    half = [job_data(80 + seed, "taylor", miou + seed, seed=seed, **known) for seed in (0, 1)]
+    said = (
+        "taylor is below the control half (half the channels in every layer, trained like the dense network): "
+        "60.50 % mIoU at 26.0 % of the MACs"
+    )
+    assert (said in only([*jobs_of(tmp_path, HITS), *half]).notes) == is_said
+
+
 def test_only_controls_are_still_compared_with_each_other() -> None:
     found = only([job_data(0, "l1", 40.0), job_data(1, "random", 39.0)])
     assert found.remedy == "python run.py -m ratio=0.3 pruner=l1,random seed=0,1,2 protocol=fair"

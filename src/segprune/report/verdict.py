@@ -73,7 +73,11 @@ def _contest(data: SweepData, jobs: Sequence[JobData]) -> Contest:
         references=controls,
         winner=None if reasons else equal[0].method,
         reasons=tuple(reasons),
-        notes=(*_notes(standings, jobs), *_against_scratch(standings, controls, waiting)),
+        notes=(
+            *_notes(standings, jobs),
+            *_against_scratch(standings, controls, waiting),
+            *_against_half(standings, controls),
+        ),
         remedy=_next(data, jobs, is_over=is_over, is_complete=not missing) if reasons else None,
     )
 
@@ -269,6 +273,16 @@ def _against_scratch(
         f"{best} is not clearly better than its cut network {control.name.partition(', ')[2]}"
         for control in scratch
         if control.ahead is None or not control.ahead.is_clear
+    ]
+
+
+def _against_half(standings: Sequence[Standing], controls: Sequence[Reference]) -> list[str]:
+    """Whether a network that is simply narrower has more mIoU than the best method, whatever it costs."""
+    return [
+        f"{standings[0].method} is below the control half ({control.name}): {control.mean:.2f} % mIoU at "
+        f"{100 * control.macs_kept:.1f} % of the MACs"
+        for control in controls
+        if control.protocol == "half" and control.mean > standings[0].values["mean"]
     ]
 
 

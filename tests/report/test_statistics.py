@@ -10,6 +10,7 @@ from segprune.measure.miou import segmentation_metrics
 from segprune.report.statistics import (
     Scatter,
     expanded_percentiles,
+    fewest_images,
     image_difference,
     over_seeds,
     rank_stability,
@@ -98,6 +99,11 @@ def test_too_few_images_have_a_difference_and_no_interval(images: int, level: fl
     assert found.seeds_low == found.points  # both seeds say the same
     assert not found.is_clear
     assert image_difference([np.concatenate([a, a[:1]])], [np.concatenate([b, b[:1]])], level=0.5).n > images
+
+
+def test_there_is_an_interval_from_the_fewest_images_on() -> None:
+    # 2^(1 - n) <= 1 - level
+    assert [fewest_images(level) for level in (0.5, 0.9, 0.95, 0.975, 1 - 0.05 / 14)] == [2, 5, 6, 7, 10]
 
 
 def test_the_ends_of_an_interval_rest_on_several_draws() -> None:

@@ -96,9 +96,16 @@ def test_a_lead_on_some_images_only_is_no_win(tmp_path: Path) -> None:
 def test_a_lead_on_four_images_is_no_win(tmp_path: Path) -> None:
     found = only(jobs_of(tmp_path, {name: hits[:4] for name, hits in HITS.items()}))
     assert found.winner is None
-    (reason,) = found.reasons
+    reason, lack = found.reasons
     assert reason.startswith("taylor cannot be told from l1, ")
     assert "97.5 % interval none, for lack of images, over 4 report images, " in reason
+    # 1 - 2^(1 - n) is above 0.975 from n = 7 on: 0.969 of six, 0.984 of seven
+    assert (
+        lack == "4 report images are too few for that, whatever the seeds: add report images, 7 is the least"
+    )
+    assert found.remedy is None
+    seven = only(jobs_of(tmp_path, {name: hits[:7] for name, hits in HITS.items()}))
+    assert seven.winner == "taylor"
 
 
 def test_a_lead_that_training_again_may_undo_is_no_win(tmp_path: Path) -> None:

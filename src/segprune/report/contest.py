@@ -48,7 +48,8 @@ class Contest:
         winner: The method that is clearly better than all others; None if there is none.
         reasons: Why there is no winner.
         notes: Limits of the comparison.
-        remedy: Command that may lead to a winner; None if there is one, and where jobs only evaluated.
+        remedy: Command that may lead to a winner; None if there is one, where jobs only evaluated, and
+            where report images are lacking.
     """
 
     setting: str

@@ -242,11 +242,16 @@ def expanded_percentiles(draws: Floats, *, images: int, level: float) -> Floats 
     Returns:
         (2, ...) lower and upper ends; None where there are too few images for an interval of that level.
     """
-    if 2.0 ** (1 - images) > 1 - level:
+    if images < fewest_images(level):
         return None
     tail = _tail(images, level)
     ends: Floats = np.quantile(draws, [tail, 1 - tail], axis=-1)
     return ends
+
+
+def fewest_images(level: float) -> int:
+    """From how many report images on there is an interval of a level; see ``expanded_percentiles``."""
+    return math.ceil(1 - math.log2(1 - level))
 
 
 def rank_stability(means: pd.DataFrame) -> pd.DataFrame:

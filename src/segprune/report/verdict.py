@@ -19,7 +19,7 @@ from segprune.report.references import (
     references,
     unfinished_controls,
 )
-from segprune.report.statistics import LEVEL, Scatter, over_seeds, scatter_of
+from segprune.report.statistics import LEVEL, Scatter, fewest_images, over_seeds, scatter_of
 from segprune.result.metrics import declared
 
 BY_THRESHOLD = "a threshold decided how much goes, so methods have no budget in common"
@@ -62,7 +62,8 @@ def _contest(data: SweepData, jobs: Sequence[JobData]) -> Contest:
     missing += [BY_THRESHOLD] if jobs[0].outcome.ratio is None else lacking(equal, jobs, controls, dense)
     missing += false_controls(data.jobs, jobs[0], methods)
     missing += _unlike(equal, methods)
-    reasons = missing or _doubts(equal)
+    images = [] if missing else _too_few_images(equal)
+    reasons = missing or [*_doubts(equal), *images]
     asked = jobs[0].outcome
     return Contest(
         setting=jobs[0].setting,
@@ -78,7 +79,10 @@ def _contest(data: SweepData, jobs: Sequence[JobData]) -> Contest:
             *_against_scratch(standings, controls, waiting),
             *_against_half(standings, controls),
         ),
-        remedy=_next(data, jobs, is_over=is_over, is_complete=not missing) if reasons else None,
+        # no seed makes up for images
+        remedy=_next(data, jobs, is_over=is_over, is_complete=not missing)
+        if reasons and not images
+        else None,
     )
 
 
@@ -191,6 +195,17 @@ def _doubts(standings: Sequence[Standing]) -> list[str]:
     return [f"{best.method} cannot be told from {nearest.method}, {gap(nearest)} behind{nor}"]
 
 
+def _too_few_images(standings: Sequence[Standing]) -> list[str]:
+    """That no interval over images is possible, and what helps; none where there is one."""
+    found = [standing.behind for standing in standings if standing.behind is not None]
+    return [
+        f"{one.n} report images are too few for that, whatever the seeds: add report images, "
+        f"{fewest_images(one.level)} is the least"
+        for one in found[:1]
+        if one.over == "images" and one.low is None
+    ]
+
+
 def _notes(standings: Sequence[Standing], jobs: Sequence[JobData]) -> list[str]:
     failed = [f"{job.method} seed {job.outcome.seed}" for job in jobs if job.outcome.status == "failed"]
     other = [
@@ -279,8 +294,8 @@ def _against_scratch(
 def _against_half(standings: Sequence[Standing], controls: Sequence[Reference]) -> list[str]:
     """Whether a network that is simply narrower has more mIoU than the best method, whatever it costs."""
     return [
-        f"{standings[0].method} is below the control half ({control.name}): {control.mean:.2f} % mIoU at "
-        f"{100 * control.macs_kept:.1f} % of the MACs"
+        f"{standings[0].method} is below the control half ({control.name}): {control.mean:.2f} % mIoU"
+        + ("" if math.isnan(control.macs_kept) else f" at {100 * control.macs_kept:.1f} % of the MACs")
         for control in controls
         if control.protocol == "half" and control.mean > standings[0].values["mean"]
     ]

@@ -102,7 +102,7 @@ def test_too_few_images_have_a_difference_and_no_interval(images: int, level: fl
 
 
 def test_there_is_an_interval_from_the_fewest_images_on() -> None:
-    # 2^(1 - n) <= 1 - level
+    # the least n with 2^(1 - n) at most 1 - level: of 0.95, 1/32 < 0.05 < 1/16
     assert [fewest_images(level) for level in (0.5, 0.9, 0.95, 0.975, 1 - 0.05 / 14)] == [2, 5, 6, 7, 10]
 
 

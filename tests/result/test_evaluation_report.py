@@ -52,6 +52,9 @@ def test_every_field_of_the_rows_is_in_the_report_but_those_of_the_run() -> None
     assert (made["setting"]["images"], made["setting"]["report_frames"]) == (7, 0)
     assert made["caution"] == cautions([("own", [changed(DENSE, report_images=7, report_frames=0)])])[0]
     assert report(changed(DENSE, report_images=60, report_frames=0))["caution"] is None
+    two = changed(DENSE, report_images=7, report_frames=0, absent="pole")
+    absent = f"No label of {DENSE.dataset} {DENSE.split} holds pole: mIoU is the mean over the other classes."
+    assert report(two)["caution"] == f"{made['caution']} {absent}"
     assert made["cut"]["ratio_reached"] == 0.2984375
 
 

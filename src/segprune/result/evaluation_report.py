@@ -91,7 +91,7 @@ def evaluation_report(
           candidate once more, as evaluation scripts of the field lay them out.
         - ``ancestor``: the dense network, where it is known but not there, so that the baseline is none; else null.
         - ``macs_rule``: what counts as a multiply-add.
-        - ``caution``: what to keep in mind with intervals over these images; ``null`` if nothing.
+        - ``caution``: what to keep in mind with the numbers of these images, in sentences; ``null`` if nothing.
     """
     baseline, candidate = rows[0], rows[-1] if len(rows) > 1 else None
     shown = {"baseline": baseline.stage, **({"candidate": candidate.stage} if candidate else {})}
@@ -126,7 +126,7 @@ def evaluation_report(
         **_as_elsewhere("candidate", candidate),
         "ancestor": ancestor,
         "macs_rule": MACS_RULE,
-        "caution": next(iter(cautions([(baseline.run, rows[:1])])), None),
+        "caution": " ".join(cautions([(baseline.run, rows[:1])])) or None,
     }
 
 

@@ -12,6 +12,7 @@ from segprune.report.teaching import Lesson, Verdict, base, teaching_of, verdict
 from segprune.report.verdict import contests
 from segprune.result import files
 from tests.report.sweeps import dense, job_data, store, sweep, unfinished
+from tests.rows import changed
 
 SETTING = "streets, unet"
 
@@ -92,6 +93,15 @@ def test_without_jobs_that_have_no_teacher_it_is_refused() -> None:
     assert "no job without a teacher (distill=none) was evaluated" in verdict.sentence
     assert verdict.remedy is not None
     assert "distill=none,kd" in verdict.remedy
+
+
+def test_a_gain_without_miou_in_a_seed_is_refused() -> None:
+    *jobs, last = jobs_of({"none": [40.0, 41.0, 42.0], "kd": [42.0, 43.0, 44.0]})
+    rows = (*last.outcome.rows[:-1], changed(last.outcome.rows[-1], miou_percent=None))
+    lesson = only([*jobs, replace(last, outcome=replace(last.outcome, rows=rows))])
+    assert (lesson.missing, lesson.taught_percent) == ("no mIoU was measured in some seeds", 42.5)
+    assert lesson.gain is not None
+    assert lesson.gain.per_seed == (2.0, 2.0)
 
 
 def test_gains_on_other_images_are_refused(tmp_path: Path) -> None:

@@ -453,6 +453,24 @@ def test_without_miou_there_is_no_winner_and_it_is_said_of_whom(tmp_path: Path) 
     assert found.reasons == ("no mIoU was measured of taylor",)
 
 
+def test_a_seed_without_miou_is_left_out_and_said(tmp_path: Path) -> None:
+    values = {"random": (30.0, 31.0, 32.0), "l1": (35.0, 35.0, 35.0), "taylor": (None, 45.2, 44.8)}
+    jobs = [
+        job_data(10 * n + seed, name, 1.0, seed=seed) for n, name in enumerate(values) for seed in range(3)
+    ]
+
+    def known(job: JobData) -> JobData:
+        last = changed(job.outcome.rows[-1], miou_percent=values[job.method][job.outcome.seed])
+        return replace(job, outcome=replace(job.outcome, rows=(*job.outcome.rows[:-1], last)))
+
+    found = only([*map(known, jobs), *(dense(90 + seed, 50.0, seed=seed) for seed in range(3))])
+    assert (found.winner, found.reasons) == (None, ("no mIoU was measured of taylor in seed 0",))
+    behind = found.standings[1].behind
+    assert behind is not None
+    assert behind.per_seed == pytest.approx((10.2, 9.8))
+    assert found.standings[0].values["mean"] == pytest.approx(45.0)
+
+
 def test_compute_that_is_not_known_is_left_out_of_the_comparison() -> None:
     known = {"l1": 0.5, "random": 0.6, "taylor": None}
     found = only([job_data(n, name, 40.0, macs_kept=kept) for n, (name, kept) in enumerate(known.items())])

@@ -1,12 +1,11 @@
 """What a comparison of methods lacks to be fair, now and when all of its jobs will have finished."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from segprune.config.protocol import NEVER_CUT
 from segprune.report.collect import JobData
 from segprune.report.contest import Standing
-from segprune.report.paired import FEWEST_SEEDS
+from segprune.report.paired import FEWEST_SEEDS, by_seed, measured
 from segprune.report.references import Reference, is_trained
 
 CONTROLS = ("random", "l1")
@@ -35,7 +34,7 @@ def lacking(
     reasons = []
     if len(seeds) < 2:
         reasons.append("there are not two methods at this budget to compare")
-    if unknown := [standing.method for standing in standings if math.isnan(standing.values["mean"])]:
+    if unknown := [text for standing in standings if (text := _unmeasured(standing, jobs))]:
         reasons.append(f"no mIoU was measured of {', '.join(unknown)}")
     reasons += _absent(jobs, seeds)
     finetuned = {seed for control in controls if control.protocol == NEVER_CUT for seed in control.seeds}
@@ -48,6 +47,15 @@ def lacking(
     if len(set(map(frozenset, seeds.values()))) > 1:
         reasons.append("the methods were not run with the same seeds")
     return reasons
+
+
+def _unmeasured(standing: Standing, jobs: Sequence[JobData]) -> str:
+    """A method without an mIoU in some seeds, which it names, or in all; empty if there is none."""
+    known = measured(by_seed(job for job in jobs if job.method == standing.method))
+    seeds = [str(seed) for seed in standing.seeds if seed not in known]
+    if not seeds or not known:
+        return standing.method if seeds else ""
+    return f"{standing.method} in seed {' and '.join(seeds)}"
 
 
 def _absent(jobs: Sequence[JobData], seeds: Mapping[str, set[int]]) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Jobs of two kinds, seed by seed: how much higher the mIoU of the one is."""
 
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -19,15 +20,21 @@ def by_seed(jobs: Iterable[JobData]) -> BySeed:
     return {job.outcome.seed: job for job in jobs if job.outcome.is_finished and job.outcome.rows}
 
 
+def measured(jobs: BySeed) -> dict[int, float]:
+    """Seed -> mIoU of the last network in percent, where one was measured; the seeds in order."""
+    found = {seed: jobs[seed].outcome.rows[-1].number("miou_percent") for seed in sorted(jobs)}
+    return {seed: miou for seed, miou in found.items() if not math.isnan(miou)}
+
+
 def difference(
     one: BySeed, other: BySeed, *, level: float = LEVEL, scatter: Scatter | None = None
 ) -> Difference | None:
     """How much higher the mIoU of the last networks of ``one`` is than that of ``other``.
 
     With an interval over the report images if their counts are kept, and with one over the seeds if there are two;
-    None if there is neither. ``level`` and ``scatter`` as in ``image_difference``.
+    None if there is neither. Seeds in which no mIoU was measured are left out. ``level`` and ``scatter`` as in ``image_difference``.
     """
-    seeds = sorted(one.keys() & other.keys())
+    seeds = [seed for seed in measured(one) if seed in measured(other)]
     ours, theirs = _counts(one, seeds), _counts(other, seeds)
     if len(ours) == len(theirs) == len(seeds) > 0:
         try:
@@ -37,10 +44,7 @@ def difference(
     if len(seeds) < FEWEST_SEEDS:
         return None
     return seed_difference(
-        *(
-            {seed: jobs[seed].outcome.rows[-1].number("miou_percent") for seed in seeds}
-            for jobs in (one, other)
-        ),
+        *({seed: miou for seed, miou in measured(jobs).items() if seed in seeds} for jobs in (one, other)),
         level=level,
         scatter=scatter,
     )

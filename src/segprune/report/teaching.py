@@ -11,7 +11,7 @@ from segprune.config.protocol import UNTAUGHT
 from segprune.report.collect import OF_TEACHING, JobData, SweepData
 from segprune.report.command import command, more_seeds
 from segprune.report.contest import UNITS, interval_text
-from segprune.report.paired import FEWEST_SEEDS, BySeed, by_seed, difference, on_other_images
+from segprune.report.paired import FEWEST_SEEDS, BySeed, by_seed, difference, measured, on_other_images
 from segprune.report.progress import not_yet, onward
 from segprune.report.references import false_among, is_control
 from segprune.report.statistics import LEVEL, Difference, Scatter, scatter_of
@@ -203,6 +203,8 @@ def _missing(taught: BySeed, plain: BySeed, seeds: Sequence[int]) -> str:
         return f"fewer than {FEWEST_SEEDS} seeds with and without a teacher ({GOOD_SEEDS} are recommended)"
     if taught.keys() != plain.keys():
         return "jobs with and without a teacher have not the same seeds"
+    if any(len(measured(jobs)) < len(jobs) for jobs in (taught, plain)):
+        return "no mIoU was measured in some seeds"
     if on_other_images(taught, plain):
         return "jobs with and without a teacher were measured on other images"
     return ""
@@ -222,7 +224,7 @@ def _scatter(jobs: Sequence[JobData], seeds: Sequence[int]) -> Scatter | None:
 
 
 def _mean(jobs: BySeed, seeds: Sequence[int]) -> float:
-    values = [jobs[seed].outcome.rows[-1].number("miou_percent") for seed in seeds]
+    values = [miou for seed, miou in measured(jobs).items() if seed in seeds]
     return sum(values) / len(values) if values else math.nan
 
 

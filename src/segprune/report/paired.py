@@ -32,7 +32,8 @@ def difference(
     """How much higher the mIoU of the last networks of ``one`` is than that of ``other``.
 
     With an interval over the report images if their counts are kept, and with one over the seeds if there are two;
-    None if there is neither. Seeds in which no mIoU was measured are left out. ``level`` and ``scatter`` as in ``image_difference``.
+    None if there is neither. Seeds in which no mIoU was measured are left out. ``level`` and ``scatter`` as in
+    ``image_difference``.
     """
     seeds = [seed for seed in measured(one) if seed in measured(other)]
     ours, theirs = _counts(one, seeds), _counts(other, seeds)

@@ -205,9 +205,11 @@ def _missing(taught: BySeed, plain: BySeed, seeds: Sequence[int]) -> str:
         return "jobs with and without a teacher have not the same seeds"
     if any(len(measured(jobs)) < len(jobs) for jobs in (taught, plain)):
         return "no mIoU was measured in some seeds"
-    if on_other_images(taught, plain):
-        return "jobs with and without a teacher were measured on other images"
-    return ""
+    return (
+        "jobs with and without a teacher were measured on other images"
+        if on_other_images(taught, plain)
+        else ""
+    )
 
 
 def _scatter(jobs: Sequence[JobData], seeds: Sequence[int]) -> Scatter | None:

@@ -453,6 +453,16 @@ def test_without_miou_there_is_no_winner_and_it_is_said_of_whom(tmp_path: Path) 
     assert found.reasons == ("no mIoU was measured of taylor",)
 
 
+@pytest.mark.parametrize("status", ["killed", "failed"])
+def test_an_evaluation_that_stopped_is_of_no_pruner(tmp_path: Path, status: str) -> None:
+    stopped = unfinished(job_data(80, "fgp", 1.0, ratio=0.5), status)
+    (found,) = contests(sweep([*jobs_of(tmp_path, HITS), stopped], ["checkpoint=last", "stages=[eval]"]))
+    assert (found.ratio, [one.method for one in found.standings]) == (0.3, ["taylor", "l1", "random"])
+    late = ("not finished yet: job 80, whose network is not known",) if status == "killed" else ()
+    assert found.reasons == late
+    assert len(contests(sweep([*jobs_of(tmp_path, HITS), stopped], ["stages=[prune,eval]"]))) == 2
+
+
 def test_a_seed_without_miou_is_left_out_and_said(tmp_path: Path) -> None:
     values = {"random": (30.0, 31.0, 32.0), "l1": (35.0, 35.0, 35.0), "taylor": (None, 45.2, 44.8)}
     jobs = [

@@ -30,14 +30,23 @@ EQUAL = 0.01
 def contests(data: SweepData) -> list[Contest]:
     """Every setting and budget of a sweep, in order; without controls and jobs that cut nothing."""
     found: dict[tuple[str, str, float | None], list[JobData]] = {}
+    unnamed = _unnamed(data)
     for job in data.jobs:
         asked = job.outcome
-        if is_control(job):
+        if is_control(job) or job in unnamed:
             continue
         if not asked.is_finished or any(row.pruner is not None for row in asked.rows):
             found.setdefault((job.setting, asked.budget, asked.ratio), []).append(job)
     order = sorted(found, key=lambda key: (key[0], key[1], key[2] or 0.0))
     return [_contest(data, found[key]) for key in order]
+
+
+def _unnamed(data: SweepData) -> list[JobData]:
+    """Jobs without results of a sweep that cuts nothing: pruner and ratio in ``conf/`` are not of their networks."""
+    stages = [override for override in data.overrides if override.startswith("stages=")]
+    if not stages or "prune" in stages[-1]:
+        return []
+    return [job for job in data.jobs if not job.outcome.is_finished]
 
 
 def final_rows(data: SweepData) -> pd.DataFrame:
@@ -58,6 +67,8 @@ def _contest(data: SweepData, jobs: Sequence[JobData]) -> Contest:
     waiting = unfinished_controls(data.jobs, jobs[0], methods)
     dense = [job for job in waiting if job.outcome.protocol == NEVER_CUT]
     missing = not_yet([*jobs, *dense])
+    if late := [job.number for job in _unnamed(data) if job.outcome.is_open]:
+        missing.append(f"not finished yet: job {', '.join(late)}, whose network is not known")
     is_over = not missing
     missing += [BY_THRESHOLD] if jobs[0].outcome.ratio is None else lacking(equal, jobs, controls, dense)
     missing += false_controls(data.jobs, jobs[0], methods)

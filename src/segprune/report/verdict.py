@@ -42,7 +42,7 @@ def contests(data: SweepData) -> list[Contest]:
 
 
 def _unnamed(data: SweepData) -> list[JobData]:
-    """Jobs without results of a sweep that cuts nothing: pruner and ratio in ``conf/`` are not of their networks."""
+    """Jobs without results of a sweep that cuts nothing: pruner and ratio in ``conf/`` say nothing of them."""
     stages = [override for override in data.overrides if override.startswith("stages=")]
     if not stages or "prune" in stages[-1]:
         return []

@@ -2,6 +2,7 @@
 
 import glob
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import yaml  # type: ignore[import-untyped]
 
 from segprune.config.component import component
 from segprune.config.places import CONF
+from segprune.config.spelled import override
 from segprune.dataset.contract import SegData
 from segprune.dataset.shared_memory import unshared
 from segprune.doctor.case import Case, folded, silent
@@ -18,7 +20,6 @@ from segprune.doctor.contract import Problem
 from segprune.doctor.folders import look_for_folders
 from segprune.doctor.layout import places
 from segprune.doctor.pairs import found_pairs
-from segprune.doctor.spelled import override
 from segprune.doctor.unused import tell_of_unused
 from segprune.errors import SegpruneError
 
@@ -94,7 +95,7 @@ def _asked_instead(chosen: Mapping[str, Any], root: Path) -> str:
     if not any(lacking):
         return ""
     usual = yaml.safe_load((CONF / "dataset" / "folder.yaml").read_text(encoding="utf-8"))
-    given = override("dataset.root", str(root))
+    given = shlex.quote(override("dataset.root", str(root)))
     for file in sorted((CONF / "dataset").glob("*.yaml"), key=lambda path: path.stem == "folder"):
         node = yaml.safe_load(file.read_text(encoding="utf-8"))
         patterns = [*_patterns({**usual, **node} if "fit" in node else node)]

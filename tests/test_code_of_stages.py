@@ -39,7 +39,7 @@ ORACLE = OracleSettings(samples=2, images=4, batch_size=2, copies=1, loss=CrossE
 TABLE = {
     "prune rounds": """
         budget/__init__.py budget/allocate.py budget/contract.py budget/dependence.py budget/fraction.py
-        budget/reached.py budget/simulate.py stage/cut_record.py stage/prune.py stage/rounds.py
+        budget/reached.py budget/simulate.py stage/cut_record.py stage/prune.py stage/reach.py stage/rounds.py
     """,
     "train prepare score prune rounds quality oracle eval eval+": """
         dataset/__init__.py dataset/augment.py dataset/cache.py dataset/contract.py dataset/identity.py
@@ -181,7 +181,8 @@ report/command.py report/contest.py report/entries.py report/figures.py report/f
 report/html.py report/lacking.py report/metric_table.py report/note.py report/paired.py report/progress.py
 report/references.py
 report/retention_figure.py report/statistics.py report/style.py report/summary.py report/table.py
-report/teaching.py report/timing.py report/tracked.py report/verdict.py report/write.py reproduce/__init__.py
+report/contest_notes.py report/teaching.py report/timing.py report/tracked.py report/verdict.py report/write.py
+reproduce/__init__.py
 reproduce/__main__.py reproduce/differences.py reproduce/origin.py reproduce/recorded.py result/__main__.py
 result/files.py run/__init__.py run/assemble.py run/chain.py run/describe.py run/start.py shortage.py
 stage/contract.py stage/identity.py stage/kept.py stage/planned.py stage/state.py

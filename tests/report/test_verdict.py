@@ -338,27 +338,6 @@ def test_a_control_that_ran_off_the_budget_is_told_from_one_that_did_not_run() -
     assert "the control l1 ran, but off the budget" in only(jobs).reasons
 
 
-def test_seeds_that_share_a_dense_network_are_said_to() -> None:
-    def shared(job: JobData, name: str) -> JobData:
-        rows = (changed(job.outcome.rows[0], fingerprint=name), *job.outcome.rows[1:])
-        return replace(job, outcome=replace(job.outcome, rows=rows))
-
-    jobs = [job_data(seed, "l1", 40.0 + seed, seed=seed) for seed in range(3)]
-    one = only([shared(job, "a") for job in jobs])
-    assert one.notes[0].startswith(
-        "The 3 seeds share one dense network: intervals over seeds say what another draw"
-    )
-    two = only([shared(job, "a" if job.outcome.seed else "b") for job in jobs])
-    assert two.notes[0].startswith("The 3 seeds share 2 dense networks: ")
-    assert "share" not in " ".join(only(jobs).notes)
-
-
-def test_a_method_above_the_dense_network_is_pointed_out() -> None:
-    # the dense network has 50 %
-    found = only([job_data(0, "l1", 50.0), job_data(1, "random", 51.0)])
-    assert found.notes[0].startswith("Above the dense network: random. More training may lift that too, ")
-
-
 def test_what_is_kept_is_the_mean_by_the_mean_of_the_dense_networks() -> None:
     # dense 20, 50 and 50 %, mean 40; finetuned 40, 30 and 0 %, mean 23.33: ratios 2, 0.6 and 0, mean 0.87
     def started(job: JobData, dense: float, last: float) -> JobData:
@@ -404,14 +383,6 @@ def test_the_next_command_has_thresholds_that_fit_the_scores(tmp_path: Path) -> 
     )
     (found,) = contests(data)
     assert found.remedy == "python run.py -m budget=threshold pruner=l1 budget.threshold=0.2,0.5"
-
-
-def test_equal_channels_at_unequal_compute_are_pointed_out() -> None:
-    found = only([job_data(0, "l1", 40.0, macs_kept=0.5), job_data(1, "random", 39.0, macs_kept=0.6)])
-    assert found.notes[:1] == (
-        "Equal channels are not equal compute: 50.0 to 60.0 % of the MACs are kept; budget=macs compares at equal "
-        "MACs",
-    )
 
 
 def test_every_setting_budget_and_ratio_is_a_contest_of_its_own() -> None:
@@ -479,9 +450,3 @@ def test_a_seed_without_miou_is_left_out_and_said(tmp_path: Path) -> None:
     assert behind is not None
     assert behind.per_seed == pytest.approx((10.2, 9.8))
     assert found.standings[0].values["mean"] == pytest.approx(45.0)
-
-
-def test_compute_that_is_not_known_is_left_out_of_the_comparison() -> None:
-    known = {"l1": 0.5, "random": 0.6, "taylor": None}
-    found = only([job_data(n, name, 40.0, macs_kept=kept) for n, (name, kept) in enumerate(known.items())])
-    assert "50.0 to 60.0 % of the MACs are kept" in found.notes[0]

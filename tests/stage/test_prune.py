@@ -1,7 +1,5 @@
 import json
-from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import get_type_hints
 
@@ -9,21 +7,16 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 from safetensors.torch import load_file
-from torch import Tensor, nn
 
 from segprune.budget.fraction import FractionBudget
 from segprune.budget.threshold import ThresholdBudget
 from segprune.dataset.contract import Batch
-from segprune.errors import BudgetError, ConfigError, CutError, DataError, TrainingError
-from segprune.graph.group import ChannelGroup
+from segprune.errors import ConfigError, CutError, DataError, TrainingError
 from segprune.loss.ce import CrossEntropy
 from segprune.loss.dice import Dice
 from segprune.measure.cost import cost
 from segprune.model.contract import SegmentationNet
 from segprune.model.copies import ready
-from segprune.pruner.apoz import Apoz
-from segprune.pruner.bn_scale import BnScale
-from segprune.pruner.contract import Pruner
 from segprune.pruner.dmcp import Dmcp, MarkovTraining
 from segprune.pruner.fgp import Fgp
 from segprune.pruner.fisher import Fisher
@@ -38,7 +31,7 @@ from segprune.stage.prune import Prune
 from segprune.stage.state import NetState, Trail
 from tests.odd_nets import DeadStages, DroppedHead, FunctionalConvs, Multihead, NonLocal
 from tests.tiny import Items, tiny_context, tiny_data, tiny_net, tiny_schedule
-from tests.toys import Normed, Plain, Residual, SqueezeExcite, conv_bn, toy
+from tests.toys import Plain, Residual, conv_bn, toy
 
 BUDGET = FractionBudget(of="channels", scope="paper", floor=0.0, round_to=1, tolerance=0.1)
 
@@ -282,51 +275,6 @@ def test_widths_learnt_for_a_ratio_need_one_and_one_round() -> None:
         stage(pruner=dmcp(), ratio=None, budget=ThresholdBudget(threshold=0.1, floor=0.1, round_to=1))
 
 
-class Scaleless(Normed):
-    """No channel has a scale."""
-
-    def __init__(self) -> None:
-        super().__init__(partial(nn.BatchNorm2d, affine=False))
-
-
-def test_a_network_of_which_nothing_can_be_scored_is_refused_before_anything_is_trained() -> None:
-    for pruner in (BnScale(), sparse()):
-        match = rf"pruner {pruner.name}: it can score no channel of Scaleless: \S.* \(no batch norm .*pruner=taylor"
-        with pytest.raises(ConfigError, match=match):
-            stage(pruner=pruner).refuse_unreachable(toy(Scaleless), (16, 16))
-
-
-@pytest.mark.parametrize(
-    ("pruner", "net", "whole"),
-    [
-        (Apoz(), SqueezeExcite, "squeeze.0 (its layers do not all give feature maps)"),
-        (BnScale(), Plain, "bare (no batch norm with a scale carries all of its channels)"),
-    ],
-)
-def test_what_a_criterion_cannot_score_is_told_before_training_and_bounds_the_budget(
-    pruner: Pruner, net: type[SegmentationNet], whole: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    with caplog.at_level("INFO"):
-        stage(pruner=pruner).refuse_unreachable(toy(net), (16, 16))
-    assert f"{pruner.name} cannot score, and so leaves whole: {whole}" in caplog.messages
-    # of 6 + 5 + 4 channels, and in SqueezeExcite too, 4 stay whole and one each of the others: 9 of 15 can go
-    stage(ratio=0.75).refuse_unreachable(toy(net), (16, 16))
-    with pytest.raises(BudgetError, match=r"at most 0\.6000 can go"):
-        stage(pruner=pruner, ratio=0.75).refuse_unreachable(toy(net), (16, 16))
-
-
-class OnItsOwnTerms(L1):
-    """A criterion that cannot work at all."""
-
-    def refuse(self, net: SegmentationNet, groups: Sequence[ChannelGroup], image: Tensor) -> None:
-        raise ConfigError("not on this one")
-
-
-def test_a_criterion_that_cannot_work_at_all_is_refused_before_anything_is_trained() -> None:
-    with pytest.raises(ConfigError, match=r"^not on this one$"):
-        stage(pruner=OnItsOwnTerms(normalize="none")).refuse_unreachable(toy(Plain), (16, 16))
-
-
 @pytest.mark.slow
 def test_a_phase_and_its_criterion_leave_whole_what_has_no_scale(tmp_path: Path) -> None:
     net = ready(toy(Plain), torch.device("cpu"))
@@ -363,13 +311,6 @@ def test_learnt_widths_meet_the_budget(tmp_path: Path) -> None:
     assert report["macs_removed"] == pytest.approx(0.3, abs=0.1)
 
 
-def test_a_tolerance_that_no_ranking_within_layers_meets_is_refused_before_training() -> None:
-    # one of the 15 channels of Plain goes or two: 0.0667 or 0.1333
-    budget = FractionBudget(of="channels", scope="local", floor=0.1, round_to=4, tolerance=0.01)
-    with pytest.raises(BudgetError, match=r"ratio=0\.1 .* removes 0\.0667, further away"):
-        stage(budget=budget, ratio=0.1).refuse_unreachable(Plain(), (16, 16))
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "of"),
@@ -398,14 +339,6 @@ def test_budget_plan_and_row_say_the_same_of_products_outside_of_layers(
     }
     assert {name: plan[f"{name}_removed"] for name in removed} == removed
     assert removed[of] == pytest.approx(0.5, abs=0.2)
-
-
-def test_layers_that_never_run_are_named_before_the_work(caplog: pytest.LogCaptureFixture) -> None:
-    stage().refuse_unreachable(toy(DeadStages), (16, 16))
-    assert caplog.messages == [
-        "DeadStages does not compute its logits from encoder.2, encoder.3: they count in no cost, neither params "
-        "nor MACs"
-    ]
 
 
 @pytest.mark.slow

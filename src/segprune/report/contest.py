@@ -8,6 +8,8 @@ from segprune.report.statistics import Difference
 
 MOST_NAMED = 3
 """More comparisons without a winner, for the same reasons, are counted in the sentence and named below it."""
+EQUAL = 0.01
+"""How far a reached fraction may be from the asked one where the cut does not say that it met the budget."""
 UNITS = {"macs": "MACs", "params": "parameters"}
 
 

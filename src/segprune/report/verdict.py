@@ -1,30 +1,22 @@
 """Which method is best at an equal achieved budget, and whether the data allow to say so."""
 
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
 from segprune.config.protocol import NEVER_CUT
 from segprune.report.collect import JobData, SweepData
 from segprune.report.command import command, more_seeds
-from segprune.report.contest import MOST_NAMED, Contest, Standing, gap
+from segprune.report.contest import EQUAL, Contest, Standing, gap
+from segprune.report.contest_notes import notes
 from segprune.report.lacking import CONTROLS, GOOD_SEEDS, lacking
-from segprune.report.paired import FEWEST_SEEDS, BySeed, by_seed, difference, on_other_images
+from segprune.report.paired import BySeed, by_seed, difference, on_other_images
 from segprune.report.progress import not_yet, onward
-from segprune.report.references import (
-    Reference,
-    false_controls,
-    is_control,
-    references,
-    unfinished_controls,
-)
+from segprune.report.references import false_controls, is_control, references, unfinished_controls
 from segprune.report.statistics import LEVEL, Scatter, fewest_images, over_seeds, scatter_of
 from segprune.result.metrics import declared
 
 BY_THRESHOLD = "a threshold decided how much goes, so methods have no budget in common"
-EQUAL = 0.01
-"""How far a reached fraction may be from the asked one where the cut does not say that it met the budget."""
 
 
 def contests(data: SweepData) -> list[Contest]:
@@ -85,11 +77,7 @@ def _contest(data: SweepData, jobs: Sequence[JobData]) -> Contest:
         references=controls,
         winner=None if reasons else equal[0].method,
         reasons=tuple(reasons),
-        notes=(
-            *_notes(standings, jobs),
-            *_against_scratch(standings, controls, waiting),
-            *_against_half(standings, controls),
-        ),
+        notes=notes(standings, jobs, controls, waiting),
         # no seed makes up for images
         remedy=_next(data, jobs, is_over=is_over, is_complete=not missing)
         if reasons and not images
@@ -214,101 +202,6 @@ def _too_few_images(standings: Sequence[Standing]) -> list[str]:
         f"{fewest_images(one.level)} is the least"
         for one in found[:1]
         if one.over == "images" and one.low is None
-    ]
-
-
-def _notes(standings: Sequence[Standing], jobs: Sequence[JobData]) -> list[str]:
-    failed = [f"{job.method} seed {job.outcome.seed}" for job in jobs if job.outcome.status == "failed"]
-    other = [
-        f"{standing.method} ({100 * standing.values['ratio_reached']:.1f} %)"
-        for standing in standings
-        if not standing.is_equal
-    ]
-    compute = [standing.values["macs_kept"] for standing in standings if standing.is_equal]
-    kept = [value for value in compute if not math.isnan(value)]
-    above = [standing.method for standing in standings if standing.values["miou_retention"] > 1]
-    fewest = min((len(standing.seeds) for standing in standings), default=GOOD_SEEDS)
-    notes = [*_shared(jobs), *_unscored(jobs)]
-    if FEWEST_SEEDS <= fewest < GOOD_SEEDS:
-        notes.append(f"{fewest} seeds; {GOOD_SEEDS} or more are recommended")
-    if above:
-        notes.append(
-            f"Above the dense network: {', '.join(above)}. More training may lift that too, which the control "
-            "protocol=dense shows, or the lead is chance"
-        )
-    if failed:
-        notes.append(f"Failed: {', '.join(failed)}")
-    if other and jobs[0].outcome.ratio is not None:
-        notes.append(f"Not ranked, since off the budget: {', '.join(other)}")
-    if kept and max(kept) - min(kept) > EQUAL:
-        budget = jobs[0].outcome.budget
-        told = f"{100 * min(kept):.1f} to {100 * max(kept):.1f} % of the MACs are kept"
-        notes.append(
-            f"Not quite equal compute: {told}; a smaller budget.tolerance comes closer"
-            if budget == "macs"
-            else f"Equal {budget} are not equal compute: {told}; budget=macs compares at equal MACs"
-        )
-    return notes
-
-
-def _unscored(jobs: Sequence[JobData]) -> Iterator[str]:
-    """Which methods left channels whole that others could cut; plans of earlier versions do not tell."""
-    for method in _by_method(jobs):
-        plans = [job.entries.plan() or {} for job in jobs if job.method == method]
-        layers = list(dict.fromkeys(one["layer"] for plan in plans for one in plan.get("unscored") or ()))
-        if layers:
-            named = ", ".join(layers[:MOST_NAMED])
-            more = f" and {len(layers) - MOST_NAMED} more" if len(layers) > MOST_NAMED else ""
-            yield f"{method} chose among fewer channels: it cannot score {named}{more}, which stayed whole"
-
-
-def _shared(jobs: Sequence[JobData]) -> Iterator[str]:
-    """That seeds share a dense network, so that their scatter is not that of its training."""
-    dense = {
-        job.outcome.seed: job.outcome.rows[0].fingerprint
-        for job in jobs
-        if job.outcome.is_finished and job.outcome.rows
-    }
-    if (count := len(set(dense.values()))) < len(dense):
-        which = "one dense network" if count == 1 else f"{count} dense networks"
-        yield (
-            f"The {len(dense)} seeds share {which}: intervals over seeds say what another draw of images, another "
-            "cut and another finetuning would show, not another training of the dense network"
-        )
-
-
-def _against_scratch(
-    standings: Sequence[Standing], controls: Sequence[Reference], waiting: Sequence[JobData]
-) -> list[str]:
-    """Whether the best method is clearly better than its widths trained from scratch.
-
-    Args:
-        standings: The methods.
-        controls: Those that finished.
-        waiting: Those that did not.
-    """
-    best = standings[0].method if standings else None
-    if late := not_yet(job for job in waiting if job.method.startswith(f"{best} scratch")):
-        return [f"The comparison of {best} with its cut network trained from scratch has {late[0]}"]
-    scratch = [
-        control for control in controls if control.protocol.startswith("scratch") and control.method == best
-    ]
-    if best is not None and not scratch:
-        return [f"{best} was not compared with its cut network trained from scratch: protocol=full adds that"]
-    return [
-        f"{best} is not clearly better than its cut network {control.name.partition(', ')[2]}"
-        for control in scratch
-        if control.ahead is None or not control.ahead.is_clear
-    ]
-
-
-def _against_half(standings: Sequence[Standing], controls: Sequence[Reference]) -> list[str]:
-    """Whether a network that is simply narrower has more mIoU than the best method, whatever it costs."""
-    return [
-        f"{standings[0].method} is below the control half ({control.name}): {control.mean:.2f} % mIoU"
-        + ("" if math.isnan(control.macs_kept) else f" at {100 * control.macs_kept:.1f} % of the MACs")
-        for control in controls
-        if control.protocol == "half" and control.mean > standings[0].values["mean"]
     ]
 
 

@@ -8,28 +8,23 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import torch
 from pydantic import AfterValidator
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from segprune.budget.contract import Budget, MeasuredBudget
-from segprune.budget.simulate import CostSimulator
 from segprune.errors import ConfigError
 from segprune.graph.group import ChannelGroup
 from segprune.graph.proof import refuse_branches
-from segprune.graph.trace import Followed, followed
-from segprune.graph.units import by_unit
 from segprune.loss.contract import Loss
 from segprune.model.contract import SegmentationNet
 from segprune.model.copies import duplicate
-from segprune.pruner.contract import Calibration, Pruner, SelectivePruner, TrainedPruner
-from segprune.pruner.partial import scorable, unscored
+from segprune.pruner.contract import Calibration, Pruner, TrainedPruner
 from segprune.result.files import PLAN, SCORES
 from segprune.schedule.schedule import Schedule
 from segprune.stage.calibration import CalibrationSet, buffers_of, reestimate_batchnorm
 from segprune.stage.contract import Context, Stage
-from segprune.stage.cut_record import by_reason, by_threshold, left_whole, line, metrics, record, unaligned
+from segprune.stage.cut_record import by_threshold, line, metrics, record, unaligned
 from segprune.stage.dense import shell
 from segprune.stage.fit import Fit, inputs_of
 from segprune.stage.identity import fingerprint_of, identity
@@ -38,6 +33,7 @@ from segprune.stage.kept import note_source, read_state, write_state
 from segprune.stage.planned import PlannedTraining
 from segprune.stage.prepare import WORD as PREPARE
 from segprune.stage.prepare import Preparation
+from segprune.stage.reach import refuse_unreachable, unscored_by
 from segprune.stage.rounds import Rounds
 from segprune.stage.scoring import WORD as SCORE
 from segprune.stage.scoring import Scored, score, score_once
@@ -220,58 +216,8 @@ class Prune(Stage):
         return {"budget": identity(self.budget), "ratio": self.ratio, **measured}
 
     def refuse_unreachable(self, net: SegmentationNet, size_hw: tuple[int, int]) -> None:
-        """Check that a network can be prepared and cut that far at all, before anything is trained.
-
-        Args:
-            net: As it will be cut, or before it is trained; left as it was.
-            size_hw: (H, W) in px of the image that MACs are counted for.
-
-        Raises:
-            BudgetError: It cannot be cut that far, or not as closely as asked.
-            ConfigError: Its channels cannot be followed, or the criterion or its training phase cannot work on it.
-        """
-        found = followed(net)
-        _refuse_all_whole(net, found)
-        if found.whole:
-            log.info("%s", left_whole(found))
-        whole = self._unscored(net, size_hw)
-        groups = scorable(found.groups, whole)
-        self._tell_unscored(net, whole, is_all=not groups)
-        image = torch.zeros(1, net.bands, *size_hw, device=net.mean.device)
-        if isinstance(self.pruner, TrainedPruner):
-            self.pruner.phase.refuse(net, groups, image)
-        if isinstance(self.pruner, SelectivePruner):
-            self.pruner.refuse(net, [by_unit(group) for group in groups], image)
-        simulator = CostSimulator(net, found.groups, size_hw)
-        if isinstance(self.pruner, TrainedPruner) and self.pruner.phase.needs_budget:
-            self.budget.target(self.ratio, simulator)
-        if simulator.idle:
-            log.warning(
-                "%s does not compute its logits from %s: they count in no cost, neither params nor MACs",
-                *(type(net).__name__, ", ".join(simulator.idle)),
-            )
-        self.budget.refuse_unreachable(groups, self.ratio, simulator)
-        if self.budget.ranking(self.pruner.scope) == "local":  # how much goes then depends on no score
-            scores = {group.name: torch.zeros(group.size) for group in groups}
-            self.budget(groups, scores, ratio=self.ratio, paper_scope=self.pruner.scope, simulator=simulator)
-
-    def _unscored(self, net: SegmentationNet, size_hw: tuple[int, int]) -> dict[str, str]:
-        phase = (self.pruner.phase,) if isinstance(self.pruner, TrainedPruner) else ()
-        return unscored((self.pruner, *phase), net, followed(net).groups, size_hw)
-
-    def _tell_unscored(self, net: SegmentationNet, whole: Mapping[str, str], *, is_all: bool) -> None:
-        """Say what stays whole because the criterion cannot score it.
-
-        Raises:
-            ConfigError: That is all that could be cut.
-        """
-        if is_all:
-            raise ConfigError(
-                f"pruner {self.pruner.name}: it can score no channel of {type(net).__name__}: {by_reason(whole)}. "
-                "Take another criterion for this network, e.g. pruner=taylor."
-            )
-        if whole:
-            log.info("%s cannot score, and so leaves whole: %s", self.pruner.name, by_reason(whole))
+        """Check that a network can be prepared and cut that far at all, see ``reach.refuse_unreachable``."""
+        refuse_unreachable(net, size_hw, pruner=self.pruner, budget=self.budget, ratio=self.ratio)
 
     @property
     def _without(self) -> tuple[str, ...]:
@@ -336,7 +282,7 @@ class Prune(Stage):
             budget=self.budget,
             ratio=self.ratio,
             count=self.rounds,
-            unscored=self._unscored(before.module, ctx.pass_hw),
+            unscored=unscored_by(self.pruner, before.module, ctx.pass_hw),
             train_between=lambda net, cuts, number: self._train_between(
                 ctx,
                 NetState(
@@ -388,20 +334,6 @@ class Prune(Stage):
         if number > 1:
             return score_now()
         return score_once(ctx, self._score_key(ctx, before), score_now)
-
-
-def _refuse_all_whole(net: SegmentationNet, found: Followed) -> None:
-    """Check that something can be cut.
-
-    Raises:
-        ConfigError: Nothing can; says why.
-    """
-    if not found.groups:
-        reasons = left_whole(found) if found.whole else "It has no layer but those that make its logits"
-        raise ConfigError(
-            f"model: no channel of {type(net).__name__} can be cut. {reasons}. Give layers more than one channel, "
-            "put others in the place of what cannot be followed (docs/networks.md), or leave prune out of stages."
-        )
 
 
 def _initial(ctx: Context, transforms: Sequence[Transform]) -> SegmentationNet:

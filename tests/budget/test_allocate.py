@@ -1,8 +1,14 @@
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from segprune.budget.allocate import Allocation, multiples, reach
+from segprune.graph.cut import cut, mask_error
 from segprune.graph.group import ChannelGroup
+from segprune.graph.trace import trace
+from segprune.model.contract import SegmentationNet
+from tests.toys import CLASSES, conv_bn, toy
 
 
 def groups_of(**sizes: int) -> list[ChannelGroup]:
@@ -57,6 +63,35 @@ def test_units_go_as_wholes_in_the_order_of_their_scores_and_widths_are_multiple
     wide = ChannelGroup(name="a", size=48, members=(), units=torch.arange(48) % 16)  # units of three
     aligned = Allocation([wide], {"a": torch.arange(16.0)[wide.units]}, floor=0.1, round_to=8)
     assert aligned.allowed["a"].tolist() == [0, 24]
+
+
+class Beside(SegmentationNet):
+    """Two layers side by side, added to a third: one group, of which two layers have a part each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right, self.third = conv_bn(3, 4), conv_bn(3, 3), conv_bn(3, 7)
+        self.head = nn.Conv2d(7, CLASSES, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.normalise(image)
+        return self.head(F.relu(torch.cat([self.left(x), self.right(x)], 1) + self.third(x)))
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_best_channel_of_every_layer_stays_where_a_layer_has_only_a_part_of_a_group(order: int) -> None:
+    net = toy(Beside)
+    groups = trace(net)
+    (name,) = (group.name for group in groups)
+    scores = {name: torch.arange(7.0) if order > 0 else torch.arange(7.0).flip(0)}
+    allocation = Allocation(groups, scores, floor=0, round_to=1)
+    left, right = (3, 6) if order > 0 else (0, 4)  # the best of channels 0 to 3, and of 4 to 6
+    removed = tuple(channel for channel in range(7) if channel not in (left, right))
+    deepest = [allocation.deepest, allocation.local(1), allocation.lowest(7), allocation.below(9)]
+    assert [allocation.plan(counts) for counts in deepest] == [{name: removed}] * 4
+    # of the four that score below 4, one is the best of its layer
+    assert allocation.plan(allocation.below(4)) == {name: (0, 1, 2) if order > 0 else (3, 5, 6)}
+    assert mask_error(net, cut(net, {name: removed}), groups, {name: removed}) < 1e-12
 
 
 def test_the_floor_keeps_the_best_channels_of_a_group() -> None:

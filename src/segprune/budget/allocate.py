@@ -25,7 +25,8 @@ class Allocation:
     """The cuts that a budget may choose from: per group an order of removal and the allowed numbers.
 
     Channels are removed from the lowest score up; of equal scores the lower group name goes first, then the lower
-    channel index. Units of channels go as wholes; all channels of one have the same score.
+    channel index. Units of channels go as wholes; all channels of one have the same score. Of every layer that has
+    only a part of a group, as one side of a concatenation that is added to something, the best unit stays.
 
     Args:
         groups: Channel groups.
@@ -48,15 +49,17 @@ class Allocation:
         self.sizes = {group.name: group.size for group in groups}
         self._scores = {name: scores[name].double().cpu().numpy() for name in self.sizes}
         units = {group.name: unit_of(group).numpy() for group in groups}
-        self._order = {
-            name: np.lexsort((np.arange(len(value)), units[name], value))
-            for name, value in self._scores.items()
-        }
+        stays = {group.name: _stays(group, self._scores[group.name], units[group.name]) for group in groups}
+        self._scores = {name: np.where(stays[name], np.inf, value) for name, value in self._scores.items()}
+        self._order = {name: _removal(value, units[name]) for name, value in self._scores.items()}
         self.allowed = {
             name: _allowed(
-                _ends(units[name][self._order[name]]), floor, round_to, gone=len((gone or {}).get(name, ()))
+                _ends(units[name][self._order[name]]),
+                max(1, math.ceil(floor * size - 1e-9), int(stays[name].sum())),
+                round_to,
+                gone=len((gone or {}).get(name, ())),
             )
-            for name in self.sizes
+            for name, size in self.sizes.items()
         }
 
     @property
@@ -97,6 +100,10 @@ class Allocation:
         """The largest allowed number that is not above the wanted one; at least what is gone."""
         allowed = self.allowed[name]
         return int(max(allowed[allowed <= wanted], default=allowed[0]))
+
+    def below(self, threshold: float) -> Counts:
+        """Of every group the channels that score below a threshold, as far as it allows."""
+        return {name: self.most(name, int((value < threshold).sum())) for name, value in self._scores.items()}
 
     @property
     def _ranking(self) -> NDArray[np.int64]:
@@ -208,22 +215,33 @@ def _beside(allowed: NDArray[np.int64], count: int) -> list[int]:
     return [int(allowed[place]) for place in (at - 1, at + 1) if 0 <= place < len(allowed)]
 
 
+def _removal(value: NDArray[np.float64], units: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(C,) channels in the order of removal."""
+    return np.lexsort((np.arange(len(value)), units, value))
+
+
+def _stays(group: ChannelGroup, value: NDArray[np.float64], units: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """(C,) the best unit of each layer side, where these are several units: without it, a layer would be empty."""
+    rank = np.argsort(_removal(value, units))
+    best = {int(units[root[rank[root].argmax()]]) for one in group.members for root in [one.root.numpy()]}
+    return np.isin(units, list(best)) if len(best) > 1 else np.zeros(len(units), dtype=bool)
+
+
 def _ends(units: NDArray[np.int64]) -> NDArray[np.int64]:
     """(C,) unit of each channel, in the order of removal -> after how many channels a unit is whole."""
     return np.append(np.flatnonzero(np.diff(units)) + 1, len(units))
 
 
-def _allowed(ends: NDArray[np.int64], floor: float, round_to: int, *, gone: int) -> NDArray[np.int64]:
+def _allowed(ends: NDArray[np.int64], least: int, round_to: int, *, gone: int) -> NDArray[np.int64]:
     """Sorted numbers of channels that may be removed from a group; those gone are always one.
 
     Args:
         ends: After how many channels a unit is whole; the last one is the number of channels.
-        floor: Fraction of the channels that always stays.
+        least: How many channels stay at the least.
         round_to: Kept widths are multiples of it, or of the next of ``multiples`` of which there are some.
         gone: Channels that are gone.
     """
     size = int(ends[-1])
-    least = max(1, math.ceil(floor * size - 1e-9))
     widths = size - ends[(ends > gone) & (ends <= size - least)]
     steps = [
         step for step in multiples(round_to) if FEWEST_STEPS * step <= size and not (widths % step).all()

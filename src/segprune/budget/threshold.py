@@ -78,8 +78,7 @@ class ThresholdBudget:
         del is_last
         self.checked(ratio)
         allocation = Allocation(groups, scores, floor=self.floor, round_to=self.round_to, gone=gone)
-        below = {name: int((score < self.threshold).sum()) for name, score in scores.items()}
-        plan = allocation.plan({name: allocation.most(name, count) for name, count in below.items()})
+        plan = allocation.plan(allocation.below(self.threshold))
         scope = self.ranking(paper_scope)
         reached = reached_by(plan, simulator, of=self.of, scope=scope, asked=None, round_to=self.round_to)
         return replace(reached, threshold=self.threshold)

@@ -5,8 +5,10 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
@@ -301,13 +303,20 @@ def works(toy: Toy) -> Mapping[str, Work]:
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
-    """Stages on a toy."""
+    """Stages on a toy, in a process of its own: what has compiled a network cannot be watched afterwards."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        return process.submit(told_by_stages, tmp_path_factory.mktemp("toy")).result()
+
+
+def told_by_stages(root: Path) -> Toy:
+    """What stages tell when they run on a toy, with their stores below a folder."""
 
     def tell(modules: frozenset[str], without: Sequence[str] = ()) -> dict[str, object]:
         return {"code": {"modules": sorted(modules), "without": sorted(without)}, "libraries": {}}
 
     def context(name: str, **changes: object) -> Context:
-        return replace(tiny_context(tmp_path_factory.mktemp(name), **changes), sources=SOURCES)
+        (root / name).mkdir()
+        return replace(tiny_context(root / name, **changes), sources=SOURCES)
 
     calls = []
 

@@ -303,7 +303,7 @@ def works(toy: Toy) -> Mapping[str, Work]:
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
-    """Stages on a toy, in a process of its own: what has compiled a network cannot be watched afterwards."""
+    """Stages on a toy, in a process of its own: to watch one that has run most other tests did not end."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
         return process.submit(told_by_stages, tmp_path_factory.mktemp("toy")).result()
 

@@ -90,6 +90,20 @@ def test_a_network_whose_copies_are_other_networks_is_refused(case: str) -> None
         refuse_unlike(Changed(change).eval(), Changed(change), torch.rand(1, 3, 8, 8))
 
 
+class Full:
+    """Finds no memory for a copy."""
+
+    def __deepcopy__(self, memo: object) -> None:
+        raise MemoryError
+
+
+def test_memory_that_runs_out_is_no_fault_of_the_network() -> None:
+    net = Plain().eval()
+    net.full = Full()  # type: ignore[assignment]
+    with pytest.raises(MemoryError):
+        refuse_unlike(net, Plain(), torch.rand(1, 3, 8, 8))
+
+
 def test_a_factory_that_gives_one_network_again_and_again_is_refused() -> None:
     with pytest.raises(ConfigError, match="made one after the other share weights"):
         refuse_unlike(ONE.eval(), ONE, torch.rand(1, 3, 8, 8))

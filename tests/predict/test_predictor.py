@@ -150,6 +150,9 @@ def test_every_run_that_shares_a_network_keeps_its_own_colours_and_passes(
     assert [net.passes for net in found] == [*passes]
     (tmp_path / "first" / status.ORIGIN).write_text("{}")  # a version that did not record it
     assert segprune.load(tmp_path / "first").palette == segprune.load(folder).palette
+    (tmp_path / "first" / status.ORIGIN).write_text('{"prediction": {"pal')
+    with pytest.raises(CheckpointError, match=r"origin\.json cannot be read .*Remove it"):
+        segprune.load(tmp_path / "first")
 
 
 def test_what_is_no_checkpoint_is_told(tmp_path: Path) -> None:

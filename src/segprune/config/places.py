@@ -134,7 +134,7 @@ def refuse_hidden(flags: Sequence[str], overrides: Sequence[str], *, beside: Pat
 
 
 def refuse_two(hydra: Mapping[str, Any]) -> None:
-    """Refuse a chosen file of the user that two of his places have, of which Hydra takes the first without a word.
+    """Refuse a chosen file that two places of the user have, of which Hydra takes the first without a word.
 
     Args:
         hydra: Hydra's node of the composed configuration.

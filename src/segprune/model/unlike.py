@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 from segprune.errors import ConfigError
 from segprune.model.copies import duplicate
+from segprune.shortage import shortage
 
 Net = TypeVar("Net", bound=nn.Module)
 LARGEST_CHANGE = 1e-3
@@ -64,6 +65,8 @@ def _copied(net: Net) -> Net:
     try:
         return duplicate(net)
     except Exception as error:  # whatever an attribute raises
+        if shortage(error, lambda _: None):
+            raise
         said = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         raise ConfigError(
             f"model: the network cannot be copied ({_not_copied(net)}{said}), but training, cutting and measuring "
@@ -142,6 +145,8 @@ def _refuse_another(net: nn.Module, again: nn.Module, image: Tensor, expected: T
         with torch.no_grad():
             logits = again.eval()(image.clone())
     except RuntimeError as error:
+        if shortage(error, lambda _: None):
+            raise
         raise ConfigError(
             "model: a network that is made again does not take the weights of the first, so no result could be "
             f"read back ({' '.join(str(error).split())[:300]}). Let it be made the same each time."

@@ -175,7 +175,12 @@ def load(folder: str | Path, *, device: str = "cpu", extensions: Sequence[str] =
 def _as_of_run(folder: Path) -> Mapping[str, Any]:
     """What a run says of how its networks are used; nothing if it did not record that, or if it is no run."""
     origin = folder / status.ORIGIN
-    made = json.loads(origin.read_text(encoding="utf-8")) if origin.exists() else {}
+    try:
+        made = json.loads(origin.read_text(encoding="utf-8")) if origin.exists() else {}
+    except ValueError as error:
+        raise CheckpointError(
+            f"{origin} cannot be read ({error}). Remove it to have the colours and passes that the checkpoint has."
+        ) from error
     said: Mapping[str, Any] = made.get("prediction", {})
     return said
 
